@@ -1,0 +1,25 @@
+import { basename, join } from "node:path";
+import { defaultServerConditions } from "vite";
+import { configDefaults, defineConfig } from "vitest/config";
+
+// "@te/source" makes `import "@te/tensor"` mean packages/tensor/src/index.ts: tests never see a stale build.
+const conditions = ["@te/source", ...defaultServerConditions];
+const slow = process.env.TE_SLOW === "1";
+const report = process.env.TE_TEST_REPORT;
+
+/** How every package runs its tests. Files named *.slow.test.ts run only with TE_SLOW=1. */
+export const packageTests = defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    exclude: slow ? configDefaults.exclude : [...configDefaults.exclude, "**/*.slow.test.ts"],
+    passWithNoTests: true,
+    // A native crash must take down one test file, not the run.
+    pool: "forks",
+    maxWorkers: "100%",
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    reporters: report ? ["default", ["json", { outputFile: join(report, `${basename(process.cwd())}.json`) }]] : ["default"],
+  },
+});
