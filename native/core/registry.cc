@@ -1,0 +1,83 @@
+// Kernels register themselves at load time; prepare_kernel asks the best instruction set first.
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "te/status.h"
+#include "te/kernel.h"
+
+namespace te {
+namespace {
+
+struct Entry {
+  Isa isa;
+  Prepare prepare;
+};
+
+std::unordered_map<std::string, std::vector<Entry>>& registry() {
+  static auto* entries = new std::unordered_map<std::string, std::vector<Entry>>;  // outlives every static
+  return *entries;
+}
+
+Isa detect_isa() {
+  Isa best = Isa::scalar;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) best = Isa::avx2;
+  if (best == Isa::avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    best = Isa::avx512;
+#endif
+  const char* text = std::getenv("TE_CPU_ISA");
+  if (!text || !*text) return best;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+    if (std::string(text) == isa_name(isa)) return std::min(best, isa);
+  return best;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+  constexpr const char* names[] = {"scalar", "avx2", "avx512"};
+  return names[static_cast<int>(isa)];
+}
+
+Isa active_isa() {
+  static const Isa isa = detect_isa();
+  return isa;
+}
+
+Registration::Registration(const char* op, Isa isa, Prepare prepare) {
+  auto& list = registry()[op];
+  list.push_back({isa, prepare});
+  std::stable_sort(list.begin(), list.end(), [](const Entry& a, const Entry& b) { return a.isa > b.isa; });
+}
+
+bool has_kernel(const std::string& op) { return registry().count(op) != 0; }
+
+std::unique_ptr<Kernel> prepare_kernel(const Node& node, std::string* why) {
+  const auto found = registry().find(node.op);
+  if (found == registry().end()) {
+    *why = "there is no kernel of this name";
+    return nullptr;
+  }
+  for (const auto* list : {&node.inputs, &node.outputs})
+    for (const Aval& aval : *list)
+      if (aval.present && aval.dtype == DType::float64) {
+        *why = "float64 is a format of the reference evaluator only";
+        return nullptr;
+      }
+  why->clear();
+  for (const Entry& entry : found->second) {
+    if (entry.isa > active_isa()) continue;
+    std::string reason;
+    if (auto kernel = entry.prepare(node, &reason)) return kernel;
+    if (why->empty()) *why = reason;
+  }
+  if (why->empty()) *why = "no reason given";
+  return nullptr;
+}
+
+}  // namespace te

@@ -1,0 +1,271 @@
+// Conversions between float32 and the narrow formats, exact to the bit: round to nearest even, NaN stays NaN, and the
+// results do not depend on the instruction set. Every function is branch-free so that loops over it vectorise.
+#pragma once
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+#include "te/dtype.h"
+
+#ifndef TE_ISA_NAMESPACE
+#define TE_ISA_NAMESPACE isa_scalar
+#endif
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+
+inline uint32_t float_bits(float x) { return std::bit_cast<uint32_t>(x); }
+inline float bits_float(uint32_t u) { return std::bit_cast<float>(u); }
+
+inline constexpr float kMaxE4M3 = 448.0f;
+inline constexpr float kMaxE5M2 = 57344.0f;
+
+// --- bfloat16: the upper half of a float32 -----------------------------------------------------------------------------
+inline float bfloat16_to_float(uint16_t code) { return bits_float(static_cast<uint32_t>(code) << 16); }
+
+inline uint16_t float_to_bfloat16(float x) {
+  const uint32_t u = float_bits(x);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const uint32_t nan = ((u >> 16) & 0x8000u) | 0x7fc0u;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+}
+
+// float_to_bfloat16 and back without leaving 32-bit lanes.
+inline float round_bfloat16(float x) {
+  const uint32_t u = float_bits(x);
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
+  return bits_float((u & 0x7fffffffu) > 0x7f800000u ? (u & 0x80000000u) | 0x7fc00000u : rounded);
+}
+
+// --- formats with a sign, E exponent bits, M mantissa bits and subnormals ----------------------------------------------
+// Encoding a normal number adds half a unit (ties to even) to the float32 bits and drops the tail. A subnormal result is
+// the low bits of |x| + 2^k with k chosen so that the unit in the last place of that sum is the smallest subnormal.
+template <int E, int M>
+struct Small {
+  static constexpr int kBias = (1 << (E - 1)) - 1, kShift = 23 - M;
+  static constexpr uint32_t kRebias = static_cast<uint32_t>(127 - kBias) << 23;
+  static constexpr uint32_t kMinNormal = static_cast<uint32_t>(127 + 1 - kBias) << 23;
+  static constexpr uint32_t kMagic = static_cast<uint32_t>(127 + 1 - kBias - M + 23) << 23;
+
+  // Code of |x| without sign; values beyond the range give codes beyond the last finite one.
+  static inline uint32_t encode(uint32_t magnitude) {
+    const uint32_t normal =
+        ((magnitude + ((1u << (kShift - 1)) - 1u) + ((magnitude >> kShift) & 1u)) - kRebias) >> kShift;
+    const uint32_t subnormal = float_bits(bits_float(magnitude) + bits_float(kMagic)) - kMagic;
+    return magnitude < kMinNormal ? subnormal : normal;
+  }
+
+  // Finite value of a code without its sign, as float32 bits.
+  static inline uint32_t decode(uint32_t code) {
+    const uint32_t normal = (code << kShift) + kRebias;
+    const uint32_t subnormal = float_bits(bits_float((code << kShift) + kMinNormal) - bits_float(kMinNormal));
+    return code < (1u << M) ? subnormal : normal;
+  }
+};
+
+inline float float16_to_float(uint16_t code) {
+  const uint32_t magnitude = code & 0x7fffu;
+  const uint32_t finite = Small<5, 10>::decode(magnitude);
+  const uint32_t special = 0x7f800000u | ((magnitude & 0x3ffu) << 13);
+  return bits_float((magnitude >= 0x7c00u ? special : finite) | (static_cast<uint32_t>(code & 0x8000u) << 16));
+}
+
+inline uint16_t float_to_float16(float x) {
+  const uint32_t u = float_bits(x), magnitude = u & 0x7fffffffu, sign = (u >> 16) & 0x8000u;
+  uint32_t code = Small<5, 10>::encode(magnitude);
+  code = magnitude >= 0x47800000u || code > 0x7c00u ? 0x7c00u : code;
+  code = magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : code;
+  return static_cast<uint16_t>(code | sign);
+}
+
+inline float float8_e4m3fn_to_float(uint8_t code) {
+  const uint32_t magnitude = code & 0x7fu;
+  const uint32_t bits = magnitude == 0x7fu ? 0x7fc00000u : Small<4, 3>::decode(magnitude);
+  return bits_float(bits | (static_cast<uint32_t>(code & 0x80u) << 24));
+}
+
+// Overflow gives NaN: the format has no infinity. `saturate` clamps to ±448 first.
+inline uint8_t float_to_float8_e4m3fn(float x, bool saturate = false) {
+  const uint32_t u = float_bits(x), magnitude = u & 0x7fffffffu, sign = (u >> 24) & 0x80u;
+  const uint32_t top = saturate && magnitude <= 0x7f800000u ? 0x7eu : 0x7fu;
+  uint32_t code = Small<4, 3>::encode(magnitude);
+  code = magnitude >= 0x43f00000u || code > top ? top : code;  // 0x43f00000: 480
+  return static_cast<uint8_t>(code | sign);
+}
+
+inline float float8_e5m2_to_float(uint8_t code) {
+  const uint32_t magnitude = code & 0x7fu;
+  const uint32_t special = 0x7f800000u | ((magnitude & 3u) << 21);
+  const uint32_t bits = magnitude >= 0x7cu ? special : Small<5, 2>::decode(magnitude);
+  return bits_float(bits | (static_cast<uint32_t>(code & 0x80u) << 24));
+}
+
+// Overflow gives infinity. `saturate` clamps to ±57344 first.
+inline uint8_t float_to_float8_e5m2(float x, bool saturate = false) {
+  const uint32_t u = float_bits(x), magnitude = u & 0x7fffffffu, sign = (u >> 24) & 0x80u;
+  const uint32_t top = saturate ? 0x7bu : 0x7cu;
+  uint32_t code = Small<5, 2>::encode(magnitude);
+  code = magnitude >= 0x47800000u || code > top ? top : code;  // 0x47800000: 65536
+  code = magnitude > 0x7f800000u ? 0x7eu : code;
+  return static_cast<uint8_t>(code | sign);
+}
+
+// --- float8_e8m0fnu: 2^(code - 127); 255 is NaN; there is no zero and no sign -------------------------------------------
+inline float float8_e8m0fnu_to_float(uint8_t code) {
+  const uint32_t normal = static_cast<uint32_t>(code) << 23;
+  return bits_float(code == 0 ? 0x00400000u : code == 255 ? 0x7fc00000u : normal);
+}
+
+// The nearest power of two, a tie upwards; zero, negative and infinite values give NaN.
+inline uint8_t float_to_float8_e8m0fnu(float x) {
+  const uint32_t u = float_bits(x);
+  const uint32_t code = u < 0x00800000u ? (u >= 0x00600000u ? 1u : 0u) : (u + 0x00400000u) >> 23;
+  return static_cast<uint8_t>(u == 0 || u >= 0x7f800000u ? 255u : code);
+}
+
+// --- integers: truncation towards zero, clamped to the range; NaN gives 0 ----------------------------------------------
+inline int32_t float_to_int32(float x) {
+  const float clamped = x > -2147483648.0f ? (x < 2147483520.0f ? x : 2147483520.0f) : -2147483648.0f;
+  const int32_t value = static_cast<int32_t>(clamped);
+  const int32_t high = x >= 2147483648.0f ? 2147483647 : value;
+  return x == x ? high : 0;
+}
+
+inline uint32_t float_to_uint32(float x) {
+  // Two halves, because the processor converts signed numbers only.
+  const float positive = x > 0.0f ? (x < 4294967040.0f ? x : 4294967040.0f) : 0.0f;
+  const bool upper = positive >= 2147483648.0f;
+  const uint32_t value = static_cast<uint32_t>(static_cast<int32_t>(upper ? positive - 2147483648.0f : positive));
+  return x >= 4294967296.0f ? 0xffffffffu : value + (upper ? 0x80000000u : 0u);
+}
+
+inline float uint32_to_float(uint32_t x) {
+  // Rounds once: halve with a sticky last bit when the top bit is set.
+  const uint32_t halved = (x >> 1) | (x & 1u);
+  const bool top = x >= 0x80000000u;
+  const float y = static_cast<float>(static_cast<int32_t>(top ? halved : x));
+  return top ? y + y : y;
+}
+
+inline uint8_t float_to_uint8(float x) {
+  const float clamped = x > 0.0f ? (x < 255.0f ? x : 255.0f) : 0.0f;
+  return static_cast<uint8_t>(static_cast<int32_t>(clamped));
+}
+
+// --- rows --------------------------------------------------------------------------------------------------------------
+inline void float16_row_to_float(const uint16_t* from, int64_t n, float* to) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+#endif
+  for (; i < n; ++i) to[i] = float16_to_float(from[i]);
+}
+
+inline void float_row_to_float16(const float* from, int64_t n, uint16_t* to) {
+  int64_t i = 0;
+#if defined(__F16C__)
+  for (; i + 8 <= n; i += 8)
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#endif
+  for (; i < n; ++i) to[i] = float_to_float16(from[i]);
+}
+
+// Applies one of the functions above to a row. The restrict copies let the loop vectorise without overlap checks.
+template <class From, class To, class F>
+inline void map_row(const void* from, int64_t n, void* to, F f) {
+  const From* __restrict a = static_cast<const From*>(from);
+  To* __restrict b = static_cast<To*>(to);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) b[i] = f(a[i]);
+}
+
+// n numbers of dtype `type` at `from`, as float32. float64 is not a device format: it gives NaN.
+inline void load_row(DType type, const void* from, int64_t n, float* to) {
+  switch (type) {
+    case DType::float32: std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
+    case DType::bfloat16: map_row<uint16_t, float>(from, n, to, [](uint16_t c) { return bfloat16_to_float(c); }); break;
+    case DType::float16: float16_row_to_float(static_cast<const uint16_t*>(from), n, to); break;
+    case DType::float8_e4m3fn:
+      map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return float8_e4m3fn_to_float(c); });
+      break;
+    case DType::float8_e5m2:
+      map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return float8_e5m2_to_float(c); });
+      break;
+    case DType::float8_e8m0fnu:
+      map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return float8_e8m0fnu_to_float(c); });
+      break;
+    case DType::int32: map_row<int32_t, float>(from, n, to, [](int32_t c) { return static_cast<float>(c); }); break;
+    case DType::uint32: map_row<uint32_t, float>(from, n, to, [](uint32_t c) { return uint32_to_float(c); }); break;
+    case DType::uint8:
+    case DType::boolean:
+      map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return static_cast<float>(c); });
+      break;
+    case DType::float64:
+      for (int64_t i = 0; i < n; ++i) to[i] = bits_float(0x7fc00000u);
+      break;
+  }
+}
+
+// The reverse: rounds to `type`. float8 overflows as a plain cast does (NaN or infinity) unless `saturate`.
+inline void store_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
+  switch (type) {
+    case DType::float32: std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
+    case DType::bfloat16: map_row<float, uint16_t>(from, n, to, [](float x) { return float_to_bfloat16(x); }); break;
+    case DType::float16: float_row_to_float16(from, n, static_cast<uint16_t*>(to)); break;
+    case DType::float8_e4m3fn:
+      map_row<float, uint8_t>(from, n, to, [=](float x) { return float_to_float8_e4m3fn(x, saturate); });
+      break;
+    case DType::float8_e5m2:
+      map_row<float, uint8_t>(from, n, to, [=](float x) { return float_to_float8_e5m2(x, saturate); });
+      break;
+    case DType::float8_e8m0fnu:
+      map_row<float, uint8_t>(from, n, to, [](float x) { return float_to_float8_e8m0fnu(x); });
+      break;
+    case DType::int32: map_row<float, int32_t>(from, n, to, [](float x) { return float_to_int32(x); }); break;
+    case DType::uint32: map_row<float, uint32_t>(from, n, to, [](float x) { return float_to_uint32(x); }); break;
+    case DType::uint8: map_row<float, uint8_t>(from, n, to, [](float x) { return float_to_uint8(x); }); break;
+    case DType::boolean:
+      map_row<float, uint8_t>(from, n, to, [](float x) { return static_cast<uint8_t>(x != 0.0f); });
+      break;
+    case DType::float64: break;
+  }
+}
+
+// Rounds float32 numbers to what `type` can hold and leaves them as float32. In place is fine.
+inline void round_row(DType type, float* x, int64_t n) {
+  switch (type) {
+    case DType::bfloat16:
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) x[i] = round_bfloat16(x[i]);
+      break;
+    case DType::float16:
+#if defined(__F16C__)
+      for (; n >= 8; n -= 8, x += 8)
+        _mm256_storeu_ps(x, _mm256_cvtph_ps(_mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT)));
+#endif
+      for (int64_t i = 0; i < n; ++i) x[i] = float16_to_float(float_to_float16(x[i]));
+      break;
+    case DType::float8_e4m3fn:
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) x[i] = float8_e4m3fn_to_float(float_to_float8_e4m3fn(x[i]));
+      break;
+    case DType::float8_e5m2:
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) x[i] = float8_e5m2_to_float(float_to_float8_e5m2(x[i]));
+      break;
+    case DType::float8_e8m0fnu:
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) x[i] = float8_e8m0fnu_to_float(float_to_float8_e8m0fnu(x[i]));
+      break;
+    default: break;
+  }
+}
+
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
