@@ -15,7 +15,11 @@ function platform(name) {
   const words = name.replace("windows", "win32").replace(/-64$/, "-x64").split(/[/-]/);
   const os = systems.filter((s) => words.includes(s));
   const cpu = processors.filter((p) => words.includes(p));
-  const libc = words.some((w) => w.startsWith("musl")) ? ["musl"] : os[0] === "linux" && words.some((w) => w.startsWith("gnu")) ? ["glibc"] : [];
+  const libc = words.some((w) => w.startsWith("musl"))
+    ? ["musl"]
+    : os[0] === "linux" && words.some((w) => w.startsWith("gnu"))
+      ? ["glibc"]
+      : [];
   return { ...(cpu.length && { cpu }), ...(os.length && { os }), ...(libc.length && { libc }) };
 }
 
@@ -24,7 +28,12 @@ for (const [path, entry] of Object.entries(lock.packages)) {
   for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
     const known = lock.packages[`node_modules/${name}`] ?? lock.packages[`${path}/node_modules/${name}`];
     if (known || !/^\d+\.\d+\.\d+$/.test(version)) continue;
-    lock.packages[`node_modules/${name}`] = { version, ...platform(name), dev: !path.startsWith("packages/") || undefined, optional: true };
+    lock.packages[`node_modules/${name}`] = {
+      version,
+      ...platform(name),
+      dev: !path.startsWith("packages/") || undefined,
+      optional: true,
+    };
     added.push(`${name}@${version}`);
   }
 }

@@ -20,6 +20,8 @@ export const packageTests = defineConfig({
     maxWorkers: "100%",
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    reporters: report ? ["default", ["json", { outputFile: join(report, `${basename(process.cwd())}.json`) }]] : ["default"],
+    reporters: report
+      ? ["default", ["json", { outputFile: join(report, `${basename(process.cwd())}.json`) }]]
+      : ["default"],
   },
 });

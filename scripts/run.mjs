@@ -1,0 +1,56 @@
+// The entry of every root script. Uses nothing but Node, because it runs before `npm ci` has.
+//   node scripts/run.mjs <command> [arguments]
+
+import { join } from "node:path";
+import { become } from "./become.mjs";
+import { buildNative } from "./setup/native.mjs";
+import { installPackages } from "./setup/packages.mjs";
+import { root, say } from "./setup/shell.mjs";
+
+/** Runs a TypeScript program of this repository straight from its source. */
+function program(path, args) {
+  return become(process.execPath, [
+    "--conditions=@te/source",
+    "--import",
+    "tsx",
+    "--expose-gc",
+    join(root, path),
+    ...args,
+  ]);
+}
+
+const commands = {
+  async demo(args) {
+    buildNative();
+    return program("examples/char-lm/src/main.ts", args);
+  },
+  async bench(args) {
+    buildNative();
+    return program("packages/bench/src/main.ts", args);
+  },
+  async native() {
+    buildNative();
+    return 0;
+  },
+  async build(args) {
+    return (await import("./turbo.mjs")).turbo("build", args);
+  },
+  // turbo's "//#native" builds the kernels first.
+  async test(args) {
+    return (await import("./test.mjs")).test(args);
+  },
+  async "test:sanitize"(args) {
+    return (await import("./test-sanitize.mjs")).testSanitize(args);
+  },
+  async check() {
+    return (await import("./check.mjs")).check();
+  },
+};
+
+const [name, ...args] = process.argv.slice(2);
+if (!Object.hasOwn(commands, name ?? "")) {
+  say(`run.mjs: unknown command ${name ?? "(none)"}; it is one of ${Object.keys(commands).join(", ")}`);
+  process.exit(2);
+}
+installPackages();
+process.exitCode = await commands[name](args);

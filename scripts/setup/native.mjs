@@ -1,0 +1,92 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, relative } from "node:path";
+import { alone, call, root, say, which } from "./shell.mjs";
+import { compiler, installSystemPackages, oneDnnHeader } from "./system.mjs";
+
+const native = join(root, "native");
+const cost = "Running on the reference backend: the same numbers, about a hundred times slower.";
+
+/**
+ * Builds native/ into native/<folder> unless its sources and tools are those of the last build. Returns whether the native code is there.
+ * Never throws: without native code everything runs on the reference, and one line says so.
+ */
+export function buildNative({ folder = "build", options = [] } = {}) {
+  if (process.env.TE_KERNELS === "off") return false;
+  const build = join(native, folder);
+  const done = () => {
+    const stamp = readStamp(build);
+    return stamp?.hash === fingerprint(options) ? stamp : undefined;
+  };
+  const stamp =
+    done() ??
+    alone(() => {
+      const before = done();
+      if (before) return before;
+      const problem = configureAndBuild(build, options);
+      const result = { hash: fingerprint(options), problem };
+      mkdirSync(build, { recursive: true });
+      writeFileSync(join(build, ".te-stamp"), JSON.stringify(result));
+      return result;
+    });
+  if (stamp.problem) say(`${stamp.problem} ${cost}`);
+  return !stamp.problem;
+}
+
+/** Returns what went wrong, as a sentence, or undefined. */
+function configureAndBuild(build, options) {
+  if (process.platform !== "linux") return `No native kernels for ${process.platform} yet.`;
+  const missing = installSystemPackages();
+  if (missing.length > 0) return `No native kernels: ${missing.join(" and ")} missing.`;
+
+  say(`Building the native kernels in ${relative(root, build)} (once, a minute or two)…`);
+  const log = join(build, "te-build.log");
+  rmSync(log, { force: true });
+  const built =
+    configure(build, options, log) &&
+    call("cmake", ["--build", build, "--parallel", String(availableParallelism())], { log }) === 0;
+  return built ? undefined : `The native kernels did not build; see ${relative(root, log)}.`;
+}
+
+function configure(build, options, log) {
+  const known = existsSync(join(build, "CMakeCache.txt"));
+  const generator = !known && which("ninja") ? ["-G", "Ninja"] : [];
+  const run = (extra) =>
+    call("cmake", ["-S", native, "-B", build, ...extra, "-DCMAKE_BUILD_TYPE=Release", ...options], { log }) === 0;
+  if (run(generator)) return true;
+  if (!known) return false;
+  // A cache from another place or another CMake: start over once.
+  rmSync(build, { recursive: true, force: true });
+  return run(which("ninja") ? ["-G", "Ninja"] : []);
+}
+
+function readStamp(build) {
+  try {
+    return JSON.parse(readFileSync(join(build, ".te-stamp"), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes whenever a build could turn out differently: sources, options, compiler, libraries, and whether installing is allowed. */
+function fingerprint(options) {
+  const hash = createHash("sha256");
+  const tools = ["cmake", "ninja", "nvcc", compiler() ?? "none"].map((name) => which(name));
+  hash.update(
+    JSON.stringify([options, tools, oneDnnHeader(), process.version, process.getuid?.(), process.env.TE_INSTALL]),
+  );
+  for (const path of sources(native)) hash.update(`\n${relative(native, path)}\n`).update(readFileSync(path));
+  return hash.digest("hex");
+}
+
+function sources(folder) {
+  return readdirSync(folder)
+    .sort()
+    .flatMap((name) => {
+      const path = join(folder, name);
+      if (folder === native && (name === "npm" || name.startsWith("build"))) return [];
+      if (statSync(path).isDirectory()) return sources(path);
+      return /\.(cc|cpp|cu|cuh|h|hpp|txt|cmake|json)$/.test(name) ? [path] : [];
+    });
+}

@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { become } from "./become.mjs";
+import { buildNative } from "./setup/native.mjs";
+import { ask, root, say } from "./setup/shell.mjs";
+
+/** Builds the native code with the address and undefined-behaviour sanitizers and runs every op's cases on it. */
+export async function testSanitize(args) {
+  const folder = "build-sanitize";
+  if (!buildNative({ folder, options: ["-DTE_SANITIZE=ON"] })) return 1;
+
+  // Node itself is not instrumented, so the runtime must be loaded before it; libstdc++ too, or throwing aborts.
+  const libraries = ["libasan.so", "libubsan.so", "libstdc++.so"].map((name) =>
+    ask("c++", [`-print-file-name=${name}`]),
+  );
+  if (libraries.some((path) => !path?.includes("/"))) {
+    say("test:sanitize needs the sanitizer runtimes of the C++ compiler (libasan, libubsan).");
+    return 1;
+  }
+  return become(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...args], {
+    cwd: join(root, "packages/kernels-cpu"),
+    env: {
+      LD_PRELOAD: libraries.join(" "),
+      ASAN_OPTIONS: "detect_leaks=0:abort_on_error=1",
+      UBSAN_OPTIONS: "print_stacktrace=1:halt_on_error=1",
+      TE_NATIVE_DIR: join(root, "native", folder),
+      TE_SANITIZE: "1",
+    },
+  });
+}

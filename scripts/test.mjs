@@ -1,0 +1,33 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./setup/shell.mjs";
+import { turbo } from "./turbo.mjs";
+
+/** Runs every package's tests and ends with one line that adds them up. */
+export async function test(args) {
+  const folder = join(root, "node_modules/.te-tests");
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+
+  const code = await turbo("test", args, { env: { TE_TEST_REPORT: folder }, flags: ["--continue"] });
+
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const name of readdirSync(folder)) {
+    const counts = count(JSON.parse(readFileSync(join(folder, name), "utf8")));
+    for (const key of Object.keys(total)) total[key] += counts[key];
+  }
+  // A package that ended badly without a failed test (a crash, an unhandled error) is a failure too.
+  if (code !== 0 && total.failed === 0) total.failed = 1;
+  if (total.skipped > 0) console.log(`skipped: ${total.skipped}`);
+  console.log(`tests: ${total.passed} passed, ${total.failed} failed`);
+  return code;
+}
+
+function count(report) {
+  const broken = report.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0);
+  return {
+    passed: report.numPassedTests,
+    failed: report.numFailedTests + broken.length,
+    skipped: report.numPendingTests + (report.numTodoTests ?? 0),
+  };
+}
