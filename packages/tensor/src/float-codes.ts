@@ -1,0 +1,165 @@
+/**
+ * Exact conversion between numbers and the codes of narrow float types. Rounding is to nearest, ties to even.
+ * The casts are those of ml_dtypes: float8_e4m3fn has no infinity, so overflow gives NaN; the others overflow to
+ * infinity; float8_e8m0fnu holds powers of two only.
+ */
+import { allocate, type DType, finfo, type TypedArray } from "./dtype.js";
+
+/** A binary float format with an implicit leading bit and subnormals. */
+interface Format {
+  readonly exponentBits: number;
+  readonly mantissaBits: number;
+  /** e4m3fn: the all-ones exponent holds ordinary numbers; only the all-ones code is NaN. */
+  readonly finiteOnly: boolean;
+}
+
+const FORMATS = {
+  bfloat16: { exponentBits: 8, mantissaBits: 7, finiteOnly: false },
+  float16: { exponentBits: 5, mantissaBits: 10, finiteOnly: false },
+  float8_e4m3fn: { exponentBits: 4, mantissaBits: 3, finiteOnly: true },
+  float8_e5m2: { exponentBits: 5, mantissaBits: 2, finiteOnly: false },
+} satisfies Partial<Record<DType, Format>>;
+
+export type NarrowFloat = keyof typeof FORMATS;
+
+/** The value of one code. */
+function decodeCode(format: Format, code: number): number {
+  const { exponentBits, mantissaBits, finiteOnly } = format;
+  const sign = code >> (exponentBits + mantissaBits) ? -1 : 1;
+  const exponent = (code >> mantissaBits) & ((1 << exponentBits) - 1);
+  const mantissa = code & ((1 << mantissaBits) - 1);
+  const allOnes = (1 << exponentBits) - 1;
+  const bias = (1 << (exponentBits - 1)) - 1;
+  if (exponent === allOnes && !finiteOnly) return mantissa ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  if (exponent === allOnes && mantissa === (1 << mantissaBits) - 1) return Number.NaN;
+  if (exponent === 0) return sign * mantissa * 2 ** (1 - bias - mantissaBits);
+  return sign * (1 + mantissa / (1 << mantissaBits)) * 2 ** (exponent - bias);
+}
+
+/** Rounds half to even. Exact for |x| < 2^52. */
+function roundEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  if (rest > 0.5 || (rest === 0.5 && floor % 2 !== 0)) return floor + 1;
+  return floor;
+}
+
+const exponentOf = (() => {
+  const f64 = new Float64Array(1);
+  const u32 = new Uint32Array(f64.buffer);
+  return (x: number): number => {
+    f64[0] = x;
+    return ((u32[1]! >>> 20) & 0x7ff) - 1023;
+  };
+})();
+
+/** The code nearest to a number. */
+function encodeValue(format: Format, x: number, max: number): number {
+  const { exponentBits, mantissaBits, finiteOnly } = format;
+  const signBit = 1 << (exponentBits + mantissaBits);
+  const magnitudeMask = signBit - 1;
+  const bias = (1 << (exponentBits - 1)) - 1;
+  const infinity = ((1 << exponentBits) - 1) << mantissaBits;
+  if (Number.isNaN(x)) return finiteOnly ? magnitudeMask : infinity | (1 << (mantissaBits - 1));
+  const sign = x < 0 || Object.is(x, -0) ? signBit : 0;
+  const a = Math.abs(x);
+  const overflow = finiteOnly ? magnitudeMask : infinity;
+  if (a === Number.POSITIVE_INFINITY) return sign | overflow;
+  const exponent = Math.max(exponentOf(a), 1 - bias);
+  const scaled = roundEven(a * 2 ** (mantissaBits - exponent));
+  const rounded = scaled * 2 ** (exponent - mantissaBits);
+  if (rounded > max) return sign | overflow;
+  // scaled carries the implicit bit; a subnormal has none, and a carry into the next exponent adds up by itself.
+  const code = scaled + ((exponent + bias - 1) << mantissaBits);
+  return sign | code;
+}
+
+const decodeTables = new Map<NarrowFloat, Float64Array>();
+
+/** code → value for every code of a narrow type. */
+export function decodeTable(dtype: NarrowFloat): Float64Array {
+  let table = decodeTables.get(dtype);
+  if (!table) {
+    const format = FORMATS[dtype];
+    table = Float64Array.from({ length: 1 << (1 + format.exponentBits + format.mantissaBits) }, (_, code) =>
+      decodeCode(format, code),
+    );
+    decodeTables.set(dtype, table);
+  }
+  return table;
+}
+
+/** Nearest code of a narrow type; `saturate` clips to the largest finite value first (NaN stays NaN). */
+export function encodeFloat(dtype: NarrowFloat, x: number, saturate = false): number {
+  const { max } = finfo(dtype);
+  return encodeValue(FORMATS[dtype], saturate ? Math.min(Math.max(x, -max), max) : x, max);
+}
+
+/** float8_e8m0fnu: 2^(code-127), 255 is NaN. Zero and negatives have no code and give NaN, as in ml_dtypes. */
+export function encodeE8M0(x: number): number {
+  if (!(x > 0) || x === Number.POSITIVE_INFINITY) return 255;
+  const exponent = Math.max(exponentOf(x), -127);
+  const mantissa = x / 2 ** exponent;
+  // Halfway between 2^e and 2^(e+1) goes to the even code.
+  const up = mantissa > 1.5 || (mantissa === 1.5 && (exponent + 127) % 2 !== 0);
+  const code = exponent + 127 + (up ? 1 : 0);
+  if (x < 2 ** -127) return x > 2 ** -128 ? 0 : 0;
+  return code > 254 ? 255 : code;
+}
+
+export const decodeE8M0 = (code: number): number => (code === 255 ? Number.NaN : 2 ** (code - 127));
+
+const f32 = new Float32Array(1);
+const u32 = new Uint32Array(f32.buffer);
+
+/** bfloat16 code of a float32 value: the upper half, rounded to even. */
+function bfloat16OfFloat32(x: number): number {
+  f32[0] = x;
+  const bits = u32[0]!;
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** Decodes storage into float64 values (exact for every type). */
+export function toFloat64(dtype: DType, data: TypedArray): Float64Array {
+  if (data instanceof Float64Array) return data;
+  if (dtype === "float8_e8m0fnu") return Float64Array.from(data, decodeE8M0);
+  if (dtype in FORMATS) {
+    const table = decodeTable(dtype as NarrowFloat);
+    const out = new Float64Array(data.length);
+    for (let i = 0; i < out.length; i++) out[i] = table[data[i]!]!;
+    return out;
+  }
+  return Float64Array.from(data);
+}
+
+/** Rounds float64 values into storage: floats to nearest even, integers toward zero and saturating (NaN gives 0). */
+export function fromFloat64(dtype: DType, values: ArrayLike<number>, out = allocate(dtype, values.length)): TypedArray {
+  const n = values.length;
+  if (out instanceof Float64Array || dtype === "float32") {
+    for (let i = 0; i < n; i++) out[i] = values[i]!;
+  } else if (dtype === "bfloat16") {
+    for (let i = 0; i < n; i++) out[i] = encodeBfloat16(values[i]!);
+  } else if (dtype === "float8_e8m0fnu") {
+    for (let i = 0; i < n; i++) out[i] = encodeE8M0(values[i]!);
+  } else if (dtype in FORMATS) {
+    for (let i = 0; i < n; i++) out[i] = encodeFloat(dtype as NarrowFloat, values[i]!);
+  } else if (dtype === "bool") {
+    for (let i = 0; i < n; i++) out[i] = values[i] ? 1 : 0;
+  } else {
+    const [low, high] = INTEGER_RANGE[dtype as "int32" | "uint32" | "uint8"];
+    for (let i = 0; i < n; i++) out[i] = Math.min(Math.max(Math.trunc(values[i]!), low), high) || 0;
+  }
+  return out;
+}
+
+export const INTEGER_RANGE = {
+  int32: [-2147483648, 2147483647],
+  uint32: [0, 4294967295],
+  uint8: [0, 255],
+} as const;
+
+/** One rounding from a float64: values that float32 holds exactly take the fast way. */
+function encodeBfloat16(x: number): number {
+  return Math.fround(x) === x || Number.isNaN(x) ? bfloat16OfFloat32(x) : encodeFloat("bfloat16", x);
+}

@@ -1,0 +1,141 @@
+import { type Aval, formatAval } from "./aval.js";
+import type { Case, CaseBuilder } from "./cases.js";
+import type { TypedArray } from "./dtype.js";
+import { fail } from "./errors.js";
+import type { Rule } from "./rule.js";
+import type { Tensor } from "./tensor.js";
+import { applyOp } from "./trace.js";
+
+/** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
+export interface HostArray extends Aval {
+  readonly data: TypedArray;
+}
+
+export type ParamValue = boolean | number | string | readonly number[] | readonly string[];
+export type Params = Readonly<Record<string, ParamValue>>;
+
+type Named<K extends string, T> = { readonly [P in K]: T };
+type Maybe<K extends string, T> = { readonly [P in K]?: T | undefined };
+
+export interface VjpArgs<I extends string, O extends string, P, Q extends string> {
+  readonly inputs: Named<I, Tensor> & Maybe<Q, Tensor>;
+  readonly outputs: Named<O, Tensor>;
+  /** Cotangents. Of an op with several outputs, those that nobody used are undefined; `y` of a one-output op is always there. */
+  readonly grads: Named<O, Tensor>;
+  readonly params: P;
+}
+
+/** Everything about one op, in one place. */
+export interface OpSpec<I extends string, O extends string, P extends object, Q extends string> {
+  /** Input names in wire order. */
+  inputs: readonly I[];
+  /** Names of inputs that a call may leave out; they follow `inputs`. */
+  optional?: readonly Q[];
+  /** Any number of inputs, passed as `{ inputs: [...] }` and named "0", "1", … in the other members. */
+  variadic?: boolean;
+  outputs: readonly O[];
+  /** Default parameters. */
+  params: P;
+  /** Checks the inputs and gives the outputs' shapes and dtypes. Throws TeError. */
+  shape(inputs: Named<I, Aval> & Maybe<Q, Aval>, params: P): Named<O, Aval>;
+  sharding?: Rule;
+  /** A primitive in plain loops: fills `outputs`, which have the shapes that `shape` gave. */
+  evaluate?(inputs: Named<I, HostArray> & Maybe<Q, HostArray>, params: P, outputs: Named<O, HostArray>): void;
+  /** A composite: the same result from simpler ops. */
+  reference?(inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P): Named<O, Tensor>;
+  /** Cotangents of the inputs; those left out are zero. Without it a composite differentiates its reference. */
+  vjp?(args: VjpArgs<I, O, P, Q>): Maybe<I | Q, Tensor>;
+  /** An instruction of the native `elementwise` kernel. */
+  elementwise?: boolean;
+  /** Output may take over the memory of the input (same shape and dtype, read before written). */
+  inPlace?: readonly (readonly [I | Q, O])[];
+  cases?(c: CaseBuilder): Case[];
+}
+
+/** The untyped view of an op that programs hold. */
+export interface OpDefinition extends OpSpec<string, string, any, string> {
+  readonly name: string;
+}
+
+export interface Op<I extends string, O extends string, P extends object, Q extends string> {
+  (inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params?: Partial<P>): Named<O, Tensor>;
+  readonly definition: OpDefinition;
+}
+
+const registry = new Map<string, OpDefinition>();
+
+/** Every op defined so far, by name. */
+export const definedOps = (): ReadonlyMap<string, OpDefinition> => registry;
+
+/**
+ * Defines an op: its names, shape rule, reference, gradient, sharding rule and cases. The result is called with named
+ * tensors and parameters and returns named tensors.
+ */
+export function defineOp<const I extends string, const O extends string, P extends object, const Q extends string = never>(
+  name: string,
+  spec: OpSpec<I, O, P, Q>,
+): Op<I, O, P, Q> {
+  if (!spec.evaluate === !spec.reference) {
+    fail("option", `defineOp(${name})`, "exactly one of evaluate and reference must be given");
+  }
+  const definition = { ...spec, name } as unknown as OpDefinition;
+  registry.set(name, definition);
+  const call = (inputs: object, params?: object) => {
+    const merged = mergeParams(definition, params);
+    const ordered = orderInputs(definition, inputs as Record<string, Tensor | undefined>);
+    return nameOutputs(definition, applyOp(definition, ordered, merged));
+  };
+  return Object.assign(call, { definition }) as unknown as Op<I, O, P, Q>;
+}
+
+function mergeParams(op: OpDefinition, params: object | undefined): Params {
+  if (!params) return op.params;
+  for (const key of Object.keys(params)) {
+    if (!(key in op.params)) fail("option", op.name, `unknown parameter ${key}`, undefined, `Known: ${Object.keys(op.params).join(", ")}.`);
+  }
+  const merged: Record<string, ParamValue> = { ...op.params };
+  for (const [key, value] of Object.entries(params)) if (value !== undefined) merged[key] = value;
+  return merged;
+}
+
+function orderInputs(op: OpDefinition, inputs: Record<string, Tensor | undefined>): (Tensor | undefined)[] {
+  if (op.variadic) return (inputs as unknown as { inputs: Tensor[] }).inputs;
+  for (const name of op.inputs) {
+    if (!inputs[name]) fail("option", op.name, `input ${name} is missing`, undefined, `Inputs: ${op.inputs.join(", ")}.`);
+  }
+  return inputNames(op).map((name) => inputs[name]);
+}
+
+const namesCache = new WeakMap<OpDefinition, string[]>();
+
+/** Names of the inputs in wire order; a variadic op numbers them. */
+export function inputNames(op: OpDefinition, count = 0): string[] {
+  if (op.variadic) return Array.from({ length: count }, (_, i) => String(i));
+  let names = namesCache.get(op);
+  if (!names) {
+    names = [...op.inputs, ...(op.optional ?? [])];
+    namesCache.set(op, names);
+  }
+  return names;
+}
+
+export function nameInputs<T>(op: OpDefinition, values: readonly (T | undefined)[]): Record<string, T> {
+  const named: Record<string, T> = {};
+  const names = inputNames(op, values.length);
+  for (let i = 0; i < names.length; i++) if (values[i] !== undefined) named[names[i]!] = values[i]!;
+  return named;
+}
+
+export function nameOutputs<T>(op: OpDefinition, values: readonly T[]): Record<string, T> {
+  return Object.fromEntries(op.outputs.map((name, i) => [name, values[i]!]));
+}
+
+/** Runs the shape rule on positional avals. */
+export function inferShapes(op: OpDefinition, inputs: readonly (Aval | undefined)[], params: Params): Aval[] {
+  const named = op.shape(nameInputs(op, inputs), params);
+  return op.outputs.map((name) => {
+    const out = named[name];
+    if (!out) fail("state", op.name, `the shape rule must describe output ${name}`, inputs.map((a) => a && formatAval(a)));
+    return { shape: out.shape, dtype: out.dtype };
+  });
+}

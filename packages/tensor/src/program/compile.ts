@@ -1,0 +1,79 @@
+import { asTeError, type Backend, currentBackend, type Executable, warnOnce } from "../backend.js";
+import { TeError } from "../errors.js";
+import { referenceBackend } from "../reference/backend.js";
+import { Storage } from "../storage.js";
+import { Tensor } from "../tensor.js";
+import { expand } from "./expand.js";
+import { Program } from "./program.js";
+import { simplify } from "./simplify.js";
+
+/** A program ready to run on one device. */
+export interface Compiled {
+  readonly program: Program;
+  readonly backend: Backend;
+  readonly executable: Executable;
+}
+
+const log = (line: string): void => {
+  if (process.env.TE_LOG?.includes("compile")) process.stderr.write(`te: ${line}\n`);
+};
+
+/** Expands what the device has no kernel for, simplifies, and hands the rest to the device. */
+export function compile(program: Program, backend: Backend = currentBackend()): Compiled {
+  const start = performance.now();
+  const declined = new Map<string, string>();
+  const supports: Backend["supports"] = (node) => {
+    const answer = backend.supports(node);
+    if (answer !== true) declined.set(node.op, answer);
+    return answer;
+  };
+  try {
+    const ready = simplify(expand(simplify(program), supports));
+    const executable = backend.compile(ready);
+    log(`compiled ${ready.nodes.length} nodes for ${backend.name} in ${(performance.now() - start).toFixed(1)} ms`);
+    for (const [op, why] of declined) log(`${op} runs as its reference: ${why}`);
+    return { program: ready, backend, executable };
+  } catch (error) {
+    if (backend === referenceBackend || !TeError.is(error) || error.code !== "unsupported") throw asTeError(error);
+    warnOnce(`${error.message} The whole program runs on the slow reference.`);
+    return compile(program, referenceBackend);
+  }
+}
+
+/** Runs with concrete inputs; `donated` positions of `inputs` give their memory away. */
+export function execute({ program, backend, executable }: Compiled, inputs: readonly Tensor[]): Tensor[] {
+  const given = [...inputs, ...program.constants.map((c) => c.tensor)];
+  const buffers = given.map((t) => t.expectStorage("jit").on(backend));
+  let results: ReturnType<Executable["run"]>;
+  try {
+    results = executable.run(buffers);
+  } catch (error) {
+    throw asTeError(error);
+  }
+  for (const index of program.donated) inputs[index]!.expectStorage("jit").donated();
+  return results.map((buffer, i) => Tensor.concrete(Storage.ofBuffer(program.values[program.outputs[i]!]!, buffer, backend)));
+}
+
+const CACHE_LIMIT = 512;
+const cache = new Map<string, Compiled>();
+
+/**
+ * Runs a program, compiling it or finding the executable of an equal one. Captured tensors become inputs, so that
+ * programs that differ in them alone share an executable.
+ */
+export function runCached(program: Program, inputs: readonly Tensor[]): Tensor[] {
+  const backend = currentBackend();
+  const open = new Program(program.values, program.given, [], program.nodes, program.outputs);
+  const key = `${backend.name}\n${open.toString()}`;
+  let compiled = cache.get(key);
+  if (!compiled) {
+    compiled = compile(open, backend);
+    cache.set(key, compiled);
+    if (cache.size > CACHE_LIMIT) {
+      const [oldest, evicted] = cache.entries().next().value!;
+      evicted.executable.dispose();
+      cache.delete(oldest);
+    }
+  }
+  return execute(compiled, [...inputs, ...program.constants.map((c) => c.tensor)]);
+}

@@ -1,0 +1,38 @@
+import { currentBackend } from "../backend.js";
+import { inferShapes, type OpDefinition, type Params } from "../op.js";
+import { Tensor } from "../tensor.js";
+import { type Compiled, compile, execute } from "./compile.js";
+import { Program } from "./program.js";
+
+const CACHE_LIMIT = 4096;
+const cache = new Map<string, Compiled>();
+
+/** Runs one op now, as a program of one node that is compiled once per op, parameters, shapes and dtypes. */
+export function runEager(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
+  const present = inputs.filter((t) => t !== undefined);
+  const avals = inputs.map((t) => (t ? `${t.dtype}[${t.shape}]` : "-")).join(" ");
+  const key = `${currentBackend().name} ${op.name} ${avals} ${JSON.stringify(params)}`;
+  let compiled = cache.get(key);
+  if (!compiled) {
+    compiled = compile(oneOpProgram(op, inputs, params));
+    if (cache.size >= CACHE_LIMIT) evictOldest();
+    cache.set(key, compiled);
+  }
+  return execute(compiled, present);
+}
+
+function evictOldest(): void {
+  const [key, compiled] = cache.entries().next().value!;
+  compiled.executable.dispose();
+  cache.delete(key);
+}
+
+function oneOpProgram(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Program {
+  const outputs = inferShapes(op, inputs, params);
+  let next = 0;
+  const ids = inputs.map((t) => (t ? next++ : -1));
+  const given = ids.filter((id) => id >= 0);
+  const values = [...inputs.filter((t) => t !== undefined).map(({ shape, dtype }) => ({ shape, dtype })), ...outputs];
+  const outs = outputs.map((_, i) => next + i);
+  return new Program(values, given, [], [{ op, inputs: ids, outputs: outs, params }], outs);
+}

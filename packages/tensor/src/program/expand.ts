@@ -1,0 +1,64 @@
+import type { Aval } from "../aval.js";
+import type { NodeSpec } from "../backend.js";
+import { fail } from "../errors.js";
+import { nameInputs, type OpDefinition } from "../op.js";
+import type { Tensor } from "../tensor.js";
+import { withTrace } from "../trace.js";
+import { lower } from "./lower.js";
+import { Program, type ProgramNode } from "./program.js";
+
+/** Replaces every node that `supports` declines by its op's reference, until only supported nodes are left. */
+export function expand(program: Program, supports: (node: NodeSpec) => true | string): Program {
+  const values: Aval[] = [...program.values];
+  const nodes: ProgramNode[] = [];
+  const constants = [...program.constants];
+  const renamed = new Map<number, number>();
+  const resolve = (id: number): number => renamed.get(id) ?? id;
+  for (const node of program.nodes) {
+    const answer = supports(program.spec(node));
+    if (answer === true) {
+      nodes.push({ ...node, inputs: node.inputs.map(resolve) });
+      continue;
+    }
+    if (!node.op.reference) fail("unsupported", node.op.name, `no kernel on this device: ${answer}`);
+    const inner = expand(traceReference(node.op, program, node), supports);
+    const map = new Map<number, number>();
+    const given = node.inputs.filter((id) => id >= 0);
+    inner.inputs.forEach((id, i) => map.set(id, resolve(given[i]!)));
+    const local = (id: number): number => {
+      let outer = map.get(id);
+      if (outer === undefined) {
+        outer = values.push(inner.values[id]!) - 1;
+        map.set(id, outer);
+      }
+      return outer;
+    };
+    for (const c of inner.constants) constants.push({ value: local(c.value), tensor: c.tensor });
+    for (const n of inner.nodes) {
+      nodes.push({ ...n, inputs: n.inputs.map((id) => (id < 0 ? id : local(id))), outputs: n.outputs.map(local) });
+    }
+    inner.outputs.forEach((id, i) => renamed.set(node.outputs[i]!, local(id)));
+  }
+  return new Program(values, program.inputs, constants, nodes, program.outputs.map(resolve), program.donated);
+}
+
+/** The reference of a composite as a program of its own, over the node's present inputs. */
+function traceReference(op: OpDefinition, program: Program, node: ProgramNode): Program {
+  return withTrace((trace) => {
+    const inputs = node.inputs.map((id) => (id < 0 ? undefined : trace.input(program.values[id]!)));
+    const named = op.reference!(nameInputs(op, inputs), node.params) as Record<string, Tensor>;
+    const outputs = op.outputs.map((name, i) => {
+      const out = named[name];
+      const want = program.values[node.outputs[i]!]!;
+      if (!out || out.dtype !== want.dtype || String(out.shape) !== String(want.shape)) {
+        fail("state", op.name, `the reference must give output ${name} as the shape rule says, ${want.dtype}[${want.shape}]`, out);
+      }
+      return out;
+    });
+    return lower(
+      trace,
+      inputs.filter((t) => t !== undefined),
+      outputs,
+    );
+  });
+}

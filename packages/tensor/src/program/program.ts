@@ -1,0 +1,70 @@
+import { type Aval, formatAval } from "../aval.js";
+import type { NodeSpec } from "../backend.js";
+import type { OpDefinition, Params } from "../op.js";
+import type { Tensor } from "../tensor.js";
+
+/** One op application over numbered values; -1 stands for an optional input left out. */
+export interface ProgramNode {
+  readonly op: OpDefinition;
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+  readonly params: Params;
+}
+
+/**
+ * A flat list of ops over typed, shaped values. `inputs` are the values given at each run; they are followed by
+ * `constants`, concrete tensors that the traced function captured. Nodes are in execution order.
+ */
+export class Program {
+  constructor(
+    readonly values: readonly Aval[],
+    readonly inputs: readonly number[],
+    readonly constants: readonly { readonly value: number; readonly tensor: Tensor }[],
+    readonly nodes: readonly ProgramNode[],
+    readonly outputs: readonly number[],
+    /** Positions in `inputs` whose memory the outputs may take over. */
+    readonly donated: readonly number[] = [],
+  ) {}
+
+  /** Values that come from outside: inputs, then constants. */
+  get given(): number[] {
+    return [...this.inputs, ...this.constants.map((c) => c.value)];
+  }
+
+  with(changes: Partial<Pick<Program, "values" | "nodes" | "outputs" | "constants">>): Program {
+    return new Program(
+      changes.values ?? this.values,
+      this.inputs,
+      changes.constants ?? this.constants,
+      changes.nodes ?? this.nodes,
+      changes.outputs ?? this.outputs,
+      this.donated,
+    );
+  }
+
+  spec(node: ProgramNode): NodeSpec {
+    return {
+      op: node.op.name,
+      inputs: node.inputs.map((id) => (id < 0 ? null : this.values[id]!)),
+      outputs: node.outputs.map((id) => this.values[id]!),
+      params: node.params,
+    };
+  }
+
+  /** The program as text, one op per line. Equal programs print equally. */
+  toString(): string {
+    const name = (id: number) => (id < 0 ? "-" : `%${id}`);
+    const typed = (id: number) => `${name(id)}: ${formatAval(this.values[id]!)}`;
+    const donated = new Set(this.donated);
+    const head = [
+      ...this.inputs.map((id, i) => (donated.has(i) ? `donated ${typed(id)}` : typed(id))),
+      ...this.constants.map((c) => `constant ${typed(c.value)}`),
+    ];
+    const lines = this.nodes.map((node) => {
+      const params = Object.entries(node.params).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+      const options = params.length ? ` {${params.join(", ")}}` : "";
+      return `  ${node.outputs.map(typed).join(", ")} = ${node.op.name}(${node.inputs.map(name).join(", ")})${options}`;
+    });
+    return [`program(${head.join(", ")}) {`, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
+  }
+}

@@ -1,0 +1,80 @@
+import type { Aval } from "../aval.js";
+import { byteSize } from "../aval.js";
+import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../backend.js";
+import { viewAs } from "../dtype.js";
+import { definedOps, type HostArray } from "../op.js";
+import type { Program } from "../program/program.js";
+import { evaluateProgram } from "./evaluate.js";
+
+let live = 0;
+let peak = 0;
+
+/** Host memory. Holds the error of the run that should have produced it, if that failed. */
+class HostBuffer implements DeviceBuffer {
+  private released = false;
+
+  constructor(
+    private readonly array: Uint8Array,
+    private readonly error?: unknown,
+  ) {
+    live += array.byteLength;
+    peak = Math.max(peak, live);
+  }
+
+  get bytes(): number {
+    return this.array.byteLength;
+  }
+
+  view(aval: Aval): HostArray {
+    if (this.error) throw this.error;
+    return { ...aval, data: viewAs(aval.dtype, this.array) };
+  }
+
+  readSync(): Uint8Array {
+    if (this.error) throw this.error;
+    return this.array.slice();
+  }
+
+  async read(): Promise<Uint8Array> {
+    return this.readSync();
+  }
+
+  release(): void {
+    if (!this.released) live -= this.array.byteLength;
+    this.released = true;
+  }
+}
+
+class ReferenceExecutable implements Executable {
+  constructor(private readonly program: Program) {}
+
+  run(inputs: readonly DeviceBuffer[]): DeviceBuffer[] {
+    const { program } = this;
+    try {
+      const given = program.given.map((id, i) => (inputs[i] as HostBuffer).view(program.values[id]!));
+      const results = evaluateProgram(program, given);
+      return results.map(({ data }, i) => {
+        const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+        const shared = results.findIndex((other) => other.data === data) < i || given.some((g) => g.data === data);
+        return new HostBuffer(shared ? bytes.slice() : bytes);
+      });
+    } catch (error) {
+      return program.outputs.map((id) => new HostBuffer(new Uint8Array(byteSize(program.values[id]!)), error));
+    }
+  }
+
+  dispose(): void {}
+}
+
+/** The evaluator as a device: every op has a definition here, so nothing is ever missing; it is slow. */
+export const referenceBackend: Backend = {
+  name: "reference",
+  description: "plain TypeScript, one thread",
+  supports: (node) => definedOps().get(node.op)?.evaluate !== undefined || "the reference runs primitives",
+  compile: (program) => new ReferenceExecutable(program),
+  fromHost: (bytes) => new HostBuffer(bytes.slice()),
+  memory: (): MemoryStats => ({ live, peak, cached: 0, arena: 0 }),
+  resetPeak: () => {
+    peak = live;
+  },
+};

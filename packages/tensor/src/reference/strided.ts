@@ -1,0 +1,62 @@
+import type { TypedArray } from "../dtype.js";
+
+interface Loops {
+  readonly shape: number[];
+  readonly from: number[];
+  readonly to: number[];
+}
+
+/** Joins neighbouring axes that are one run of memory on both sides, and drops axes of length 1. */
+function mergeAxes(shape: readonly number[], from: readonly number[], to: readonly number[]): Loops {
+  const loops: Loops = { shape: [], from: [], to: [] };
+  for (let i = 0; i < shape.length; i++) {
+    const n = shape[i]!;
+    if (n === 1) continue;
+    const last = loops.shape.length - 1;
+    if (last >= 0 && loops.from[last] === from[i]! * n && loops.to[last] === to[i]! * n) {
+      loops.shape[last]! *= n;
+      loops.from[last] = from[i]!;
+      loops.to[last] = to[i]!;
+    } else {
+      loops.shape.push(n);
+      loops.from.push(from[i]!);
+      loops.to.push(to[i]!);
+    }
+  }
+  return loops;
+}
+
+/** target[targetOffset + i · targetStrides] = source[sourceOffset + i · sourceStrides] for every index i of `shape`. */
+export function stridedCopy(
+  shape: readonly number[],
+  source: TypedArray,
+  sourceStrides: readonly number[],
+  sourceOffset: number,
+  target: TypedArray,
+  targetStrides: readonly number[],
+  targetOffset: number,
+): void {
+  if (shape.includes(0)) return;
+  const loops = mergeAxes(shape, sourceStrides, targetStrides);
+  const rank = loops.shape.length;
+  const inner = rank ? loops.shape[rank - 1]! : 1;
+  const fromStep = rank ? loops.from[rank - 1]! : 1;
+  const toStep = rank ? loops.to[rank - 1]! : 1;
+  const index = new Array<number>(Math.max(rank - 1, 0)).fill(0);
+  let from = sourceOffset;
+  let to = targetOffset;
+  for (;;) {
+    if (fromStep === 1 && toStep === 1 && inner > 16) target.set(source.subarray(from, from + inner), to);
+    else for (let i = 0, s = from, t = to; i < inner; i++, s += fromStep, t += toStep) target[t] = source[s]!;
+    let axis = rank - 2;
+    for (; axis >= 0; axis--) {
+      from += loops.from[axis]!;
+      to += loops.to[axis]!;
+      if (++index[axis]! < loops.shape[axis]!) break;
+      from -= loops.from[axis]! * loops.shape[axis]!;
+      to -= loops.to[axis]! * loops.shape[axis]!;
+      index[axis] = 0;
+    }
+    if (axis < 0) return;
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * How an op may be split over a mesh, as data: an einsum-like string of factors, one term per input and output.
+ * "..." stands for leading axes. A factor that vanishes from an output is summed over its mesh axes; a factor named in
+ * `whole` may not be split.
+ */
+export interface Rule {
+  readonly text: string;
+  readonly whole: readonly string[];
+}
+
+export const rule = (text: string, { whole = [] }: { whole?: readonly string[] } = {}): Rule => ({ text, whole });

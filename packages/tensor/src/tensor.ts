@@ -1,0 +1,188 @@
+import { type Aval, checkShape, formatAval, sizeOf } from "./aval.js";
+import { allocate, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
+import { fail } from "./errors.js";
+import { fromFloat64, toFloat64 } from "./float-codes.js";
+import { formatTensor } from "./format.js";
+import type { TensorMethods } from "./methods.js";
+import { Storage } from "./storage.js";
+import type { Trace } from "./trace.js";
+
+/** Nested arrays of numbers, as deep as the shape. */
+export type NestedArray = number | boolean | readonly NestedArray[];
+
+// The methods that are ops (add, mul, sum, …) are attached by methods.ts.
+export interface Tensor extends TensorMethods {}
+
+/**
+ * An array with a shape and a dtype: either concrete, with bytes on a device, or traced, a value of a program that is
+ * being built. Tensors are immutable.
+ */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: methods.ts puts the op methods on the prototype
+export class Tensor implements Aval {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** @internal The trace this value belongs to, when it is traced. */
+  readonly trace: Trace | undefined;
+  /** @internal */
+  readonly storage: Storage | undefined;
+
+  private constructor(of: Aval, trace: Trace | undefined, storage: Storage | undefined) {
+    this.shape = of.shape;
+    this.dtype = of.dtype;
+    this.trace = trace;
+    this.storage = storage;
+  }
+
+  /** @internal */
+  static traced(of: Aval, trace: Trace): Tensor {
+    return new Tensor(of, trace, undefined);
+  }
+
+  /** @internal */
+  static concrete(storage: Storage): Tensor {
+    return new Tensor(storage.aval, undefined, storage);
+  }
+
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** "cpu", "cuda", "reference", or "traced". */
+  get device(): string {
+    return this.storage ? this.storage.device : "traced";
+  }
+
+  /** @internal The storage, or an error for a traced tensor. */
+  expectStorage(fn: string): Storage {
+    return this.storage ?? fail("traced", fn, `${formatAval(this)} is traced and has no data yet`, undefined, "Return it from the jit function and read the result.");
+  }
+
+  /**
+   * The elements in row-major order: numbers for 32-bit types, 16- or 8-bit codes for bfloat16, float16 and float8.
+   * Waits for the programs that produce them and rejects with their error.
+   */
+  async data(): Promise<TypedArray> {
+    return this.expectStorage("data").read();
+  }
+
+  /** Like data(), blocking. */
+  dataSync(): TypedArray {
+    return this.expectStorage("dataSync").readSync();
+  }
+
+  /** The elements as numbers, decoded from narrow types. */
+  async values(): Promise<Float64Array> {
+    return toFloat64(this.dtype, await this.data());
+  }
+
+  /** Nested arrays of numbers (booleans for bool). */
+  async toArray(): Promise<NestedArray> {
+    return nest(await this.values(), this.shape, this.dtype === "bool");
+  }
+
+  /** The one element of a tensor of size 1. */
+  async item(): Promise<number> {
+    if (this.size !== 1) fail("shape", "item", "the tensor must have one element", this, "Index or reduce it first.");
+    return (await this.values())[0]!;
+  }
+
+  /** Frees the memory now instead of at garbage collection. Further use is an error; a second call does nothing. */
+  dispose(): void {
+    this.storage?.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  toString(): string {
+    return formatTensor(this);
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+}
+
+function nest(values: Float64Array, shape: readonly number[], asBool: boolean): NestedArray {
+  let next = 0;
+  const build = (axis: number): NestedArray => {
+    if (axis === shape.length) {
+      const value = values[next++]!;
+      return asBool ? value !== 0 : value;
+    }
+    return Array.from({ length: shape[axis]! }, () => build(axis + 1));
+  };
+  return build(0);
+}
+
+/**
+ * Makes a tensor from a number, nested arrays, or a typed array. Without `dtype`: Float32Array and numbers give float32,
+ * Int32Array int32, Uint32Array uint32, Uint8Array uint8, booleans bool. A Uint16Array holds codes and needs dtype
+ * bfloat16 or float16; a Uint8Array with a float8 dtype holds codes too. Typed arrays are copied.
+ */
+export function tensor(
+  data: NestedArray | TypedArray,
+  { shape, dtype }: { shape?: readonly number[]; dtype?: DType } = {},
+): Tensor {
+  if (dtype !== undefined) checkDType("tensor", dtype);
+  if (ArrayBuffer.isView(data)) return fromTyped(data as TypedArray, shape, dtype);
+  const found: number[] = [];
+  const inferred = measure(data as NestedArray, found);
+  const boolean = typeof firstLeaf(data as NestedArray) === "boolean";
+  const type = dtype ?? (boolean ? "bool" : "float32");
+  return place(shape ?? inferred, type, fromFloat64(type, found));
+}
+
+function fromTyped(data: TypedArray, shape: readonly number[] | undefined, dtype: DType | undefined): Tensor {
+  const own = dtype ?? typeOfArray(data);
+  const target = shape ?? [data.length];
+  const wanted = allocate(own, 0).constructor;
+  if (data.constructor === wanted) return place(target, own, data.slice());
+  if (data instanceof Uint16Array) {
+    fail("dtype", "tensor", "a Uint16Array holds bfloat16 or float16 codes and needs that dtype", own, 'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.');
+  }
+  return place(target, own, fromFloat64(own, data));
+}
+
+function typeOfArray(data: ArrayBufferView): DType {
+  if (data instanceof Float32Array) return "float32";
+  if (data instanceof Int32Array) return "int32";
+  if (data instanceof Uint32Array) return "uint32";
+  if (data instanceof Uint8Array) return "uint8";
+  if (data instanceof Float64Array) return "float32";
+  return fail("dtype", "tensor", "dtype is required for this array type", data.constructor.name, 'Pass { dtype: "bfloat16" } or another dtype.');
+}
+
+function place(shape: readonly number[], dtype: DType, data: TypedArray): Tensor {
+  checkShape("tensor", shape);
+  if (sizeOf(shape) !== data.length) {
+    fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, `${data.length}`);
+  }
+  return Tensor.concrete(Storage.ofHost({ shape: [...shape], dtype }, data));
+}
+
+function firstLeaf(data: NestedArray): number | boolean | undefined {
+  return Array.isArray(data) ? (data.length ? firstLeaf(data[0]) : undefined) : (data as number | boolean);
+}
+
+/** Collects the leaves and returns the shape; ragged arrays are an error. */
+function measure(data: NestedArray, into: number[]): number[] {
+  if (!Array.isArray(data)) {
+    if (typeof data !== "number" && typeof data !== "boolean") fail("dtype", "tensor", "elements must be numbers or booleans", data);
+    into.push(Number(data));
+    return [];
+  }
+  const shapes = data.map((item) => measure(item, into));
+  const first = shapes[0] ?? [];
+  const odd = shapes.find((s) => s.length !== first.length || s.some((d, i) => d !== first[i]));
+  if (odd) fail("shape", "tensor", `nested arrays must be rectangular, but [${first.join(",")}] stands beside [${odd.join(",")}]`);
+  return [data.length, ...first];
+}
+
+export const isFloatTensor = (t: Tensor): boolean => isFloat(t.dtype);

@@ -1,0 +1,99 @@
+/**
+ * Tracing: while a trace is open every op call is recorded as a node; otherwise it runs at once as a one-op program.
+ * A trace is opened and closed within one synchronous call, so it never leaks over an await.
+ */
+import type { Aval } from "./aval.js";
+import { fail } from "./errors.js";
+import { inferShapes, type OpDefinition, type Params } from "./op.js";
+import { runEager } from "./program/eager.js";
+import { Tensor } from "./tensor.js";
+
+export interface TraceNode {
+  readonly op: OpDefinition;
+  readonly inputs: readonly (Tensor | undefined)[];
+  readonly params: Params;
+  readonly outputs: readonly Tensor[];
+  /** Set on the last node of a region with a gradient of its own: customVjp and checkpoint. */
+  readonly region?: Region;
+}
+
+/**
+ * A stretch of nodes [start, index of its own node) that differentiates as one. The node that carries it has the results
+ * of the stretch as inputs and stands for them.
+ */
+export interface Region {
+  readonly start: number;
+  /** Tensors from before the region that `pullback` gives cotangents for. */
+  readonly args: readonly Tensor[];
+  /** Tensors from inside that the pullback needs. */
+  readonly residuals: readonly Tensor[];
+  /** "recompute": run the stretch again and differentiate that, except for values that `saves` keeps. */
+  readonly kind: "custom" | "recompute";
+  /** Cotangents of args; undefined is zero. */
+  readonly pullback?: (residuals: readonly Tensor[], grads: readonly Tensor[]) => readonly (Tensor | undefined)[];
+  readonly saves?: (node: TraceNode) => boolean;
+}
+
+const regionOp: OpDefinition = { name: "region", inputs: [], outputs: [], params: {}, variadic: true, shape: () => ({}) };
+
+export class Trace {
+  readonly nodes: TraceNode[] = [];
+
+  record(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
+    for (const input of inputs) {
+      if (input?.trace && input.trace !== this) {
+        fail("traced", op.name, "a traced tensor was used outside of the function that traced it", input, "Return it from that function instead of storing it.");
+      }
+    }
+    const outputs = inferShapes(op, inputs, params).map((out) => Tensor.traced(out, this));
+    this.nodes.push({ op, inputs, params, outputs });
+    return outputs;
+  }
+
+  /** Closes a region over the nodes recorded since `region.start`; the results stand for `inputs`. */
+  recordRegion(inputs: readonly Tensor[], region: Region): Tensor[] {
+    const outputs = inputs.map((of) => Tensor.traced({ shape: of.shape, dtype: of.dtype }, this));
+    this.nodes.push({ op: regionOp, inputs, params: {}, outputs, region });
+    return outputs;
+  }
+
+  /** A value that the program takes as input. */
+  input(of: Aval): Tensor {
+    return Tensor.traced(of, this);
+  }
+}
+
+let current: Trace | undefined;
+
+export const currentTrace = (): Trace | undefined => current;
+
+/** Calls body with a fresh trace open. */
+export function withTrace<T>(body: (trace: Trace) => T): T {
+  return within(new Trace(), body);
+}
+
+/** Calls body with `trace` open. */
+export function within<T>(trace: Trace, body: (trace: Trace) => T): T {
+  const outer = current;
+  current = trace;
+  try {
+    const result = body(trace);
+    if (result instanceof Promise) {
+      fail("traced", "jit", "a traced function must be synchronous", "a Promise", "Read data before or after it, not inside.");
+    }
+    return result;
+  } finally {
+    current = outer;
+  }
+}
+
+/** Records the op in the open trace, or runs it now. */
+export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
+  if (current) return current.record(op, inputs, params);
+  for (const input of inputs) {
+    if (input?.trace) {
+      fail("traced", op.name, "a traced tensor was used after its trace ended", input, "Return it from the traced function instead of storing it.");
+    }
+  }
+  return runEager(op, inputs, params);
+}

@@ -1,0 +1,198 @@
+/**
+ * Reverse mode on a trace: walks the recorded nodes backwards, calls each op's vjp, and so records the gradient's nodes
+ * in the same trace. Gradients of gradients need nothing more.
+ */
+import { formatAval, sameShape } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { nameInputs, nameOutputs, type OpDefinition, inputNames } from "../op.js";
+import { barrierOp } from "../ops/mark.js";
+import type { Tensor } from "../tensor.js";
+import type { Trace, TraceNode } from "../trace.js";
+import { zeros } from "../create.js";
+
+type Cotangents = Map<Tensor, Tensor>;
+
+/** Cotangents of `wrt`, given those of values computed by nodes [start, end). undefined: no path leads there. */
+export function backward(
+  trace: Trace,
+  start: number,
+  seeds: readonly (readonly [Tensor, Tensor])[],
+  wrt: readonly Tensor[],
+): (Tensor | undefined)[] {
+  const end = trace.nodes.length;
+  const active = findActive(trace, start, end, wrt);
+  const cotangents: Cotangents = new Map();
+  for (const [value, seed] of seeds) if (active.has(value)) accumulate(cotangents, value, seed);
+  pull(trace, start, end, cotangents, active);
+  return wrt.map((t) => cotangents.get(t));
+}
+
+/** The values that depend on `wrt` in a way that has a derivative. */
+function findActive(trace: Trace, start: number, end: number, wrt: readonly Tensor[]): Set<Tensor> {
+  const active = new Set(wrt);
+  for (let i = start; i < end; i++) {
+    const node = trace.nodes[i]!;
+    if (node.op.name === "stop_gradient") continue;
+    const inputs = node.region?.kind === "custom" ? node.region.args : node.inputs;
+    if (!inputs.some((t) => t && active.has(t))) continue;
+    for (const out of node.outputs) if (isFloat(out.dtype)) active.add(out);
+  }
+  return active;
+}
+
+function pull(trace: Trace, start: number, end: number, cotangents: Cotangents, active: Set<Tensor>): void {
+  for (let i = end - 1; i >= start; i--) {
+    const node = trace.nodes[i]!;
+    const grads = node.outputs.map((out) => cotangents.get(out));
+    const reached = grads.some((g) => g !== undefined);
+    if (node.region) {
+      if (reached) pullRegion(trace, i, node, grads, cotangents, active);
+      i = node.region.start;
+      continue;
+    }
+    if (!reached || !node.inputs.some((t) => t && active.has(t))) continue;
+    pullNode(trace, node, grads, cotangents, active);
+  }
+}
+
+function pullNode(trace: Trace, node: TraceNode, grads: (Tensor | undefined)[], cotangents: Cotangents, active: Set<Tensor>): void {
+  const { op } = node;
+  if (!op.vjp) {
+    if (!op.reference) fail("unsupported", op.name, "this op has no derivative", undefined, "Wrap its operand in stopGradient.");
+    pullReference(trace, node, grads, cotangents, active);
+    return;
+  }
+  const names = inputNames(op, node.inputs.length);
+  const results = op.vjp({
+    inputs: nameInputs(op, node.inputs) as never,
+    outputs: nameOutputs(op, node.outputs) as never,
+    grads: Object.fromEntries(op.outputs.map((name, k) => [name, grads[k]])) as never,
+    params: node.params,
+  }) as Record<string, Tensor | undefined>;
+  names.forEach((name, k) => {
+    const input = node.inputs[k];
+    const grad = results[name];
+    if (input && grad && active.has(input)) accumulate(cotangents, input, grad);
+  });
+}
+
+/** Differentiates a composite through its reference. */
+function pullReference(trace: Trace, node: TraceNode, grads: (Tensor | undefined)[], cotangents: Cotangents, active: Set<Tensor>): void {
+  const op: OpDefinition = node.op;
+  const start = trace.nodes.length;
+  const outputs = op.reference!(nameInputs(op, node.inputs) as never, node.params) as Record<string, Tensor>;
+  const wrt = node.inputs.filter((t): t is Tensor => t !== undefined && active.has(t));
+  const seeds = op.outputs.flatMap((name, k) => (grads[k] ? [[outputs[name]!, grads[k]] as const] : []));
+  backward(trace, start, seeds, wrt).forEach((grad, k) => {
+    if (grad) accumulate(cotangents, wrt[k]!, grad);
+  });
+}
+
+function pullRegion(
+  trace: Trace,
+  index: number,
+  node: TraceNode,
+  grads: (Tensor | undefined)[],
+  cotangents: Cotangents,
+  active: Set<Tensor>,
+): void {
+  const region = node.region!;
+  if (region.kind === "custom") {
+    const full = node.outputs.map((out, k) => grads[k] ?? zeros(out.shape, { dtype: out.dtype }));
+    region.pullback!(region.residuals, full).forEach((grad, k) => {
+      const arg = region.args[k]!;
+      if (grad && active.has(arg)) accumulate(cotangents, arg, grad);
+    });
+    return;
+  }
+  const { start, external, replica } = recompute(trace, region.start, index, region.saves);
+  const seeds: [Tensor, Tensor][] = [];
+  node.inputs.forEach((t, k) => {
+    if (!grads[k]) return;
+    const again = replica.get(t!);
+    if (again) seeds.push([again, grads[k]]);
+    else if (active.has(t!)) accumulate(cotangents, t!, grads[k]); // the function returned its argument
+  });
+  const inputs = [...external.keys()].filter((t) => active.has(t));
+  backward(trace, start, seeds, inputs.map((t) => external.get(t)!)).forEach((grad, k) => {
+    if (grad) accumulate(cotangents, inputs[k]!, grad);
+  });
+}
+
+let barriers = 0;
+
+/**
+ * Records nodes [from, to) again, reading values from outside through barriers so that the copy is not merged with the
+ * original. Nodes that `saves` keeps are read from the original.
+ */
+function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceNode) => boolean) {
+  const inside = new Set<Tensor>();
+  for (let i = from; i < to; i++) for (const out of trace.nodes[i]!.outputs) inside.add(out);
+  const external = new Map<Tensor, Tensor>();
+  const replica = new Map<Tensor, Tensor>();
+  const start = trace.nodes.length;
+  const substitute = (t: Tensor): Tensor => {
+    if (inside.has(t)) return replica.get(t)!;
+    let copy = external.get(t);
+    if (!copy) {
+      copy = barrierOp({ x: t }, { id: barriers++ }).y;
+      external.set(t, copy);
+    }
+    return copy;
+  };
+  const firstNode = new Map<number, number>();
+  for (let i = from; i < to; i++) {
+    const node = trace.nodes[i]!;
+    firstNode.set(i, trace.nodes.length);
+    let outputs: Tensor[];
+    if (node.region) {
+      const { region } = node;
+      outputs = trace.recordRegion(node.inputs.map((t) => substitute(t!)), {
+        ...region,
+        start: firstNode.get(region.start) ?? trace.nodes.length,
+        args: region.args.map(substitute),
+        residuals: region.residuals.map(substitute),
+      });
+    } else if (saves?.(node)) {
+      outputs = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
+      // The saved value stands for the recomputed one, but its gradient still flows through the recomputation.
+      outputs = linkSaved(trace, node, outputs, substitute);
+    } else {
+      outputs = trace.record(node.op, node.inputs.map((t) => t && substitute(t)), node.params);
+    }
+    node.outputs.forEach((out, k) => replica.set(out, outputs[k]!));
+  }
+  return { start, external, replica };
+}
+
+/**
+ * A region whose value is `saved` and whose derivative is that of the node recorded again. What only the recomputed
+ * value needs is never executed, because nothing but its derivative is used.
+ */
+function linkSaved(trace: Trace, node: TraceNode, saved: Tensor[], substitute: (t: Tensor) => Tensor): Tensor[] {
+  const inputs = node.inputs.map((t) => t && substitute(t));
+  const args = inputs.filter((t): t is Tensor => t !== undefined);
+  const start = trace.nodes.length - saved.length;
+  return trace.recordRegion(saved, {
+    start,
+    kind: "custom",
+    args,
+    residuals: [],
+    pullback: (_, grads) => {
+      const from = trace.nodes.length;
+      const again = trace.record(node.op, inputs, node.params);
+      return backward(trace, from, again.map((out, k) => [out, grads[k]!] as const), args);
+    },
+  });
+}
+
+/** Adds a cotangent. It takes the dtype of its value; its shape must be that of its value. */
+export function accumulate(cotangents: Cotangents, value: Tensor, grad: Tensor): void {
+  if (!sameShape(grad.shape, value.shape)) {
+    fail("shape", "grad", `a cotangent must have the shape of its value, ${formatAval(value)}`, grad);
+  }
+  const typed = grad.dtype === value.dtype ? grad : grad.astype(value.dtype);
+  const before = cotangents.get(value);
+  cotangents.set(value, before ? before.add(typed) : typed);
+}

@@ -1,0 +1,47 @@
+import { checkpointNameOp, stopGradientOp } from "../ops/mark.js";
+import type { Tensor } from "../tensor.js";
+import { currentTrace, type TraceNode } from "../trace.js";
+import { flatten, unflatten } from "../tree.js";
+
+/** Decides which values a checkpointed function keeps instead of recomputing them. */
+export type CheckpointPolicy = (node: { readonly op: string; readonly name: string | undefined }) => boolean;
+
+export const checkpointPolicies = {
+  /** Recompute everything (the default). */
+  nothingSaveable: (() => false) as CheckpointPolicy,
+  everythingSaveable: (() => true) as CheckpointPolicy,
+  /** Keep the results of matrix products. */
+  dotsSaveable: (({ op }) => op === "dot" || op === "scaled_dot") as CheckpointPolicy,
+  /** Keep the values that checkpointName marked with one of these names. */
+  saveOnlyTheseNames:
+    (...names: string[]): CheckpointPolicy =>
+    ({ name }) =>
+      name !== undefined && names.includes(name),
+} as const;
+
+export interface CheckpointOptions {
+  readonly policy?: CheckpointPolicy;
+}
+
+/**
+ * f with less memory in training: its intermediate values are not kept for the backward pass but computed again there.
+ * Results and gradients are the same, bit for bit.
+ */
+export function checkpoint<F extends (...args: any[]) => any>(f: F, { policy = checkpointPolicies.nothingSaveable }: CheckpointOptions = {}): F {
+  const wrapped = (...args: unknown[]): unknown => {
+    const trace = currentTrace();
+    if (!trace) return f(...args);
+    const start = trace.nodes.length;
+    const [leaves, definition] = flatten(f(...args));
+    const saves = (node: TraceNode): boolean => policy({ op: node.op.name, name: node.params.name as string | undefined });
+    const outputs = trace.recordRegion(leaves as Tensor[], { start, kind: "recompute", args: [], residuals: [], saves });
+    return unflatten(definition, outputs);
+  };
+  return wrapped as F;
+}
+
+/** Marks a value with a name that a checkpoint policy can keep. The value is unchanged. */
+export const checkpointName = (x: Tensor, name: string): Tensor => checkpointNameOp({ x }, { name }).y;
+
+/** x as a constant: no gradient flows through it. */
+export const stopGradient = (x: Tensor): Tensor => stopGradientOp({ x }).y;

@@ -1,0 +1,50 @@
+import { fail } from "../errors.js";
+import { Tensor } from "../tensor.js";
+import { currentTrace } from "../trace.js";
+import { flatten, formatTreeDef, unflatten } from "../tree.js";
+
+/**
+ * f with a derivative of its own, as in JAX: `forward(...args)` returns [result, residuals]; `backward(residuals,
+ * cotangent)` returns one cotangent tree per argument, null or undefined where it is zero. Arguments, result and
+ * residuals are trees of tensors. A cotangent need not have its argument's dtype; it is cast.
+ */
+export function customVjp<A extends any[], R>(
+  f: (...args: A) => R,
+  forward: (...args: A) => [R, any],
+  backward: (residuals: any, cotangent: any) => readonly any[],
+): (...args: A) => R {
+  return (...args) => {
+    const trace = currentTrace();
+    if (!trace) return f(...args);
+    const start = trace.nodes.length;
+    const [result, residuals] = forward(...args);
+    const [leaves, definition] = flatten(result);
+    const [residualLeaves, residualDefinition] = flatten(residuals);
+    const tensors = residualLeaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);
+    const flatArgs = args.map((arg) => flatten(arg));
+    const outputs = trace.recordRegion(leaves as Tensor[], {
+      start,
+      kind: "custom",
+      args: flatArgs.flatMap(([argLeaves]) => argLeaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor)),
+      residuals: tensors,
+      pullback: (saved, grads) => {
+        let next = 0;
+        const restored = residualLeaves.map((leaf) => (leaf instanceof Tensor ? saved[next++] : leaf));
+        const results = backward(unflatten(residualDefinition, restored), unflatten(definition, grads));
+        return flatArgs.flatMap(([argLeaves, argDefinition], i) => cotangentLeaves(argLeaves, argDefinition, results[i]));
+      },
+    });
+    return unflatten(definition, outputs) as R;
+  };
+}
+
+/** The cotangents at the tensor leaves of one argument; a missing subtree is zero. */
+function cotangentLeaves(argLeaves: unknown[], argDefinition: ReturnType<typeof flatten>[1], given: unknown): (Tensor | undefined)[] {
+  const tensors = argLeaves.filter((leaf) => leaf instanceof Tensor);
+  if (given === null || given === undefined) return tensors.map(() => undefined);
+  const [leaves, definition] = flatten(given);
+  if (formatTreeDef(definition) !== formatTreeDef(argDefinition)) {
+    fail("state", "customVjp", `backward must return a cotangent like its argument, ${formatTreeDef(argDefinition)}`, formatTreeDef(definition));
+  }
+  return argLeaves.flatMap((leaf, k) => (leaf instanceof Tensor ? [leaves[k] as Tensor] : []));
+}

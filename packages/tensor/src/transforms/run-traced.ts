@@ -1,0 +1,63 @@
+import { fail } from "../errors.js";
+import { runCached } from "../program/compile.js";
+import { lower } from "../program/lower.js";
+import type { Program } from "../program/program.js";
+import { Tensor, tensor } from "../tensor.js";
+import { withTrace } from "../trace.js";
+import { flatten, type TreeDef, unflatten } from "../tree.js";
+
+/** How to put results back: outputs of the program at tensor leaves, other leaves as they were. */
+export interface ResultTree {
+  readonly definition: TreeDef;
+  readonly leaves: readonly ({ readonly output: number } | { readonly value: unknown })[];
+}
+
+/** Calls f on traced stand-ins of `args` (trees whose leaves are tensors) and makes a program of what it did. */
+export function traceFunction(
+  f: (...args: any[]) => unknown,
+  args: readonly unknown[],
+  donated: (leaf: Tensor) => boolean = () => false,
+): { program: Program; result: ResultTree } {
+  return withTrace((trace) => {
+    const given: Tensor[] = [];
+    const donatedInputs: number[] = [];
+    const standIns = args.map((arg) => {
+      const [leaves, definition] = flatten(arg);
+      const traced = leaves.map((leaf) => {
+        if (!(leaf instanceof Tensor)) return leaf;
+        const input = trace.input({ shape: leaf.shape, dtype: leaf.dtype });
+        if (donated(leaf)) donatedInputs.push(given.length);
+        given.push(input);
+        return input;
+      });
+      return unflatten(definition, traced);
+    });
+    const returned = f(...standIns);
+    if (returned instanceof Promise) {
+      fail("traced", "jit", "a traced function must be synchronous", "a Promise", "Read data before or after it, not inside.");
+    }
+    const [leaves, definition] = flatten(returned);
+    const outputs: Tensor[] = [];
+    const resultLeaves = leaves.map((leaf) => (leaf instanceof Tensor ? { output: outputs.push(leaf) - 1 } : { value: leaf }));
+    return { program: lower(trace, given, outputs, donatedInputs), result: { definition, leaves: resultLeaves } };
+  });
+}
+
+export function rebuild(result: ResultTree, outputs: readonly Tensor[]): unknown {
+  return unflatten(result.definition, result.leaves.map((leaf) => ("output" in leaf ? outputs[leaf.output] : leaf.value)));
+}
+
+/** Numbers become float32 scalars, so that a new value does not mean a new program. */
+export function numbersToTensors(arg: unknown): unknown {
+  const [leaves, definition] = flatten(arg);
+  return unflatten(definition, leaves.map((leaf) => (typeof leaf === "number" ? tensor(leaf) : leaf)));
+}
+
+export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
+  flatten(args)[0].filter((leaf): leaf is Tensor => leaf instanceof Tensor);
+
+/** Traces f on concrete arguments and runs the program once. */
+export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown[]): unknown {
+  const { program, result } = traceFunction(f, args);
+  return rebuild(result, runCached(program, tensorLeaves(args)));
+}

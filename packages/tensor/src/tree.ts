@@ -1,0 +1,112 @@
+/** Trees: plain objects, arrays and null around leaves. Keys are visited in sorted order, as in JAX. */
+import { fail } from "./errors.js";
+import { Tensor } from "./tensor.js";
+
+export type Tree<Leaf> = Leaf | null | undefined | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> };
+
+/** Where the leaves of a flattened tree belong. */
+export type TreeDef =
+  | { readonly kind: "leaf" }
+  | { readonly kind: "none"; readonly value: null | undefined }
+  | { readonly kind: "list"; readonly items: readonly TreeDef[] }
+  | { readonly kind: "record"; readonly keys: readonly string[]; readonly items: readonly TreeDef[] };
+
+const LEAF: TreeDef = { kind: "leaf" };
+
+function isPlainObject(value: object): value is Record<string, unknown> {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** The leaves of a tree in order, and the shape of the tree around them. Anything but plain objects, arrays and null is a leaf. */
+export function flatten(tree: unknown): [leaves: unknown[], definition: TreeDef] {
+  const leaves: unknown[] = [];
+  const visit = (node: unknown): TreeDef => {
+    if (node === null || node === undefined) return { kind: "none", value: node };
+    if (Array.isArray(node)) return { kind: "list", items: node.map(visit) };
+    if (typeof node === "object" && !(node instanceof Tensor) && isPlainObject(node)) {
+      const keys = Object.keys(node).sort();
+      return { kind: "record", keys, items: keys.map((key) => visit(node[key])) };
+    }
+    leaves.push(node);
+    return LEAF;
+  };
+  const definition = visit(tree);
+  return [leaves, definition];
+}
+
+/** Puts leaves back into the shape of a tree. */
+export function unflatten(definition: TreeDef, leaves: readonly unknown[]): unknown {
+  let next = 0;
+  const build = (node: TreeDef): unknown => {
+    switch (node.kind) {
+      case "leaf":
+        return leaves[next++];
+      case "none":
+        return node.value;
+      case "list":
+        return node.items.map(build);
+      case "record": {
+        const items = node.items.map(build);
+        return Object.fromEntries(node.keys.map((key, i) => [key, items[i]]));
+      }
+    }
+  };
+  const tree = build(definition);
+  if (next !== leaves.length) {
+    fail("state", "tree.unflatten", `the tree has ${next} leaves`, `${leaves.length} leaves`);
+  }
+  return tree;
+}
+
+/** A string that is equal for trees of equal shape. */
+export function formatTreeDef(node: TreeDef): string {
+  switch (node.kind) {
+    case "leaf":
+      return "*";
+    case "none":
+      return "-";
+    case "list":
+      return `[${node.items.map(formatTreeDef).join(",")}]`;
+    case "record":
+      return `{${node.keys.map((key, i) => `${JSON.stringify(key)}:${formatTreeDef(node.items[i]!)}`).join(",")}}`;
+  }
+}
+
+/** Applies f to the leaves of one tree, or to the leaves of several trees of one shape, side by side. */
+export function map<T = unknown>(f: (...leaves: any[]) => unknown, tree: unknown, ...rest: unknown[]): T {
+  const [leaves, definition] = flatten(tree);
+  const columns = rest.map((other, i) => {
+    const [otherLeaves, otherDefinition] = flatten(other);
+    if (formatTreeDef(otherDefinition) !== formatTreeDef(definition)) {
+      fail(
+        "state",
+        "tree.map",
+        `tree ${i + 2} must have the structure of the first, ${formatTreeDef(definition)}`,
+        formatTreeDef(otherDefinition),
+      );
+    }
+    return otherLeaves;
+  });
+  return unflatten(
+    definition,
+    leaves.map((leaf, i) => f(leaf, ...columns.map((column) => column[i]))),
+  ) as T;
+}
+
+/** The leaves of a tree, in order. */
+export const leaves = (tree: unknown): Tensor[] => flatten(tree)[0] as Tensor[];
+
+/** The leaves with their paths, such as ["attention", "qkv", "kernel"]. */
+export function leavesWithPath(tree: unknown): { path: string[]; leaf: Tensor }[] {
+  const out: { path: string[]; leaf: Tensor }[] = [];
+  const visit = (node: unknown, path: string[]): void => {
+    if (node === null || node === undefined) return;
+    if (Array.isArray(node)) node.forEach((item, i) => visit(item, [...path, String(i)]));
+    else if (typeof node === "object" && !(node instanceof Tensor) && isPlainObject(node)) {
+      for (const key of Object.keys(node).sort()) visit(node[key], [...path, key]);
+    } else out.push({ path, leaf: node as Tensor });
+  };
+  visit(tree, []);
+  return out;
+}
