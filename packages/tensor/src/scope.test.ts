@@ -13,7 +13,11 @@ describe("createScope", () => {
     scope.with("a", () => {
       expect(scope.with("b", () => scope.current())).toBe("b");
       expect(scope.current()).toBe("a");
-      expect(() => scope.with("c", () => { throw new Error("no"); })).toThrow("no");
+      expect(() =>
+        scope.with("c", () => {
+          throw new Error("no");
+        }),
+      ).toThrow("no");
       expect(scope.current()).toBe("a");
     });
     expect(scope.current()).toBeUndefined();
@@ -22,22 +26,25 @@ describe("createScope", () => {
   it("tells an entered undefined from none", () => {
     const scope = letters();
     expect(scope.active()).toBe(false);
-    scope.with("a", () => scope.with(undefined, () => {
-      expect(scope.current()).toBeUndefined();
-      expect(scope.active()).toBe(true);
-    }));
+    scope.with("a", () =>
+      scope.with(undefined, () => {
+        expect(scope.current()).toBeUndefined();
+        expect(scope.active()).toBe(true);
+      }),
+    );
   });
 
   it("follows awaits of two tasks that take turns", async () => {
     const scope = letters();
     const seen: string[] = [];
-    const task = (value: string) => scope.with(value, async () => {
-      for (let i = 0; i < 3; i++) {
-        await later();
-        seen.push(`${value}${scope.current()}`);
-      }
-      return value;
-    });
+    const task = (value: string) =>
+      scope.with(value, async () => {
+        for (let i = 0; i < 3; i++) {
+          await later();
+          seen.push(`${value}${scope.current()}`);
+        }
+        return value;
+      });
     const both = Promise.all([task("a"), task("b")]);
     expect(scope.current()).toBeUndefined();
     expect(await both).toEqual(["a", "b"]);

@@ -1,0 +1,62 @@
+import { createScope, fail } from "@te/tensor";
+
+/**
+ * Devices in an array with named axes: `new Mesh({ data: 2, tensor: 4 })` has eight, numbered in row-major order. The
+ * devices are virtual: a mesh tells which axes exist and how large they are.
+ */
+export class Mesh {
+  readonly axisNames: readonly string[];
+  /** Size by axis name. */
+  readonly shape: Readonly<Record<string, number>>;
+  /** Number of devices. */
+  readonly size: number;
+
+  /** Throws unless there is at least one axis, every size is a positive integer, and names are not empty or numbers. */
+  constructor(shape: Readonly<Record<string, number>>) {
+    const entries = Object.entries(shape);
+    if (entries.length === 0) fail("option", "Mesh", "at least one axis is needed", "{}", "Pass { data: 1 }.");
+    for (const [name, size] of entries) {
+      // Objects list number-like keys first, so their order would not be the caller's.
+      if (name === "" || /^\d+$/.test(name))
+        fail("option", "Mesh", "an axis name must not be empty or a number", `"${name}"`);
+      if (!Number.isSafeInteger(size) || size < 1)
+        fail("option", "Mesh", `the size of axis ${name} must be a positive integer`, size);
+    }
+    this.axisNames = Object.freeze(entries.map(([name]) => name));
+    this.shape = Object.freeze(Object.fromEntries(entries));
+    this.size = entries.reduce((product, [, size]) => product * size, 1);
+    Object.freeze(this);
+  }
+
+  toString(): string {
+    return `Mesh(${this.axisNames.map((name) => `${name}=${this.shape[name]}`).join(", ")})`;
+  }
+}
+
+const scope = createScope<Mesh>("mesh", (mesh) => mesh?.toString() ?? "");
+
+/** Makes the mesh the active one for fn and all that it awaits; without fn, until the result is disposed (`using`). */
+export function withMesh<R>(mesh: Mesh | null, fn: () => R): R;
+export function withMesh(mesh: Mesh | null): Disposable;
+export function withMesh<R>(mesh: Mesh | null, fn?: () => R): R | Disposable {
+  if (mesh !== null && !(mesh instanceof Mesh))
+    fail("option", "withMesh", "mesh must be a Mesh or null", mesh, "Pass new Mesh({ data: 2 }).");
+  return fn ? scope.with(mesh ?? undefined, fn) : scope.with(mesh ?? undefined);
+}
+
+/** The active mesh, or undefined. */
+export const activeMesh = (): Mesh | undefined => scope.current();
+
+/** Size of an axis of a mesh (default: the active one); 1 for null. An axis that the mesh does not have is an error. */
+export function meshAxisSize(axis: string | null, mesh: Mesh | undefined = activeMesh()): number {
+  if (axis === null) return 1;
+  const size = mesh && Object.hasOwn(mesh.shape, axis) ? mesh.shape[axis] : undefined;
+  if (size !== undefined) return size;
+  return fail(
+    "option",
+    "meshAxisSize",
+    mesh ? `${axis} is not an axis of ${mesh}` : `no mesh is active that could have the axis ${axis}`,
+    undefined,
+    mesh ? `Its axes: ${mesh.axisNames.join(", ")}.` : "Enter one with withMesh(new Mesh({ ... }), fn).",
+  );
+}
