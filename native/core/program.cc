@@ -1,0 +1,210 @@
+#include "te/program.h"
+
+#include <chrono>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "te/parallel.h"
+#include "te/status.h"
+
+namespace te {
+namespace {
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::string describe(const Aval& aval) {
+  if (!aval.present) return "none";
+  std::string text = std::string(dtype_name(aval.dtype)) + "[";
+  for (size_t i = 0; i < aval.shape.size(); ++i) text += (i ? "," : "") + std::to_string(aval.shape[i]);
+  return text + "]";
+}
+
+std::string describe(const Node& node) {
+  std::string text = node.op + "(";
+  for (size_t i = 0; i < node.inputs.size(); ++i) text += (i ? ", " : "") + describe(node.inputs[i]);
+  return text + ")";
+}
+
+void check(bool ok, const char* what) {
+  if (!ok) throw Error("state", std::string("compile: the program is not well formed: ") + what);
+}
+
+// Sizes multiply without overflow and no dimension is negative.
+size_t checked_bytes(const Aval& aval) {
+  size_t bytes = dtype_bytes(aval.dtype);
+  bool empty = false;
+  for (int64_t d : aval.shape) {
+    check(d >= 0, "a dimension is negative");
+    empty = empty || d == 0;
+  }
+  if (empty) return 0;
+  for (int64_t d : aval.shape)
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(d), &bytes) || bytes > (size_t{1} << 60))
+      throw Error("memory", "cannot allocate " + describe(aval) + ": it has more than 2^60 bytes.");
+  return bytes;
+}
+
+std::shared_ptr<const Failure> failure_of(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const Error& e) {
+    return std::make_shared<Failure>(Failure{e.code, e.what()});
+  } catch (const std::bad_alloc&) {
+    return std::make_shared<Failure>(Failure{"memory", "a kernel ran out of memory"});
+  } catch (const std::exception& e) {
+    return std::make_shared<Failure>(Failure{"kernel", e.what()});
+  } catch (...) {
+    return std::make_shared<Failure>(Failure{"kernel", "a kernel failed for an unknown reason"});
+  }
+}
+
+}  // namespace
+
+Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.outputs) {
+  threads_ = wanted_threads();
+  use_threads(threads_);
+  check(spec.arena_bytes >= 0 && spec.inputs >= 0, "a size is negative");
+  check_memory(static_cast<size_t>(spec.arena_bytes), 0);
+  arena_bytes_ = (static_cast<size_t>(spec.arena_bytes) + 63) & ~size_t{63};
+
+  input_bytes_.assign(static_cast<size_t>(spec.inputs), SIZE_MAX);
+  for (const Value& value : values_) {
+    const size_t bytes = checked_bytes(value.aval);
+    check(value.at >= 0, "a place is negative");
+    const auto at = static_cast<size_t>(value.at);
+    switch (value.place) {
+      case Value::Place::input:
+        check(at < input_bytes_.size(), "an input index is out of range");
+        input_bytes_[at] = bytes;
+        break;
+      case Value::Place::arena:
+        check(at % 64 == 0, "an arena offset is not a multiple of 64");
+        check(at <= arena_bytes_ && bytes <= arena_bytes_ - at, "a value reaches behind the arena");
+        break;
+      case Value::Place::output:
+        check(at < outputs_.size() && &value == &values_[static_cast<size_t>(outputs_[at].value)],
+              "an output's place and its value disagree");
+        break;
+    }
+  }
+  for (const ProgramOutput& output : outputs_) {
+    check(output.value >= 0 && static_cast<size_t>(output.value) < values_.size(), "an output's value is out of range");
+    const Value& value = values_[static_cast<size_t>(output.value)];
+    output_bytes_.push_back(value.aval.bytes());
+    if (output.alias < 0) continue;
+    has_alias_ = true;
+    check(static_cast<size_t>(output.alias) < input_bytes_.size(), "an alias is out of range");
+    check(input_bytes_[static_cast<size_t>(output.alias)] == value.aval.bytes(), "an alias differs in size");
+  }
+
+  for (size_t index = 0; index < spec.nodes.size(); ++index) {
+    const ProgramNode& from = spec.nodes[index];
+    Node node{from.op, {}, {}, from.params};
+    Step step{nullptr, from.op, static_cast<int>(index), operands_.size(), from.inputs.size()};
+    for (int v : from.inputs) {
+      check(v >= -1 && v < static_cast<int>(values_.size()), "a node's input is out of range");
+      node.inputs.push_back(v < 0 ? Aval{{}, DType::float32, false} : values_[static_cast<size_t>(v)].aval);
+      operands_.push_back(v);
+    }
+    for (int v : from.outputs) {
+      check(v >= 0 && v < static_cast<int>(values_.size()), "a node's output is out of range");
+      check(values_[static_cast<size_t>(v)].place != Value::Place::input, "a node writes to an input");
+      node.outputs.push_back(values_[static_cast<size_t>(v)].aval);
+      operands_.push_back(v);
+    }
+    std::string why;
+    step.kernel = prepare_kernel(node, &why);
+    if (!step.kernel) throw Error("unsupported", describe(node) + ": " + why);
+    scratch_bytes_ = std::max(scratch_bytes_, step.kernel->scratch_bytes());
+    steps_.push_back(std::move(step));
+  }
+  memory_.resize(values_.size());
+  pointers_.resize(operands_.size());
+  donated_.resize(input_bytes_.size());
+}
+
+// Gives every output its memory: that of a donated input, or a new block. An input that the run uses twice, or that two
+// outputs want, is copied instead of taken over.
+void Program::place_outputs(Buffer* const* inputs, Buffer* const* outputs) {
+  if (has_alias_) {
+    static uint64_t run = 0;
+    ++run;
+    for (size_t i = 0; i < input_bytes_.size(); ++i) {
+      Buffer& b = *inputs[i];
+      b.uses = b.stamp == run ? b.uses + 1 : 1;
+      b.stamp = run;
+    }
+  }
+  for (size_t j = 0; j < outputs_.size(); ++j) {
+    Buffer& out = *outputs[j];
+    const int alias = outputs_[j].alias;
+    if (alias < 0) {
+      out.data = Pool::get().take(out.bytes);
+      continue;
+    }
+    Buffer& in = *inputs[alias];
+    if (in.uses == 1 && in.data) {
+      out.data = std::exchange(in.data, nullptr);
+      in.failure = std::make_shared<Failure>(Failure{"disposed", "the tensor was donated to a program that ran before"});
+    } else {
+      out.data = Pool::get().take(out.bytes);
+      std::memcpy(out.data, donated_[static_cast<size_t>(alias)], out.bytes);
+    }
+  }
+}
+
+void Program::resolve(Buffer* const* inputs, Buffer* const* outputs, char* workspace) {
+  for (size_t i = 0; i < input_bytes_.size(); ++i) donated_[i] = inputs[i]->data;
+  place_outputs(inputs, outputs);
+  for (size_t v = 0; v < values_.size(); ++v) {
+    const auto at = static_cast<size_t>(values_[v].at);
+    switch (values_[v].place) {
+      case Value::Place::input: memory_[v] = donated_[at]; break;
+      case Value::Place::arena: memory_[v] = workspace + at; break;
+      case Value::Place::output: memory_[v] = outputs[at]->data; break;
+    }
+  }
+  for (size_t k = 0; k < operands_.size(); ++k)
+    pointers_[k] = operands_[k] < 0 ? nullptr : memory_[static_cast<size_t>(operands_[k])];
+}
+
+void Program::execute(const std::atomic<bool>& stop, char* scratch, std::vector<ProfileRecord>* profile) {
+  for (Step& step : steps_) {
+    if (stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
+    void* const* operands = pointers_.data() + step.first;
+    const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
+    if (!profile) {
+      step.kernel->run(call);
+      continue;
+    }
+    const int64_t start = now_ns();
+    step.kernel->run(call);
+    profile->push_back({step.op, step.node, id, start, now_ns() - start});
+  }
+}
+
+void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace, const std::atomic<bool>& stop,
+                  std::vector<ProfileRecord>* profile) {
+  std::shared_ptr<const Failure> failure;
+  for (size_t i = 0; i < input_bytes_.size() && !failure; ++i) failure = inputs[i]->failure;
+  if (!failure) {
+    try {
+      use_threads(threads_);
+      resolve(inputs, outputs, workspace);
+      execute(stop, workspace + arena_bytes_, profile);
+      for (size_t j = 0; j < outputs_.size(); ++j) {  // an output that is an input, an arena value or another output
+        void* from = memory_[static_cast<size_t>(outputs_[j].value)];
+        if (from != outputs[j]->data) std::memcpy(outputs[j]->data, from, outputs[j]->bytes);
+      }
+      return;
+    } catch (...) {
+      failure = failure_of(std::current_exception());
+    }
+  }
+  for (size_t j = 0; j < outputs_.size(); ++j) outputs[j]->failure = failure;
+}
+
+}  // namespace te

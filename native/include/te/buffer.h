@@ -1,0 +1,58 @@
+// Memory of tensors: 64-byte aligned blocks from a pool that keeps what is given back, because fresh pages cost more
+// than most kernels.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace te {
+
+// Why a buffer has no contents: the code and message of the kernel that should have made them.
+struct Failure {
+  std::string code, message;
+};
+
+// One tensor's memory. Only the device thread touches the fields after the buffer was handed to it.
+struct Buffer {
+  void* data = nullptr;  // nullptr until a run fills it, and after a run took it over
+  size_t bytes = 0;
+  std::shared_ptr<const Failure> failure;
+  uint64_t stamp = 0;  // the run that last counted its uses, and their number
+  int uses = 0;
+};
+
+class Pool {
+ public:
+  static Pool& get();
+
+  // Throws te::Error "memory" when the machine has not that much.
+  void* take(size_t bytes);
+  void give(void* data, size_t bytes);
+  // Returns all cached blocks to the system.
+  void trim();
+
+  struct Stats {
+    size_t used = 0, peak = 0, cached = 0;
+  };
+  Stats stats();
+  void reset_peak();
+
+ private:
+  void trim_locked();
+  std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> free_;  // by size class
+  Stats stats_;
+};
+
+// "12.3 GB"
+std::string format_bytes(double bytes);
+// Bytes that the machine, or this process's control group, has in all.
+size_t machine_memory();
+// Throws te::Error "memory" when `bytes` more than `used` cannot fit.
+void check_memory(size_t bytes, size_t used);
+
+}  // namespace te

@@ -1,0 +1,82 @@
+// What one Node.js environment (the main thread or a worker) has on the device: its buffers, its programs and the
+// promises that wait. Everything here runs on that environment's thread, but for `finished`.
+#pragma once
+#include <node_api.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "node/table.h"
+#include "te/device.h"
+
+namespace te {
+
+class Session : public Client {
+ public:
+  explicit Session(napi_env env);
+  ~Session() override;
+
+  int32_t create(size_t bytes);
+  int32_t from_bytes(const void* from, size_t bytes);
+  void write(int32_t handle, const void* from, size_t bytes);
+  void release(int32_t handle);
+  // Resolves with undefined when `array`, the memory at `to`, holds the contents; rejects with the failure.
+  napi_value read(int32_t handle, napi_value array, void* to, size_t bytes);
+  void read_sync(int32_t handle, void* to, size_t bytes);
+  napi_value wait();
+
+  int32_t compile(const ProgramSpec& spec);
+  void run(int32_t program, const int32_t* inputs, size_t input_count, int32_t* outputs, size_t output_count);
+  void destroy(int32_t program);
+
+  size_t live_bytes() const { return live_; }
+  Device& device() { return *device_; }
+
+  // Drops all work that is queued and waits for the kernel that runs. Called when the environment ends.
+  void close();
+
+  void finished(uint64_t token, std::shared_ptr<const Failure> failure) override;
+
+ private:
+  struct Pending {
+    napi_deferred deferred;
+    napi_ref array;
+  };
+  struct Done {
+    uint64_t token;
+    std::shared_ptr<const Failure> failure;
+  };
+  int32_t add(Buffer* buffer);
+  Buffer* new_buffer(size_t bytes);
+  void submit(Task task);
+  void wait_for_device();
+  napi_value promise(Task task, napi_value array);
+  void settle();
+  void account(int64_t bytes);
+  void free_dead_if_idle();
+
+  napi_env env_;
+  std::shared_ptr<Device> device_;
+  Table<Buffer> buffers_{"tensor"};
+  Table<Program> programs_{"program"};
+  std::vector<Buffer*> dead_;  // released; freed when the device is past the runs that may use them
+  size_t dead_bytes_ = 0;
+  std::vector<std::unique_ptr<Program>> ended_;
+  size_t live_ = 0;
+  int64_t unreported_ = 0;  // external memory that V8 was not told of yet
+  uint64_t next_token_ = 1;
+  std::unordered_map<uint64_t, Pending> pending_;
+  napi_threadsafe_function wake_ = nullptr;
+  std::mutex done_mutex_;
+  std::condition_variable synced_;
+  bool sync_done_ = false;
+  std::vector<Done> done_;
+};
+
+// An Error object with a `code`.
+napi_value make_error(napi_env env, const std::string& code, const std::string& message);
+
+}  // namespace te
