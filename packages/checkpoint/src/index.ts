@@ -1,1 +1,5 @@
-export {};
+export { decodeSafetensors, encodeSafetensors, type Metadata, type NamedTensors } from "./safetensors/codec.js";
+export type { StoredType } from "./safetensors/format.js";
+export { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors/reader.js";
+export { writeSafetensors } from "./safetensors/writer.js";
+export { loadState, saveState } from "./train-state.js";
