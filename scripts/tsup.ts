@@ -8,5 +8,4 @@ export const library = defineConfig({
   dts: true,
   sourcemap: true,
   clean: true,
-  treeshake: true,
 });

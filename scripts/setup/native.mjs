@@ -43,10 +43,13 @@ function configureAndBuild(build, options) {
   say(`Building the native kernels in ${relative(root, build)} (once, a minute or two)…`);
   const log = join(build, "te-build.log");
   rmSync(log, { force: true });
-  const built =
-    configure(build, options, log) &&
-    call("cmake", ["--build", build, "--parallel", String(availableParallelism())], { log }) === 0;
-  return built ? undefined : `The native kernels did not build; see ${relative(root, log)}.`;
+  const compile = ["--build", build, "--parallel", String(availableParallelism())];
+  const built = configure(build, options, log) && call("cmake", compile, { log }) === 0;
+  const addon = join(build, "te_cpu.node");
+  if (built && existsSync(addon)) return undefined;
+  // An addon of an earlier build would not be that of these sources.
+  rmSync(addon, { force: true });
+  return `The native kernels did not build; see ${relative(root, log)}.`;
 }
 
 function configure(build, options, log) {

@@ -1,0 +1,85 @@
+// Packs the platform packages from what native/build holds.
+//   node native/npm/pack.mjs <out folder>        prints the path of each tarball
+// A platform package is its package.json, the addon, the shared libraries that a bare system lacks, and their licences.
+import { execFileSync } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const root = resolve(here, "../..");
+const bundled = /^lib(dnnl|gomp|OpenCL)\.so/;
+
+/** Packs every platform package whose addon was built; returns their tarballs. */
+export function packNative(out, build = join(root, "native/build")) {
+  return ["kernels-cpu-linux-x64-gnu", "kernels-cuda-linux-x64-cuda13"]
+    .filter((name) => existsSync(join(build, addonOf(name))))
+    .map((name) => packOne(name, out, build));
+}
+
+function addonOf(name) {
+  return basename(JSON.parse(readFileSync(join(here, name, "package.json"), "utf8")).main);
+}
+
+function packOne(name, out, build) {
+  const stage = join(out, "stage", name);
+  rmSync(stage, { recursive: true, force: true });
+  mkdirSync(stage, { recursive: true });
+  for (const file of ["package.json", "README.md"]) copyFileSync(join(here, name, file), join(stage, file));
+  copyFileSync(join(root, "LICENSE"), join(stage, "LICENSE"));
+
+  const addon = join(stage, addonOf(name));
+  copyFileSync(join(build, basename(addon)), addon);
+  const libraries = linked(addon).filter((library) => bundled.test(library.name));
+  for (const library of libraries) copyFileSync(realpathSync(library.path), join(stage, library.name));
+  writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), libraries.map(licence).join("\n"));
+  expectOwnLibraries(addon, stage);
+
+  const packed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], {
+    cwd: stage,
+    encoding: "utf8",
+  });
+  return join(out, JSON.parse(packed)[0].filename);
+}
+
+/** The shared libraries that the dynamic linker would load for `file`. */
+function linked(file) {
+  const lines = execFileSync("ldd", [file], { encoding: "utf8" }).split("\n");
+  return lines.flatMap((line) => {
+    const [, name, path] = /^\s*(\S+) => (\/\S+)/.exec(line) ?? [];
+    return name ? [{ name, path }] : [];
+  });
+}
+
+/** The addon must find its libraries beside it, and so must those libraries: that takes DT_RPATH $ORIGIN, not DT_RUNPATH. */
+function expectOwnLibraries(addon, stage) {
+  const astray = linked(addon).filter(
+    (library) => bundled.test(library.name) && dirname(realpathSync(library.path)) !== realpathSync(stage),
+  );
+  if (astray.length > 0) {
+    const where = astray.map((library) => `${library.name} from ${library.path}`).join(", ");
+    throw new Error(`${basename(addon)} would load ${where}: link it with -Wl,--disable-new-dtags and rpath $ORIGIN.`);
+  }
+}
+
+/** The licence text that Debian ships with the package that owns a library. */
+function licence({ name, path }) {
+  const owner = [path, path.replace(/^\/lib\//, "/usr/lib/"), realpathSync(path)].map(packageOf).find(Boolean);
+  const file = owner && `/usr/share/doc/${owner}/copyright`;
+  if (!file || !existsSync(file)) throw new Error(`No licence text for ${name} (${path}): it cannot be redistributed.`);
+  return `==== ${name}, from the Debian package ${owner} ====\n\n${readFileSync(file, "utf8")}`;
+}
+
+function packageOf(path) {
+  try {
+    return execFileSync("dpkg", ["-S", path], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).split(":")[0];
+  } catch {
+    return undefined;
+  }
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  const out = resolve(process.argv[2] ?? join(root, "out"));
+  mkdirSync(out, { recursive: true });
+  for (const path of packNative(out)) console.log(path);
+}
