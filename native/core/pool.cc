@@ -81,13 +81,13 @@ void* Pool::take(size_t bytes) {
     found->second.pop_back();
     stats_.cached -= size;
   } else {
-    check_memory(size, stats_.used);
+    check_memory(bytes, stats_.used);
     data = allocate(size);
     if (!data) {
       trim_locked();
       data = allocate(size);
     }
-    if (!data) check_memory(size, machine_memory());
+    if (!data) check_memory(bytes, machine_memory());
   }
   stats_.used += size;
   stats_.peak = std::max(stats_.peak, stats_.used);

@@ -78,6 +78,7 @@ Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.
     switch (value.place) {
       case Value::Place::input:
         check(at < input_bytes_.size(), "an input index is out of range");
+        check(input_bytes_[at] == SIZE_MAX || input_bytes_[at] == bytes, "views of an input differ in size");
         input_bytes_[at] = bytes;
         break;
       case Value::Place::arena:
@@ -85,8 +86,10 @@ Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.
         check(at <= arena_bytes_ && bytes <= arena_bytes_ - at, "a value reaches behind the arena");
         break;
       case Value::Place::output:
-        check(at < outputs_.size() && &value == &values_[static_cast<size_t>(outputs_[at].value)],
-              "an output's place and its value disagree");
+        check(at < outputs_.size(), "an output index is out of range");
+        check(static_cast<size_t>(outputs_[at].value) < values_.size() &&
+                  bytes <= checked_bytes(values_[static_cast<size_t>(outputs_[at].value)].aval),
+              "a value reaches behind its output");
         break;
     }
   }

@@ -1,0 +1,151 @@
+// Where the rows of an elementwise node live and how its inputs are read: which registers share a row of scratch, which
+// point straight into an operand, and how an input of smaller shape is repeated.
+#pragma once
+#include <algorithm>
+#include <climits>
+#include <vector>
+
+#include "cpu/elementwise_code.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+
+// How an input's elements follow the output's order.
+struct InputPlan {
+  enum class Mode { full, scalar, strided } mode = Mode::full;
+  std::vector<int64_t> strides;  // strided: per collapsed dimension; the last is 0 or 1
+};
+
+// The output's dimensions, merged as far as all inputs allow, and the inputs' strides over them.
+struct Walk {
+  std::vector<int64_t> sizes;
+  std::vector<InputPlan> inputs;
+  int64_t total = 1;
+  bool any_strided = false;
+  int64_t inner() const { return sizes.empty() ? 1 : sizes.back(); }
+};
+
+inline bool plan_walk(const Node& node, Walk* walk, std::string* why) {
+  const Shape& shape = node.outputs[0].shape;
+  const size_t rank = shape.size(), count = node.inputs.size();
+  walk->total = node.outputs[0].size();
+  std::vector<std::vector<int64_t>> strides(count, std::vector<int64_t>(rank, 0));
+  for (size_t i = 0; i < count; ++i) {
+    const Shape& from = node.inputs[i].shape;
+    int64_t step = 1;
+    for (size_t k = 0; k < rank; ++k) {
+      const size_t d = rank - 1 - k;
+      const int64_t size = k < from.size() ? from[from.size() - 1 - k] : 1;
+      if (size != 1 && size != shape[d]) {
+        *why = "an input's shape does not broadcast to the output's";
+        return false;
+      }
+      strides[i][d] = size == 1 ? 0 : step;
+      step *= size;
+    }
+    if (from.size() > rank && node.inputs[i].size() != walk->total && node.inputs[i].size() != 1) {
+      *why = "an input has more dimensions than the output";
+      return false;
+    }
+  }
+  std::vector<std::vector<int64_t>> merged(count);
+  for (size_t d = 0; d < rank; ++d) {
+    if (shape[d] == 1) continue;
+    bool joins = !walk->sizes.empty();
+    for (size_t i = 0; i < count && joins; ++i) joins = merged[i].back() == strides[i][d] * shape[d];
+    if (joins) walk->sizes.back() *= shape[d];
+    else walk->sizes.push_back(shape[d]);
+    for (size_t i = 0; i < count; ++i) {
+      if (joins) merged[i].back() = strides[i][d];
+      else merged[i].push_back(strides[i][d]);
+    }
+  }
+  walk->inputs.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    InputPlan& plan = walk->inputs[i];
+    plan.strides = merged[i];
+    const bool repeats = std::any_of(plan.strides.begin(), plan.strides.end(), [](int64_t s) { return s == 0; });
+    const bool moves = std::any_of(plan.strides.begin(), plan.strides.end(), [](int64_t s) { return s != 0; });
+    plan.mode = !moves ? InputPlan::Mode::scalar : repeats ? InputPlan::Mode::strided : InputPlan::Mode::full;
+    walk->any_strided = walk->any_strided || plan.mode == InputPlan::Mode::strided;
+  }
+  return true;
+}
+
+// What a block does: loads and row steps in order, then the stores.
+struct BlockStep {
+  int load = -1;  // input to load into register `step.out`; otherwise a row step
+  RowStep step{};
+};
+
+struct RowPlan {
+  std::vector<BlockStep> steps;
+  std::vector<int> slot;     // per register: its row of scratch, or -1 when it points into an operand or is unused
+  std::vector<int> outputs;  // register of each output
+  std::vector<bool> direct;  // per output: written by its last step straight into memory
+  int slots = 0;
+};
+
+// `points[r]`: register r is read in place. `fixed[r]`: filled once (constants, scalars).
+inline RowPlan plan_rows(const CodeReader& code, const std::vector<int>& outputs, const std::vector<bool>& points,
+                         const std::vector<bool>& fixed, const std::vector<DType>& output_dtypes) {
+  const size_t count = code.registers.size();
+  RowPlan plan;
+  plan.outputs = outputs;
+  std::vector<bool> loaded(count, false);
+  for (const RowStep& step : code.steps) {
+    for (int r : {step.a, step.b, step.c}) {
+      if (r < 0 || code.registers[r].input < 0 || points[r] || fixed[r] || loaded[r]) continue;
+      loaded[r] = true;
+      plan.steps.push_back({code.registers[r].input, {nullptr, -1, -1, -1, r}});
+    }
+    plan.steps.push_back({-1, step});
+  }
+  const int length = static_cast<int>(plan.steps.size());
+  std::vector<int> last(count, -1), first(count, INT_MAX), final_write(count, -1);
+  int last_read_of_memory = -1;  // the last step that reads an operand, which an output may overwrite
+  for (int s = 0; s < length; ++s) {
+    const BlockStep& block = plan.steps[s];
+    if (block.load >= 0) last_read_of_memory = s;
+    for (int r : {block.step.a, block.step.b, block.step.c}) {
+      if (r < 0) continue;
+      last[r] = s;
+      if (points[r]) last_read_of_memory = s;
+    }
+    const int out = block.step.out;
+    first[out] = std::min(first[out], s);
+    last[out] = std::max(last[out], s);
+    final_write[out] = s;
+  }
+  std::vector<bool> straight(count, false);
+  for (size_t j = 0; j < outputs.size(); ++j) {
+    const int r = outputs[j];
+    const bool wide = dtype_bytes(output_dtypes[j]) == 4;
+    const bool once = std::count(outputs.begin(), outputs.end(), r) == 1;
+    plan.direct.push_back(wide && once && first[r] >= last_read_of_memory);
+    straight[r] = plan.direct.back();
+    if (!plan.direct.back()) last[r] = length;
+  }
+  plan.slot.assign(count, -1);
+  std::vector<int> free;
+  for (size_t r = 0; r < count; ++r)
+    if (fixed[r]) plan.slot[r] = plan.slots++;
+  for (int s = 0; s < length; ++s) {
+    const RowStep& step = plan.steps[s].step;
+    const int out = step.out;
+    for (int r : {step.a, step.b, step.c}) {  // a row that dies here may hold the result
+      if (r < 0 || last[r] != s || plan.slot[r] < 0 || fixed[r] || r == out) continue;
+      if (std::find(free.begin(), free.end(), plan.slot[r]) == free.end()) free.push_back(plan.slot[r]);
+    }
+    if (plan.slot[out] < 0 && !straight[out]) {
+      if (free.empty()) free.push_back(plan.slots++);
+      plan.slot[out] = free.back();
+      free.pop_back();
+    }
+    if (last[out] == s && plan.slot[out] >= 0) free.push_back(plan.slot[out]);  // a result that nobody reads
+  }
+  return plan;
+}
+
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
