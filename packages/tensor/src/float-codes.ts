@@ -130,7 +130,7 @@ export function toFloat64(dtype: DType, data: TypedArray): Float64Array {
     for (let i = 0; i < out.length; i++) out[i] = table[data[i]!]!;
     return out;
   }
-  return Float64Array.from(data);
+  return new Float64Array(data);
 }
 
 /** Rounds float64 values into storage: floats to nearest even, integers toward zero and saturating (NaN gives 0). */
@@ -159,7 +159,12 @@ export const INTEGER_RANGE = {
   uint8: [0, 255],
 } as const;
 
-/** One rounding from a float64: values that float32 holds exactly take the fast way. */
+/**
+ * One rounding from a float64. Rounding to float32 first gives another result only where that lands halfway between two
+ * bfloat16 values.
+ */
 function encodeBfloat16(x: number): number {
-  return Math.fround(x) === x || Number.isNaN(x) ? bfloat16OfFloat32(x) : encodeFloat("bfloat16", x);
+  const code = bfloat16OfFloat32(x);
+  const halfway = (u32[0]! & 0xffff) === 0x8000;
+  return halfway && f32[0] !== x && !Number.isNaN(x) ? encodeFloat("bfloat16", x) : code;
 }

@@ -1,0 +1,63 @@
+/** Checks that the shape rules of ops share. */
+import { type Aval, formatAval, sameShape } from "../aval.js";
+import { type DType, isFloat, isInteger } from "../dtype.js";
+import { fail } from "../errors.js";
+
+type Named = Readonly<Record<string, Aval | undefined>>;
+
+/** Throws unless every given value has a float dtype. */
+export function expectFloat(fn: string, args: Named): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (a && !isFloat(a.dtype)) fail("dtype", fn, `${name} must be floating`, a, 'Cast it with astype("float32").');
+  }
+}
+
+/** Throws unless every given value has an integer dtype. */
+export function expectInteger(fn: string, args: Named): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (a && !isInteger(a.dtype))
+      fail("dtype", fn, `${name} must be an integer tensor`, a, 'Cast it with astype("int32").');
+  }
+}
+
+/** Throws unless every given value has one of the dtypes. */
+export function expectDType(fn: string, args: Named, ...dtypes: DType[]): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (a && !dtypes.includes(a.dtype)) {
+      fail("dtype", fn, `${name} must be ${dtypes.join(" or ")}`, a, `Cast it with astype("${dtypes[0]}").`);
+    }
+  }
+}
+
+/** Throws unless all given values have one dtype. */
+export function expectSameDType(fn: string, args: Named): void {
+  const present = Object.entries(args).filter((entry): entry is [string, Aval] => entry[1] !== undefined);
+  const first = present[0];
+  for (const [name, a] of present) {
+    if (first && a.dtype !== first[1].dtype) {
+      fail("dtype", fn, `${name} must have the dtype of ${first[0]}, ${first[1].dtype}`, a, "Cast one with astype.");
+    }
+  }
+}
+
+/** Throws unless every given value has `shape`; `why` says where that shape comes from. */
+export function expectShape(fn: string, args: Named, shape: readonly number[], why: string): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (a && !sameShape(a.shape, shape)) {
+      fail(
+        "shape",
+        fn,
+        `${name} must have shape [${shape.join(",")}] (${why})`,
+        formatAval(a),
+        "Reshape or broadcast it.",
+      );
+    }
+  }
+}
+
+/** Throws unless the value has exactly `rank` axes. */
+export function expectRank(fn: string, args: Named, rank: number): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (a && a.shape.length !== rank) fail("shape", fn, `${name} must have ${rank} axes`, a, "Reshape it.");
+  }
+}

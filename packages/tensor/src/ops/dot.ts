@@ -1,0 +1,291 @@
+import { type Aval, aval, formatAval, normalizeAxis, sameShape, sizeOf, stridesOf, broadcastShapes } from "../aval.js";
+import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp, type HostArray } from "../op.js";
+import { loadFloat64, storeNumbers } from "../reference/host.js";
+import { batchedProduct } from "../reference/matrix-product.js";
+import { stridedCopy } from "../reference/strided.js";
+import type { Tensor } from "../tensor.js";
+import { cast } from "./cast.js";
+import { expectSameDType, expectShape } from "./check.js";
+import { sum } from "./reduce.js";
+import { broadcastTo, expandDims, reshape, transpose } from "./reshape.js";
+
+/** Which axes are multiplied and summed (contract) and which run side by side (batch), in matching order. */
+export interface DotAxes {
+  readonly lhsContract: readonly number[];
+  readonly rhsContract: readonly number[];
+  readonly lhsBatch: readonly number[];
+  readonly rhsBatch: readonly number[];
+}
+
+/** The axes that are neither contracted nor batch. */
+export const freeAxes = (rank: number, contract: readonly number[], batch: readonly number[]): number[] =>
+  Array.from({ length: rank }, (_, i) => i).filter((i) => !contract.includes(i) && !batch.includes(i));
+
+const lengths = (a: Aval, axes: readonly number[]): number[] => axes.map((axis) => a.shape[axis]!);
+
+function checkSide(fn: string, name: string, a: Aval, contract: readonly number[], batch: readonly number[]): void {
+  const all = [...contract, ...batch];
+  const bad = all.find((axis) => !Number.isInteger(axis) || axis < 0 || axis >= a.shape.length);
+  if (bad !== undefined || new Set(all).size !== all.length) {
+    fail(
+      "shape",
+      fn,
+      `contract and batch axes of ${name} must be distinct and in [0, ${a.shape.length})`,
+      `[${contract}] and [${batch}]`,
+    );
+  }
+}
+
+/** Checks a product's axes and returns the output's shape: batch, free axes of a, free axes of b. */
+export function dotShape(fn: string, a: Aval, b: Aval, axes: DotAxes): number[] {
+  const { lhsContract, rhsContract, lhsBatch, rhsBatch } = axes;
+  checkSide(fn, "a", a, lhsContract, lhsBatch);
+  checkSide(fn, "b", b, rhsContract, rhsBatch);
+  for (const [kind, left, right] of [
+    ["contract", lhsContract, rhsContract],
+    ["batch", lhsBatch, rhsBatch],
+  ] as const) {
+    if (!sameShape(lengths(a, left), lengths(b, right))) {
+      const wanted = `${kind} axes must have equal lengths: [${lengths(a, left)}] of a, ${formatAval(a)}, against [${lengths(b, right)}] of b`;
+      fail("shape", fn, wanted, b, "Transpose or reshape one operand.");
+    }
+  }
+  return [
+    ...lengths(a, lhsBatch),
+    ...lengths(a, freeAxes(a.shape.length, lhsContract, lhsBatch)),
+    ...lengths(b, freeAxes(b.shape.length, rhsContract, rhsBatch)),
+  ];
+}
+
+/** The values of x with its axes in another order. */
+function inOrder(x: HostArray, order: readonly number[]): Float64Array {
+  const values = loadFloat64(x);
+  if (order.every((axis, i) => axis === i)) return values;
+  const strides = stridesOf(x.shape);
+  const shape = lengths(x, order);
+  const out = new Float64Array(values.length);
+  stridedCopy(
+    shape,
+    values,
+    order.map((axis) => strides[axis]!),
+    0,
+    out,
+    stridesOf(shape),
+    0,
+  );
+  return out;
+}
+
+/** The unrounded product of two host arrays, row-major over dotShape. */
+export function dotValues(
+  a: HostArray,
+  b: HostArray,
+  { lhsContract, rhsContract, lhsBatch, rhsBatch }: DotAxes,
+): Float64Array {
+  const lhsFree = freeAxes(a.shape.length, lhsContract, lhsBatch);
+  const rhsFree = freeAxes(b.shape.length, rhsContract, rhsBatch);
+  const sizes = [
+    sizeOf(lengths(a, lhsBatch)),
+    sizeOf(lengths(a, lhsFree)),
+    sizeOf(lengths(a, lhsContract)),
+    sizeOf(lengths(b, rhsFree)),
+  ] as const;
+  const left = inOrder(a, [...lhsBatch, ...lhsFree, ...lhsContract]);
+  const right = inOrder(b, [...rhsBatch, ...rhsContract, ...rhsFree]);
+  return batchedProduct(sizes, left, right, !isFloat(a.dtype));
+}
+
+/**
+ * y = Σ a · b over the contracted axes, + bias along the trailing axes. Axes of y: batch, free axes of a, free axes of
+ * b. Accumulates in float32 (integers in int32) and rounds once to `dtype`, which is that of a when "".
+ */
+export const dotOp = defineOp("dot", {
+  inputs: ["a", "b"],
+  optional: ["bias"],
+  outputs: ["y"],
+  params: {
+    lhsContract: [] as readonly number[],
+    rhsContract: [] as readonly number[],
+    lhsBatch: [] as readonly number[],
+    rhsBatch: [] as readonly number[],
+    dtype: "" as DType | "",
+  },
+  shape({ a, b, bias }, params) {
+    expectSameDType("dot", { a, b });
+    if (a.dtype === "bool") fail("dtype", "dot", "operands must be numbers", a, 'Cast them with astype("int32").');
+    const dtype = params.dtype === "" ? a.dtype : checkDType("dot", params.dtype);
+    if (isFloat(dtype) !== isFloat(a.dtype)) {
+      fail(
+        "dtype",
+        "dot",
+        `the result of ${a.dtype} operands must be ${isFloat(a.dtype) ? "floating" : "an integer type"}`,
+        dtype,
+        "Cast the result with astype.",
+      );
+    }
+    const shape = dotShape("dot", a, b, params);
+    if (bias) {
+      const free = lengths(b, freeAxes(b.shape.length, params.rhsContract, params.rhsBatch));
+      expectShape("dot", { bias }, free, `the free axes of b: ${formatAval(b)}`);
+    }
+    return { y: aval(shape, dtype) };
+  },
+  evaluate({ a, b, bias }, axes, { y }) {
+    const product = dotValues(a, b, axes);
+    const added = bias && loadFloat64(bias);
+    storeNumbers(y, (to) => {
+      if (added) for (let i = 0; i < to.length; i++) to[i] = product[i]! + added[i % added.length]!;
+      else to.set(product);
+    });
+  },
+  vjp({ inputs: { a, b, bias }, grads: { y }, params }) {
+    if (!isFloat(a.dtype)) return {};
+    const biasRank = bias?.rank ?? 0;
+    const lead = Array.from({ length: y.rank - biasRank }, (_, i) => i);
+    return {
+      a: operandGradient(y, b, a, params, "lhs"),
+      b: operandGradient(y, a, b, params, "rhs"),
+      bias: bias && cast(sum(cast(y, promoteTypes(y.dtype, bias.dtype)), lead), bias.dtype),
+    };
+  },
+  cases: (c) => [
+    ...c.product(
+      {
+        dtype: ["float32", "bfloat16", "float16"] as const,
+        size: [
+          [31, 33, 32],
+          [1, 7, 1],
+          [64, 64, 64],
+          [3, 0, 4],
+        ],
+        transposed: [false, true],
+      },
+      ({ dtype, size: [m = 0, k = 0, n = 0], transposed }) => ({
+        a: c.normal(transposed ? [k, m] : [m, k], { dtype }),
+        b: c.normal(transposed ? [n, k] : [k, n], { dtype }),
+      }),
+      ({ transposed }) => ({ lhsContract: [transposed ? 0 : 1], rhsContract: [transposed ? 1 : 0] }),
+    ),
+    c.case(
+      "batch",
+      { a: c.normal([2, 31, 3, 8]), b: c.normal([2, 33, 3, 8]) },
+      { lhsContract: [3], rhsContract: [3], lhsBatch: [0, 2], rhsBatch: [0, 2] },
+    ),
+    c.case(
+      "two contracted axes",
+      { a: c.normal([5, 3, 4]), b: c.normal([4, 3, 2, 6]) },
+      { lhsContract: [1, 2], rhsContract: [1, 0] },
+    ),
+    c.case(
+      "bias",
+      { a: c.normal([2, 31, 16]), b: c.normal([16, 3, 32]), bias: c.normal([3, 32]) },
+      { lhsContract: [2], rhsContract: [0] },
+    ),
+    c.case(
+      "bfloat16 with bias",
+      {
+        a: c.normal([33, 64], { dtype: "bfloat16" }),
+        b: c.normal([64, 31], { dtype: "bfloat16" }),
+        bias: c.normal([31], { dtype: "bfloat16" }),
+      },
+      { lhsContract: [1], rhsContract: [0] },
+    ),
+    c.case(
+      "bfloat16 to float32",
+      { a: c.normal([33, 64], { dtype: "bfloat16" }), b: c.normal([64, 31], { dtype: "bfloat16" }) },
+      { lhsContract: [1], rhsContract: [0], dtype: "float32" },
+    ),
+    c.case("outer", { a: c.normal([31]), b: c.normal([33]) }),
+    c.case(
+      "int32",
+      { a: c.integers([9, 31], { low: -9, high: 9 }), b: c.integers([31, 8], { low: -9, high: 9 }) },
+      { lhsContract: [1], rhsContract: [0] },
+    ),
+    c.bench(
+      "1024³",
+      { a: c.normal([1024, 1024]), b: c.normal([1024, 1024]) },
+      { lhsContract: [1], rhsContract: [0] },
+      { flops: 2 ** 31 },
+    ),
+  ],
+});
+
+/** The cotangent of one operand: dy times the other operand, contracted over the other's free axes. */
+function operandGradient(dy: Tensor, other: Tensor, operand: Tensor, params: DotAxes, side: "lhs" | "rhs"): Tensor {
+  const { lhsContract, rhsContract, lhsBatch, rhsBatch } = params;
+  const [contract, otherContract] = side === "lhs" ? [lhsContract, rhsContract] : [rhsContract, lhsContract];
+  const [batch, otherBatch] = side === "lhs" ? [lhsBatch, rhsBatch] : [rhsBatch, lhsBatch];
+  const free = freeAxes(operand.rank, contract, batch);
+  const otherFree = freeAxes(other.rank, otherContract, otherBatch);
+  // dy is [batch, free of lhs, free of rhs].
+  const start = batch.length + (side === "lhs" ? free.length : 0);
+  const type = promoteTypes(dy.dtype, other.dtype);
+  const product = dotOp(
+    { a: cast(dy, type), b: cast(other, type) },
+    {
+      lhsContract: otherFree.map((_, i) => start + i),
+      rhsContract: otherFree,
+      lhsBatch: batch.map((_, i) => i),
+      rhsBatch: otherBatch,
+      dtype: operand.dtype,
+    },
+  ).y;
+  // The product is [batch, free of the operand, contracted axes in the order in which the other operand holds them].
+  const inOther = [...otherContract].sort((x, y) => x - y);
+  const order = [...batch, ...free, ...inOther.map((axis) => contract[otherContract.indexOf(axis)]!)];
+  return transpose(
+    product,
+    operand.shape.map((_, axis) => order.indexOf(axis)),
+  );
+}
+
+export interface DotOptions extends Partial<DotAxes> {
+  /** Added along the trailing (free) axes of b before rounding. */
+  readonly bias?: Tensor;
+  /** dtype of the result; that of the operands by default. */
+  readonly dtype?: DType;
+}
+
+/**
+ * The general product: sums a · b over the contracted axes, batch axes side by side. Axes of the result: batch, free
+ * axes of a, free axes of b. Without axes it contracts the last axis of a with the last but one (or only) axis of b.
+ * Operands of different dtypes promote.
+ */
+export function dot(a: Tensor, b: Tensor, options: DotOptions = {}): Tensor {
+  const { bias, dtype, lhsBatch = [], rhsBatch = [] } = options;
+  const given = options.lhsContract !== undefined || options.rhsContract !== undefined;
+  if (!given && (a.rank === 0 || b.rank === 0)) {
+    fail("shape", "dot", "operands must have at least one axis", a.rank === 0 ? a : b, "Multiply with mul.");
+  }
+  const axes = (fn: readonly number[], rank: number) => fn.map((axis) => normalizeAxis("dot", axis, rank));
+  const type = promoteTypes(a.dtype, b.dtype);
+  return dotOp(
+    { a: cast(a, type), b: cast(b, type), bias },
+    {
+      lhsContract: axes(given ? (options.lhsContract ?? []) : [-1], a.rank),
+      rhsContract: axes(given ? (options.rhsContract ?? []) : [Math.max(b.rank - 2, 0)], b.rank),
+      lhsBatch: axes(lhsBatch, a.rank),
+      rhsBatch: axes(rhsBatch, b.rank),
+      dtype: dtype ?? "",
+    },
+  ).y;
+}
+
+/**
+ * The matrix product over the last two axes: [..., m, k] × [..., k, n] → [..., m, n]; leading axes broadcast. A vector
+ * counts as a row on the left and as a column on the right, and its axis is dropped again.
+ */
+export function matmul(a: Tensor, b: Tensor, { dtype }: { readonly dtype?: DType } = {}): Tensor {
+  if (a.rank === 0 || b.rank === 0)
+    fail("shape", "matmul", "operands must have at least one axis", a.rank === 0 ? a : b, "Multiply with mul.");
+  if (b.rank <= 2) return dot(a, b, { dtype });
+  if (a.rank === 1) return reshape(matmul(expandDims(a, 0), b, { dtype }), [...b.shape.slice(0, -2), b.shape.at(-1)!]);
+  const lead = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const left = broadcastTo(a, [...lead, ...a.shape.slice(-2)]);
+  const right = broadcastTo(b, [...lead, ...b.shape.slice(-2)]);
+  const batch = lead.map((_, i) => i);
+  const rank = lead.length;
+  return dot(left, right, { lhsContract: [rank + 1], rhsContract: [rank], lhsBatch: batch, rhsBatch: batch, dtype });
+}

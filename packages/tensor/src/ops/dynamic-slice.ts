@@ -1,0 +1,126 @@
+/** Windows whose place is a value: start is held inside so that the window fits, as in JAX. */
+import { aval, stridesOf } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp, type HostArray } from "../op.js";
+import { stridedCopy } from "../reference/strided.js";
+import { Tensor, tensor } from "../tensor.js";
+import { zeros, zerosLike } from "../create.js";
+import { expectDType, expectSameDType, expectShape } from "./check.js";
+import { cast } from "./cast.js";
+import { scalar } from "./promote.js";
+import { reshape } from "./reshape.js";
+import { stack } from "./slice.js";
+
+/** Element offset of a window of `sizes` in an array of `shape`. */
+function windowOffset(shape: readonly number[], sizes: readonly number[], start: HostArray): number {
+  const strides = stridesOf(shape);
+  return shape.reduce((sum, d, i) => sum + strides[i]! * Math.max(0, Math.min(start.data[i]!, d - sizes[i]!)), 0);
+}
+
+function checkWindow(fn: string, shape: readonly number[], sizes: readonly number[]): void {
+  if (sizes.length !== shape.length || sizes.some((n, i) => !Number.isInteger(n) || n < 0 || n > shape[i]!)) {
+    fail("shape", fn, `the window must fit into [${shape.join(",")}]`, `[${sizes.join(",")}]`);
+  }
+}
+
+/** y = the window of x with `sizes` that begins at start int32[rank]. */
+export const dynamicSliceOp = defineOp("dynamic_slice", {
+  inputs: ["x", "start"],
+  outputs: ["y"],
+  params: { sizes: [] as readonly number[] },
+  shape: ({ x, start }, { sizes }) => {
+    expectDType("dynamicSlice", { start }, "int32");
+    expectShape("dynamicSlice", { start }, [x.shape.length], "one entry per axis of x");
+    checkWindow("dynamicSlice", x.shape, sizes);
+    return { y: aval(sizes, x.dtype) };
+  },
+  evaluate({ x, start }, { sizes }, { y }) {
+    stridedCopy(sizes, x.data, stridesOf(x.shape), windowOffset(x.shape, sizes, start), y.data, stridesOf(sizes), 0);
+  },
+  vjp: ({ inputs: { x, start }, grads }) =>
+    isFloat(x.dtype) ? { x: dynamicUpdateSlice(zerosLike(x), grads.y, start) } : {},
+  cases: (c) =>
+    c.product(
+      {
+        dtype: ["float32", "bfloat16", "int32"] as const,
+        start: [
+          [1, 2],
+          [-3, 40],
+          [0, 0],
+        ],
+      },
+      ({ dtype, start }) => ({
+        x: dtype === "int32" ? c.integers([5, 33], { high: 99 }) : c.normal([5, 33], { dtype }),
+        start: c.values([2], start, "int32"),
+      }),
+      () => ({ sizes: [3, 31] }),
+    ),
+});
+
+/** y = x with the window that begins at start int32[rank] replaced by update. */
+export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
+  inputs: ["x", "update", "start"],
+  outputs: ["y"],
+  params: {},
+  inPlace: [["x", "y"]],
+  shape: ({ x, update, start }) => {
+    expectDType("dynamicUpdateSlice", { start }, "int32");
+    expectShape("dynamicUpdateSlice", { start }, [x.shape.length], "one entry per axis of x");
+    expectSameDType("dynamicUpdateSlice", { x, update });
+    checkWindow("dynamicUpdateSlice", x.shape, update.shape);
+    return { y: x };
+  },
+  evaluate({ x, update, start }, _, { y }) {
+    if (y.data !== x.data) y.data.set(x.data);
+    const sizes = update.shape;
+    stridedCopy(
+      sizes,
+      update.data,
+      stridesOf(sizes),
+      0,
+      y.data,
+      stridesOf(x.shape),
+      windowOffset(x.shape, sizes, start),
+    );
+  },
+  vjp: ({ inputs: { x, update, start }, grads: { y } }) =>
+    isFloat(x.dtype)
+      ? { x: dynamicUpdateSlice(y, zerosLike(update), start), update: dynamicSlice(y, start, update.shape) }
+      : {},
+  cases: (c) =>
+    c.product(
+      {
+        dtype: ["float32", "bfloat16", "int32"] as const,
+        start: [
+          [1, 2],
+          [-3, 40],
+        ],
+      },
+      ({ dtype, start }) => {
+        const fill = (shape: readonly number[]) =>
+          dtype === "int32" ? c.integers(shape, { high: 99 }) : c.normal(shape, { dtype });
+        return { x: fill([5, 33]), update: fill([2, 31]), start: c.values([2], start, "int32") };
+      },
+    ),
+});
+
+/** Where a window begins: an int32 tensor with one entry per axis, or a list of numbers and scalar tensors. */
+export type WindowStart = Tensor | readonly (number | Tensor)[];
+
+function startTensor(start: WindowStart): Tensor {
+  if (start instanceof Tensor) return cast(start, "int32");
+  if (start.length === 0) return zeros([0], { dtype: "int32" });
+  if (start.every((s) => typeof s === "number")) return tensor(Int32Array.from(start as number[]));
+  return stack(
+    start.map((s) => (typeof s === "number" ? scalar("dynamicSlice", s, "int32") : reshape(cast(s, "int32"), []))),
+  );
+}
+
+/** The window of x with `sizes` that begins at `start`, moved inside where it would reach out. */
+export const dynamicSlice = (x: Tensor, start: WindowStart, sizes: readonly number[]): Tensor =>
+  dynamicSliceOp({ x, start: startTensor(start) }, { sizes: [...sizes] }).y;
+
+/** x with the window at `start` replaced by `update`; the window is moved inside where it would reach out. */
+export const dynamicUpdateSlice = (x: Tensor, update: Tensor, start: WindowStart): Tensor =>
+  dynamicUpdateSliceOp({ x, update: cast(update, x.dtype), start: startTensor(start) }).y;

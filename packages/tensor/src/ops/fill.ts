@@ -1,0 +1,59 @@
+import { aval, checkShape, normalizeAxis, stridesOf } from "../aval.js";
+import { checkDType, type DType } from "../dtype.js";
+import { defineOp } from "../op.js";
+import { storeNumbers } from "../reference/host.js";
+
+/** y = one value everywhere. */
+export const fillOp = defineOp("fill", {
+  inputs: [],
+  outputs: ["y"],
+  params: { value: 0, shape: [] as readonly number[], dtype: "float32" as DType },
+  shape: (_, { shape, dtype }) => ({ y: aval(checkShape("full", shape), checkDType("full", dtype)) }),
+  evaluate: (_, { value }, { y }) => storeNumbers(y, (to) => void to.fill(value)),
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product(
+      {
+        dtype: [
+          "float32",
+          "bfloat16",
+          "float16",
+          "float8_e4m3fn",
+          "float8_e5m2",
+          "int32",
+          "uint32",
+          "uint8",
+          "bool",
+        ] as const,
+        shape: [[], [31], [2, 33], [0]],
+      },
+      () => ({}),
+      ({ dtype, shape }) => ({ value: 1, shape, dtype }),
+    ),
+});
+
+/** y = its own index along `axis`. */
+export const iotaOp = defineOp("iota", {
+  inputs: [],
+  outputs: ["y"],
+  params: { shape: [0] as readonly number[], dtype: "int32" as DType, axis: 0 },
+  shape: (_, { shape, dtype, axis }) => {
+    normalizeAxis("iota", axis, checkShape("iota", shape).length);
+    return { y: aval(shape, checkDType("iota", dtype)) };
+  },
+  evaluate(_, { shape, axis }, { y }) {
+    const at = normalizeAxis("iota", axis, shape.length);
+    const step = stridesOf(shape)[at]!;
+    const length = shape[at]!;
+    storeNumbers(y, (to) => {
+      for (let i = 0; i < to.length; i++) to[i] = Math.floor(i / step) % length;
+    });
+  },
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product(
+      { dtype: ["int32", "uint32", "float32", "bfloat16"] as const, shape: [[33], [4, 31], [2, 3, 5]], axis: [0, -1] },
+      () => ({}),
+      ({ dtype, shape, axis }) => ({ shape, dtype, axis: axis < 0 ? shape.length - 1 : axis }),
+    ),
+});

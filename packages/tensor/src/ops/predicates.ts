@@ -1,0 +1,72 @@
+/** not and is_finite: elementwise functions with dtype rules of their own. */
+import { aval } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp } from "../op.js";
+import { loadNumbers } from "../reference/host.js";
+import { rule } from "../rule.js";
+import type { Tensor } from "../tensor.js";
+import { expectFloat } from "./check.js";
+import { full } from "../create.js";
+
+/** y = ~x of integers, logical negation of bool. */
+export const notOp = defineOp("not", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: {},
+  elementwise: true,
+  inPlace: [["x", "y"]],
+  sharding: rule("... -> ..."),
+  shape: ({ x }) => {
+    if (isFloat(x.dtype)) fail("dtype", "not", "x must be an integer or bool tensor", x, "Compare it with 0 first.");
+    return { y: x };
+  },
+  evaluate({ x }, _, { y }) {
+    const from = loadNumbers(x);
+    const to = y.data;
+    if (x.dtype === "bool") for (let i = 0; i < to.length; i++) to[i] = from[i] ? 0 : 1;
+    else for (let i = 0; i < to.length; i++) to[i] = ~from[i]!;
+  },
+  cases: (c) => [
+    c.case("bool", { x: c.bools([3, 31]) }),
+    ...c.product({ dtype: ["int32", "uint32", "uint8"] as const }, ({ dtype }) => ({
+      x: c.integers([33], { dtype, high: 100 }),
+    })),
+  ],
+});
+
+/** y = x is neither infinite nor NaN, as bool. */
+export const isFiniteOp = defineOp("is_finite", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: {},
+  elementwise: true,
+  sharding: rule("... -> ..."),
+  shape: ({ x }) => {
+    expectFloat("isFinite", { x });
+    return { y: aval(x.shape, "bool") };
+  },
+  evaluate({ x }, _, { y }) {
+    const from = loadNumbers(x);
+    const to = y.data;
+    for (let i = 0; i < to.length; i++) to[i] = Number.isFinite(from[i]!) ? 1 : 0;
+  },
+  cases: (c) => [
+    ...c.product(
+      { dtype: ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"] as const },
+      ({ dtype }) => ({
+        x: c.values([5], [0, 1, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], dtype),
+      }),
+    ),
+  ],
+});
+
+/** ~x of integers, logical negation of bool. */
+export const not = (x: Tensor): Tensor => notOp({ x }).y;
+/** Logical negation; a number counts as true when it is not 0. */
+export const logicalNot = (x: Tensor): Tensor => (x.dtype === "bool" ? not(x) : x.eq(0));
+/** Whether each element is neither infinite nor NaN. */
+export const isFinite = (x: Tensor): Tensor =>
+  isFloat(x.dtype) ? isFiniteOp({ x }).y : full(x.shape, 1, { dtype: "bool" });
+/** Whether each element is NaN. */
+export const isNaN = (x: Tensor): Tensor => x.ne(x);

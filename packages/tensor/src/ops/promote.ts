@@ -1,0 +1,52 @@
+/** What the functions of several tensors do with operands of different dtypes and shapes. */
+import { sameShape } from "../aval.js";
+import { type DType, isFloat, promoteTypes } from "../dtype.js";
+import { fail } from "../errors.js";
+import { INTEGER_RANGE } from "../float-codes.js";
+import { Tensor } from "../tensor.js";
+import { cast } from "./cast.js";
+import { fillOp } from "./fill.js";
+import { reshape } from "./reshape.js";
+import { sum } from "./reduce.js";
+
+/** A number as a tensor of no axes. A number that the dtype cannot hold is an error. */
+export function scalar(fn: string, value: number, dtype: DType): Tensor {
+  if (typeof value !== "number") {
+    fail("dtype", fn, "operands must be tensors or numbers", value, "Make a tensor with tensor(...).");
+  }
+  if (!isFloat(dtype)) {
+    const [low, high] = dtype === "bool" ? [0, 1] : INTEGER_RANGE[dtype as keyof typeof INTEGER_RANGE];
+    if (!Number.isInteger(value) || value < low || value > high) {
+      fail(
+        "dtype",
+        fn,
+        `a number beside a tensor of ${dtype} must be an integer in [${low}, ${high}]`,
+        value,
+        'Cast the tensor with astype("float32").',
+      );
+    }
+  }
+  return fillOp({}, { value, shape: [], dtype }).y;
+}
+
+/** The dtype in which a number meets a tensor: the tensor's, except that bool gives way. */
+const meeting = (dtype: DType, value: number): DType =>
+  dtype !== "bool" ? dtype : Number.isInteger(value) ? "int32" : "float32";
+
+/** Brings operands to one dtype: tensors promote as in JAX, numbers take the dtype of the tensors. */
+export function promote(fn: string, ...operands: (Tensor | number)[]): [Tensor, Tensor, ...Tensor[]] {
+  let dtype: DType | undefined;
+  for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promoteTypes(dtype, x.dtype) : x.dtype;
+  let common: DType = dtype ?? "float32";
+  for (const x of operands) if (typeof x === "number") common = meeting(common, x);
+  const out = operands.map((x) => (x instanceof Tensor ? cast(x, common) : scalar(fn, x, common)));
+  return out as [Tensor, Tensor, ...Tensor[]];
+}
+
+/** Sums a cotangent over the axes along which its operand was repeated. */
+export function sumTo(grad: Tensor, shape: readonly number[]): Tensor {
+  if (sameShape(grad.shape, shape)) return grad;
+  const lead = grad.shape.length - shape.length;
+  const axes = grad.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
+  return reshape(axes.length ? sum(grad, axes) : grad, shape);
+}

@@ -1,0 +1,88 @@
+/** Counter-based random bits, with the layout of JAX's partitionable threefry. */
+import { type Aval, aval, checkShape } from "../aval.js";
+import { fail } from "../errors.js";
+import { defineOp } from "../op.js";
+import { threefry2x32, threefryCounters } from "../reference/threefry.js";
+import { expectDType, expectShape } from "./check.js";
+
+function expectKey(fn: string, key: Aval): void {
+  expectDType(fn, { key }, "uint32");
+  expectShape(fn, { key }, [2], "a random key, as random.key and random.split give");
+}
+
+/** y_i = the `width` low bits of word0 ^ word1 of counter i (row-major): uint32, or uint8 for width 8. */
+export const randomBitsOp = defineOp("random_bits", {
+  inputs: ["key"],
+  outputs: ["y"],
+  params: { shape: [] as readonly number[], width: 32 },
+  shape: ({ key }, { shape, width }) => {
+    expectKey("random.bits", key);
+    if (width !== 32 && width !== 16 && width !== 8) fail("option", "random.bits", "width must be 32, 16 or 8", width);
+    return { y: aval(checkShape("random.bits", shape), width === 8 ? "uint8" : "uint32") };
+  },
+  evaluate({ key }, { width }, { y }) {
+    const to = y.data;
+    const mask = width === 32 ? -1 : (1 << width) - 1;
+    threefryCounters(key.data, to.length, (i, word0, word1) => {
+      to[i] = (word0 ^ word1) & mask;
+    });
+  },
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product(
+      { width: [32, 16, 8], shape: [[33], [2, 31], [], [0]] },
+      () => ({ key: c.values([2], [7, 4000000000], "uint32") }),
+      ({ width, shape }) => ({ width, shape }),
+    ),
+});
+
+/** y_i = the two words of counter i: `count` keys that are independent of each other and of the given one. */
+export const randomSplitOp = defineOp("random_split", {
+  inputs: ["key"],
+  outputs: ["y"],
+  params: { count: 2 },
+  shape: ({ key }, { count }) => {
+    expectKey("random.split", key);
+    if (!Number.isInteger(count) || count < 0)
+      fail("option", "random.split", "count must be a non-negative integer", count);
+    return { y: aval([count, 2], "uint32") };
+  },
+  evaluate({ key }, { count }, { y }) {
+    const to = y.data;
+    threefryCounters(key.data, count, (i, word0, word1) => {
+      to[2 * i] = word0;
+      to[2 * i + 1] = word1;
+    });
+  },
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product(
+      { count: [2, 3, 0] },
+      () => ({ key: c.values([2], [0, 42], "uint32") }),
+      ({ count }) => ({ count }),
+    ),
+});
+
+/** y = the two words of the counter (0, data): a key for each value of data. */
+export const randomFoldInOp = defineOp("random_fold_in", {
+  inputs: ["key", "data"],
+  outputs: ["y"],
+  params: {},
+  shape: ({ key, data }) => {
+    expectKey("random.foldIn", key);
+    expectDType("random.foldIn", { data }, "uint32");
+    expectShape("random.foldIn", { data }, [], "one number");
+    return { y: key };
+  },
+  evaluate({ key, data }, _, { y }) {
+    const words = new Int32Array(2);
+    threefry2x32(key.data[0]!, key.data[1]!, 0, data.data[0]!, words);
+    y.data.set(words);
+  },
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product({ data: [0, 7, 4294967295] }, ({ data }) => ({
+      key: c.values([2], [0, 42], "uint32"),
+      data: c.values([], [data], "uint32"),
+    })),
+});

@@ -1,0 +1,235 @@
+/** Ops that change the shape and keep the elements: reshape, transpose, broadcast_to, and functions made of them. */
+import {
+  aval,
+  broadcastShapes,
+  checkShape,
+  normalizeAxes,
+  normalizeAxis,
+  sameShape,
+  sizeOf,
+  stridesOf,
+} from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp } from "../op.js";
+import { broadcastStrides } from "../reference/host.js";
+import { stridedCopy } from "../reference/strided.js";
+import type { Tensor } from "../tensor.js";
+import { sumTo } from "./promote.js";
+
+const MOVED = ["float32", "bfloat16", "float8_e4m3fn", "int32", "bool"] as const;
+
+/** y = the elements of x, in order, under another shape. */
+export const reshapeOp = defineOp("reshape", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { shape: [] as readonly number[] },
+  shape: ({ x }, { shape }) => {
+    checkShape("reshape", shape);
+    if (sizeOf(shape) !== sizeOf(x.shape)) {
+      fail(
+        "shape",
+        "reshape",
+        `[${shape.join(",")}] has ${sizeOf(shape)} elements and must have ${sizeOf(x.shape)}`,
+        x,
+      );
+    }
+    return { y: aval(shape, x.dtype) };
+  },
+  evaluate: ({ x }, _, { y }) => y.data.set(x.data),
+  vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: reshape(grads.y, x.shape) } : {}),
+  cases: (c) => [
+    ...c.product(
+      { dtype: MOVED },
+      ({ dtype }) => ({ x: dtype === "bool" ? c.bools([6, 31]) : c.uniform([6, 31], { dtype, low: 1, high: 9 }) }),
+      () => ({ shape: [31, 3, 2] }),
+    ),
+    c.case("to no axes", { x: c.normal([1, 1]) }, { shape: [] }),
+    c.case("empty", { x: c.normal([0, 5]) }, { shape: [7, 0] }),
+  ],
+});
+
+/** y[i_perm[0], i_perm[1], …] = x[i_0, i_1, …]: axis k of y is axis perm[k] of x. */
+export const transposeOp = defineOp("transpose", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { perm: [] as readonly number[] },
+  shape: ({ x }, { perm }) => {
+    const sorted = [...perm].sort((a, b) => a - b);
+    if (perm.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {
+      fail(
+        "shape",
+        "transpose",
+        `perm must hold each axis of x (0 to ${x.shape.length - 1}) once`,
+        `[${perm.join(", ")}]`,
+      );
+    }
+    return {
+      y: aval(
+        perm.map((axis) => x.shape[axis]!),
+        x.dtype,
+      ),
+    };
+  },
+  evaluate({ x }, { perm }, { y }) {
+    const strides = stridesOf(x.shape);
+    stridedCopy(
+      y.shape,
+      x.data,
+      perm.map((axis) => strides[axis]!),
+      0,
+      y.data,
+      stridesOf(y.shape),
+      0,
+    );
+  },
+  vjp: ({ inputs: { x }, grads, params: { perm } }) =>
+    isFloat(x.dtype)
+      ? {
+          x: transpose(
+            grads.y,
+            perm.map((_, axis) => perm.indexOf(axis)),
+          ),
+        }
+      : {},
+  cases: (c) => [
+    ...c.product(
+      {
+        dtype: MOVED,
+        perm: [
+          [1, 0, 2],
+          [2, 1, 0],
+          [0, 2, 1],
+          [0, 1, 2],
+        ],
+      },
+      ({ dtype }) => ({
+        x: dtype === "bool" ? c.bools([3, 31, 33]) : c.uniform([3, 31, 33], { dtype, low: 1, high: 9 }),
+      }),
+      ({ perm }) => ({ perm }),
+    ),
+    c.case("heads", { x: c.normal([2, 32, 4, 8]) }, { perm: [0, 2, 1, 3] }),
+    c.case("empty", { x: c.normal([3, 0]) }, { perm: [1, 0] }),
+    c.bench(
+      "heads of a GPT-2 batch",
+      { x: c.normal([8, 1024, 12, 64]) },
+      { perm: [0, 2, 1, 3] },
+      { bytes: 2 * 4 * 8 * 1024 * 768 },
+    ),
+  ],
+});
+
+/** y = x repeated to a larger shape by NumPy's rule. */
+export const broadcastToOp = defineOp("broadcast_to", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { shape: [] as readonly number[] },
+  shape: ({ x }, { shape }) => {
+    checkShape("broadcastTo", shape);
+    if (!sameShape(broadcastShapes("broadcastTo", x.shape, shape), shape)) {
+      fail("shape", "broadcastTo", `x must broadcast to [${shape.join(",")}]`, x);
+    }
+    return { y: aval(shape, x.dtype) };
+  },
+  evaluate: ({ x }, _, { y }) =>
+    stridedCopy(y.shape, x.data, broadcastStrides(x.shape, y.shape), 0, y.data, stridesOf(y.shape), 0),
+  vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: sumTo(grads.y, x.shape) } : {}),
+  cases: (c) =>
+    c.product(
+      {
+        dtype: ["float32", "bfloat16"] as const,
+        to: [
+          [[], [33]],
+          [[31], [4, 31]],
+          [
+            [4, 1],
+            [3, 4, 32],
+          ],
+          [
+            [1, 5],
+            [0, 5],
+          ],
+        ],
+      },
+      ({ dtype, to }) => ({ x: c.normal(to[0]!, { dtype }) }),
+      ({ to }) => ({ shape: to[1]! }),
+    ),
+});
+
+/** The elements of x under another shape. One dimension may be -1: it takes what is left. */
+export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  const target = [...shape];
+  const open = target.indexOf(-1);
+  if (open >= 0) {
+    const rest = target.reduce((n, d, i) => (i === open ? n : n * d), 1);
+    const inferred = x.size / rest;
+    if (target.indexOf(-1, open + 1) >= 0 || !Number.isInteger(inferred)) {
+      fail(
+        "shape",
+        "reshape",
+        `one -1 may stand for a dimension that makes ${x.size} elements`,
+        `[${shape.join(", ")}]`,
+      );
+    }
+    target[open] = inferred;
+  }
+  return sameShape(target, x.shape) ? x : reshapeOp({ x }, { shape: target }).y;
+}
+
+/** All elements in one axis. */
+export const flatten = (x: Tensor): Tensor => reshape(x, [x.size]);
+
+/** Axis k of the result is axis perm[k] of x; without perm the axes are reversed. */
+export function transpose(x: Tensor, perm?: readonly number[]): Tensor {
+  const order = perm
+    ? perm.map((axis) => normalizeAxis("transpose", axis, x.rank))
+    : x.shape.map((_, i) => x.rank - 1 - i);
+  return order.length === x.rank && order.every((axis, i) => axis === i) ? x : transposeOp({ x }, { perm: order }).y;
+}
+
+/** Exchanges two axes. */
+export function swapAxes(x: Tensor, a: number, b: number): Tensor {
+  const perm = x.shape.map((_, i) => i);
+  const i = normalizeAxis("swapAxes", a, x.rank);
+  const j = normalizeAxis("swapAxes", b, x.rank);
+  [perm[i], perm[j]] = [j, i];
+  return transpose(x, perm);
+}
+
+/** Moves one axis to another place; the others keep their order. */
+export function moveAxis(x: Tensor, from: number, to: number): Tensor {
+  const source = normalizeAxis("moveAxis", from, x.rank);
+  const perm = x.shape.map((_, i) => i).filter((i) => i !== source);
+  perm.splice(normalizeAxis("moveAxis", to, x.rank), 0, source);
+  return transpose(x, perm);
+}
+
+/** Drops axes of length 1: all of them, or those named. */
+export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
+  const drop =
+    axes === undefined ? x.shape.flatMap((d, i) => (d === 1 ? [i] : [])) : normalizeAxes("squeeze", axes, x.rank);
+  for (const axis of drop) {
+    if (x.shape[axis] !== 1)
+      fail("shape", "squeeze", `axis ${axis} must have length 1`, x, "Leave it out or reduce it.");
+  }
+  return reshape(
+    x,
+    x.shape.filter((_, i) => !drop.includes(i)),
+  );
+}
+
+/** Inserts axes of length 1 at the given places of the result. */
+export function expandDims(x: Tensor, axes: number | readonly number[]): Tensor {
+  const count = typeof axes === "number" ? 1 : axes.length;
+  const places = normalizeAxes("expandDims", axes, x.rank + count);
+  const rest = [...x.shape];
+  return reshape(
+    x,
+    Array.from({ length: x.rank + count }, (_, i) => (places.includes(i) ? 1 : rest.shift()!)),
+  );
+}
+
+/** x repeated to a larger shape by NumPy's rule. */
+export function broadcastTo(x: Tensor, shape: readonly number[]): Tensor {
+  return sameShape(x.shape, shape) ? x : broadcastToOp({ x }, { shape: [...shape] }).y;
+}

@@ -1,0 +1,362 @@
+/** Parts of tensors at fixed places: slice, pad, concat, flip, and functions made of them. */
+import { aval, normalizeAxes, normalizeAxis, stridesOf } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp, type HostArray } from "../op.js";
+import { fromFloat64 } from "../float-codes.js";
+import { stridedCopy } from "../reference/strided.js";
+import type { Tensor } from "../tensor.js";
+import { iota, zeros } from "../create.js";
+import { expectSameDType } from "./check.js";
+import { promote } from "./promote.js";
+import { expandDims, reshape } from "./reshape.js";
+
+const list = (values: readonly number[]): string => `[${values.join(",")}]`;
+
+/** y = x[start : limit : stride], per axis. */
+export const sliceOp = defineOp("slice", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { start: [] as readonly number[], limit: [] as readonly number[], stride: [] as readonly number[] },
+  shape: ({ x }, { start, limit, stride }) => {
+    const rank = x.shape.length;
+    if (start.length !== rank || limit.length !== rank || stride.length !== rank) {
+      fail(
+        "shape",
+        "slice",
+        `start, limit and stride must have ${rank} entries, one per axis of x`,
+        `${list(start)}, ${list(limit)}, ${list(stride)}`,
+      );
+    }
+    const shape = x.shape.map((d, i) => {
+      const [from, to, step] = [start[i]!, limit[i]!, stride[i]!];
+      const whole = [from, to, step].every(Number.isInteger);
+      if (!whole || from < 0 || to < from || to > d || step < 1) {
+        fail(
+          "index",
+          "slice",
+          `axis ${i} needs 0 ≤ start ≤ limit ≤ ${d} and stride ≥ 1`,
+          `start ${from}, limit ${to}, stride ${step}`,
+        );
+      }
+      return Math.ceil((to - from) / step);
+    });
+    return { y: aval(shape, x.dtype) };
+  },
+  evaluate({ x }, { start, stride }, { y }) {
+    const strides = stridesOf(x.shape);
+    const offset = start.reduce((sum, from, i) => sum + from * strides[i]!, 0);
+    stridedCopy(
+      y.shape,
+      x.data,
+      strides.map((s, i) => s * stride[i]!),
+      offset,
+      y.data,
+      stridesOf(y.shape),
+      0,
+    );
+  },
+  vjp: ({ inputs: { x }, grads: { y }, params }) => (isFloat(x.dtype) ? { x: sliceAdjoint(y, x.shape, params) } : {}),
+  cases: (c) => [
+    ...c.product(
+      {
+        dtype: ["float32", "bfloat16", "float16", "int32"] as const,
+        stride: [
+          [1, 1],
+          [2, 3],
+        ],
+      },
+      ({ dtype }) => ({ x: dtype === "int32" ? c.integers([9, 33], { high: 99 }) : c.normal([9, 33], { dtype }) }),
+      ({ stride }) => ({ start: [1, 2], limit: [8, 32], stride }),
+    ),
+    c.case("nothing", { x: c.normal([4, 5]) }, { start: [2, 0], limit: [2, 5], stride: [1, 1] }),
+    c.case("last axis", { x: c.normal([31, 96]) }, { start: [0, 32], limit: [31, 64], stride: [1, 1] }),
+  ],
+});
+
+/** Puts a cotangent back where a slice took it from, zeros elsewhere. */
+function sliceAdjoint(
+  dy: Tensor,
+  shape: readonly number[],
+  { start, stride }: { start: readonly number[]; stride: readonly number[] },
+): Tensor {
+  let spread = dy;
+  stride.forEach((step, axis) => {
+    if (step > 1) spread = dilate(spread, axis, step);
+  });
+  return pad(
+    spread,
+    start,
+    shape.map((d, i) => d - start[i]! - spread.shape[i]!),
+  );
+}
+
+/** Puts step - 1 zeros between neighbours along an axis. */
+function dilate(x: Tensor, axis: number, step: number): Tensor {
+  const n = x.shape[axis]!;
+  if (n <= 1) return x;
+  const column = expandDims(x, axis + 1);
+  const high = column.shape.map((_, i) => (i === axis + 1 ? step - 1 : 0));
+  const joined = reshape(
+    pad(
+      column,
+      high.map(() => 0),
+      high,
+    ),
+    x.shape.map((d, i) => (i === axis ? d * step : d)),
+  );
+  return slice(
+    joined,
+    x.shape.map(() => 0),
+    joined.shape.map((d, i) => (i === axis ? d - step + 1 : d)),
+  );
+}
+
+/** y = x with low[i] and high[i] elements of `value` before and after axis i. */
+export const padOp = defineOp("pad", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { low: [] as readonly number[], high: [] as readonly number[], value: 0 },
+  shape: ({ x }, { low, high }) => {
+    const bad = (d: number) => !Number.isInteger(d) || d < 0;
+    if (low.length !== x.shape.length || high.length !== x.shape.length || low.some(bad) || high.some(bad)) {
+      fail(
+        "shape",
+        "pad",
+        `low and high must hold ${x.shape.length} non-negative integers, one per axis of x`,
+        `${list(low)}, ${list(high)}`,
+      );
+    }
+    return {
+      y: aval(
+        x.shape.map((d, i) => low[i]! + d + high[i]!),
+        x.dtype,
+      ),
+    };
+  },
+  evaluate({ x }, { low, value }, { y }) {
+    fillCode(y, value);
+    const strides = stridesOf(y.shape);
+    const offset = low.reduce((sum, n, i) => sum + n * strides[i]!, 0);
+    stridedCopy(x.shape, x.data, stridesOf(x.shape), 0, y.data, strides, offset);
+  },
+  vjp: ({ inputs: { x }, grads: { y }, params: { low } }) =>
+    isFloat(x.dtype)
+      ? {
+          x: slice(
+            y,
+            low,
+            x.shape.map((d, i) => low[i]! + d),
+          ),
+        }
+      : {},
+  cases: (c) => [
+    ...c.product(
+      { dtype: ["float32", "bfloat16", "float16", "int32"] as const, value: [0, 3] },
+      ({ dtype }) => ({ x: dtype === "int32" ? c.integers([3, 31], { high: 99 }) : c.normal([3, 31], { dtype }) }),
+      ({ value }) => ({ low: [1, 0], high: [0, 2], value }),
+    ),
+    c.case("from nothing", { x: c.normal([0, 2]) }, { low: [1, 1], high: [2, 0], value: -1 }),
+  ],
+});
+
+/** Fills an array with the code of a value. */
+function fillCode(out: HostArray, value: number): void {
+  if (out.data instanceof Float64Array) out.data.fill(value);
+  else out.data.fill(fromFloat64(out.dtype, [value])[0]!);
+}
+
+/** y = the inputs one after the other along `axis`. */
+export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
+  inputs: [],
+  variadic: true,
+  outputs: ["y"],
+  params: { axis: 0 },
+  shape: (inputs, { axis }) => {
+    const all = Object.values(inputs);
+    const first = all[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
+    expectSameDType("concat", inputs);
+    normalizeAxis("concat", axis, first.shape.length);
+    for (const a of all) {
+      if (a.shape.length !== first.shape.length || a.shape.some((d, i) => i !== axis && d !== first.shape[i])) {
+        fail("shape", "concat", `every tensor must match ${list(first.shape)} except in axis ${axis}`, a);
+      }
+    }
+    const total = all.reduce((sum, a) => sum + a.shape[axis]!, 0);
+    return {
+      y: aval(
+        first.shape.map((d, i) => (i === axis ? total : d)),
+        first.dtype,
+      ),
+    };
+  },
+  evaluate(inputs, { axis }, { y }) {
+    const strides = stridesOf(y!.shape);
+    let offset = 0;
+    for (const x of Object.values(inputs)) {
+      stridedCopy(x.shape, x.data, stridesOf(x.shape), 0, y!.data, strides, offset * strides[axis]!);
+      offset += x.shape[axis]!;
+    }
+  },
+  vjp({ inputs, grads, params: { axis } }) {
+    const y = grads.y!;
+    if (!isFloat(y.dtype)) return {};
+    let offset = 0;
+    const cotangents: Record<string, Tensor> = {};
+    for (const [name, x] of Object.entries(inputs)) {
+      const start = x.shape.map((_, i) => (i === axis ? offset : 0));
+      offset += x.shape[axis]!;
+      cotangents[name] = slice(
+        y,
+        start,
+        x.shape.map((d, i) => (i === axis ? offset : d)),
+      );
+    }
+    return cotangents;
+  },
+  cases: (c) => [
+    ...c.product(
+      { dtype: ["float32", "bfloat16", "int32"] as const, axis: [0, 1] },
+      ({ dtype, axis }) => {
+        const fill = (shape: readonly number[]) =>
+          dtype === "int32" ? c.integers(shape, { high: 99 }) : c.normal(shape, { dtype });
+        return { "0": fill([3, 31]), "1": fill(axis ? [3, 2] : [5, 31]), "2": fill(axis ? [3, 0] : [0, 31]) };
+      },
+      ({ axis }) => ({ axis }),
+    ),
+    c.case("one", { "0": c.normal([33]) }, { axis: 0 }),
+  ],
+}) as unknown as (inputs: { inputs: readonly Tensor[] }, params: { axis: number }) => { y: Tensor };
+
+/** y = x with the order along `axes` reversed. */
+export const flipOp = defineOp("flip", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: { axes: [] as readonly number[] },
+  shape: ({ x }, { axes }) => {
+    normalizeAxes("flip", axes, x.shape.length);
+    return { y: x };
+  },
+  evaluate({ x }, { axes }, { y }) {
+    const strides = stridesOf(x.shape);
+    let offset = 0;
+    for (const axis of axes) offset += strides[axis]! * (x.shape[axis]! - 1);
+    stridedCopy(
+      y.shape,
+      x.data,
+      strides.map((s, i) => (axes.includes(i) ? -s : s)),
+      offset,
+      y.data,
+      stridesOf(y.shape),
+      0,
+    );
+  },
+  vjp: ({ inputs: { x }, grads, params: { axes } }) => (isFloat(x.dtype) ? { x: flip(grads.y, axes) } : {}),
+  cases: (c) =>
+    c.product(
+      { dtype: ["float32", "bfloat16"] as const, axes: [[0], [1], [0, 2], []] },
+      ({ dtype }) => ({ x: c.normal([3, 31, 2], { dtype }) }),
+      ({ axes }) => ({ axes }),
+    ),
+});
+
+/**
+ * The part of x from start up to limit, with a stride, per axis. Negative starts and limits count from the end of the
+ * axis; entries left out at the end take the whole axis.
+ */
+export function slice(
+  x: Tensor,
+  start: readonly number[],
+  limit?: readonly number[],
+  stride?: readonly number[],
+): Tensor {
+  const given = Math.max(start.length, limit?.length ?? 0, stride?.length ?? 0);
+  if (given > x.rank) fail("shape", "slice", `there are ${x.rank} axes to slice`, `${given} entries`);
+  const fromEnd = (n: number, d: number) => (n < 0 ? n + d : n);
+  const from = x.shape.map((d, i) => fromEnd(start[i] ?? 0, d));
+  const to = x.shape.map((d, i) => fromEnd(limit?.[i] ?? d, d));
+  const step = x.shape.map((_, i) => stride?.[i] ?? 1);
+  if (x.shape.every((d, i) => from[i] === 0 && to[i] === d && step[i] === 1)) return x;
+  return sliceOp({ x }, { start: from, limit: to, stride: step }).y;
+}
+
+/** x with `low` elements before and `high` after each axis, holding `value`. */
+export function pad(x: Tensor, low: readonly number[], high: readonly number[], value = 0): Tensor {
+  const nothing = low.length === x.rank && high.length === x.rank && [...low, ...high].every((n) => n === 0);
+  return nothing ? x : padOp({ x }, { low: [...low], high: [...high], value }).y;
+}
+
+/** The tensors one after the other along an axis. Different dtypes promote. */
+export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  const first = tensors[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
+  const at = normalizeAxis("concat", axis, first.rank);
+  if (tensors.length === 1) return first;
+  return concatOp({ inputs: promote("concat", ...tensors) }, { axis: at }).y;
+}
+
+/** Tensors of one shape side by side along a new axis. */
+export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  const first = tensors[0] ?? fail("option", "stack", "at least one tensor is needed", "none");
+  const at = normalizeAxis("stack", axis, first.rank + 1);
+  return concat(
+    tensors.map((t) => expandDims(t, at)),
+    at,
+  );
+}
+
+/** Cuts an axis into equal parts, or before the given indices. */
+export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
+  const at = normalizeAxis("split", axis, x.rank);
+  const length = x.shape[at]!;
+  if (typeof parts === "number" && (!Number.isInteger(parts) || parts < 1 || length % parts !== 0)) {
+    fail(
+      "shape",
+      "split",
+      `parts must divide the ${length} elements of axis ${at}`,
+      parts,
+      "Pass the indices to cut at.",
+    );
+  }
+  const cuts =
+    typeof parts === "number" ? Array.from({ length: parts - 1 }, (_, i) => ((i + 1) * length) / parts) : parts;
+  const edges = [0, ...cuts, length];
+  return edges.slice(1).map((to, i) =>
+    slice(
+      x,
+      x.shape.map((_, k) => (k === at ? edges[i]! : 0)),
+      x.shape.map((d, k) => (k === at ? to : d)),
+    ),
+  );
+}
+
+/** x with the order along the axes reversed; all axes by default. */
+export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
+  const which = normalizeAxes("flip", axes, x.rank);
+  return which.length ? flipOp({ x }, { axes: which }).y : x;
+}
+
+/** x repeated `count` times along an axis, each element beside its copies. */
+export function repeat(x: Tensor, count: number, axis: number): Tensor {
+  const at = normalizeAxis("repeat", axis, x.rank);
+  const wide = [...x.shape.slice(0, at + 1), count, ...x.shape.slice(at + 1)];
+  return reshape(
+    expandDims(x, at + 1).broadcastTo(wide),
+    x.shape.map((d, i) => (i === at ? d * count : d)),
+  );
+}
+
+/** The entries on and below diagonal k of the last two axes; the rest becomes 0. */
+export function tril(x: Tensor, k = 0): Tensor {
+  return triangle("tril", x, (row, column) => column.le(row.add(k)));
+}
+
+/** The entries on and above diagonal k of the last two axes; the rest becomes 0. */
+export function triu(x: Tensor, k = 0): Tensor {
+  return triangle("triu", x, (row, column) => column.ge(row.add(k)));
+}
+
+function triangle(fn: string, x: Tensor, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
+  if (x.rank < 2) fail("shape", fn, "x must have at least two axes", x);
+  const shape = x.shape.slice(-2);
+  return keep(iota(shape, 0), iota(shape, 1)).where(x, zeros([], { dtype: x.dtype }));
+}

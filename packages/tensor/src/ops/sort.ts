@@ -1,0 +1,90 @@
+import { aval, normalizeAxis, stridesOf } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp } from "../op.js";
+import { loadNumbers } from "../reference/host.js";
+import type { Tensor } from "../tensor.js";
+import { slice } from "./slice.js";
+import { takeAlongAxis } from "./take.js";
+
+/** values = x in order along `axis`, indices = where they came from (int32). Stable; NaN comes last either way. */
+export const sortOp = defineOp("sort", {
+  inputs: ["x"],
+  outputs: ["values", "indices"],
+  params: { axis: 0, descending: false },
+  shape: ({ x }, { axis }) => {
+    normalizeAxis("sort", axis, x.shape.length);
+    return { values: x, indices: aval(x.shape, "int32") };
+  },
+  evaluate({ x }, { axis, descending }, { values, indices }) {
+    const at = normalizeAxis("sort", axis, x.shape.length);
+    const keys = loadNumbers(x);
+    const step = stridesOf(x.shape)[at]!;
+    const length = x.shape[at]!;
+    const order = new Int32Array(length);
+    for (let row = 0; row * length < keys.length; row++) {
+      const start = Math.floor(row / step) * step * length + (row % step);
+      for (let k = 0; k < length; k++) order[k] = k;
+      order.sort((i, j) => compareKeys(keys[start + i * step]!, keys[start + j * step]!, descending) || i - j);
+      for (let k = 0; k < length; k++) {
+        values.data[start + k * step] = x.data[start + order[k]! * step]!;
+        indices.data[start + k * step] = order[k]!;
+      }
+    }
+  },
+  vjp({ inputs: { x }, outputs: { indices }, grads, params: { axis } }) {
+    if (!isFloat(x.dtype) || !grads.values) return {};
+    // Sorting a permutation gives its inverse.
+    return { x: takeAlongAxis(grads.values, argsort(indices, axis), axis) };
+  },
+  cases: (c) => [
+    ...c.product(
+      { dtype: ["float32", "bfloat16", "int32", "uint32"] as const, axis: [0, 1], descending: [false, true] },
+      ({ dtype }) => ({
+        x:
+          dtype === "float32" || dtype === "bfloat16"
+            ? c.normal([5, 33], { dtype })
+            : c.integers([5, 33], { dtype, low: 0, high: 12 }),
+      }),
+      ({ axis, descending }) => ({ axis, descending }),
+    ),
+    c.case(
+      "NaN and infinities",
+      { x: c.values([6], [Number.NaN, 1, Number.NEGATIVE_INFINITY, Number.NaN, Number.POSITIVE_INFINITY, -1]) },
+      {},
+      { gradient: false },
+    ),
+    c.case("empty", { x: c.normal([3, 0]) }, { axis: 1 }),
+  ],
+});
+
+/** Negative when a comes before b; NaN comes after everything. */
+function compareKeys(a: number, b: number, descending: boolean): number {
+  const aNaN = Number.isNaN(a);
+  const bNaN = Number.isNaN(b);
+  if (aNaN || bNaN) return Number(aNaN) - Number(bNaN);
+  if (a === b) return 0;
+  return a < b === descending ? 1 : -1;
+}
+
+export interface SortOptions {
+  readonly descending?: boolean;
+}
+
+/** The elements in order along an axis (the last by default). Stable; NaN comes last. */
+export const sort = (x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor =>
+  sortOp({ x }, { axis: normalizeAxis("sort", axis, x.rank), descending }).values;
+
+/** The indices (int32) that would put x in order along an axis (the last by default). */
+export const argsort = (x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor =>
+  sortOp({ x }, { axis: normalizeAxis("argsort", axis, x.rank), descending }).indices;
+
+/** The k largest elements along the last axis, largest first, and their indices. */
+export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } {
+  const length = x.shape.at(-1) ?? fail("shape", "topK", "x must have at least one axis", x);
+  if (!Number.isInteger(k) || k < 0 || k > length) fail("option", "topK", `k must be an integer in [0, ${length}]`, k);
+  const { values, indices } = sortOp({ x }, { axis: x.rank - 1, descending: true });
+  const zero = x.shape.map(() => 0);
+  const limit = [...x.shape.slice(0, -1), k];
+  return { values: slice(values, zero, limit), indices: slice(indices, zero, limit) };
+}

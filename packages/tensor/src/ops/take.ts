@@ -1,0 +1,227 @@
+/** Elements chosen by integer tensors, and the adjoint that adds them up again. */
+import { aval, normalizeAxis, sizeOf, stridesOf } from "../aval.js";
+import { type DType, isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp, type HostArray } from "../op.js";
+import { loadNumbers, storeFloat64 } from "../reference/host.js";
+import type { Tensor } from "../tensor.js";
+import { iota } from "../create.js";
+import { expectDType } from "./check.js";
+import { cast } from "./cast.js";
+import { expandDims, flatten, reshape } from "./reshape.js";
+
+/** The indices, or an error that names the first one outside [0, size). */
+function checkedIndices(fn: string, indices: HostArray, size: number): Int32Array {
+  const data = indices.data as Int32Array;
+  for (let i = 0; i < data.length; i++) {
+    if (data[i]! < 0 || data[i]! >= size) {
+      fail(
+        "index",
+        fn,
+        `every index must be in [0, ${size})`,
+        `${data[i]} at position ${i}`,
+        "Clip the indices or mask them out first.",
+      );
+    }
+  }
+  return data;
+}
+
+const replaceAxis = (shape: readonly number[], axis: number, by: readonly number[]): number[] => [
+  ...shape.slice(0, axis),
+  ...by,
+  ...shape.slice(axis + 1),
+];
+
+/** y = x with `axis` replaced by the axes of indices: y[…, i…, …] = x[…, indices[i…], …]. */
+export const takeOp = defineOp("take", {
+  inputs: ["x", "indices"],
+  outputs: ["y"],
+  params: { axis: 0 },
+  shape: ({ x, indices }, { axis }) => {
+    expectDType("take", { indices }, "int32");
+    return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };
+  },
+  evaluate({ x, indices }, { axis }, { y }) {
+    const size = x.shape[axis]!;
+    const rows = checkedIndices("take", indices, size);
+    const inner = sizeOf(x.shape.slice(axis + 1));
+    const outer = sizeOf(x.shape.slice(0, axis));
+    for (let o = 0, to = 0; o < outer; o++) {
+      for (let i = 0; i < rows.length; i++, to += inner) {
+        const from = (o * size + rows[i]!) * inner;
+        if (inner === 1) y.data[to] = x.data[from]!;
+        else y.data.set(x.data.subarray(from, from + inner), to);
+      }
+    }
+  },
+  vjp: ({ inputs: { x, indices }, grads, params: { axis } }) =>
+    isFloat(x.dtype) ? { x: scatterAdd(indices, grads.y, { axis, size: x.shape[axis]! }) } : {},
+  cases: (c) => [
+    ...c.product(
+      { dtype: ["float32", "bfloat16", "float16", "int32"] as const, axis: [0, 1] },
+      ({ dtype, axis }) => ({
+        x: dtype === "int32" ? c.integers([9, 33], { high: 99 }) : c.normal([9, 33], { dtype }),
+        indices: c.integers([4, 3], { high: axis ? 33 : 9 }),
+      }),
+      ({ axis }) => ({ axis }),
+    ),
+    c.case("one index", { x: c.normal([5, 31]), indices: c.integers([], { high: 5 }) }),
+    c.case("no index", { x: c.normal([5, 31]), indices: c.integers([0], { high: 5 }) }),
+    c.bench(
+      "embedding",
+      { x: c.normal([50257, 768]), indices: c.integers([8, 1024], { high: 50257 }) },
+      { axis: 0 },
+      { bytes: 2 * 4 * 8192 * 768 },
+    ),
+  ],
+});
+
+/** y = zeros, with updates added at the indices of `axis`, which has length `size`: the adjoint of take. */
+export const scatterAddOp = defineOp("scatter_add", {
+  inputs: ["indices", "updates"],
+  outputs: ["y"],
+  params: { axis: 0, size: 0 },
+  shape: ({ indices, updates }, { axis, size }) => {
+    expectDType("scatterAdd", { indices }, "int32");
+    const span = indices.shape.length;
+    const rank = updates.shape.length - span + 1;
+    normalizeAxis("scatterAdd", axis, rank);
+    const middle = updates.shape.slice(axis, axis + span);
+    if (middle.length !== span || middle.some((d, i) => d !== indices.shape[i])) {
+      fail(
+        "shape",
+        "scatterAdd",
+        `updates must hold the axes of indices, [${indices.shape.join(",")}], from axis ${axis}`,
+        updates,
+      );
+    }
+    if (!Number.isInteger(size) || size < 0) fail("option", "scatterAdd", "size must be a non-negative integer", size);
+    return { y: aval([...updates.shape.slice(0, axis), size, ...updates.shape.slice(axis + span)], updates.dtype) };
+  },
+  evaluate({ indices, updates }, { axis, size }, { y }) {
+    const rows = checkedIndices("scatterAdd", indices, size);
+    const outer = sizeOf(y.shape.slice(0, axis));
+    const inner = sizeOf(y.shape.slice(axis + 1));
+    const values = loadNumbers(updates);
+    const total = new Float64Array(y.data.length);
+    for (let o = 0, from = 0; o < outer; o++) {
+      for (let i = 0; i < rows.length; i++) {
+        const to = (o * size + rows[i]!) * inner;
+        for (let k = 0; k < inner; k++) total[to + k]! += values[from++]!;
+      }
+    }
+    storeSums(total, y);
+  },
+  vjp: ({ inputs: { indices, updates }, grads, params: { axis } }) =>
+    isFloat(updates.dtype) ? { updates: take(grads.y, indices, { axis }) } : {},
+  cases: (c) =>
+    c.product(
+      { dtype: ["float32", "bfloat16", "float16", "int32"] as const, axis: [0, 1] },
+      ({ dtype, axis }) => ({
+        indices: c.integers([4, 3], { high: 7 }),
+        updates:
+          dtype === "int32"
+            ? c.integers(axis ? [31, 4, 3] : [4, 3, 31], { high: 9 })
+            : c.normal(axis ? [31, 4, 3] : [4, 3, 31], { dtype }),
+      }),
+      ({ axis }) => ({ axis, size: 7 }),
+    ),
+});
+
+/** Rounds sums of floats; sums of integers wrap around. */
+function storeSums(total: Float64Array, out: HostArray): void {
+  if (isFloat(out.dtype)) storeFloat64(total, out);
+  else out.data.set(total);
+}
+
+/** y[i, j, …] = x with index `axis` replaced by indices[i, j, …]; the other axes of x and indices agree. */
+export const takeAlongAxisOp = defineOp("take_along_axis", {
+  inputs: ["x", "indices"],
+  outputs: ["y"],
+  params: { axis: 0 },
+  shape: ({ x, indices }, { axis }) => {
+    expectDType("takeAlongAxis", { indices }, "int32");
+    const at = normalizeAxis("takeAlongAxis", axis, x.shape.length);
+    if (indices.shape.length !== x.shape.length || indices.shape.some((d, i) => i !== at && d !== x.shape[i])) {
+      fail(
+        "shape",
+        "takeAlongAxis",
+        `indices must have the shape of x, [${x.shape.join(",")}], except in axis ${at}`,
+        indices,
+      );
+    }
+    return { y: aval(indices.shape, x.dtype) };
+  },
+  evaluate({ x, indices }, { axis }, { y }) {
+    const size = x.shape[axis]!;
+    const rows = checkedIndices("takeAlongAxis", indices, size);
+    const count = indices.shape[axis]!;
+    const step = stridesOf(x.shape)[axis]!;
+    for (let i = 0; i < rows.length; i++) {
+      const outer = Math.floor(i / (step * count));
+      y.data[i] = x.data[(outer * size + rows[i]!) * step + (i % step)]!;
+    }
+  },
+  vjp({ inputs: { x, indices }, grads, params: { axis } }) {
+    if (!isFloat(x.dtype)) return {};
+    const flat = flatten(linearIndices(indices, x.shape, axis));
+    return { x: reshape(scatterAdd(flat, flatten(grads.y), { size: x.size }), x.shape) };
+  },
+  cases: (c) =>
+    c.product(
+      { dtype: ["float32", "bfloat16", "int32"] as const, axis: [0, 1, 2] },
+      ({ dtype, axis }) => ({
+        x: dtype === "int32" ? c.integers([3, 31, 4], { high: 99 }) : c.normal([3, 31, 4], { dtype }),
+        indices: c.integers(
+          [3, 31, 4].map((d, i) => (i === axis ? 2 : d)),
+          { high: [3, 31, 4][axis]! },
+        ),
+      }),
+      ({ axis }) => ({ axis }),
+    ),
+});
+
+/** Positions in the flattened x of the elements that takeAlongAxis reads. */
+function linearIndices(indices: Tensor, shape: readonly number[], axis: number): Tensor {
+  const strides = stridesOf(shape);
+  let linear = indices.mul(strides[axis]!);
+  shape.forEach((d, i) => {
+    if (i === axis || d === 1) return;
+    const line = shape.map((_, k) => (k === i ? d : 1));
+    linear = linear.add(reshape(iota([d], 0).mul(strides[i]!), line));
+  });
+  return linear;
+}
+
+/** x with an axis (0 by default) replaced by the axes of `indices`. An index out of range is an error. */
+export function take(x: Tensor, indices: Tensor, { axis = 0 }: { readonly axis?: number } = {}): Tensor {
+  return takeOp({ x, indices: asIndices(indices) }, { axis: normalizeAxis("take", axis, x.rank) }).y;
+}
+
+/** Zeros with `updates` added at `indices` of an axis of length `size`: the adjoint of {@link take}. */
+export function scatterAdd(
+  indices: Tensor,
+  updates: Tensor,
+  { axis = 0, size }: { readonly axis?: number; readonly size: number },
+): Tensor {
+  const at = normalizeAxis("scatterAdd", axis, updates.rank - indices.rank + 1);
+  return scatterAddOp({ indices: asIndices(indices), updates }, { axis: at, size }).y;
+}
+
+/** The elements of x at `indices` along one axis; the other axes of both agree. An index out of range is an error. */
+export const takeAlongAxis = (x: Tensor, indices: Tensor, axis: number): Tensor =>
+  takeAlongAxisOp({ x, indices: asIndices(indices) }, { axis: normalizeAxis("takeAlongAxis", axis, x.rank) }).y;
+
+const asIndices = (indices: Tensor): Tensor =>
+  indices.dtype === "uint32" || indices.dtype === "uint8" ? cast(indices, "int32") : indices;
+
+/** 1 where the new last axis, of length `classes`, equals the index, else 0. An index out of range gives zeros. */
+export function oneHot(
+  indices: Tensor,
+  classes: number,
+  { dtype = "float32" }: { readonly dtype?: DType } = {},
+): Tensor {
+  const line = iota([classes], 0, { dtype: indices.dtype });
+  return cast(expandDims(indices, -1).eq(line), dtype);
+}

@@ -1,0 +1,162 @@
+/** Elementwise functions of one tensor: one table row each. */
+import type { Aval } from "../aval.js";
+import { isFloat } from "../dtype.js";
+import { fail } from "../errors.js";
+import { defineOp, type HostArray } from "../op.js";
+import { loadNumbers, storeNumbers } from "../reference/host.js";
+import { erf as erfValue, erfInv as erfInvValue, roundHalfEven } from "../reference/special-functions.js";
+import { rule } from "../rule.js";
+import type { Tensor } from "../tensor.js";
+import { cast } from "./cast.js";
+
+interface UnarySpec {
+  /** The function itself, on numbers. */
+  readonly value: (x: number) => number;
+  /** Integers are taken as they are; without this the user's function casts them to float32 first. */
+  readonly integers?: boolean;
+  /** dy · f'(x), given x and y = f(x). None: the derivative is zero. */
+  readonly gradient?: (dy: Tensor, x: Tensor, y: Tensor) => Tensor;
+  /** Where the cases draw from, to stay inside the domain and away from kinks. */
+  readonly domain?: readonly [low: number, high: number];
+}
+
+function evaluateUnary(value: (x: number) => number, x: HostArray, y: HostArray): void {
+  const from = loadNumbers(x);
+  storeNumbers(y, (to) => {
+    for (let i = 0; i < to.length; i++) to[i] = value(from[i]!);
+  });
+}
+
+/** Defines y = f(x) as a primitive. */
+function unary(name: string, { value, integers, gradient, domain = [-3, 3] }: UnarySpec) {
+  return defineOp(name, {
+    inputs: ["x"],
+    outputs: ["y"],
+    params: {},
+    elementwise: true,
+    inPlace: [["x", "y"]],
+    sharding: rule("... -> ..."),
+    shape: ({ x }: { x: Aval }) => {
+      if (x.dtype === "bool" || (!integers && !isFloat(x.dtype))) {
+        fail(
+          "dtype",
+          name,
+          `x must be ${integers ? "a number type" : "floating"}`,
+          x,
+          'Cast it with astype("float32").',
+        );
+      }
+      return { y: x };
+    },
+    evaluate: ({ x }, _, { y }) => evaluateUnary(value, x, y),
+    vjp: ({ inputs, outputs, grads }) => (gradient ? { x: gradient(grads.y, inputs.x, outputs.y) } : {}),
+    cases: (c) => [
+      ...c.product({ dtype: ["float32", "bfloat16", "float16"] as const, shape: [[31], [4, 33], [0, 3], []] }, (o) => ({
+        x: c.uniform(o.shape, { dtype: o.dtype, low: domain[0], high: domain[1] }),
+      })),
+      ...(integers ? [c.case("int32", { x: c.integers([5, 32], { low: -50, high: 50 }) })] : []),
+      c.bench(
+        "64 MiB float32",
+        { x: c.uniform([16, 1024, 1024], { low: domain[0], high: domain[1] }) },
+        {},
+        { bytes: 2 ** 27 },
+      ),
+    ],
+  });
+}
+
+export const negOp = unary("neg", { value: (x) => -x, integers: true, gradient: (dy) => dy.neg() });
+export const absOp = unary("abs", {
+  value: Math.abs,
+  integers: true,
+  gradient: (dy, x) => dy.mul(x.sign()),
+  domain: [0.25, 3],
+});
+export const signOp = unary("sign", { value: Math.sign, integers: true, domain: [0.25, 3] });
+export const expOp = unary("exp", { value: Math.exp, gradient: (dy, _, y) => dy.mul(y) });
+export const logOp = unary("log", { value: Math.log, gradient: (dy, x) => dy.div(x), domain: [0.25, 4] });
+export const log1pOp = unary("log1p", {
+  value: Math.log1p,
+  gradient: (dy, x) => dy.div(x.add(1)),
+  domain: [-0.75, 3],
+});
+export const expm1Op = unary("expm1", { value: Math.expm1, gradient: (dy, _, y) => dy.mul(y.add(1)) });
+export const sqrtOp = unary("sqrt", {
+  value: Math.sqrt,
+  gradient: (dy, _, y) => dy.mul(0.5).div(y),
+  domain: [0.25, 4],
+});
+export const rsqrtOp = unary("rsqrt", {
+  value: (x) => 1 / Math.sqrt(x),
+  gradient: (dy, x, y) => dy.mul(-0.5).mul(y.div(x)),
+  domain: [0.25, 4],
+});
+export const sinOp = unary("sin", { value: Math.sin, gradient: (dy, x) => dy.mul(x.cos()) });
+export const cosOp = unary("cos", { value: Math.cos, gradient: (dy, x) => dy.mul(x.sin()).neg() });
+export const tanhOp = unary("tanh", { value: Math.tanh, gradient: (dy, _, y) => dy.mul(y.mul(y).neg().add(1)) });
+export const sigmoidOp = unary("sigmoid", {
+  value: (x) => 1 / (1 + Math.exp(-x)),
+  gradient: (dy, _, y) => dy.mul(y.mul(y.neg().add(1))),
+});
+export const erfOp = unary("erf", {
+  value: erfValue,
+  gradient: (dy, x) =>
+    dy.mul(
+      x
+        .mul(x)
+        .neg()
+        .exp()
+        .mul(2 / Math.sqrt(Math.PI)),
+    ),
+});
+export const erfInvOp = unary("erf_inv", {
+  value: erfInvValue,
+  gradient: (dy, _, y) =>
+    dy.mul(
+      y
+        .mul(y)
+        .exp()
+        .mul(Math.sqrt(Math.PI) / 2),
+    ),
+  domain: [-0.9, 0.9],
+});
+export const floorOp = unary("floor", { value: Math.floor, domain: [0.1, 0.9] });
+export const ceilOp = unary("ceil", { value: Math.ceil, domain: [0.1, 0.9] });
+export const roundOp = unary("round", { value: roundHalfEven, domain: [0.6, 1.4] });
+
+/** For functions that give floats: integers and booleans become float32. */
+const asFloat = (x: Tensor): Tensor => (isFloat(x.dtype) ? x : cast(x, "float32"));
+
+/** -x. */
+export const neg = (x: Tensor): Tensor => negOp({ x }).y;
+/** |x|; the gradient at 0 is 0. */
+export const abs = (x: Tensor): Tensor => absOp({ x }).y;
+/** -1, 0 or 1; NaN stays NaN. */
+export const sign = (x: Tensor): Tensor => signOp({ x }).y;
+/** e^x. */
+export const exp = (x: Tensor): Tensor => expOp({ x: asFloat(x) }).y;
+/** The natural logarithm. */
+export const log = (x: Tensor): Tensor => logOp({ x: asFloat(x) }).y;
+/** log(1 + x), exact near 0. */
+export const log1p = (x: Tensor): Tensor => log1pOp({ x: asFloat(x) }).y;
+/** e^x - 1, exact near 0. */
+export const expm1 = (x: Tensor): Tensor => expm1Op({ x: asFloat(x) }).y;
+/** √x; NaN below 0. */
+export const sqrt = (x: Tensor): Tensor => sqrtOp({ x: asFloat(x) }).y;
+/** 1/√x. */
+export const rsqrt = (x: Tensor): Tensor => rsqrtOp({ x: asFloat(x) }).y;
+export const sin = (x: Tensor): Tensor => sinOp({ x: asFloat(x) }).y;
+export const cos = (x: Tensor): Tensor => cosOp({ x: asFloat(x) }).y;
+export const tanh = (x: Tensor): Tensor => tanhOp({ x: asFloat(x) }).y;
+/** 1 / (1 + e^-x). */
+export const sigmoid = (x: Tensor): Tensor => sigmoidOp({ x: asFloat(x) }).y;
+/** The error function, 2/√π ∫₀ˣ e^(-t²) dt. */
+export const erf = (x: Tensor): Tensor => erfOp({ x: asFloat(x) }).y;
+/** The inverse of erf on (-1, 1). */
+export const erfInv = (x: Tensor): Tensor => erfInvOp({ x: asFloat(x) }).y;
+/** Rounds down; integers are returned as they are. */
+export const floor = (x: Tensor): Tensor => (isFloat(x.dtype) ? floorOp({ x }).y : x);
+/** Rounds up; integers are returned as they are. */
+export const ceil = (x: Tensor): Tensor => (isFloat(x.dtype) ? ceilOp({ x }).y : x);
+/** Rounds to the nearest integer, halves to even; integers are returned as they are. */
+export const round = (x: Tensor): Tensor => (isFloat(x.dtype) ? roundOp({ x }).y : x);
