@@ -6,6 +6,8 @@ import { alone, call, root, say, which } from "./shell.mjs";
 import { compiler, installSystemPackages, oneDnnHeader } from "./system.mjs";
 
 const native = join(root, "native");
+// The addon's rpath must hold for the libraries of its libraries too, so that a platform package can bring all of them.
+const always = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags"];
 const cost = "Running on the reference backend: the same numbers, about a hundred times slower.";
 
 /**
@@ -38,7 +40,7 @@ export function buildNative({ folder = "build", options = [] } = {}) {
 function configureAndBuild(build, options) {
   if (process.platform !== "linux") return `No native kernels for ${process.platform} yet.`;
   const missing = installSystemPackages();
-  if (missing.length > 0) return `No native kernels: ${missing.join(" and ")} missing.`;
+  if (missing.length > 0) return `No native kernels without ${missing.join(" and ")}.`;
 
   say(`Building the native kernels in ${relative(root, build)} (once, a minute or two)…`);
   const log = join(build, "te-build.log");
@@ -55,8 +57,7 @@ function configureAndBuild(build, options) {
 function configure(build, options, log) {
   const known = existsSync(join(build, "CMakeCache.txt"));
   const generator = !known && which("ninja") ? ["-G", "Ninja"] : [];
-  const run = (extra) =>
-    call("cmake", ["-S", native, "-B", build, ...extra, "-DCMAKE_BUILD_TYPE=Release", ...options], { log }) === 0;
+  const run = (extra) => call("cmake", ["-S", native, "-B", build, ...extra, ...always, ...options], { log }) === 0;
   if (run(generator)) return true;
   if (!known) return false;
   // A cache from another place or another CMake: start over once.
@@ -77,7 +78,15 @@ function fingerprint(options) {
   const hash = createHash("sha256");
   const tools = ["cmake", "ninja", "nvcc", compiler() ?? "none"].map((name) => which(name));
   hash.update(
-    JSON.stringify([options, tools, oneDnnHeader(), process.version, process.getuid?.(), process.env.TE_INSTALL]),
+    JSON.stringify([
+      always,
+      options,
+      tools,
+      oneDnnHeader(),
+      process.version,
+      process.getuid?.(),
+      process.env.TE_INSTALL,
+    ]),
   );
   for (const path of sources(native)) hash.update(`\n${relative(native, path)}\n`).update(readFileSync(path));
   return hash.digest("hex");
