@@ -1,0 +1,33 @@
+import { fail } from "@te/tensor";
+
+/** Name of the collection of FP8 state among a module's variables. */
+export const FP8_COLLECTION_NAME = "fp8_metas";
+export const NVTE_FP8_COLLECTION_NAME = FP8_COLLECTION_NAME;
+
+type Collections = Readonly<Record<string, unknown>>;
+
+/**
+ * The collections of `original` with those of `fresh` in place of theirs: `updateCollections({ fp8_metas }, variables)`.
+ * Whole collections are replaced, nothing below them is merged, and neither argument changes. The result is frozen if
+ * `original` is.
+ */
+export function updateCollections<N extends Collections, O extends Collections>(
+  fresh: N,
+  original: O,
+): Omit<O, keyof N> & N {
+  for (const [argument, value] of [
+    ["the new collections", fresh],
+    ["the original collections", original],
+  ] as const) {
+    if (!isPlainObject(value))
+      fail("option", "updateCollections", `${argument} must be a plain object`, value, "Pass { fp8_metas: ... }.");
+  }
+  const merged = { ...original, ...fresh };
+  return Object.isFrozen(original) ? Object.freeze(merged) : merged;
+}
+
+function isPlainObject(value: unknown): value is Collections {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}

@@ -1,0 +1,89 @@
+import { div, fail, full, type Tensor } from "@te/tensor";
+import { checkFloat8, type Float8 } from "./format.js";
+import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
+import { quantizeOp } from "./ops/quantize.js";
+import type { DelayedScaling } from "./recipes/delayed-scaling.js";
+
+/**
+ * State of one tensor of one product under delayed scaling: the scale for the next step, float32[1], and the amaxes of
+ * past steps, float32[N]. Entry 0 of the history is 0 and gives way to the next step's amax; the newest amax is the last
+ * entry, the others follow from entry 1 on, oldest first.
+ */
+export type ScaleState = { readonly scale: Tensor; readonly amaxHistory: Tensor };
+
+/** The states of one product: of its input, its kernel, and the gradient of its result. */
+export type ProductMetas = { readonly x: ScaleState; readonly kernel: ScaleState; readonly grad: ScaleState };
+
+/** A tensor in FP8: value = q * scaleInv. amax is the largest magnitude of the values before rounding, float32[1]. */
+export type Quantized = { readonly q: Tensor; readonly scaleInv: Tensor; readonly amax: Tensor };
+
+/** Rounds x (float32, bfloat16 or float16) to dtype with the stored scale. */
+export function quantizeWith(state: ScaleState, x: Tensor, dtype: Float8): Quantized {
+  return quantizedBy(state, quantizeOp({ x, scale: state.scale }, { dtype }));
+}
+
+/** The result of an op that rounded to FP8 with the stored scale itself, such as a norm or an activation. */
+export function quantizedBy(state: ScaleState, { q, amax }: { readonly q: Tensor; readonly amax: Tensor }): Quantized {
+  checkFloat8("quantizedBy", "q", q.dtype);
+  return { q, scaleInv: div(1, state.scale), amax };
+}
+
+/** The tensor in float32 again: q * scaleInv. */
+export const dequantize = ({ q, scaleInv }: Pick<Quantized, "q" | "scaleInv">): Tensor =>
+  q.astype("float32").mul(scaleInv.reshape([]));
+
+/** The state after a step that rounded a tensor with `state`; see {@link delayedScalingUpdateOp}. */
+export function nextState(
+  state: ScaleState,
+  { q, amax }: Pick<Quantized, "q" | "amax">,
+  recipe: DelayedScaling,
+): ScaleState {
+  const { newScale, newHistory } = delayedScalingUpdateOp(
+    { amax, scale: state.scale, history: state.amaxHistory },
+    { dtype: checkFloat8("nextState", "q", q.dtype), margin: recipe.margin, amaxComputeAlgo: recipe.amaxComputeAlgo },
+  );
+  return { scale: newScale, amaxHistory: newHistory };
+}
+
+/** The states of a product after a step: what its backward returns as the cotangent of `metas`. */
+export function nextMetas(
+  metas: ProductMetas,
+  used: { readonly [K in keyof ProductMetas]: Quantized },
+  recipe: DelayedScaling,
+): ProductMetas {
+  return {
+    x: nextState(metas.x, used.x, recipe),
+    kernel: nextState(metas.kernel, used.kernel, recipe),
+    grad: nextState(metas.grad, used.grad, recipe),
+  };
+}
+
+/**
+ * The states of one product from a module's variables, by their names: x_scale, x_amax_history, kernel_scale, …,
+ * grad_amax_history, or with a postfix x_0_scale and so on. `variable` returns the variable of a name and creates it
+ * with `init` when there is none: scales are ones, histories zeros. Throws when a stored history is not of the length
+ * that the recipe asks for.
+ */
+export function productMetas(
+  recipe: DelayedScaling,
+  variable: (name: string, init: () => Tensor) => Tensor,
+  postfix: "" | `_${number}` = "",
+): ProductMetas {
+  const state = (role: keyof ProductMetas): ScaleState => {
+    const scale = variable(`${role}${postfix}_scale`, () => full([1], 1));
+    const name = `${role}${postfix}_amax_history`;
+    const amaxHistory = variable(name, () => full([recipe.amaxHistoryLen], 0));
+    if (amaxHistory.shape[0] !== recipe.amaxHistoryLen) {
+      const wayOut = "Use a recipe with that amaxHistoryLen, or create the variables anew.";
+      fail(
+        "state",
+        "productMetas",
+        `${name} must have the recipe's ${recipe.amaxHistoryLen} entries`,
+        amaxHistory,
+        wayOut,
+      );
+    }
+    return { scale, amaxHistory };
+  };
+  return { x: state("x"), kernel: state("kernel"), grad: state("grad") };
+}

@@ -1,0 +1,134 @@
+import { fail, warnOnce } from "@te/tensor";
+import { Format, type FormatSpec } from "../format.js";
+
+/** How the amaxes of past steps become one. */
+export type AmaxComputeAlgo = "max" | "most_recent";
+
+export interface DelayedScalingOptions {
+  /** Scales are divided by 2^margin. Default 0. */
+  readonly margin?: number;
+  /** Format.HYBRID (default) or Format.E4M3, or the name. */
+  readonly fp8Format?: FormatSpec | "HYBRID" | "E4M3";
+  /** Number of steps whose amaxes are kept. Default 1024. */
+  readonly amaxHistoryLen?: number;
+  /** "max" (default): the largest amax of the history; "most_recent": the last one. */
+  readonly amaxComputeAlgo?: AmaxComputeAlgo;
+  /** Must be left out: the scale formula is fixed. */
+  readonly scalingFactorComputeAlgo?: undefined;
+  /** Must be true (default): all devices share one scale per tensor. */
+  readonly reduceAmax?: true;
+  /** Deprecated: scales are updated in every step. Any value but -1 is ignored with a warning. */
+  readonly interval?: number;
+  /** Must be [false, false, false] (default): forward, input-gradient and weight-gradient products all run in FP8. */
+  readonly overrideLinearPrecision?: readonly [false, false, false];
+  /** FP8 attention is not supported: must be false (default). */
+  readonly fp8Dpa?: false;
+  /** FP8 between the projections and attention is not supported: must be false (default). */
+  readonly fp8Mha?: false;
+}
+
+const NAME = "DelayedScaling";
+
+const KNOWN = [
+  "margin",
+  "fp8Format",
+  "amaxHistoryLen",
+  "amaxComputeAlgo",
+  "scalingFactorComputeAlgo",
+  "reduceAmax",
+  "interval",
+  "overrideLinearPrecision",
+  "fp8Dpa",
+  "fp8Mha",
+];
+
+/**
+ * FP8 with one scale per tensor, made from the largest magnitudes (amax) that the tensor had in earlier steps:
+ *
+ *     amax  = max(history), or its newest entry
+ *     scale = (largest FP8 value / amax) / 2^margin
+ *
+ * The scale stays as it was where amax is zero or not finite, and is never larger than the largest float32.
+ */
+export class DelayedScaling {
+  readonly margin: number;
+  readonly fp8Format: FormatSpec;
+  readonly amaxHistoryLen: number;
+  readonly amaxComputeAlgo: AmaxComputeAlgo;
+  readonly reduceAmax = true;
+
+  /** Throws a TeError for every value that is not allowed or not supported, with or without an autocast around it. */
+  constructor(options: DelayedScalingOptions = {}) {
+    for (const key of Object.keys(options)) {
+      if (!KNOWN.includes(key))
+        fail("option", NAME, `unknown option ${key}`, undefined, `Options: ${KNOWN.join(", ")}.`);
+    }
+    this.margin = checkMargin(options.margin ?? 0);
+    this.fp8Format = checkFormat(options.fp8Format ?? Format.HYBRID);
+    this.amaxHistoryLen = checkHistoryLength(options.amaxHistoryLen ?? 1024);
+    this.amaxComputeAlgo = checkAlgorithm(options.amaxComputeAlgo ?? "max");
+    checkFixedOptions(options);
+    Object.freeze(this);
+  }
+
+  toString(): string {
+    const { margin, fp8Format, amaxHistoryLen, amaxComputeAlgo } = this;
+    return `${NAME}(margin=${margin}, fp8Format=${fp8Format.name}, amaxHistoryLen=${amaxHistoryLen}, amaxComputeAlgo=${amaxComputeAlgo})`;
+  }
+}
+
+function checkMargin(margin: number): number {
+  return Number.isFinite(margin) ? margin : fail("option", NAME, "margin must be a finite number", margin);
+}
+
+function checkFormat(given: FormatSpec | string): FormatSpec {
+  const name = typeof given === "string" ? given : given?.name;
+  if (name === "E4M3" || name === "HYBRID") return Format[name];
+  const why = name === "E5M2" ? "; a product of two float8_e5m2 tensors does not exist" : "";
+  return fail("option", NAME, `fp8Format must be Format.HYBRID or Format.E4M3${why}`, name ?? given);
+}
+
+function checkHistoryLength(length: number): number {
+  if (Number.isSafeInteger(length) && length >= 1) return length;
+  return fail("option", NAME, "amaxHistoryLen must be an integer of at least 1", length);
+}
+
+function checkAlgorithm(algorithm: AmaxComputeAlgo): AmaxComputeAlgo {
+  if (algorithm === "max" || algorithm === "most_recent") return algorithm;
+  return fail("option", NAME, 'amaxComputeAlgo must be "max" or "most_recent"', algorithm);
+}
+
+function checkFixedOptions(options: DelayedScalingOptions): void {
+  const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, fp8Dpa, fp8Mha, interval } = options as Record<
+    keyof DelayedScalingOptions,
+    unknown
+  >;
+  if (scalingFactorComputeAlgo !== undefined && scalingFactorComputeAlgo !== null) {
+    fail(
+      "unsupported",
+      NAME,
+      "scalingFactorComputeAlgo must be left out: the scale formula is fixed",
+      scalingFactorComputeAlgo,
+    );
+  }
+  if (reduceAmax !== undefined && reduceAmax !== true) {
+    fail("unsupported", NAME, "reduceAmax must be true: all devices share one scale per tensor", reduceAmax);
+  }
+  if (overrideLinearPrecision !== undefined && String(overrideLinearPrecision) !== "false,false,false") {
+    const rule = "overrideLinearPrecision must be [false, false, false]: every product runs in FP8";
+    fail(
+      "unsupported",
+      NAME,
+      rule,
+      overrideLinearPrecision,
+      "Leave it out, or leave autocast for the layers that need more.",
+    );
+  }
+  for (const [option, value] of Object.entries({ fp8Dpa, fp8Mha })) {
+    if (value !== undefined && value !== false)
+      fail("unsupported", NAME, `${option} must be false: attention in FP8 is not supported`, value);
+  }
+  if (interval !== undefined && interval !== -1) {
+    warnOnce(`${NAME}: interval is deprecated and ignored (got ${interval}): scales are updated in every step`);
+  }
+}
