@@ -222,19 +222,19 @@ function operandGradient(dy: Tensor, other: Tensor, operand: Tensor, params: Dot
   // dy is [batch, free of lhs, free of rhs].
   const start = batch.length + (side === "lhs" ? free.length : 0);
   const type = promoteTypes(dy.dtype, other.dtype);
-  const product = dotOp(
-    { a: cast(dy, type), b: cast(other, type) },
-    {
-      lhsContract: otherFree.map((_, i) => start + i),
-      rhsContract: otherFree,
-      lhsBatch: batch.map((_, i) => i),
-      rhsBatch: otherBatch,
-      dtype: operand.dtype,
-    },
-  ).y;
-  // The product is [batch, free of the operand, contracted axes in the order in which the other operand holds them].
-  const inOther = [...otherContract].sort((x, y) => x - y);
-  const order = [...batch, ...free, ...inOther.map((axis) => contract[otherContract.indexOf(axis)]!)];
+  const dyAxes = { contract: otherFree.map((_, i) => start + i), batch: batch.map((_, i) => i) };
+  // The contracted axes come out in the order in which the other operand holds them. Operands are ordered so that the
+  // usual layouts (weights [in, out]) need no transpose afterwards.
+  const inOther = [...otherContract].sort((x, y) => x - y).map((axis) => contract[otherContract.indexOf(axis)]!);
+  const lhs = side === "lhs";
+  const product = dotOp(lhs ? { a: cast(dy, type), b: cast(other, type) } : { a: cast(other, type), b: cast(dy, type) }, {
+    lhsContract: lhs ? dyAxes.contract : otherFree,
+    rhsContract: lhs ? otherFree : dyAxes.contract,
+    lhsBatch: lhs ? dyAxes.batch : otherBatch,
+    rhsBatch: lhs ? otherBatch : dyAxes.batch,
+    dtype: operand.dtype,
+  }).y;
+  const order = lhs ? [...batch, ...free, ...inOther] : [...batch, ...inOther, ...free];
   return transpose(
     product,
     operand.shape.map((_, axis) => order.indexOf(axis)),

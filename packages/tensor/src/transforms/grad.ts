@@ -7,7 +7,7 @@ import { Tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef, unflatten } from "../tree.js";
 import { backward } from "./backward.js";
-import { runTraced } from "./run-traced.js";
+import { runTraced, tensorLeaves } from "./run-traced.js";
 
 export interface GradOptions {
   /** Positions of the arguments to differentiate (default 0). An array of positions gives an array of gradients. */
@@ -16,18 +16,16 @@ export interface GradOptions {
   readonly hasAux?: boolean;
 }
 
-/** Replaces the tensor leaves of a tree; other leaves must be numbers and stay. */
-function leavesOf(fn: string, tree: unknown): Tensor[] {
-  return flatten(tree)[0].map((leaf) =>
-    leaf instanceof Tensor ? leaf : fail("dtype", fn, "differentiated arguments must be trees of tensors", leaf),
-  );
+/** Fresh names for the arguments, so that only their use through f counts and not f's closure. */
+function freshArgument(arg: unknown): unknown {
+  const [leaves, definition] = flatten(arg);
+  return unflatten(definition, leaves.map((leaf) => (leaf instanceof Tensor ? identityOp({ x: leaf }).y : leaf)));
 }
 
-/** Fresh names for the arguments, so that only their use through f counts and not f's closure. */
-function freshArgument(arg: unknown): [copy: unknown, leaves: Tensor[]] {
+/** A tree like `arg` with the gradients in place of its tensors; other leaves, such as names, stay. */
+function gradientTree(arg: unknown, next: () => Tensor | undefined): unknown {
   const [leaves, definition] = flatten(arg);
-  const copies = leaves.map((t) => identityOp({ x: t as Tensor }).y);
-  return [unflatten(definition, copies), copies];
+  return unflatten(definition, leaves.map((leaf) => (leaf instanceof Tensor ? fill(leaf, next()) : leaf)));
 }
 
 const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.shape, { dtype: of.dtype });
@@ -43,23 +41,19 @@ export function valueAndGrad(f: (...args: any[]) => any, { argnums = 0, hasAux =
     const trace = currentTrace()!;
     for (const i of positions) {
       if (i >= args.length) fail("option", "valueAndGrad", `argnums must be below the number of arguments, ${args.length}`, i);
-      leavesOf("valueAndGrad", args[i]);
     }
     const start = trace.nodes.length;
     const wrt = positions.map((i) => freshArgument(args[i]));
     const called = [...args];
     positions.forEach((position, k) => {
-      called[position] = wrt[k]![0];
+      called[position] = wrt[k];
     });
     const result = f(...called);
     const value = hasAux ? (result as [Tensor, unknown])[0] : result;
     checkScalar(value);
-    const flat = wrt.flatMap(([, leaves]) => leaves);
-    const grads = backward(trace, start, [[value, ones([], { dtype: value.dtype })]], flat);
+    const grads = backward(trace, start, [[value, ones([], { dtype: value.dtype })]], tensorLeaves(wrt));
     let next = 0;
-    const trees = wrt.map(([copy, leaves]) =>
-      unflatten(flatten(copy)[1], leaves.map((leaf) => fill(leaf, grads[next++]))),
-    );
+    const trees = wrt.map((copy) => gradientTree(copy, () => grads[next++]));
     return [result, typeof argnums === "number" ? trees[0] : trees];
   };
   return (...args) => (currentTrace() ? traced(...args) : runTraced(traced, args)) as [any, any];
@@ -97,7 +91,7 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
   }
   const start = trace.nodes.length;
   const fresh = primals.map((p) => freshArgument(p));
-  const result = f(...fresh.map(([copy]) => copy));
+  const result = f(...fresh);
   const pullback = (cotangent: unknown): unknown[] => {
     const [values, definition] = flatten(result);
     const [seeds, given] = flatten(cotangent);
@@ -105,10 +99,9 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
       fail("state", "vjp", `the cotangent must have the structure of the result, ${formatTreeDef(definition)}`, formatTreeDef(given));
     }
     const pairs = values.map((value, i) => [value as Tensor, checkSeed(value as Tensor, seeds[i] as Tensor)] as const);
-    const flat = fresh.flatMap(([, leaves]) => leaves);
-    const grads = backward(trace, start, pairs, flat);
+    const grads = backward(trace, start, pairs, tensorLeaves(fresh));
     let next = 0;
-    return fresh.map(([copy, leaves]) => unflatten(flatten(copy)[1], leaves.map((leaf) => fill(leaf, grads[next++]))));
+    return fresh.map((copy) => gradientTree(copy, () => grads[next++]));
   };
   return [result, pullback];
 }

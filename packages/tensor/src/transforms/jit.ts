@@ -28,7 +28,7 @@ const collected = new FinalizationRegistry<Map<string, Entry>>((entries) => {
 /**
  * Traces f once per shapes, dtypes, static arguments and context (recipe, mesh, axis rules), compiles the program, and
  * from then on runs it in one native call. f must be synchronous and must not read data. Arguments and results are trees
- * of tensors; numbers become float32 scalars.
+ * of tensors; numbers become float32 scalars, strings and booleans are static.
  */
 export function jit<F extends (...args: any[]) => any>(f: F, { staticArgnums = [], donateArgnums = [] }: JitOptions = {}): F {
   const entries = new Map<string, Entry>();
@@ -56,7 +56,7 @@ function build(f: (...args: any[]) => unknown, args: readonly unknown[], statics
       return f(...args.map((arg, i) => (statics.includes(i) ? arg : dynamic[next++])));
     },
     args.filter((_, i) => !statics.includes(i)),
-    (leaf) => donated.has(leaf),
+    { donated: (leaf) => donated.has(leaf) },
   );
   return { compiled: compile(program), result };
 }
@@ -72,8 +72,12 @@ function cacheKey(args: readonly unknown[], statics: readonly number[], donate: 
     const [leaves, definition] = flatten(arg);
     parts.push(formatTreeDef(definition));
     for (const leaf of leaves) {
+      if (typeof leaf === "string" || typeof leaf === "boolean") {
+        parts.push(JSON.stringify(leaf));
+        continue;
+      }
       if (!(leaf instanceof Tensor)) {
-        fail("dtype", "jit", `argument ${i} must be a tree of tensors and numbers`, leaf, `Name it in staticArgnums: [${i}].`);
+        fail("dtype", "jit", `argument ${i} must be a tree of tensors, numbers, strings and booleans`, leaf, `Name it in staticArgnums: [${i}].`);
       }
       if (donate.includes(i)) {
         if (donated.has(leaf)) fail("state", "jit", "a tensor may be donated once", formatAval(leaf), "Pass a copy.");

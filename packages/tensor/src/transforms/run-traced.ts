@@ -12,15 +12,23 @@ export interface ResultTree {
   readonly leaves: readonly ({ readonly output: number } | { readonly value: unknown })[];
 }
 
+export interface TraceOptions {
+  /** Leaves whose memory the results may take over. */
+  readonly donated?: (leaf: Tensor) => boolean;
+  /** A tensor that occurs twice in the arguments is one object inside f too. Only for programs that are not kept. */
+  readonly keepIdentity?: boolean;
+}
+
 /** Calls f on traced stand-ins of `args` (trees whose leaves are tensors) and makes a program of what it did. */
 export function traceFunction(
   f: (...args: any[]) => unknown,
   args: readonly unknown[],
-  donated: (leaf: Tensor) => boolean = () => false,
+  { donated = () => false, keepIdentity = false }: TraceOptions = {},
 ): { program: Program; result: ResultTree } {
   return withTrace((trace) => {
     const given: Tensor[] = [];
     const donatedInputs: number[] = [];
+    const known = new Map<Tensor, Tensor>();
     const standIns = args.map((arg) => {
       const [leaves, definition] = flatten(arg);
       const traced = leaves.map((leaf) => {
@@ -28,7 +36,9 @@ export function traceFunction(
         const input = trace.input({ shape: leaf.shape, dtype: leaf.dtype });
         if (donated(leaf)) donatedInputs.push(given.length);
         given.push(input);
-        return input;
+        if (!keepIdentity) return input;
+        if (!known.has(leaf)) known.set(leaf, input);
+        return known.get(leaf);
       });
       return unflatten(definition, traced);
     });
@@ -58,6 +68,6 @@ export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
 
 /** Traces f on concrete arguments and runs the program once. */
 export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown[]): unknown {
-  const { program, result } = traceFunction(f, args);
+  const { program, result } = traceFunction(f, args, { keepIdentity: true });
   return rebuild(result, runCached(program, tensorLeaves(args)));
 }
