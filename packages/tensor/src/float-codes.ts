@@ -95,15 +95,15 @@ export function encodeFloat(dtype: NarrowFloat, x: number, saturate = false): nu
   return encodeValue(FORMATS[dtype], saturate ? Math.min(Math.max(x, -max), max) : x, max);
 }
 
-/** float8_e8m0fnu: 2^(code-127), 255 is NaN. Zero and negatives have no code and give NaN, as in ml_dtypes. */
+/**
+ * float8_e8m0fnu: 2^(code-127), 255 is NaN. Zero, negatives and infinities have no code and give NaN. The nearest power
+ * of two, halfway up; between the two smallest, 2^-127 and 2^-126, always up, as in ml_dtypes.
+ */
 export function encodeE8M0(x: number): number {
   if (!(x > 0) || x === Number.POSITIVE_INFINITY) return 255;
-  const exponent = Math.max(exponentOf(x), -127);
-  const mantissa = x / 2 ** exponent;
-  // Halfway between 2^e and 2^(e+1) goes to the even code.
-  const up = mantissa > 1.5 || (mantissa === 1.5 && (exponent + 127) % 2 !== 0);
-  const code = exponent + 127 + (up ? 1 : 0);
-  if (x < 2 ** -127) return x > 2 ** -128 ? 0 : 0;
+  if (x < 2 ** -126) return x > 2 ** -127 ? 1 : 0;
+  const exponent = exponentOf(x);
+  const code = exponent + 127 + (x >= 1.5 * 2 ** exponent ? 1 : 0);
   return code > 254 ? 255 : code;
 }
 

@@ -95,11 +95,36 @@ export function uniform(
   { dtype = "float32", low = 0, high = 1 }: FloatOptions & { readonly low?: number; readonly high?: number } = {},
 ): Tensor {
   const { width, kept } = uniformFormat("random.uniform", dtype);
-  const integers = bits(from, shape, { width });
-  const unit = cast(shiftRight(integers, width - kept), dtype).mul(2 ** -kept);
+  const mantissa = shiftRight(bits(from, shape, { width }), width - kept);
+  const unit = cast(mantissa, dtype).mul(2 ** -kept);
   const bottom = roundTo(dtype, low);
   const span = roundTo(dtype, roundTo(dtype, high) - bottom);
-  return unit.mul(span).add(bottom).maximum(bottom);
+  const isPowerOfTwo = Math.log2(span) % 1 === 0;
+  if (dtype !== "float32" || isPowerOfTwo || bottom === 0) return unit.mul(span).add(bottom).maximum(bottom);
+  return roundedOnce(mantissa, unit, span, bottom).maximum(bottom);
+}
+
+/**
+ * unit · span + bottom in float32 with one rounding, as the fused multiply-add that XLA uses gives it. unit = m · 2^-23.
+ * Dekker's product gives unit · span = p + e exactly, Knuth's sum p + bottom = s + t; the result is s + (t + e).
+ */
+function roundedOnce(mantissa: Tensor, unit: Tensor, span: number, bottom: number): Tensor {
+  const unitHigh = cast(shiftRight(mantissa, 12), "float32").mul(2 ** -11);
+  const unitLow = unit.sub(unitHigh);
+  const grid = 2 ** (Math.floor(Math.log2(span)) - 11);
+  const spanHigh = Math.floor(span / grid) * grid;
+  const spanLow = span - spanHigh;
+  const p = unit.mul(span);
+  const e = unitHigh
+    .mul(spanHigh)
+    .sub(p)
+    .add(unitHigh.mul(spanLow))
+    .add(unitLow.mul(spanHigh))
+    .add(unitLow.mul(spanLow));
+  const s = p.add(bottom);
+  const ofBottom = s.sub(p);
+  const t = p.sub(s.sub(ofBottom)).add(ofBottom.neg().add(bottom));
+  return s.add(t.add(e));
 }
 
 /** Standard normal: √2 · erf_inv(u) with u uniform on (-1, 1). */

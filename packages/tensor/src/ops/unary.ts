@@ -4,6 +4,7 @@ import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
 import { loadNumbers, storeNumbers } from "../reference/host.js";
+import { erfInv32 } from "../reference/erf-inv-float32.js";
 import { erf as erfValue, erfInv as erfInvValue, roundHalfEven } from "../reference/special-functions.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
@@ -12,6 +13,8 @@ import { cast } from "./cast.js";
 interface UnarySpec {
   /** The function itself, on numbers. */
   readonly value: (x: number) => number;
+  /** The function as kernels compute it in float32, where that is not the rounded value; the wide evaluator takes `value`. */
+  readonly rounded?: (x: number) => number;
   /** Integers are taken as they are; without this the user's function casts them to float32 first. */
   readonly integers?: boolean;
   /** dy · f'(x), given x and y = f(x). None: the derivative is zero. */
@@ -28,7 +31,7 @@ function evaluateUnary(value: (x: number) => number, x: HostArray, y: HostArray)
 }
 
 /** Defines y = f(x) as a primitive. */
-function unary(name: string, { value, integers, gradient, domain = [-3, 3] }: UnarySpec) {
+function unary(name: string, { value, rounded = value, integers, gradient, domain = [-3, 3] }: UnarySpec) {
   return defineOp(name, {
     inputs: ["x"],
     outputs: ["y"],
@@ -48,7 +51,7 @@ function unary(name: string, { value, integers, gradient, domain = [-3, 3] }: Un
       }
       return { y: x };
     },
-    evaluate: ({ x }, _, { y }) => evaluateUnary(value, x, y),
+    evaluate: ({ x }, _, { y }) => evaluateUnary(y.data instanceof Float64Array ? value : rounded, x, y),
     vjp: ({ inputs, outputs, grads }) => (gradient ? { x: gradient(grads.y, inputs.x, outputs.y) } : {}),
     cases: (c) => [
       ...c.product({ dtype: ["float32", "bfloat16", "float16"] as const, shape: [[31], [4, 33], [0, 3], []] }, (o) => ({
@@ -111,6 +114,7 @@ export const erfOp = unary("erf", {
 });
 export const erfInvOp = unary("erf_inv", {
   value: erfInvValue,
+  rounded: erfInv32,
   gradient: (dy, _, y) =>
     dy.mul(
       y

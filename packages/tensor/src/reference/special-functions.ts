@@ -47,11 +47,11 @@ export function erfc(x: number): number {
 }
 
 /** Coefficients of M. Giles' approximation of erf_inv(x)/x in w = -log(1-x²), for w < 5 and for w ≥ 5. */
-const CENTRAL = [
+export const GILES_CENTRAL: readonly number[] = [
   2.81022636e-8, 3.43273939e-7, -3.5233877e-6, -4.39150654e-6, 0.00021858087, -0.00125372503, -0.00417768164,
   0.246640727, 1.50140941,
 ];
-const TAIL = [
+export const GILES_TAIL: readonly number[] = [
   -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
   1.00167406, 2.83297682,
 ];
@@ -68,7 +68,7 @@ export function erfInv(x: number): number {
   if (a === 0 || !(a <= 1)) return a === 0 ? x : Number.NaN;
   if (a === 1) return x * Number.POSITIVE_INFINITY;
   const w = -Math.log((1 - a) * (1 + a));
-  let y = a * (w < 5 ? polynomial(CENTRAL, w - 2.5) : polynomial(TAIL, Math.sqrt(w) - 3));
+  let y = a * (w < 5 ? polynomial(GILES_CENTRAL, w - 2.5) : polynomial(GILES_TAIL, Math.sqrt(w) - 3));
   for (let i = 0; i < 2; i++) {
     const error = a < 0.5 ? erf(y) - a : 1 - a - erfc(y);
     const step = error / (TWO_OVER_SQRT_PI * Math.exp(-y * y));
