@@ -1,0 +1,274 @@
+// The parts that the passes over an attention problem share. Work goes by blocks of query rows of one key/value head
+// (rows of all its query heads, one after the other) against chunks of keys, so that scratch does not grow with the
+// square of the length.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/attention_mask.h"
+#include "cpu/attention_problem.h"
+#include "cpu/attention_tile.h"
+#include "cpu/convert.h"
+#include "cpu/simd_math.h"
+#include "cpu/threefry.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+inline constexpr int64_t kBlockRows = 64;
+inline constexpr int64_t kChunk = 256;
+inline constexpr int64_t kScoreRow =
+    kChunk + kPad;  // not a power of two: columns of a score tile spread over the cache
+inline constexpr int64_t kStrips = (kBlockRows + kTileRows - 1) / kTileRows;
+
+// Hands out pieces of one allocation; with base nullptr it only counts.
+class Carver {
+ public:
+  explicit Carver(void* base) : base_(static_cast<char*>(base)) {}
+  template <class T = float>
+  T* take(int64_t n) {
+    char* piece = base_ + used_;
+    used_ += round_up(n * static_cast<int64_t>(sizeof(T)), 64);
+    return base_ ? reinterpret_cast<T*>(piece) : nullptr;
+  }
+  size_t used() const { return static_cast<size_t>(used_); }
+
+ private:
+  char* base_;
+  int64_t used_ = 0;
+};
+
+struct Span {
+  int64_t low = 0, high = 0;
+  bool empty() const { return low >= high; }
+};
+
+inline Span join(Span a, Span b) {
+  if (a.empty()) return b;
+  return b.empty() ? a : Span{std::min(a.low, b.low), std::max(a.high, b.high)};
+}
+
+inline Span clip(Span a, int64_t low, int64_t high) { return {std::max(a.low, low), std::min(a.high, high)}; }
+
+// Grown to whole units on both sides.
+inline Span widen(Span a, int64_t unit) { return {a.low / unit * unit, round_up(a.high, unit)}; }
+
+// Up to kBlockRows of the rows of sample b and the query heads [first_head, first_head + heads), head after head. The
+// heads share one key/value head.
+struct Block {
+  int64_t b, group, rows;
+  int64_t head[kBlockRows], index[kBlockRows];  // of each row: query head and position
+  Range range[kBlockRows];
+  Span visible;  // every visible key of every row
+
+  Block(const Problem& p, const Visibility& visibility, int64_t b, int64_t first_head, int64_t heads, int64_t number)
+      : b(b), group(first_head / p.heads_per_group()) {
+    const int64_t first = number * kBlockRows;
+    rows = std::min(kBlockRows, heads * p.queries - first);
+    for (int64_t r = 0; r < rows; ++r) {
+      head[r] = first_head + (first + r) / p.queries;
+      index[r] = (first + r) % p.queries;
+      range[r] = visibility.range(b, head[r], index[r]);
+      visible = join(visible, {range[r].low, range[r].high});
+    }
+  }
+
+  static int64_t count(const Problem& p, int64_t heads) { return (heads * p.queries + kBlockRows - 1) / kBlockRows; }
+};
+
+// The visible keys of a block inside one chunk, relative to its first key.
+struct Window {
+  int64_t first, keys;
+  Span row[kBlockRows], strip[kStrips], all;
+
+  Window(const Problem& p, const Block& block, int64_t chunk)
+      : first(chunk * kChunk), keys(std::min(kChunk, p.keys - first)) {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      row[r] = clip({block.range[r].low - first, block.range[r].high - first}, 0, keys);
+      strip[r / kTileRows] = join(strip[r / kTileRows], row[r]);
+    }
+    for (const Span& s : strip) all = join(all, s);
+    all = widen(all, kPad);
+  }
+};
+
+// Heads lie between the positions of an operand, so that its rows are far apart: ask for them ahead of use.
+inline constexpr int64_t kAhead = 8;
+
+inline void prefetch_row(const char* row, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
+}
+
+// Rows of an operand as float32, padded with zeros to `stride` numbers.
+inline void load_rows(const Problem& p, const void* data, const Rows& rows, const Block& block, int64_t depth,
+                      int64_t stride, float* to) {
+  const int64_t bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
+  const auto row = [&](int64_t r) {
+    return static_cast<const char*>(data) + rows.at(block.b, block.index[r], block.head[r]) * bytes;
+  };
+  for (int64_t r = 0; r < std::min(kAhead, block.rows); ++r) prefetch_row(row(r), depth * bytes);
+  for (int64_t r = 0; r < block.rows; ++r, to += stride) {
+    if (r + kAhead < block.rows) prefetch_row(row(r + kAhead), depth * bytes);
+    load_row(p.dtype, row(r), depth, to);
+    std::fill(to + depth, to + stride, 0.0f);
+  }
+}
+
+inline void store_rows(const Problem& p, const float* from, int64_t stride, const Block& block, int64_t depth,
+                       const Rows& rows, void* data) {
+  for (int64_t r = 0; r < block.rows; ++r, from += stride) {
+    const int64_t at = rows.at(block.b, block.index[r], block.head[r]) * static_cast<int64_t>(dtype_bytes(p.dtype));
+    store_row(p.dtype, from, depth, static_cast<char*>(data) + at);
+  }
+}
+
+// The keys or values of one head as float32, made chunk by chunk when first needed: as rows, as panels, or both.
+// A panel holds kPanel keys as columns. With more than one slot every chunk stays until the head changes.
+class KeyChunks {
+ public:
+  KeyChunks(Carver& carver, int64_t keys, int64_t depth, int64_t slots, bool rows, bool panels)
+      : keys_(keys), depth_(depth), stride_(round_up(depth, kPad)), slots_(slots), panels_(nullptr) {
+    rows_ = carver.take(rows ? slots * kChunk * stride_ : kPad * stride_);
+    if (panels) panels_ = carver.take(slots * kChunk * depth);
+    keep_rows_ = rows;
+    make_panels_ = panels;
+    owner_ = carver.take<int64_t>(slots);
+  }
+
+  static int64_t chunks(int64_t keys) { return (keys + kChunk - 1) / kChunk; }
+
+  void forget() { std::fill(owner_, owner_ + slots_, int64_t{-1}); }
+
+  // Makes `chunk` of head (b, group) current.
+  void load(const Problem& p, const void* data, const Rows& rows, int64_t b, int64_t group, int64_t chunk) {
+    slot_ = slots_ > 1 ? chunk : 0;
+    const int64_t owner = (b * p.groups + group) * chunks(keys_) + chunk;
+    if (owner_[slot_] == owner) return;
+    owner_[slot_] = owner;
+    const int64_t first = chunk * kChunk, n = std::min(kChunk, keys_ - first);
+    const char* from = static_cast<const char*>(data);
+    const int64_t bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
+    for (int64_t j = 0; j < n; j += kPad) {
+      float* to = keep_rows_ ? rows_ + (slot_ * kChunk + j) * stride_ : rows_;
+      for (int64_t r = 0; r < kPad; ++r) {
+        float* row = to + r * stride_;
+        const int64_t filled = j + r < n ? depth_ : 0, ahead = std::min(j + r + kAhead, n - 1);
+        prefetch_row(from + rows.at(b, first + ahead, group) * bytes, depth_ * bytes);
+        if (filled) load_row(p.dtype, from + rows.at(b, first + j + r, group) * bytes, depth_, row);
+        std::fill(row + filled, row + stride_, 0.0f);
+      }
+      if (!make_panels_) continue;
+      for (int64_t r = 0; r < kPad; r += kLanes) {
+        float* panel = panels_ + slot_ * kChunk * depth_ + (j + r) / kPanel * kPanel * depth_ + (j + r) % kPanel;
+        transpose_rows(to + r * stride_, stride_, depth_, panel, kPanel);
+      }
+    }
+  }
+
+  int64_t stride() const { return stride_; }
+  const float* rows() const { return rows_ + slot_ * kChunk * stride_; }
+  const float* panels() const { return panels_ + slot_ * kChunk * depth_; }
+
+ private:
+  int64_t keys_, depth_, stride_, slots_, slot_ = 0;
+  bool keep_rows_, make_panels_;
+  float *rows_, *panels_;
+  int64_t* owner_;
+};
+
+// scores[r, j] = left[r, :] · key j for the keys that each strip of rows sees. Other entries are left as they are.
+inline void multiply_panels(const Block& block, const Window& window, const float* left, int64_t left_row,
+                            int64_t depth, const float* panels, float* scores) {
+  for (int64_t at = window.all.low / kPanel * kPanel; at < window.all.high; at += kPanel) {
+    for (int64_t r = 0; r < block.rows; r += kTileRows) {
+      const Span span = clip(widen(window.strip[r / kTileRows], kLanes), at, at + kPanel);
+      if (span.empty()) continue;
+      tile(std::min(kTileRows, block.rows - r), span.high - span.low, depth, {left + r * left_row, left_row, 1},
+           panels + at * depth + span.low - at, kPanel, scores + r * kScoreRow + span.low, kScoreRow, false);
+    }
+  }
+}
+
+// sum[r, :] += weights[r, j] * right[j, :] over the keys that each strip of rows sees.
+inline void multiply_rows(const Block& block, const Window& window, const float* weights, const float* right,
+                          int64_t columns, float* sum) {
+  for (int64_t k = window.all.low; k < window.all.high; k += kDepth) {
+    for (int64_t c = 0; c < columns; c += kPanel) {
+      for (int64_t r = 0; r < block.rows; r += kTileRows) {
+        const Span span = clip(window.strip[r / kTileRows], k, k + kDepth);
+        if (span.empty()) continue;
+        tile(std::min(kTileRows, block.rows - r), std::min(kPanel, columns - c), span.high - span.low,
+             {weights + r * kScoreRow + span.low, kScoreRow, 1}, right + span.low * columns + c, columns,
+             sum + r * columns + c, columns, true);
+      }
+    }
+  }
+}
+
+// sum[j, :] += weights[r, j] * right[r, :]: the transposed product, over the rows that may see each strip of keys.
+inline void multiply_columns(const Block& block, const Window& window, const float* weights, const float* right,
+                             int64_t columns, float* sum) {
+  const Span keys = clip(window.all, 0, window.keys);
+  for (int64_t j = keys.low; j < keys.high; j += kTileRows) {
+    Span rows;
+    for (int64_t r = 0; r < block.rows; r += kTileRows) {
+      const Span& strip = window.strip[r / kTileRows];
+      if (strip.low < j + kTileRows && strip.high > j) rows = join(rows, {r, std::min(r + kTileRows, block.rows)});
+    }
+    if (rows.empty()) continue;
+    for (int64_t c = 0; c < columns; c += kPanel) {
+      tile(std::min(kTileRows, keys.high - j), std::min(kPanel, columns - c), rows.high - rows.low,
+           {weights + rows.low * kScoreRow + j, 1, kScoreRow}, right + rows.low * columns + c, columns,
+           sum + j * columns + c, columns, true);
+    }
+  }
+}
+
+// Working memory of one row of scores.
+struct RowBuffers {
+  float numbers[kChunk];
+  uint8_t hidden[kChunk];
+};
+
+// Adds the bias and puts -inf where the row's query sees nothing, over its span widened to whole vectors.
+inline void finish_scores(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
+                          const Window& window, int64_t r, float* row, RowBuffers* buffers) {
+  const Span span = window.row[r], wide = widen(span, kLanes);
+  if (p.has_bias) {
+    const int64_t batch = p.bias_batch > 1 ? block.b : 0, head = p.bias_heads > 1 ? block.head[r] : 0;
+    const int64_t at = ((batch * p.bias_heads + head) * p.queries + block.index[r]) * p.keys + window.first + span.low;
+    const int64_t n = span.high - span.low;
+    load_row(p.bias_dtype, static_cast<const char*>(call.in[p.operands.bias]) + at * dtype_bytes(p.bias_dtype), n,
+             buffers->numbers);
+    const float scale = p.bias_scale;
+    float* to = row + span.low;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) to[j] += scale * buffers->numbers[j];
+  }
+  if (block.range[r].holes) {
+    visibility.hidden_keys(block.b, block.head[r], block.index[r], window.first + span.low, window.first + span.high,
+                           buffers->hidden);
+    float* to = row + span.low;
+    const int64_t n = span.high - span.low;
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) to[j] = buffers->hidden[j] ? -kInfinity : to[j];
+  }
+  std::fill(row + wide.low, row + span.low, -kInfinity);
+  std::fill(row + span.high, row + wide.high, -kInfinity);
+}
+
+// keep / (1 - rate) for the keys of a row's span; the counter of a score is its index in [B, h, Sq, Skv].
+inline void dropout_factors(const Problem& p, const Call& call, const Block& block, const Window& window, int64_t r,
+                            float* factors) {
+  const uint32_t* key = call.input<uint32_t>(p.operands.key);
+  const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
+  const Span span = window.row[r];
+  threefry_dropout_row(key[0], key[1], static_cast<uint64_t>(row * p.keys + window.first + span.low),
+                       span.high - span.low, p.dropout, factors);
+}
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

@@ -1,0 +1,238 @@
+// attention, attention_backward and attention_bias_backward against double precision, and their repeatability.
+#include "test/attention_trio.h"
+
+using namespace te;
+using namespace te::test;
+
+namespace {
+
+std::vector<AttentionCase> cases() {
+  std::vector<AttentionCase> all;
+  const auto add = [&](const char* name, auto change) {
+    AttentionCase c;
+    c.name = name;
+    change(c);
+    all.push_back(c);
+  };
+  add("plain", [](auto& c) {});
+  add("causal", [](auto& c) { c.causal = true; });
+  add("several blocks and chunks", [](auto& c) {
+    c.batch = 1;
+    c.queries = 150;
+    c.keys = 531;
+    c.depth = 40;
+    c.value_depth = 24;
+  });
+  add("causal, several blocks", [](auto& c) {
+    c.queries = c.keys = 300;
+    c.batch = 1;
+    c.causal = true;
+    c.depth = 64;
+  });
+  add("causal bottom right", [](auto& c) {
+    c.queries = 70;
+    c.keys = 290;
+    c.causal = c.bottom_right = true;
+  });
+  add("bottom right, more queries than keys", [](auto& c) {
+    c.queries = 40;
+    c.keys = 9;
+    c.causal = c.bottom_right = true;
+  });
+  add("window 16 0", [](auto& c) {
+    c.queries = c.keys = 130;
+    c.left = 16;
+    c.right = 0;
+  });
+  add("window 2 2", [](auto& c) {
+    c.queries = c.keys = 130;
+    c.left = c.right = 2;
+  });
+  add("window 0 0", [](auto& c) { c.left = c.right = 0; });
+  add("window -1 3", [](auto& c) {
+    c.right = 3;
+    c.keys = 29;
+  });
+  add("window bottom right", [](auto& c) {
+    c.left = 5;
+    c.right = 1;
+    c.bottom_right = true;
+    c.keys = 50;
+  });
+  add("grouped heads", [](auto& c) {
+    c.heads = 12;
+    c.groups = 3;
+    c.depth = 33;
+    c.value_depth = 17;
+    c.causal = true;
+  });
+  add("one group, many rows", [](auto& c) {
+    c.heads = 8;
+    c.groups = 1;
+    c.queries = 140;
+    c.keys = 64;
+    c.batch = 1;
+  });
+  add("one query", [](auto& c) {
+    c.heads = 8;
+    c.groups = 4;
+    c.queries = 1;
+    c.keys = 700;
+  });
+  add("mask", [](auto& c) { c.mask = {2, 1, 33}; });
+  add("mask per head, causal", [](auto& c) {
+    c.mask = {1, 2, 33};
+    c.causal = true;
+    c.queries = 33;
+    c.keys = 80;
+  });
+  add("mask of keys", [](auto& c) {
+    c.mask = {2, 1, 1};
+    c.keys = 300;
+  });
+  add("hidden rows", [](auto& c) {
+    c.mask = {1, 1, 33};
+    c.hidden_from = 20;
+  });
+  add("pre scale", [](auto& c) {
+    c.bias_type = "pre_scale";
+    c.bias = {1, 2};
+  });
+  add("post scale", [](auto& c) {
+    c.bias_type = "post_scale";
+    c.bias = {2, 2};
+    c.causal = true;
+  });
+  add("post scale, one bias", [](auto& c) {
+    c.bias_type = "post_scale";
+    c.bias = {1, 1};
+    c.queries = 70;
+    c.keys = 300;
+  });
+  add("bias of a sample", [](auto& c) {
+    c.bias_type = "pre_scale";
+    c.bias = {2, 1};
+    c.heads = 4;
+  });
+  add("off by one", [](auto& c) {
+    c.softmax = "off_by_one";
+    c.mask = {1, 1, 33};
+    c.hidden_from = 30;
+  });
+  add("learnable", [](auto& c) {
+    c.softmax = "learnable";
+    c.causal = true;
+  });
+  add("dropout", [](auto& c) {
+    c.dropout = 0.1;
+    c.keys = 300;
+  });
+  add("dropout, causal", [](auto& c) {
+    c.dropout = 0.5;
+    c.causal = true;
+    c.bias = {1, 2};
+    c.bias_type = "post_scale";
+  });
+  add("segments", [](auto& c) {
+    c.segments = true;
+    c.queries = c.keys = 300;
+    c.batch = 1;
+  });
+  add("segments and positions", [](auto& c) {
+    c.segments = c.q_positions = c.kv_positions = c.causal = true;
+    c.left = 9;
+  });
+  add("positions of queries", [](auto& c) {
+    c.q_positions = c.causal = true;
+    c.keys = 50;
+  });
+  add("sequence first", [](auto& c) {
+    c.layout = "sbhd";
+    c.keys = 40;
+    c.groups = 1;
+    c.value_depth = 20;
+  });
+  add("packed qkv", [](auto& c) {
+    c.packing = "qkv";
+    c.causal = true;
+  });
+  add("packed qkv, sequence first", [](auto& c) {
+    c.packing = "qkv";
+    c.layout = "sbhd";
+    c.depth = c.value_depth = 21;
+  });
+  add("packed kv", [](auto& c) {
+    c.packing = "kv";
+    c.heads = 4;
+    c.keys = 47;
+  });
+  add("partial sums", [](auto& c) {
+    c.batch = 1;
+    c.heads = c.groups = 1;
+    c.queries = 1100;
+    c.keys = 270;
+    c.causal = true;
+  });
+  return all;
+}
+
+// Bit-equal repeats, for any number of threads.
+void check_repeats() {
+  AttentionCase c;
+  c.name = "repeats";
+  c.batch = 1, c.heads = 4, c.groups = 2, c.queries = c.keys = 1100, c.causal = true, c.dropout = 0.1;
+  const int threads = num_threads();
+  Trio first(c);
+  first.run();
+  for (int n : {1, 2, 3, 5}) {
+    set_num_threads(n);
+    Trio again(c);
+    again.run();
+    for (int o = 0; o < 2; ++o) expect(again.forward.out(o) == first.forward.out(o), "forward repeats");
+    for (int o = 0; o < 3; ++o) expect(again.backward.out(o) == first.backward.out(o), "backward repeats");
+  }
+  set_num_threads(threads);
+}
+
+void time_layer(DType dtype) {
+  for (bool causal : {true, false}) {
+    AttentionCase c;
+    c.dtype = dtype, c.batch = 1, c.queries = c.keys = 1, c.depth = c.value_depth = 1;
+    Op forward("attention"), backward("attention_backward");
+    const Shape x = {8, 256, 8, 64}, rows = {8, 8, 256};
+    for (int i = 0; i < 3; ++i) forward.input(dtype, x).normal(i);
+    forward.output(dtype, x).output(DType::float32, rows).param("scale", 0.125).param("causal", causal);
+    forward.run();
+    backward.input(dtype, x)
+        .input(dtype, x)
+        .input(DType::float32, rows)
+        .input(dtype, x)
+        .input(dtype, x)
+        .input(dtype, x);
+    for (int i : {0, 3, 4, 5}) backward.normal(i);
+    for (int i : {0, 1}) std::memcpy(backward.inputs[1 + i].as(), forward.outputs[i].as(), forward.outputs[i].size);
+    for (int i = 0; i < 3; ++i) backward.output(dtype, x);
+    backward.param("scale", 0.125).param("causal", causal);
+    const double product = 2.0 * 8 * 8 * 256 * 256 * 64;
+    const std::string label = std::string(dtype_name(dtype)) + (causal ? " causal" : " full");
+    forward.time(label, forward.bytes(), 2 * product);
+    backward.time(label, backward.bytes(), 5 * product);
+  }
+}
+
+}  // namespace
+
+int main() {
+  for (const AttentionCase& c : cases())
+    for (DType dtype : kFloats) {
+      AttentionCase typed = c;
+      typed.dtype = dtype;
+      Trio(typed).check();
+    }
+  check_repeats();
+  const char* wish = std::getenv("TE_TIMES");
+  if (!wish || *wish != '0')
+    for (DType dtype : {DType::float32, DType::bfloat16}) time_layer(dtype);
+  std::printf("%d failures\n", failures());
+  return failures();
+}
