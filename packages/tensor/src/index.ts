@@ -46,6 +46,7 @@ export {
   stopGradient,
 } from "./transforms/checkpoint.js";
 export { jit, type JitOptions, makeProgram } from "./transforms/jit.js";
+export { runTraced } from "./transforms/run-traced.js";
 export { createScope, type Scope, traceContextKey } from "./scope.js";
 
 // The contract of an op.

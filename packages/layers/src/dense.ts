@@ -1,0 +1,47 @@
+/** What the dense layers share: products in high precision or FP8, adapters, biases. */
+import { type ContractAxes, currentRecipe, type DelayedScaling, FP8_COLLECTION_NAME, fp8DotGeneral, type ProductMetas, productMetas } from "@te/fp8";
+import { dot, fail, type Tensor } from "@te/tensor";
+
+/** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
+export interface Fp8Product {
+  readonly recipe: DelayedScaling;
+  readonly metas: ProductMetas;
+}
+
+type VariableMaker = (collection: string, name: string, init: () => Tensor) => { value: Tensor };
+
+/** Makes or reads the state of product `index` of a module; a module with one product names it without a number. */
+export function fp8Product(variable: VariableMaker, index?: number): Fp8Product | undefined {
+  const recipe = currentRecipe();
+  if (!recipe) return undefined;
+  const read = (name: string, init: () => Tensor): Tensor => variable(FP8_COLLECTION_NAME, name, init).value;
+  return { recipe, metas: productMetas(recipe, read, index === undefined ? "" : `_${index}`) };
+}
+
+/** x · kernel in the dtype of x: in FP8 where a recipe is in force, else with the kernel cast to the dtype of x. */
+export function product(x: Tensor, kernel: Tensor, axes: ContractAxes, fp8: Fp8Product | undefined): Tensor {
+  if (fp8) return fp8DotGeneral(x, kernel, fp8.metas, axes, { recipe: fp8.recipe });
+  return dot(x, kernel.astype(x.dtype), { ...axes, dtype: x.dtype });
+}
+
+/** y + bias along the trailing axes, in the dtype of y. */
+export const addBias = (y: Tensor, bias: Tensor): Tensor => y.add(bias.astype(y.dtype));
+
+/** Axes of an input counted from 0, in the given order. */
+export function contractedAxes(fn: string, axis: number | readonly number[], rank: number): number[] {
+  const axes = (typeof axis === "number" ? [axis] : axis).map((a) => {
+    if (!Number.isInteger(a) || a < -rank || a >= rank) fail("option", fn, `axis must be in [${-rank}, ${rank})`, a);
+    return a < 0 ? a + rank : a;
+  });
+  if (axes.length === 0 || new Set(axes).size !== axes.length) fail("option", fn, "axis must name distinct axes of the input", `[${axes}]`);
+  return axes;
+}
+
+/** Feature sizes as a list. */
+export function featureList(fn: string, features: number | readonly number[]): number[] {
+  const list = typeof features === "number" ? [features] : [...features];
+  if (list.length === 0 || list.some((f) => !Number.isInteger(f) || f < 1)) {
+    fail("option", fn, "features must be a positive integer or a list of them", `[${list}]`);
+  }
+  return list;
+}

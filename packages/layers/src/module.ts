@@ -1,0 +1,198 @@
+import { type DType, runTraced, TeError, Tensor, tree } from "@te/tensor";
+import type { Initializer } from "./initializers.js";
+import { type Collection, type Rngs, Scope, type Variables } from "./scope.js";
+
+/** Logical names of a parameter's axes; null is an axis that is never split. */
+export type Axes = readonly (string | null)[];
+
+/** Options of apply that are not passed on to call. */
+export interface ApplyOptions {
+  /** Keys of the random streams, such as { dropout }. */
+  readonly rngs?: Rngs;
+  /** Collections that the call may change; apply then returns [result, { ...changed collections }]. */
+  readonly mutable?: readonly string[];
+}
+
+/** A variable outside of params. Assigning needs the collection to be mutable. */
+export interface Variable<T = Tensor> {
+  value: T;
+}
+
+let active: Scope | undefined;
+
+/**
+ * A layer: options given to the constructor, variables made by `init`, and `call`, which reads them. Follows Flax Linen:
+ * variables live outside of the module, in a tree whose paths are the names of submodules. A submodule is named by its
+ * `name` option, else by the property of its parent that holds it, else by its class and a number.
+ */
+export abstract class Module {
+  readonly name: string | undefined;
+
+  constructor({ name }: { name?: string | undefined } = {}) {
+    this.name = name;
+    const implementation = this.call;
+    this.call = (...args: unknown[]) => this.enter(() => implementation.apply(this, args as never));
+  }
+
+  /** The computation. Inside it, `this.param`, `this.variable`, `this.makeRng` and calls of submodules are at hand. */
+  abstract call(...args: any[]): any;
+
+  /**
+   * Makes the variables: runs `call` on the arguments, of which only shapes and dtypes matter, and keeps what it created.
+   * `rngs` is one key or { params, dropout, … }. The same key gives the same parameters on every backend.
+   */
+  init(rngs: Rngs, ...args: unknown[]): Variables {
+    const { callArgs } = splitOptions(args);
+    const make = (keys: Readonly<Record<string, Tensor>>, ...traced: unknown[]): Variables => {
+      const variables: Variables = { params: {} };
+      const session = { variables, rngs: keys, initializing: true, mutable: () => true };
+      this.runIn(new Scope(session, []), traced);
+      return variables;
+    };
+    const keys = namedRngs(rngs);
+    return runTraced(make, [keys, ...callArgs]) as Variables;
+  }
+
+  /**
+   * Runs `call` with these variables. The last argument may be an options object: `rngs` and `mutable` are for apply, the
+   * others are passed on to call. With `mutable` the result is [result, changed collections].
+   */
+  apply(variables: Variables, ...args: unknown[]): any {
+    const { callArgs, options } = splitOptions(args);
+    const mutable = new Set(options.mutable ?? []);
+    const own: Variables = { ...variables };
+    for (const name of mutable) own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
+    const session = {
+      variables: own,
+      rngs: options.rngs ? namedRngs(options.rngs) : {},
+      initializing: false,
+      mutable: (name: string) => mutable.has(name),
+    };
+    const result = this.runIn(new Scope(session, []), callArgs);
+    if (options.mutable === undefined) return result;
+    return [result, Object.fromEntries([...mutable].map((name) => [name, own[name]!]))];
+  }
+
+  private runIn(scope: Scope, args: unknown[]): unknown {
+    const outer = active;
+    active = undefined;
+    try {
+      this.rootScope = scope;
+      return this.call(...args);
+    } finally {
+      this.rootScope = undefined;
+      active = outer;
+    }
+  }
+
+  private rootScope: Scope | undefined;
+
+  private enter<T>(body: () => T): T {
+    const parent = active;
+    const scope = this.rootScope ?? parent?.child(this, propertyHolding(parentModule, this));
+    if (!scope) {
+      throw new TeError("state", `${this.constructor.name}.call: a module runs inside init or apply. Use module.apply(variables, ...).`);
+    }
+    const outerModule = parentModule;
+    this.rootScope = undefined;
+    active = scope;
+    parentModule = this;
+    try {
+      return body();
+    } finally {
+      active = parent;
+      parentModule = outerModule;
+    }
+  }
+
+  /** The scope of the running call. */
+  protected get scope(): Scope {
+    return active ?? notRunning(this);
+  }
+
+  /** True while init makes the variables. */
+  protected get initializing(): boolean {
+    return this.scope.session.initializing;
+  }
+
+  /** A trainable parameter, made by `init` on first use. `axes` are recorded in params_axes. */
+  protected param(name: string, init: Initializer, shape: readonly number[], { dtype = "float32", axes = [] }: { dtype?: DType; axes?: Axes } = {}): Tensor {
+    const { scope } = this;
+    const found = scope.get("params", name);
+    if (found === undefined) {
+      if (!scope.session.initializing) missing(scope, "params", name);
+      const made = init(scope.makeRng("params"), shape, dtype);
+      scope.set("params", name, made);
+      if (axes.length) scope.set("params_axes", name, axes);
+      return made;
+    }
+    const value = found as Tensor;
+    if (!(value instanceof Tensor) || value.shape.length !== shape.length || value.shape.some((d, i) => d !== shape[i])) {
+      throw new TeError(
+        "shape",
+        `${scope.describe()}: parameter ${name} must have shape [${shape.join(",")}], got ${value instanceof Tensor ? `${value.dtype}[${value.shape}]` : typeof value}. ` +
+          "The variables belong to a module with other options or to inputs of another size.",
+      );
+    }
+    return value;
+  }
+
+  /** A variable of another collection, made by `init` when it does not exist and the collection may change. */
+  protected variable(collection: string, name: string, init: () => Tensor): Variable {
+    const { scope } = this;
+    if (scope.get(collection, name) === undefined) {
+      if (!scope.session.initializing && !scope.session.mutable(collection)) missing(scope, collection, name);
+      scope.set(collection, name, init());
+    }
+    return {
+      get value() {
+        return scope.get(collection, name) as Tensor;
+      },
+      set value(next: Tensor) {
+        scope.set(collection, name, next);
+      },
+    };
+  }
+
+  protected hasVariable(collection: string, name: string): boolean {
+    return this.scope.get(collection, name) !== undefined;
+  }
+
+  /** A fresh key of a random stream. */
+  protected makeRng(stream: string): Tensor {
+    return this.scope.makeRng(stream);
+  }
+}
+
+let parentModule: Module | undefined;
+
+/** The property of `parent` that holds the module: "dense", or "layers_2" for an element of an array. */
+function propertyHolding(parent: Module | undefined, module: Module): string | undefined {
+  for (const [key, value] of Object.entries(parent ?? {})) {
+    if (value === module) return key;
+    const index = Array.isArray(value) ? value.indexOf(module) : -1;
+    if (index >= 0) return `${key}_${index}`;
+  }
+  return undefined;
+}
+
+function notRunning(module: Module): never {
+  throw new TeError("state", `${module.constructor.name}: variables exist only inside init or apply. Use module.apply(variables, ...).`);
+}
+
+function missing(scope: Scope, collection: string, name: string): never {
+  const path = [collection, ...scope.path, name].join("/");
+  const hint = collection === "fp8_metas" ? "Call init inside the same fp8Autocast as apply." : "Pass the variables that init returned for this module.";
+  throw new TeError("state", `${scope.describe()}: variable ${path} does not exist. ${hint}`);
+}
+
+/** A last argument that is a plain object holds options; rngs and mutable are split off. */
+function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOptions } {
+  const last = args.at(-1);
+  if (typeof last !== "object" || last === null || Object.getPrototypeOf(last) !== Object.prototype) return { callArgs: args, options: {} };
+  const { rngs, mutable, ...rest } = last as ApplyOptions & Record<string, unknown>;
+  const callArgs = Object.keys(rest).length ? [...args.slice(0, -1), rest] : args.slice(0, -1);
+  return { callArgs, options: { ...(rngs && { rngs }), ...(mutable && { mutable }) } };
+}
+
+const namedRngs = (rngs: Rngs): Readonly<Record<string, Tensor>> => (rngs instanceof Tensor ? { params: rngs } : rngs);

@@ -1,0 +1,30 @@
+import { quantizeOp } from "@te/fp8";
+import { type Aval, defineOp, type DType, FLOATS, rule } from "@te/tensor";
+import { gatedActivationOp } from "./gated-activation.js";
+
+/**
+ * gated_activation whose float32 result goes to float8 directly: q = float8(clip(y * scale)), amax = max |y|.
+ * u [..., A, F]; scale float32[1] → q [..., F] in `dtype`, amax float32[1].
+ */
+export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
+  inputs: ["u", "scale"],
+  outputs: ["q", "amax"],
+  params: { ...gatedActivationOp.definition.params as { activations: readonly string[]; limit: number; alpha: number; offset: number }, dtype: "float8_e4m3fn" as "float8_e4m3fn" | "float8_e5m2" },
+  shape({ u }, { dtype, ...params }) {
+    const { y } = gatedActivationOp.definition.shape({ u }, params) as { y: Aval };
+    return { q: { shape: y.shape, dtype: dtype as DType }, amax: { shape: [1], dtype: "float32" } };
+  },
+  sharding: rule("... a f, o -> ... f, o", { whole: ["a"] }),
+  reference({ u, scale }, { dtype, ...params }) {
+    const { y } = gatedActivationOp({ u: u.astype("float32") }, params);
+    return quantizeOp({ x: y, scale }, { dtype });
+  },
+  vjp: () => ({}),
+  cases: (c) =>
+    c.product(
+      { dtype: FLOATS, activations: [["gelu"], ["silu", "linear"], ["squared_relu"]] },
+      ({ dtype, activations }) => ({ u: c.normal([5, activations.length, 33], { dtype }), scale: c.values([1], [100]) }),
+      ({ activations }) => ({ activations }),
+      { gradient: false },
+    ),
+});

@@ -1,0 +1,135 @@
+import { type Aval, concat, defineOp, expectFloat, FLOATS, fail, rule, type Tensor } from "@te/tensor";
+
+/** What clamped SwiGLU needs: g = min(u0, limit), l = clip(u1, ±limit) + offset, y = g * sigmoid(alpha g) * l. */
+const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
+type Clamped = typeof CLAMPED;
+
+const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI);
+
+interface Activation {
+  value(x: Tensor, clamped: Clamped): Tensor;
+  derivative(x: Tensor, clamped: Clamped): Tensor;
+}
+
+const one = (x: Tensor): Tensor => x.mul(0).add(1);
+const indicator = (condition: Tensor): Tensor => condition.astype("float32");
+
+/** x * sigmoid(alpha x); its derivative is s * (1 + alpha x (1 - s)). */
+const swish = (alpha: number): Activation => ({
+  value: (x) => x.mul(x.mul(alpha).sigmoid()),
+  derivative: (x) => {
+    const s = x.mul(alpha).sigmoid();
+    return s.mul(x.mul(alpha).mul(s.neg().add(1)).add(1));
+  },
+});
+
+/** The activations by name, in float32. gelu is the tanh form. */
+const ACTIVATIONS: Record<string, Activation> = {
+  gelu: {
+    value: (x) => x.mul(0.5).mul(geluTanh(x).add(1)),
+    derivative: (x) => {
+      const t = geluTanh(x);
+      const inner = x.mul(x).mul(3 * 0.044715).add(1).mul(SQRT_2_OVER_PI);
+      return t.add(1).mul(0.5).add(x.mul(0.5).mul(t.mul(t).neg().add(1)).mul(inner));
+    },
+  },
+  silu: swish(1),
+  quick_gelu: swish(1.702),
+  relu: { value: (x) => x.maximum(0), derivative: (x) => indicator(x.gt(0)) },
+  squared_relu: { value: (x) => x.maximum(0).mul(x.maximum(0)), derivative: (x) => x.maximum(0).mul(2) },
+  sigmoid: {
+    value: (x) => x.sigmoid(),
+    derivative: (x) => {
+      const s = x.sigmoid();
+      return s.mul(s.neg().add(1));
+    },
+  },
+  linear: { value: (x) => x, derivative: one },
+  clamped_silu: {
+    value: (x, { limit, alpha }) => swish(alpha).value(x.minimum(limit), CLAMPED),
+    derivative: (x, { limit, alpha }) => swish(alpha).derivative(x.minimum(limit), CLAMPED).mul(indicator(x.le(limit))),
+  },
+  clamped_linear: {
+    value: (x, { limit, offset }) => x.minimum(limit).maximum(-limit).add(offset),
+    derivative: (x, { limit }) => indicator(x.le(limit)).mul(indicator(x.ge(-limit))),
+  },
+};
+
+const geluTanh = (x: Tensor): Tensor => x.mul(x).mul(x).mul(0.044715).add(x).mul(SQRT_2_OVER_PI).tanh();
+
+/** Names that activations may have. */
+export const activationNames = (): string[] => Object.keys(ACTIVATIONS);
+
+const PARAMS = { activations: ["gelu"] as readonly string[], ...CLAMPED };
+type ActivationParams = typeof PARAMS;
+
+function checkInput(fn: string, u: Aval, { activations }: ActivationParams): Aval {
+  expectFloat(fn, { u });
+  for (const name of activations) {
+    if (!Object.hasOwn(ACTIVATIONS, name)) fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
+  }
+  if (u.shape.length < 2 || u.shape.at(-2) !== activations.length) {
+    fail("shape", fn, `the second-last axis of u must be the number of activations, ${activations.length}`, u);
+  }
+  return { shape: [...u.shape.slice(0, -2), u.shape.at(-1)!], dtype: u.dtype };
+}
+
+/** act_i(u[..., i, :]) in float32, one tensor per activation. */
+function slots(u: Tensor, params: ActivationParams, part: "value" | "derivative"): Tensor[] {
+  return params.activations.map((name, i) => ACTIVATIONS[name]![part](slot(u, i).astype("float32"), params));
+}
+
+const slot = (u: Tensor, i: number): Tensor => {
+  const axis = u.rank - 2;
+  const start = u.shape.map((_, k) => (k === axis ? i : 0));
+  return u.slice(start, u.shape.map((d, k) => (k === axis ? i + 1 : d))).squeeze(axis);
+};
+
+const product = (parts: readonly Tensor[]): Tensor => parts.reduce((a, b) => a.mul(b));
+
+/** du_i = dy * act_i'(u_i) * the product of the other activations. */
+export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
+  inputs: ["dy", "u"],
+  outputs: ["du"],
+  params: PARAMS,
+  shape: ({ u }) => ({ du: u }),
+  sharding: rule("... f, ... a f -> ... a f", { whole: ["a"] }),
+  reference({ dy, u }, params) {
+    const values = slots(u, params, "value");
+    const derivatives = slots(u, params, "derivative");
+    const wide = dy.astype("float32");
+    const parts = derivatives.map((d, i) => product([wide, d, ...values.filter((_, k) => k !== i)]).expandDims(-2));
+    return { du: concatenate(parts).astype(u.dtype) };
+  },
+});
+
+const concatenate = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : concat(parts, -2));
+
+/**
+ * y = product over i of act_i(u[..., i, :]), computed in float32 and rounded once. One activation is the plain case,
+ * ["silu", "linear"] is SwiGLU. u [..., A, F] float; y [..., F].
+ */
+export const gatedActivationOp = defineOp("gated_activation", {
+  inputs: ["u"],
+  outputs: ["y"],
+  params: PARAMS,
+  shape: ({ u }, params) => ({ y: checkInput("gatedActivation", u, params) }),
+  sharding: rule("... a f -> ... f", { whole: ["a"] }),
+  reference: ({ u }, params) => ({ y: product(slots(u, params, "value")).astype(u.dtype) }),
+  vjp: ({ inputs: { u }, grads, params }) => ({ u: gatedActivationBackwardOp({ dy: grads.y, u }, params).du }),
+  cases: (c) => [
+    ...c.product(
+      {
+        dtype: FLOATS,
+        activations: [...Object.keys(ACTIVATIONS).map((name) => [name]), ["gelu", "linear"], ["silu", "linear"], ["relu", "relu"], ["clamped_silu", "clamped_linear"], ["gelu", "silu", "linear"]],
+        std: [1, 4],
+      },
+      ({ dtype, activations, std }) => ({ u: c.normal([5, activations.length, 33], { dtype, std }) }),
+      ({ activations }) => ({ activations }),
+    ),
+    c.case("clamped with other parameters", { u: c.normal([4, 2, 40], { std: 2 }) }, { activations: ["clamped_silu", "clamped_linear"], limit: 0.75, alpha: 1.1, offset: 0.5 }),
+    ...(["float32", "bfloat16"] as const).map((dtype) =>
+      c.bench(`gelu 2048x2048 ${dtype}`, { u: c.normal([2048, 1, 2048], { dtype }) }, {}, { bytes: 2 * (dtype === "float32" ? 4 : 2) * 2048 * 2048 }),
+    ),
+  ],
+});

@@ -1,0 +1,98 @@
+import { type Aval, defineOp, expectFloat, expectShape, FLOATS, rule, type Tensor } from "@te/tensor";
+
+const rowsOf = (x: Aval): Aval => ({ shape: x.shape.slice(0, -1), dtype: "float32" });
+const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i);
+
+/**
+ * With xhat = (x - mean) * rstd and a = dy * gamma':
+ * dx = rstd * (a - mean(a) - xhat * mean(a * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy).
+ */
+export const layerNormBackwardOp = defineOp("layer_norm_backward", {
+  inputs: ["dy", "x", "gamma", "mean", "rstd"],
+  outputs: ["dx", "dgamma", "dbeta"],
+  params: { zeroCenteredGamma: false },
+  shape: ({ x, gamma }) => ({ dx: x, dgamma: gamma, dbeta: gamma }),
+  sharding: rule("... h, ... h, h, ..., ... -> ... h, h, h", { whole: ["h"] }),
+  reference({ dy, x, gamma, mean, rstd }, { zeroCenteredGamma }) {
+    const scale = scaleOf(gamma, zeroCenteredGamma);
+    const g = dy.astype("float32");
+    const inverse = rstd.expandDims(-1);
+    const xhat = x.astype("float32").sub(mean.expandDims(-1)).mul(inverse);
+    const a = g.mul(scale);
+    const c1 = a.mean(-1, { keepDims: true });
+    const c2 = a.mul(xhat).mean(-1, { keepDims: true });
+    return {
+      dx: a.sub(c1).sub(xhat.mul(c2)).mul(inverse).astype(x.dtype),
+      dgamma: g.mul(xhat).sum(leadingAxes(x)).astype(gamma.dtype),
+      dbeta: g.sum(leadingAxes(x)).astype(gamma.dtype),
+    };
+  },
+});
+
+const scaleOf = (gamma: Tensor, zeroCentered: boolean): Tensor => {
+  const scale = gamma.astype("float32");
+  return zeroCentered ? scale.add(1) : scale;
+};
+
+/**
+ * y = (x - mean) / sqrt(variance + epsilon) * gamma' + beta over the last axis, gamma' = gamma or 1 + gamma. Statistics
+ * and arithmetic in float32, population variance in two passes, one rounding to the dtype of x.
+ * x [..., H] float; gamma, beta [H] float; y like x; mean, rstd float32 [...].
+ */
+export const layerNormOp = defineOp("layer_norm", {
+  inputs: ["x", "gamma", "beta"],
+  outputs: ["y", "mean", "rstd"],
+  params: { epsilon: 1e-6, zeroCenteredGamma: false },
+  shape({ x, gamma, beta }) {
+    expectFloat("layerNorm", { x, gamma, beta });
+    expectShape("layerNorm", { gamma, beta }, [x.shape.at(-1) ?? 0], "the last axis of x");
+    return { y: x, mean: rowsOf(x), rstd: rowsOf(x) };
+  },
+  sharding: rule("... h, h, h -> ... h, ..., ...", { whole: ["h"] }),
+  reference({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) {
+    const wide = x.astype("float32");
+    const mean = wide.mean(-1, { keepDims: true });
+    const centred = wide.sub(mean);
+    const rstd = centred.mul(centred).mean(-1, { keepDims: true }).add(epsilon).rsqrt();
+    const y = centred.mul(rstd).mul(scaleOf(gamma, zeroCenteredGamma)).add(beta.astype("float32"));
+    return { y: y.astype(x.dtype), mean: mean.squeeze(-1), rstd: rstd.squeeze(-1) };
+  },
+  vjp({ inputs: { x, gamma }, outputs: { mean, rstd }, grads, params: { zeroCenteredGamma } }) {
+    const { dx, dgamma, dbeta } = layerNormBackwardOp({ dy: grads.y, x, gamma, mean, rstd }, { zeroCenteredGamma });
+    return { x: dx, gamma: dgamma, beta: dbeta };
+  },
+  cases: (c) => [
+    ...c.product(
+      { dtype: FLOATS, shape: [[2, 31], [2, 32], [3, 33], [71, 229], [1, 1]], epsilon: [1e-6, 1e-2], zeroCenteredGamma: [false, true] },
+      ({ dtype, shape }) => ({
+        x: c.normal(shape, { dtype }),
+        gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }),
+        beta: c.normal([shape.at(-1)!], { dtype, std: 0.3 }),
+      }),
+      ({ epsilon, zeroCenteredGamma }) => ({ epsilon, zeroCenteredGamma }),
+    ),
+    c.case("float32 gamma, bfloat16 x", {
+      x: c.normal([5, 64], { dtype: "bfloat16" }),
+      gamma: c.normal([64], { mean: 1 }),
+      beta: c.normal([64]),
+    }),
+    c.case(
+      "large mean, small variance",
+      { x: c.normal([8, 1024], { mean: 1e4, std: 1 }), gamma: c.normal([1024]), beta: c.normal([1024]) },
+      {},
+      { tolerance: { n: 2e-3, x: 2e-2, reason: "float32 holds x - 1e4 to 1e-3 only, and the mean to half of that" } },
+    ),
+    c.bench(
+      "2048x512 float32",
+      { x: c.normal([2048, 512]), gamma: c.normal([512]), beta: c.normal([512]) },
+      {},
+      { bytes: 2 * 4 * 2048 * 512 },
+    ),
+    c.bench(
+      "8192x1024 bfloat16",
+      { x: c.normal([8192, 1024], { dtype: "bfloat16" }), gamma: c.normal([1024]), beta: c.normal([1024]) },
+      {},
+      { bytes: 2 * 2 * 8192 * 1024 },
+    ),
+  ],
+});
