@@ -1,1 +1,30 @@
-export {};
+export { type BackendSuiteOptions, casesOf, judgedOps, runCase, testBackend } from "./backend-suite.js";
+export {
+  type Comparable,
+  expectClose,
+  expectGradients,
+  findBitDifference,
+  findCodeDifference,
+  findDifference,
+  findGradientDifference,
+  type Values,
+  valuesOf,
+} from "./compare.js";
+export { fillArray, fillCase, generator, normal, seedOf, toTensor } from "./fill.js";
+export { type Golden, type GoldenCase, readGolden } from "./goldens.js";
+export { drawCotangents, gradientOfCase } from "./gradient.js";
+export {
+  type Differentiable,
+  findCaseGradientError,
+  findGradientError,
+  type GradientCheckOptions,
+} from "./gradient-check.js";
+export { testGradients } from "./gradient-suite.js";
+export type { AllcloseOptions } from "./matchers.js";
+
+import "./matchers.js";
+
+export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
+export { limitOfGradient, limitOfOutput } from "./rows.js";
+export { formatDeclined, type SupportRow, support } from "./support.js";
+export { errorN, errorX, forSize, type Limit, limitOf, type Row, widen } from "./tolerance.js";

@@ -1,0 +1,4 @@
+import { testBackend, testGradients } from "@te/testkit";
+
+testBackend("reference");
+testGradients();
