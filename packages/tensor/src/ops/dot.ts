@@ -227,13 +227,16 @@ function operandGradient(dy: Tensor, other: Tensor, operand: Tensor, params: Dot
   // usual layouts (weights [in, out]) need no transpose afterwards.
   const inOther = [...otherContract].sort((x, y) => x - y).map((axis) => contract[otherContract.indexOf(axis)]!);
   const lhs = side === "lhs";
-  const product = dotOp(lhs ? { a: cast(dy, type), b: cast(other, type) } : { a: cast(other, type), b: cast(dy, type) }, {
-    lhsContract: lhs ? dyAxes.contract : otherFree,
-    rhsContract: lhs ? otherFree : dyAxes.contract,
-    lhsBatch: lhs ? dyAxes.batch : otherBatch,
-    rhsBatch: lhs ? otherBatch : dyAxes.batch,
-    dtype: operand.dtype,
-  }).y;
+  const product = dotOp(
+    lhs ? { a: cast(dy, type), b: cast(other, type) } : { a: cast(other, type), b: cast(dy, type) },
+    {
+      lhsContract: lhs ? dyAxes.contract : otherFree,
+      rhsContract: lhs ? otherFree : dyAxes.contract,
+      lhsBatch: lhs ? dyAxes.batch : otherBatch,
+      rhsBatch: lhs ? otherBatch : dyAxes.batch,
+      dtype: operand.dtype,
+    },
+  ).y;
   const order = lhs ? [...batch, ...free, ...inOther] : [...batch, ...inOther, ...free];
   return transpose(
     product,

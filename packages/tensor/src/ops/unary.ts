@@ -96,10 +96,16 @@ export const rsqrtOp = unary("rsqrt", {
 });
 export const sinOp = unary("sin", { value: Math.sin, gradient: (dy, x) => dy.mul(x.cos()) });
 export const cosOp = unary("cos", { value: Math.cos, gradient: (dy, x) => dy.mul(x.sin()).neg() });
-export const tanhOp = unary("tanh", { value: Math.tanh, gradient: (dy, _, y) => dy.mul(y.mul(y).neg().add(1)) });
+// Near ±1 a rounded y leaves little of 1 - y², so the cases of these two stay in the middle.
+export const tanhOp = unary("tanh", {
+  value: Math.tanh,
+  gradient: (dy, _, y) => dy.mul(y.mul(y).neg().add(1)),
+  domain: [-1, 1],
+});
 export const sigmoidOp = unary("sigmoid", {
   value: (x) => 1 / (1 + Math.exp(-x)),
   gradient: (dy, _, y) => dy.mul(y.mul(y.neg().add(1))),
+  domain: [-1.5, 1.5],
 });
 export const erfOp = unary("erf", {
   value: erfValue,
