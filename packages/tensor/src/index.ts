@@ -72,6 +72,8 @@ export { stridedCopy } from "./reference/strided.js";
 
 // Programs and the devices that run them.
 export { Program, type ProgramNode } from "./program/program.js";
+export { fuseElementwise } from "./program/fuse.js";
+export { type MemoryPlan, planMemory } from "./program/plan-memory.js";
 export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";
 export {
   asTeError,
