@@ -55,9 +55,9 @@ std::shared_ptr<const Failure> failure_of(std::exception_ptr error) {
   } catch (const std::bad_alloc&) {
     return std::make_shared<Failure>(Failure{"memory", "a kernel ran out of memory"});
   } catch (const std::exception& e) {
-    return std::make_shared<Failure>(Failure{"kernel", e.what()});
+    return std::make_shared<Failure>(Failure{"backend", e.what()});
   } catch (...) {
-    return std::make_shared<Failure>(Failure{"kernel", "a kernel failed for an unknown reason"});
+    return std::make_shared<Failure>(Failure{"backend", "a kernel failed for an unknown reason"});
   }
 }
 

@@ -60,7 +60,7 @@ napi_value guarded(napi_env env, napi_callback_info info) {
   } catch (const std::bad_alloc&) {
     napi_throw(env, make_error(env, "memory", "native: out of memory"));
   } catch (const std::exception& error) {
-    napi_throw(env, make_error(env, "kernel", error.what()));
+    napi_throw(env, make_error(env, "backend", error.what()));
   }
   return nullptr;
 }

@@ -8,7 +8,7 @@ namespace te {
 class Error : public std::runtime_error {
  public:
   Error(std::string code, const std::string& message) : std::runtime_error(message), code(std::move(code)) {}
-  std::string code;  // "index", "memory", "kernel", ...
+  std::string code;  // "index", "memory", "backend", ...
 };
 
 }  // namespace te

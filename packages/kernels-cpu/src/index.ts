@@ -1,1 +1,59 @@
-export {};
+/** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
+import { registerBackend } from "@te/tensor";
+import { CpuBackend } from "./backend.js";
+import { type Loaded, loadNative } from "./load.js";
+import type { NativeInfo } from "./native.js";
+
+let loaded: Loaded | undefined;
+const load = (): Loaded => (loaded ??= loadNative());
+
+registerBackend("cpu", () => {
+  const found = load();
+  return "native" in found ? new CpuBackend(found.native) : found;
+});
+
+/** What the kernels run on, or the reason why there are none. */
+export function cpuInfo(): ({ readonly available: true } & NativeInfo) | { readonly available: false; readonly reason: string } {
+  const found = load();
+  return "native" in found ? { available: true, ...found.native.info() } : { available: false, reason: found.reason };
+}
+
+/** Sets the number of threads of programs compiled from now on. */
+export function setThreads(count: number): void {
+  const found = load();
+  if ("native" in found) found.native.setThreads(count);
+}
+
+/** One kernel of a profiled run. */
+export interface KernelTiming {
+  readonly op: string;
+  /** Position in the compiled program, and which program. */
+  readonly node: number;
+  readonly program: number;
+  /** On the clock of process.hrtime. */
+  readonly startNs: number;
+  readonly ns: number;
+}
+
+/** Runs `body` and returns the time of every kernel that ran meanwhile, in order. Empty without native kernels. */
+export async function profile(body: () => void | Promise<void>): Promise<KernelTiming[]> {
+  const found = load();
+  if (!("native" in found)) {
+    await body();
+    return [];
+  }
+  const { native } = found;
+  await native.wait();
+  native.profileResults();
+  native.profile(true);
+  try {
+    await body();
+    await native.wait();
+  } finally {
+    native.profile(false);
+  }
+  return native.profileResults().map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
+}
+
+export { loadNative, type Loaded } from "./load.js";
+export type { Native, NativeInfo } from "./native.js";

@@ -1,0 +1,166 @@
+/** The CPU as a device of @te/tensor: programs are fused, planned and handed to the native executor. */
+import {
+  asTeError,
+  type Aval,
+  type Backend,
+  byteSize,
+  type DeviceBuffer,
+  definedOps,
+  type Executable,
+  fuseElementwise,
+  type MemoryStats,
+  type NodeSpec,
+  planMemory,
+  type Program,
+} from "@te/tensor";
+import type { Native, NativeProgram } from "./native.js";
+
+const KIND = { input: 0, arena: 1, output: 2 } as const;
+const SUPPORT_CACHE = 4096;
+
+class NativeBuffer implements DeviceBuffer {
+  private released = false;
+
+  constructor(
+    private readonly native: Native,
+    readonly handle: number,
+    readonly bytes: number,
+  ) {}
+
+  async read(): Promise<Uint8Array> {
+    const into = new Uint8Array(this.bytes);
+    await this.native.read(this.handle, into);
+    return into;
+  }
+
+  readSync(): Uint8Array {
+    const into = new Uint8Array(this.bytes);
+    this.native.readSync(this.handle, into);
+    return into;
+  }
+
+  release(): void {
+    if (this.released) return;
+    this.released = true;
+    this.native.release(this.handle);
+  }
+}
+
+class NativeExecutable implements Executable {
+  private readonly inputs: Int32Array;
+  private readonly outputs: Int32Array;
+
+  constructor(
+    private readonly native: Native,
+    private readonly handle: number,
+    inputs: number,
+    private readonly outputBytes: readonly number[],
+  ) {
+    this.inputs = new Int32Array(inputs);
+    this.outputs = new Int32Array(outputBytes.length);
+  }
+
+  run(inputs: readonly DeviceBuffer[]): DeviceBuffer[] {
+    for (let i = 0; i < inputs.length; i++) this.inputs[i] = (inputs[i] as NativeBuffer).handle;
+    this.native.run(this.handle, this.inputs, this.outputs);
+    return this.outputBytes.map((bytes, j) => new NativeBuffer(this.native, this.outputs[j]!, bytes));
+  }
+
+  dispose(): void {
+    this.native.destroy(this.handle);
+  }
+}
+
+/** The instruction of the elementwise kernel that computes a node. Registers are numbered from `%0`, the first input. */
+function instruction({ op, inputs, outputs, params }: NodeSpec): string {
+  const name = op === "cast" && params.saturate ? "cast_saturate" : op;
+  return [name, outputs[0]!.dtype, ...inputs.map((_, i) => `%${i}`)].join(" ");
+}
+
+const withoutExtras = (aval: Aval | null): Aval | null => aval && { dtype: aval.dtype, shape: aval.shape };
+
+/** What the native executor needs of a program. */
+export function describeProgram(program: Program): NativeProgram {
+  const plan = planMemory(fuseElementwise(program));
+  const values: NativeProgram["values"][number][] = [];
+  const index = plan.locations.map((location, id) => {
+    if (!location) return -1;
+    const { dtype, shape } = plan.program.values[id]!;
+    return values.push({ dtype, shape, kind: KIND[location.kind], at: location.at }) - 1;
+  });
+  const place = (id: number): number => (id < 0 ? -1 : index[id]!);
+  return {
+    values,
+    nodes: plan.program.nodes.map((node) => ({
+      op: node.op.name,
+      inputs: node.inputs.map(place),
+      outputs: node.outputs.map(place),
+      params: node.params,
+    })),
+    inputs: plan.program.given.length,
+    outputs: plan.program.outputs.map((id, j) => ({ value: place(id), alias: plan.aliases[j]! })),
+    arenaBytes: plan.arenaBytes,
+  };
+}
+
+export class CpuBackend implements Backend {
+  readonly name = "cpu";
+  readonly description: string;
+  private readonly answers = new Map<string, true | string>();
+
+  constructor(readonly native: Native) {
+    const { isa, threads, oneDNN } = native.info();
+    this.description = `oneDNN ${oneDNN} and ${isa} kernels, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  }
+
+  supports(node: NodeSpec): true | string {
+    const key = JSON.stringify([node.op, node.inputs.map(withoutExtras), node.outputs.map(withoutExtras), node.params]);
+    let answer = this.answers.get(key);
+    if (answer === undefined) {
+      answer = this.ask(node);
+      if (this.answers.size >= SUPPORT_CACHE) this.answers.clear();
+      this.answers.set(key, answer);
+    }
+    return answer;
+  }
+
+  private ask(node: NodeSpec): true | string {
+    const { inputs, outputs } = node;
+    try {
+      if (definedOps().get(node.op)?.elementwise) {
+        const params = { code: [instruction(node)], outputs: [inputs.length] };
+        return this.native.supports({ op: "elementwise", inputs, outputs, params }) ?? true;
+      }
+      return this.native.supports(node) ?? true;
+    } catch (error) {
+      throw asTeError(error);
+    }
+  }
+
+  compile(program: Program): Executable {
+    try {
+      const described = describeProgram(program);
+      const outputBytes = program.outputs.map((id) => byteSize(program.values[id]!));
+      return new NativeExecutable(this.native, this.native.compile(described), described.inputs, outputBytes);
+    } catch (error) {
+      throw asTeError(error);
+    }
+  }
+
+  fromHost(bytes: Uint8Array): DeviceBuffer {
+    try {
+      return new NativeBuffer(this.native, this.native.fromArray(bytes), bytes.byteLength);
+    } catch (error) {
+      throw asTeError(error);
+    }
+  }
+
+  memory(): MemoryStats {
+    const { live, peak, cached, arena } = this.native.memory();
+    return { live, peak, cached, arena };
+  }
+
+  resetPeak(): void {
+    this.native.resetPeak();
+  }
+}

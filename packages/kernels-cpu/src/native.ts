@@ -1,0 +1,71 @@
+/** The functions of te_cpu.node. Handles are small integers; a released one is an error, never a crash. */
+export interface Native {
+  info(): NativeInfo;
+  setThreads(count: number): void;
+
+  /** null when a kernel takes the node, else the reason why none does. */
+  supports(node: NativeNode): null | string;
+  /** Prepares a program and returns its handle. Throws an error with `code` "unsupported" naming the op no kernel takes. */
+  compile(program: NativeProgram): number;
+  destroy(program: number): void;
+  /** Queues a run and returns at once; writes the handles of the results into `outputs`. */
+  run(program: number, inputs: Int32Array, outputs: Int32Array): void;
+
+  create(bytes: number): number;
+  fromArray(bytes: Uint8Array): number;
+  write(tensor: number, bytes: Uint8Array): void;
+  /** Fills `into` after everything queued earlier; rejects with the error of the kernel that should have made the contents. */
+  read(tensor: number, into: Uint8Array): Promise<void>;
+  readSync(tensor: number, into: Uint8Array): void;
+  release(tensor: number): void;
+  /** Resolves when everything queued so far is done. */
+  wait(): Promise<void>;
+
+  memory(): { live: number; peak: number; used: number; cached: number; arena: number };
+  resetPeak(): void;
+  /** Gives cached memory back to the system. */
+  trim(): void;
+
+  /** Time the device thread has spent working. */
+  busyNs(): number;
+  profile(on: boolean): void;
+  /** The kernels run since the last call, while profiling was on. `startNs` counts as process.hrtime does. */
+  profileResults(): { op: string; node: number; executable: number; startNs: number; ns: number }[];
+}
+
+export interface NativeInfo {
+  /** The instruction set in use, and all that this processor has kernels for. */
+  readonly isa: string;
+  readonly isas: readonly string[];
+  readonly threads: number;
+  readonly oneDNN: string;
+  /** Whether the processor multiplies bfloat16 itself. */
+  readonly nativeBfloat16: boolean;
+}
+
+interface NativeAval {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+}
+
+export interface NativeNode {
+  readonly op: string;
+  readonly inputs: readonly (NativeAval | null)[];
+  readonly outputs: readonly NativeAval[];
+  readonly params: object;
+}
+
+export interface NativeProgram {
+  /** `kind`: 0 an input, 1 in the arena, 2 an output. `at`: which input or output, or the byte offset in the arena. */
+  readonly values: readonly (NativeAval & { readonly kind: 0 | 1 | 2; readonly at: number })[];
+  readonly nodes: readonly {
+    readonly op: string;
+    readonly inputs: readonly number[];
+    readonly outputs: readonly number[];
+    readonly params: object;
+  }[];
+  readonly inputs: number;
+  /** `alias`: the input whose memory the output takes over, or -1. */
+  readonly outputs: readonly { readonly value: number; readonly alias: number }[];
+  readonly arenaBytes: number;
+}
