@@ -1,0 +1,378 @@
+import { customVjp, jit, makeProgram, type Tensor, tensor, valueAndGrad, vjp } from "@te/tensor";
+import { errorN, expectClose, expectGradients, findBitDifference, limitOf } from "@te/testkit";
+import { describe, expect, it } from "vitest";
+import {
+  autocast,
+  backwardDot,
+  biasGradient,
+  DelayedScaling,
+  dequantize,
+  type Float8,
+  Format,
+  type FormatSpec,
+  forwardDot,
+  fp8DotGeneral,
+  nextMetas,
+  type ProductMetas,
+  productMetas,
+  quantizedBy,
+  quantizeOp,
+  quantizeWith,
+  scaledDotOp,
+  updateCollections,
+} from "../src/index.js";
+import { expectError, normals } from "./helpers.js";
+
+const E4M3: Float8 = "float8_e4m3fn";
+const E5M2: Float8 = "float8_e5m2";
+const AXES = { lhsContract: [1], rhsContract: [0] };
+
+/** Rows of a [rows, columns] array, or columns of its transpose, multiplied in float64. */
+function product(
+  a: ArrayLike<number>,
+  b: ArrayLike<number>,
+  [m, k, n]: readonly number[],
+  aT = false,
+  bT = false,
+): Float64Array {
+  const y = new Float64Array(m! * n!);
+  for (let i = 0; i < m!; i++) {
+    for (let p = 0; p < k!; p++) {
+      const left = aT ? a[p * m! + i]! : a[i * k! + p]!;
+      for (let j = 0; j < n!; j++) y[i * n! + j]! += left * (bT ? b[j * k! + p]! : b[p * n! + j]!);
+    }
+  }
+  return y;
+}
+
+const freshMetas = (recipe: DelayedScaling): ProductMetas => productMetas(recipe, (_, init) => init());
+const flat = (metas: ProductMetas): Record<string, Tensor> =>
+  Object.fromEntries(
+    Object.entries(metas).flatMap(([role, s]) => [
+      [`${role}.scale`, s.scale],
+      [`${role}.history`, s.amaxHistory],
+    ]),
+  );
+
+function expectSameBits(actual: Record<string, Tensor>, expected: Record<string, Tensor>): void {
+  expect(Object.keys(actual).sort()).toEqual(Object.keys(expected).sort());
+  for (const name of Object.keys(expected))
+    expect(findBitDifference(actual[name]!, expected[name]!), name).toBeUndefined();
+}
+
+describe("scaled_dot", () => {
+  const [m, k, n] = [48, 96, 33];
+  const layouts = [
+    [false, false],
+    [false, true],
+    [true, false],
+    [true, true],
+  ] as const;
+  const pairs = [
+    [E4M3, E4M3],
+    [E5M2, E4M3],
+    [E4M3, E5M2],
+  ] as const;
+
+  it.each(pairs.flatMap(([a, b]) => layouts.map(([aT, bT]) => ({ a, b, aT, bT }))))(
+    "G03: $a × $b, transposed $aT $bT",
+    async ({ a, b, aT, bT }) => {
+      const axes = { lhsContract: [aT ? 0 : 1], rhsContract: [bT ? 1 : 0] };
+      const left = normals(aT ? [k, m] : [m, k], { seed: 1, std: 2 });
+      const right = normals(bT ? [n, k] : [k, n], { seed: 2, std: 0.05 });
+      const state = (scale: number) => ({ scale: tensor([scale]), amaxHistory: tensor([0]) });
+      const [qa, qb] = [
+        quantizeWith(state(a === E4M3 ? 48 : 6000), left, a),
+        quantizeWith(state(b === E4M3 ? 1800 : 2e5), right, b),
+      ];
+      const decoded = product(await dequantize(qa).values(), await dequantize(qb).values(), [m, k, n], aT, bT);
+      const exact = product(await left.values(), await right.values(), [m, k, n], aT, bT);
+      for (const dtype of ["float32", "bfloat16", "float16"] as const) {
+        const y = forwardDot(qa, qb, axes, { dtype });
+        expect([y.shape, y.dtype]).toEqual([[m, n], dtype]);
+        expectClose(y, { shape: [m, n], dtype, values: decoded }, "fp8Gemm");
+        const coarser = a === E5M2 || b === E5M2 ? E5M2 : E4M3;
+        const noise = errorN(await y.values(), exact);
+        expect(noise).toBeLessThan(limitOf("fp8GemmNoise", coarser).n);
+        expect(noise).toBeGreaterThan(5e-3);
+      }
+    },
+  );
+
+  const q = (shape: readonly number[], dtype: Float8 = E4M3) =>
+    quantizeOp({ x: normals(shape, { seed: 3 }), scale: tensor([9]) }, { dtype }).q;
+  const one = tensor([1]);
+  const dot = (a: Tensor, b: Tensor, more: object = {}, params: object = {}) =>
+    scaledDotOp({ a, b, aScaleInv: one, bScaleInv: one, ...more }, { ...AXES, ...params }).y;
+
+  it("rounds the product with its bias once", async () => {
+    const a = quantizeOp({ x: tensor([[1, 1]]), scale: one }).q;
+    const b = quantizeOp({ x: tensor([[256], [1]]), scale: one }).q;
+    const bias = tensor([0.125]);
+    // 257 alone would round to 256 in bfloat16, and 257.125 does not; a half of it added later would be lost.
+    expect(await dot(a, b, { bias: tensor([1.125]) }, { dtype: "bfloat16" }).item()).toBe(258);
+    expect(await dot(a, b, { bias }, { dtype: "float32" }).item()).toBe(257.125);
+  });
+
+  it("carries batch axes along", async () => {
+    const [a, b] = [q([3, 5, 8]), q([3, 7, 8])];
+    const axes = { lhsContract: [2], rhsContract: [2], lhsBatch: [0], rhsBatch: [0] };
+    const y = dot(a, b, {}, axes);
+    const [left, right] = [await a.values(), await b.values()];
+    const expected = [0, 1, 2].flatMap((i) => [
+      ...product(left.slice(i * 40, i * 40 + 40), right.slice(i * 56, i * 56 + 56), [5, 8, 7], false, true),
+    ]);
+    expectClose(y, { shape: [3, 5, 7], dtype: "float32", values: expected }, "fp8Gemm");
+  });
+
+  it("rejects what has no product", () => {
+    expectError("dtype", /a and b may not both be float8_e5m2/, () => dot(q([2, 2], E5M2), q([2, 2], E5M2)));
+    expectError("dtype", /a must be float8_e4m3fn or float8_e5m2, got float32/, () => dot(one, one));
+    expectError("shape", /contract axes must have equal lengths: \[3\] of a/, () => dot(q([2, 3]), q([2, 2])));
+    expectError("shape", /distinct and in \[0, 2\)/, () => dot(q([2, 2]), q([2, 2]), {}, { lhsContract: [2] }));
+    expectError("shape", /bias must have shape \[4\]/, () => dot(q([2, 3]), q([3, 4]), { bias: one }));
+    expectError("dtype", /bias must be float32 or bfloat16 or float16/, () =>
+      dot(q([2, 3]), q([3, 4]), { bias: q([4]) }),
+    );
+    expectError("shape", /bScaleInv must have shape \[1\]/, () =>
+      dot(q([2, 3]), q([3, 4]), { bScaleInv: tensor([1, 2]) }),
+    );
+    expectError("dtype", /dtype must be one of float32, bfloat16, float16, got float8_e4m3fn/, () =>
+      dot(q([2, 3]), q([3, 4]), {}, { dtype: E4M3 }),
+    );
+  });
+
+  it("has no derivative of its own", () => {
+    const x = normals([2, 3], { seed: 4 });
+    expectError("unsupported", /rounding to FP8 has no derivative.*fp8DotGeneral/, () =>
+      valueAndGrad((t: Tensor) => quantizeOp({ x: t, scale: one }).q.astype("float32").sum())(x),
+    );
+  });
+});
+
+describe("fp8DotGeneral", () => {
+  const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
+  const x = normals([32, 48], { seed: 5, dtype: "bfloat16" });
+  const kernel = normals([48, 16], { seed: 6, std: 0.2 });
+  const bias = normals([16], { seed: 7 });
+  const dy = normals([32, 16], { seed: 8, dtype: "bfloat16" });
+  const f =
+    (metas: ProductMetas, r = recipe) =>
+    (x: Tensor, kernel: Tensor, bias: Tensor, m: ProductMetas = metas) =>
+      fp8DotGeneral(x, kernel, m, AXES, { recipe: r, bias });
+
+  /** Metas after warm-up, so that scales differ from 1. */
+  const warm = (r: DelayedScaling): ProductMetas => {
+    let metas = freshMetas(r);
+    for (let i = 0; i < 2; i++) metas = vjp(f(metas, r), x, kernel, bias, metas)[1](dy)[3];
+    return metas;
+  };
+
+  it.each([Format.HYBRID, Format.E4M3] as FormatSpec[])(
+    "gives product and gradients of the rounded operands: $name",
+    async (fp8Format) => {
+      const r = new DelayedScaling({ amaxHistoryLen: 4, fp8Format });
+      const metas = warm(r);
+      const [xq, kq] = [quantizeWith(metas.x, x, E4M3), quantizeWith(metas.kernel, kernel, E4M3)];
+      const gq = quantizeWith(metas.grad, dy, fp8Format.backward);
+      const [xv, kv, gv] = await Promise.all([xq, kq, gq].map((t) => dequantize(t).values()));
+      const [y, pull] = vjp(f(metas, r), x, kernel, bias, metas);
+      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas];
+      const biasValues = await bias.values();
+
+      const values = product(xv!, kv!, [32, 48, 16]).map((v, i) => v + biasValues[i % 16]!);
+      expectClose(y, { shape: [32, 16], dtype: "bfloat16", values }, "fp8Gemm");
+      const dbiasValues = new Float64Array(16);
+      (await dy.values()).forEach((v, i) => {
+        dbiasValues[i % 16]! += v;
+      });
+      const reference = {
+        dx: { shape: [32, 48], dtype: "bfloat16" as const, values: product(gv!, kv!, [32, 16, 48], false, true) },
+        dkernel: { shape: [48, 16], dtype: "float32" as const, values: product(xv!, gv!, [48, 32, 16], true, false) },
+      };
+      expectGradients({ dx }, { dx: reference.dx }, "fp8Gemm");
+      // The kernel's gradient went through the dtype of x.
+      expectGradients({ dkernel: dkernel.astype("bfloat16") }, { dkernel: reference.dkernel }, "fp8Gemm");
+      expect(findBitDifference(dkernel.astype("bfloat16").astype("float32"), dkernel)).toBeUndefined();
+      expectGradients({ dbias }, { dbias: { shape: [16], dtype: "float32", values: dbiasValues } }, "gemm");
+      expectSameBits(flat(next), flat(nextMetas(metas, { x: xq, kernel: kq, grad: gq }, r)));
+      expect(await next.x.scale.item()).not.toBe(1);
+    },
+  );
+
+  it("rounds each operand once", () => {
+    const program = makeProgram((metas: ProductMetas, ...args: Tensor[]) =>
+      vjp(f(metas), args[0], args[1], args[2], metas)[1](args[3]),
+    );
+    const names = program(freshMetas(recipe), x, kernel, bias, dy).nodes.map(({ op }) =>
+      typeof op === "string" ? op : (op as { name: string }).name,
+    );
+    expect(names.filter((name) => name === "quantize")).toHaveLength(3);
+    // The forward product is not needed for gradients alone.
+    expect(names.filter((name) => name === "scaled_dot")).toHaveLength(2);
+    expect(names.filter((name) => name === "delayed_scaling_update")).toHaveLength(3);
+  });
+
+  it("multiplies over any axes, like the plain layout after transposing", async () => {
+    const metas = warm(recipe);
+    const a = normals([4, 6, 5, 8], { seed: 9 });
+    const b = normals([7, 8, 3, 6], { seed: 10 });
+    const axes = { lhsContract: [3, 1], rhsContract: [1, 3] };
+    const g = normals([4, 5, 7, 3], { seed: 11 });
+    const [y, pull] = vjp((a: Tensor, b: Tensor) => fp8DotGeneral(a, b, metas, axes, { recipe }), a, b);
+    const [da, db] = pull(g) as [Tensor, Tensor];
+
+    const plain = (a: Tensor, b: Tensor) => {
+      const left = a.transpose([0, 2, 3, 1]).reshape([20, 48]);
+      const right = b.transpose([1, 3, 0, 2]).reshape([48, 21]);
+      return fp8DotGeneral(left, right, metas, AXES, { recipe }).reshape([4, 5, 7, 3]);
+    };
+    const [y2, pull2] = vjp(plain, a, b);
+    const [da2, db2] = pull2(g) as [Tensor, Tensor];
+    expectClose(y, y2, "fp8Gemm");
+    expectGradients({ da, db }, { da: da2, db: db2 }, "fp8Gemm");
+  });
+
+  const loss = (variables: { params: Record<string, Tensor>; fp8_metas: ProductMetas }, x: Tensor, target: Tensor) => {
+    const y = fp8DotGeneral(x, variables.params.kernel!, variables.fp8_metas, AXES, { bias: variables.params.bias! });
+    const error = y.sub(target).astype("float32");
+    return error.mul(error).sum();
+  };
+
+  it("returns new metas as their gradient, the same compiled as not", () => {
+    const step = valueAndGrad(loss);
+    const compiled = jit(step);
+    autocast({ enabled: true, recipe }, () => {
+      let variables = { params: { kernel, bias }, fp8_metas: freshMetas(recipe) };
+      let other = variables;
+      for (let i = 0; i < 3; i++) {
+        const [value, grads] = step(variables, x, dy) as [Tensor, typeof variables];
+        const [value2, grads2] = compiled(other, x, dy) as [Tensor, typeof variables];
+        expectSameBits(
+          { value, ...grads.params, ...flat(grads.fp8_metas) },
+          { value: value2, ...grads2.params, ...flat(grads2.fp8_metas) },
+        );
+        const { grad } = grads.fp8_metas;
+        expect(findBitDifference(grad.amaxHistory, variables.fp8_metas.grad.amaxHistory)).toBeDefined();
+        variables = updateCollections({ fp8_metas: grads.fp8_metas }, variables);
+        other = updateCollections({ fp8_metas: grads2.fp8_metas }, other);
+      }
+    });
+  });
+
+  it("does not depend on the scale of the loss for its metas", () => {
+    const metas = warm(recipe);
+    const gradients = (factor: number) =>
+      valueAndGrad((m: ProductMetas) => f(m)(x, kernel, bias).astype("float32").mul(factor).sum())(
+        metas,
+      )[1] as ProductMetas;
+    const [one, eight] = [gradients(1), gradients(8)];
+    expectSameBits(flat({ ...one, grad: metas.grad }), flat({ ...eight, grad: metas.grad }));
+    // Only the gradient's own amax knows about it.
+    expect(findBitDifference(one.grad.amaxHistory.mul(8), eight.grad.amaxHistory.mul(1))).toBeDefined();
+  });
+
+  it("leaves metas alone in evaluation", async () => {
+    const metas = warm(recipe);
+    const before = await Promise.all(Object.values(flat(metas)).map(async (t) => Array.from(await t.data())));
+    const [eager, compiled] = [f(metas)(x, kernel, bias), jit(f(metas))(x, kernel, bias, metas)];
+    expect(findBitDifference(eager, compiled)).toBeUndefined();
+    expect(await Promise.all(Object.values(flat(metas)).map(async (t) => Array.from(await t.data())))).toEqual(before);
+  });
+
+  it("takes an input that another op has rounded already", () => {
+    const metas = warm(recipe);
+    const { dtype } = x;
+    // What a layer with a fused front does: here the front is a plain product with 2.
+    const fused = customVjp(
+      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => forward(x, kernel, bias, metas)[0],
+      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => [...forward(x, kernel, bias, metas)],
+      ({ xq, kq, bias, metas }, g: Tensor) => {
+        const gq = quantizeWith(metas.grad, g, E5M2);
+        const { dx, dkernel } = backwardDot(xq, kq, gq, AXES, { dtype });
+        return [dx.mul(2), dkernel, biasGradient(g, bias), nextMetas(metas, { x: xq, kernel: kq, grad: gq }, recipe)];
+      },
+    );
+    const forward = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => {
+      const xq = quantizedBy(metas.x, quantizeOp({ x: x.mul(2), scale: metas.x.scale }, { dtype: E4M3 }));
+      const kq = quantizeWith(metas.kernel, kernel, E4M3);
+      return [forwardDot(xq, kq, AXES, { dtype, bias }), { xq, kq, bias, metas }] as const;
+    };
+    const composed = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) =>
+      f(metas)(x.mul(2), kernel, bias, metas);
+    const run = (g: typeof composed) => {
+      const [y, pull] = vjp(g, x, kernel, bias, metas);
+      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas];
+      return { y, dx, dkernel, dbias, ...flat(next) };
+    };
+    expectSameBits(run(fused), run(composed));
+  });
+
+  it("L02: three steps, then a jump that saturates once", async () => {
+    let metas = freshMetas(recipe);
+    const history: Record<string, number[]> = { x: [], kernel: [], grad: [] };
+    const scales: number[] = [];
+    const largest = async (t: Tensor) => Math.max(...(await t.values()).map(Math.abs));
+    const saturated: number[] = [];
+    for (const [step, size] of [1, 1.3, 0.8, 10, 10, 10].entries()) {
+      const input = normals([32, 48], { seed: 20 + step, std: size });
+      const upstream = normals([32, 16], { seed: 40 + step, std: size });
+      const operands = { x: input, kernel, grad: upstream };
+      const formats = { x: E4M3, kernel: E4M3, grad: E5M2 };
+      const decoded: Record<string, Float64Array> = {};
+      for (const role of ["x", "kernel", "grad"] as const) {
+        const seen = history[role]!.slice(-4).filter((amax) => amax > 0);
+        const limit = formats[role] === E4M3 ? 448 : 57344;
+        const scale = seen.length ? Math.fround(limit / Math.max(...seen)) : 1;
+        expect(await metas[role].scale.item(), `${role} in step ${step}`).toBe(scale);
+        decoded[role] = await dequantize(quantizeWith(metas[role], operands[role], formats[role])).values();
+        if (role === "x") scales.push(scale);
+        history[role]!.push(await largest(operands[role]));
+      }
+      const [y, pull] = vjp(
+        (x: Tensor, kernel: Tensor, m: ProductMetas) => fp8DotGeneral(x, kernel, m, AXES, { recipe }),
+        input,
+        kernel,
+        metas,
+      );
+      const [dx, dkernel, next] = pull(upstream) as [Tensor, Tensor, ProductMetas];
+      expectClose(
+        y,
+        { shape: [32, 16], dtype: "float32", values: product(decoded.x!, decoded.kernel!, [32, 48, 16]) },
+        "fp8Gemm",
+      );
+      expectGradients(
+        { dx, dkernel },
+        {
+          dx: {
+            shape: [32, 48],
+            dtype: "float32",
+            values: product(decoded.grad!, decoded.kernel!, [32, 16, 48], false, true),
+          },
+          dkernel: {
+            shape: [48, 16],
+            dtype: "float32",
+            values: product(decoded.x!, decoded.grad!, [48, 32, 16], true, false),
+          },
+        },
+        "fp8Gemm",
+      );
+      const peak = Math.fround((await largest(input)) * scales[step]!);
+      saturated.push(peak > 448 * 1.5 ? 1 : 0);
+      metas = next;
+    }
+    expect(saturated).toEqual([0, 0, 0, 1, 0, 0]);
+  });
+
+  it("rejects wrong use", () => {
+    const metas = freshMetas(recipe);
+    expectError("state", /no recipe is in force.*autocast/, () => fp8DotGeneral(x, kernel, metas, AXES));
+    expectError("dtype", /x must be float32, bfloat16 or float16, got int32/, () =>
+      fp8DotGeneral(tensor([[1]], { dtype: "int32" }), kernel, metas, AXES, { recipe }),
+    );
+    expectError("shape", /contract axes must have equal lengths/, () =>
+      fp8DotGeneral(x, kernel.T, metas, AXES, { recipe }),
+    );
+    expectError("shape", /bias must have shape \[16\]/, () => f(metas)(x, kernel, tensor([1])));
+  });
+});
