@@ -56,7 +56,7 @@ export function gradientOfCase(op: OpDefinition, of: Case, only?: number): Gradi
   if (!wrt.length || !outputs.length) return undefined;
   const forward = (...inputs: Tensor[]): Tensor[] => {
     const results = callOp(op, Object.fromEntries(names.map((name, i) => [name, inputs[i]!])), of.params);
-    results.forEach((result, i) => outputs.includes(i) || result.dispose());
+    for (const [i, result] of results.entries()) if (!outputs.includes(i)) result.dispose();
     return outputs.map((i) => results[i]!);
   };
   const pull = (...args: Tensor[]): Tensor[] => {

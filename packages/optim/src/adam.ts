@@ -1,0 +1,101 @@
+import { type DType, fail, type Tensor, tree, zerosLike } from "@te/tensor";
+import { adamwUpdateOp } from "./ops/adamw-update.js";
+import { type Rate, rateAt } from "./schedule.js";
+import { type GradientTransformation, nextCount, startCount } from "./transform.js";
+
+export interface AdamOptions {
+  readonly learningRate: Rate;
+  /** Decay of the mean of gradients (default 0.9). */
+  readonly b1?: number;
+  /** Decay of the mean of squared gradients (default 0.999). */
+  readonly b2?: number;
+  /** Added to the root (default 1e-8). */
+  readonly eps?: number;
+  /** Added under the root (default 0). */
+  readonly epsRoot?: number;
+  /** Dtype of the first moment; by default that of each parameter, as in optax. */
+  readonly muDtype?: DType;
+  /**
+   * Dtype of the second moment; by default that of each parameter, as in optax. With b2 = 0.999 and bfloat16 parameters
+   * choose "float32": bfloat16 cannot hold so small a change.
+   */
+  readonly nuDtype?: DType;
+}
+
+export interface AdamWOptions extends AdamOptions {
+  /** Times the parameter and the learning rate, subtracted at each step (default 1e-4). */
+  readonly weightDecay?: number;
+  /** Which parameters decay: a tree of booleans like the parameters, or a function that makes one. All by default. */
+  readonly mask?: unknown;
+}
+
+export interface AdamState {
+  /** Steps done, int32[]. */
+  readonly count: Tensor;
+  /** First moments, a tree like the parameters. */
+  readonly mu: any;
+  /** Second moments, a tree like the parameters. */
+  readonly nu: any;
+}
+
+/** Adam: {@link adamw} without weight decay. Does not need the parameters in update. */
+export const adam = (options: AdamOptions): GradientTransformation<AdamState> => build("adam", options, 0, undefined);
+
+/**
+ * AdamW: Adam with weight decay that is not part of the gradient. Each parameter is one `adamw_update` op, which computes
+ * in float32 and rounds once. A learning rate that is a schedule sees the number of steps done, 0 at first.
+ *
+ * Throws TeError: "option" for decays outside of [0, 1) and negative eps, "state" for trees of different structure and
+ * where `update` is called without the parameters that the decay needs.
+ */
+export function adamw({ weightDecay = 1e-4, mask, ...options }: AdamWOptions): GradientTransformation<AdamState> {
+  return build("adamw", options, weightDecay, mask);
+}
+
+function build(
+  fn: string,
+  options: AdamOptions,
+  weightDecay: number,
+  mask: unknown,
+): GradientTransformation<AdamState> {
+  const { learningRate, b1 = 0.9, b2 = 0.999, eps = 1e-8, epsRoot = 0, muDtype, nuDtype } = options;
+  for (const [name, decay] of Object.entries({ b1, b2 })) {
+    if (!(decay >= 0 && decay < 1)) fail("option", fn, `${name} must be in [0, 1)`, decay);
+  }
+  for (const [name, value] of Object.entries({ eps, epsRoot })) {
+    if (!(value >= 0)) fail("option", fn, `${name} must not be negative`, value);
+  }
+  const zerosIn = (dtype: DType | undefined) => (p: Tensor) => zerosLike(p, { dtype: dtype ?? p.dtype });
+  return {
+    init: (params) => ({
+      count: startCount(),
+      mu: tree.map(zerosIn(muDtype), params),
+      nu: tree.map(zerosIn(nuDtype), params),
+    }),
+    update(grads, state, params) {
+      if (weightDecay !== 0 && params === undefined) {
+        fail("state", fn, "weight decay needs the parameters", undefined, "Call update(grads, state, params).");
+      }
+      const lr = rateAt(fn, learningRate, state.count);
+      const count = nextCount(state.count);
+      const stepped: ReturnType<typeof adamwUpdateOp>[] = [];
+      const step = (g: Tensor, m: Tensor, v: Tensor, p: Tensor, decays: boolean): void => {
+        const decay = decays ? weightDecay : 0;
+        stepped.push(adamwUpdateOp({ g, m, v, p, lr, count }, { b1, b2, eps, epsRoot, weightDecay: decay }));
+      };
+      const of = params ?? grads;
+      tree.map(step, grads, state.mu, state.nu, of, decayTree(mask, of));
+      const [, definition] = tree.flatten(grads);
+      const collect = (output: "update" | "m2" | "v2"): any =>
+        tree.unflatten(
+          definition,
+          stepped.map((s) => s[output]),
+        );
+      return [collect("update"), { count, mu: collect("m2"), nu: collect("v2") }];
+    },
+  };
+}
+
+/** A boolean for every parameter. */
+const decayTree = (mask: unknown, params: unknown): unknown =>
+  mask === undefined ? tree.map(() => true, params) : typeof mask === "function" ? mask(params) : mask;

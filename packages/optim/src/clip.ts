@@ -1,0 +1,25 @@
+import { fail, full, type Tensor, tree } from "@te/tensor";
+import type { EmptyState, GradientTransformation } from "./transform.js";
+
+/** √Σ x² over all elements of all leaves, as float32[]. */
+export function globalNorm(updates: unknown): Tensor {
+  const squares = tree.leaves(updates).map((leaf) => {
+    const x = leaf.astype("float32");
+    return x.mul(x).sum();
+  });
+  return squares.reduce((a, b) => a.add(b), full([], 0)).sqrt();
+}
+
+/** Scales gradients so that their global norm is at most `maxNorm`; smaller ones stay as they are, bit for bit. */
+export function clipByGlobalNorm(maxNorm: number): GradientTransformation<EmptyState> {
+  if (!(maxNorm > 0)) fail("option", "clipByGlobalNorm", "maxNorm must be positive", maxNorm);
+  return {
+    init: () => ({}),
+    update(grads, state) {
+      const norm = globalNorm(grads);
+      const small = norm.lt(maxNorm);
+      const clip = (g: Tensor) => small.where(g, g.astype("float32").div(norm).mul(maxNorm).astype(g.dtype));
+      return [tree.map(clip, grads) as typeof grads, state];
+    },
+  };
+}

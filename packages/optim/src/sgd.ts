@@ -1,0 +1,52 @@
+import { type DType, fail, type Tensor, tree, zerosLike } from "@te/tensor";
+import { scaleByLearningRate } from "./scale-by-rate.js";
+import type { Rate } from "./schedule.js";
+import { chain, type GradientTransformation } from "./transform.js";
+
+export interface TraceOptions {
+  readonly decay: number;
+  readonly nesterov?: boolean;
+  /** Dtype of the accumulator; by default that of each parameter. */
+  readonly accumulatorDtype?: DType;
+}
+
+export interface TraceState {
+  /** The decaying sum of gradients, a tree like the parameters. */
+  readonly trace: any;
+}
+
+/** Replaces g by the decaying sum s = g + decay s, or with nesterov by g + decay s. */
+export function trace({ decay, nesterov = false, accumulatorDtype }: TraceOptions): GradientTransformation<TraceState> {
+  if (!(decay >= 0 && decay < 1)) fail("option", "trace", "decay must be in [0, 1)", decay);
+  const add = (g: Tensor, s: Tensor): Tensor => g.add(s.mul(decay));
+  return {
+    init: (params) => ({
+      trace: tree.map((p: Tensor) => zerosLike(p, { dtype: accumulatorDtype ?? p.dtype }), params),
+    }),
+    update(grads, state) {
+      const sums = tree.map(add, grads, state.trace);
+      const direction = nesterov ? tree.map(add, grads, sums) : sums;
+      const updates = tree.map((g: Tensor, d: Tensor) => d.astype(g.dtype), grads, direction);
+      const kept = tree.map((old: Tensor, s: Tensor) => s.astype(old.dtype), state.trace, sums);
+      return [updates as typeof grads, { trace: kept }];
+    },
+  };
+}
+
+export interface SgdOptions {
+  readonly learningRate: Rate;
+  /** Decay of the sum of past gradients; none by default. */
+  readonly momentum?: number;
+  readonly nesterov?: boolean;
+  readonly accumulatorDtype?: DType;
+}
+
+/** Stochastic gradient descent, with momentum where given. */
+export function sgd({ learningRate, momentum, nesterov, accumulatorDtype }: SgdOptions): GradientTransformation {
+  const descent = scaleByLearningRate(learningRate);
+  if (momentum === undefined) {
+    if (nesterov || accumulatorDtype) fail("option", "sgd", "nesterov and accumulatorDtype need a momentum", "none");
+    return descent;
+  }
+  return chain(trace({ decay: momentum, nesterov, accumulatorDtype }), descent);
+}

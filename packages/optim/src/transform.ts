@@ -1,0 +1,58 @@
+import { full, type Tensor, tree } from "@te/tensor";
+
+/**
+ * A step of an optimizer as two pure functions over trees of tensors, in optax's shape. `params`, `grads` and `updates`
+ * have one structure: parameters only, never other collections such as fp8 scales. Both functions work inside jit and
+ * outside, and the state is a tree of tensors that can be donated and saved.
+ */
+export interface GradientTransformation<S = any> {
+  init(params: any): S;
+  /** Turns gradients into updates, which {@link applyUpdates} adds to the parameters. */
+  update<G>(grads: G, state: S, params?: any): [updates: G, state: S];
+}
+
+/** What a transformation without a state has for one. */
+export type EmptyState = Record<never, never>;
+
+type StateOf<T> = T extends GradientTransformation<infer S> ? S : never;
+
+/** Applies transformations one after another; the state is the list of their states. */
+export function chain<const T extends readonly GradientTransformation[]>(
+  ...transformations: T
+): GradientTransformation<{ [K in keyof T]: StateOf<T[K]> }> {
+  return {
+    init: (params) => transformations.map((t) => t.init(params)) as { [K in keyof T]: StateOf<T[K]> },
+    update(grads, state, params) {
+      let updates = grads;
+      const next = transformations.map((t, i) => {
+        const [changed, following] = t.update(updates, state[i], params);
+        updates = changed;
+        return following;
+      });
+      return [updates, next as typeof state];
+    },
+  };
+}
+
+/** A transformation without a state, from a function of one gradient. */
+export const stateless = (f: (grad: Tensor) => Tensor): GradientTransformation<EmptyState> => ({
+  init: () => ({}),
+  update: (grads, state) => [tree.map(f, grads) as typeof grads, state],
+});
+
+/** Leaves gradients as they are. */
+export const identity = (): GradientTransformation<EmptyState> => stateless((g) => g);
+
+/** Multiplies gradients by a number. */
+export const scale = (factor: number): GradientTransformation<EmptyState> => stateless((g) => g.mul(factor));
+
+/** params + updates, leaf by leaf, in the dtypes of the parameters. */
+export function applyUpdates<P>(params: P, updates: P): P {
+  return tree.map((p: Tensor, u: Tensor) => p.add(u).astype(p.dtype), params, updates) as P;
+}
+
+/** A counter of steps that starts at 0. */
+export const startCount = (): Tensor => full([], 0, { dtype: "int32" });
+
+/** The next count; stays at the largest int32 rather than wrapping around. */
+export const nextCount = (count: Tensor): Tensor => count.minimum(2 ** 31 - 2).add(1);

@@ -1,0 +1,4 @@
+import "../src/index.js";
+import { testBackend } from "@te/testkit";
+
+testBackend("reference", { ops: ["adamw_update"] });
