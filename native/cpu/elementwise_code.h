@@ -187,6 +187,10 @@ class CodeReader {
     const auto* entry = rows::find(rows::kIntegerBinary, op);
     if (!entry) return false;
     step(kind(out) == RowKind::is_signed ? entry->is_signed : entry->is_unsigned, a, b, -1, out);
+    if (op == "shift_left" && dtype(out) == DType::boolean) {  // a bool is one bit wide
+      step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 1u; }>, out, -1, -1, out);
+      return true;
+    }
     return finish(out);
   }
 

@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { loadNative } from "./load.js";
+
+const folders: string[] = [];
+const emptyFolder = (): string => {
+  const folder = mkdtempSync(join(tmpdir(), "te-load-"));
+  folders.push(folder);
+  return folder;
+};
+afterEach(() => {
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
+
+const reasonOf = (options: Parameters<typeof loadNative>[0]): string => {
+  const found = loadNative(options);
+  return "reason" in found ? found.reason : expect.fail(`loaded ${found.path}`);
+};
+
+describe("loadNative", () => {
+  test("TE_KERNELS=off is the reason and nothing is loaded", () => {
+    expect(reasonOf({ env: { TE_KERNELS: "off" } })).toBe("TE_KERNELS=off");
+  });
+
+  test("a folder named by TE_NATIVE_DIR is not replaced by another build", () => {
+    const folder = emptyFolder();
+    const reason = reasonOf({ env: { TE_NATIVE_DIR: folder } });
+    expect(reason).toContain(`${join(folder, "te_cpu.node")} (from TE_NATIVE_DIR) does not exist`);
+    expect(reason).toContain("(1)");
+    expect(reason).toContain("TE_KERNELS=off");
+  });
+
+  test("a broken build is named and never throws", () => {
+    const repository = emptyFolder();
+    writeFileSync(join(repository, "te_cpu.node"), "not a library");
+    expect(reasonOf({ env: {}, repository })).toMatch(/te_cpu\.node does not load: /);
+  });
+
+  test("without a build the platform package is asked for by name", () => {
+    const found = loadNative({ env: {}, repository: emptyFolder() });
+    if ("reason" in found) expect(found.reason).toMatch(/@te\/kernels-cpu-|there are kernels for/);
+    else expect(found.path).toContain("kernels-cpu-");
+  });
+});
