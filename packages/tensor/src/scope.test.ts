@@ -23,15 +23,12 @@ describe("createScope", () => {
     expect(scope.current()).toBeUndefined();
   });
 
-  it("tells an entered undefined from none", () => {
+  it("hides the outer value behind an entered undefined", () => {
     const scope = letters();
-    expect(scope.active()).toBe(false);
-    scope.with("a", () =>
-      scope.with(undefined, () => {
-        expect(scope.current()).toBeUndefined();
-        expect(scope.active()).toBe(true);
-      }),
-    );
+    scope.with("a", () => {
+      expect(scope.with(undefined, () => scope.current())).toBeUndefined();
+      expect(scope.current()).toBe("a");
+    });
   });
 
   it("follows awaits of two tasks that take turns", async () => {

@@ -6,8 +6,6 @@ export interface Scope<T> {
   readonly name: string;
   /** The innermost value in force here, or undefined. */
   current(): T | undefined;
-  /** Whether a value, even undefined, was entered here. */
-  active(): boolean;
   /** Calls fn with the value in force, in everything it awaits and starts; returns what fn returns. */
   with<R>(value: T | undefined, fn: () => R): R;
   /**
@@ -64,7 +62,6 @@ export function createScope<T>(name: string, key: (value: T | undefined) => stri
   return {
     name,
     current: () => live()?.value,
-    active: () => live() !== undefined,
     with: withValue as Scope<T>["with"],
   };
 }
