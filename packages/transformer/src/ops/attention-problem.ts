@@ -1,0 +1,198 @@
+/** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
+import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval } from "@te/tensor";
+
+export interface AttentionParams {
+  /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */
+  layout: "bshd" | "sbhd";
+  /** "qkv": q holds [B, S, 3, h, d]; "kv": k holds [B, Skv, 2, g, d]; "none": three tensors. */
+  packing: "none" | "qkv" | "kv";
+  scale: number;
+  /** Key j is visible from query i only if j <= i. */
+  causal: boolean;
+  /** Counts queries from the end: i becomes i + Skv - Sq in `causal` and in the window. */
+  bottomRight: boolean;
+  /** Keys i - windowLeft to i + windowRight are visible; -1: no limit. */
+  windowLeft: number;
+  windowRight: number;
+  /** softmax(scale * (qk + bias)) or softmax(scale * qk + bias). */
+  biasType: "none" | "pre_scale" | "post_scale";
+  /** One more logit in the denominator: 0 (off_by_one) or sink[head] (learnable). It is not scaled. */
+  softmaxType: "vanilla" | "off_by_one" | "learnable";
+  /** Probability of dropping a weight. */
+  dropout: number;
+  /** Cast q and k to float32 before their product. Logits are float32 either way. */
+  float32Logits: boolean;
+}
+
+export const ATTENTION_DEFAULTS: AttentionParams = {
+  layout: "bshd",
+  packing: "none",
+  scale: 1,
+  causal: false,
+  bottomRight: false,
+  windowLeft: -1,
+  windowRight: -1,
+  biasType: "none",
+  softmaxType: "vanilla",
+  dropout: 0,
+  float32Logits: false,
+};
+
+export interface AttentionSizes {
+  readonly batch: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly heads: number;
+  readonly groups: number;
+  readonly depth: number;
+  readonly valueDepth: number;
+}
+
+/** The operands beside q that forward and backward share. */
+export const SHARED_OPERANDS = ["k", "v", "bias", "mask", "segmentsQ", "segmentsKv", "positionsQ", "positionsKv"] as const;
+
+type Operand = "q" | (typeof SHARED_OPERANDS)[number] | "sink" | "key";
+export type AttentionOperands<T> = { readonly q: T } & { readonly [K in Operand]?: T | undefined };
+
+const FN = "attention";
+
+function checkOptions(params: AttentionParams): void {
+  const choices = {
+    layout: ["bshd", "sbhd"],
+    packing: ["none", "qkv", "kv"],
+    biasType: ["none", "pre_scale", "post_scale"],
+    softmaxType: ["vanilla", "off_by_one", "learnable"],
+  } as const;
+  for (const [name, known] of Object.entries(choices)) {
+    const value = params[name as keyof typeof choices];
+    if (!(known as readonly string[]).includes(value)) fail("option", FN, `${name} must be one of ${known.join(", ")}`, value);
+  }
+  for (const name of ["windowLeft", "windowRight"] as const) {
+    if (!Number.isInteger(params[name]) || params[name] < -1) {
+      fail("option", FN, `${name} must be an integer of 0 or more, or -1 for no limit`, params[name]);
+    }
+  }
+  if (!(params.dropout >= 0 && params.dropout < 1)) {
+    fail("option", FN, "dropout must be in [0, 1)", params.dropout, "Dropping every weight leaves nothing to scale up.");
+  }
+  if (!Number.isFinite(params.scale)) fail("option", FN, "scale must be finite", params.scale, "1 / sqrt(depth) is usual.");
+}
+
+/** q, k and v as [.., heads, depth] whatever their packing. */
+function unpacked({ q, k, v }: AttentionOperands<Aval>, { packing }: AttentionParams): [q: Aval, k: Aval, v: Aval] {
+  const need = { none: ["k", "v"], kv: ["k"], qkv: [] }[packing] as readonly string[];
+  for (const [name, given] of Object.entries({ k, v })) {
+    if (need.includes(name) && !given) fail("option", FN, `packing "${packing}" needs ${name}`, "none", `Pass ${name}.`);
+    if (!need.includes(name) && given) fail("option", FN, `packing "${packing}" takes no ${name}`, given, `Leave ${name} out.`);
+  }
+  const part = (name: string, packed: Aval, count: number): Aval => {
+    const rule = `${name} with packing "${packing}" must have 5 axes, [.., .., ${count}, heads, depth]`;
+    if (packed.shape.length !== 5 || packed.shape[2] !== count) fail("shape", FN, rule, packed, "Stack along axis 2.");
+    return { shape: packed.shape.filter((_, axis) => axis !== 2), dtype: packed.dtype };
+  };
+  if (packing === "qkv") {
+    const x = part("q", q, 3);
+    return [x, x, x];
+  }
+  if (packing === "kv") {
+    const x = part("k", k!, 2);
+    return [q, x, x];
+  }
+  return [q, k!, v!];
+}
+
+function readSizes(q: Aval, k: Aval, v: Aval, { layout }: AttentionParams): AttentionSizes {
+  const axes = layout === "bshd" ? "[batch, length, heads, depth]" : "[length, batch, heads, depth]";
+  for (const [name, a] of Object.entries({ q, k, v })) {
+    if (a.shape.length !== 4) fail("shape", FN, `${name} must have 4 axes, ${axes}`, a, "Reshape it.");
+  }
+  expectDType(FN, { q }, ...FLOATS);
+  for (const [name, a] of Object.entries({ k, v })) {
+    if (a.dtype !== q.dtype) fail("dtype", FN, `${name} must have the dtype of q, ${q.dtype}`, a, "Cast one with astype.");
+  }
+  const [batchAxis, lengthAxis] = layout === "bshd" ? [0, 1] : [1, 0];
+  const at = (a: Aval, axis: number): number => a.shape[axis]!;
+  const equal = (what: string, a: Aval, b: Aval, axis: number, names: string): void => {
+    if (at(a, axis) === at(b, axis)) return;
+    fail("shape", FN, `${names} must have the same ${what} (axis ${axis})`, `${formatAval(a)} and ${formatAval(b)}`);
+  };
+  equal("batch size", q, k, batchAxis, "q and k");
+  equal("batch size", k, v, batchAxis, "k and v");
+  equal("length", k, v, lengthAxis, "k and v");
+  equal("number of heads", k, v, 2, "k and v");
+  equal("depth", q, k, 3, "q and k");
+  const [heads, groups] = [at(q, 2), at(k, 2)];
+  if (groups === 0 || heads % groups !== 0) {
+    fail("shape", FN, "the heads of q must be a multiple of the heads of k", `${heads} and ${groups}`);
+  }
+  return {
+    batch: at(q, batchAxis),
+    queries: at(q, lengthAxis),
+    keys: at(k, lengthAxis),
+    heads,
+    groups,
+    depth: at(q, 3),
+    valueDepth: at(v, 3),
+  };
+}
+
+/** Throws unless `a` is [1 or batch, 1 or heads, rows, keys]. */
+function expectScores(name: string, a: Aval, s: AttentionSizes, rows: readonly number[]): void {
+  const [b, h, i, j] = a.shape;
+  const fits = a.shape.length === 4 && [1, s.batch].includes(b!) && [1, s.heads].includes(h!) && rows.includes(i!) && j === s.keys;
+  if (fits) return;
+  const shape = `[1 or ${s.batch}, 1 or ${s.heads}, ${[...new Set(rows)].join(" or ")}, ${s.keys}]`;
+  fail("shape", FN, `${name} must have shape ${shape}: batch, heads, queries, keys in any layout`, a, "Reshape or broadcast it.");
+}
+
+function checkVisibility(x: AttentionOperands<Aval>, params: AttentionParams, s: AttentionSizes): void {
+  const { mask, segmentsQ, segmentsKv, positionsQ, positionsKv } = x;
+  if (mask) {
+    expectDType(FN, { mask }, "bool", "uint8");
+    expectScores("mask", mask, s, [1, s.queries]);
+  }
+  if (!segmentsQ !== !segmentsKv) {
+    fail("option", FN, "segmentsQ and segmentsKv go together", segmentsQ ? "segmentsQ alone" : "segmentsKv alone", "Pass both.");
+  }
+  expectDType(FN, { segmentsQ, segmentsKv, positionsQ, positionsKv }, "int32");
+  expectShape(FN, { segmentsQ, positionsQ }, [s.batch, s.queries], "batch and length of q, in any layout");
+  expectShape(FN, { segmentsKv, positionsKv }, [s.batch, s.keys], "batch and length of k, in any layout");
+  if (params.bottomRight && (positionsQ || positionsKv)) {
+    const wayOut = "Add the difference of the lengths to positionsQ instead.";
+    fail("option", FN, "bottomRight counts in indices and does not go with positions", "both", wayOut);
+  }
+}
+
+function checkWeights({ q, bias, sink, key }: AttentionOperands<Aval>, params: AttentionParams, s: AttentionSizes): void {
+  const { biasType, softmaxType, dropout } = params;
+  if ((biasType === "none") === (bias !== undefined)) {
+    fail("option", FN, `biasType "${biasType}" ${bias ? "takes no bias" : "needs a bias"}`, bias ?? "none", bias ? "Name its type." : "");
+  }
+  if (bias) {
+    expectDType(FN, { bias }, ...FLOATS);
+    expectScores("bias", bias, s, [s.queries]);
+  }
+  if ((softmaxType === "learnable") !== (sink !== undefined)) {
+    fail("option", FN, `softmaxType "${softmaxType}" ${sink ? "takes no sink" : "needs a sink"}`, sink ?? "none");
+  }
+  expectDType(FN, { sink }, "float32");
+  expectShape(FN, { sink }, [s.heads], `the heads of q: ${formatAval(q)}`);
+  if (dropout > 0 && !key) fail("option", FN, "dropout needs a key", "none", "Make one with random.key(seed).");
+  expectDType(FN, { key }, "uint32");
+  expectShape(FN, { key }, [2], "a random key");
+}
+
+/** Checks a call and reads its sizes. Throws TeError ("shape", "dtype" or "option"). */
+export function readAttention(x: AttentionOperands<Aval>, params: AttentionParams): AttentionSizes {
+  checkOptions(params);
+  const [q, k, v] = unpacked(x, params);
+  const sizes = readSizes(q, k, v, params);
+  checkVisibility(x, params, sizes);
+  checkWeights(x, params, sizes);
+  return sizes;
+}
+
+/** The shape of out: that of q, with the depth of v. */
+export function outShape({ batch, queries, heads, valueDepth }: AttentionSizes, { layout }: AttentionParams): number[] {
+  return layout === "bshd" ? [batch, queries, heads, valueDepth] : [queries, batch, heads, valueDepth];
+}

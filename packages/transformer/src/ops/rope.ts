@@ -1,0 +1,134 @@
+import { arange, concat, defineOp, expectDType, expectFloat, FLOATS, fail, stack, type Tensor, tensor } from "@te/tensor";
+
+export interface RopeParams {
+  /** Pairs that turn together: 2i with 2i + 1 ("consecutive"), or i with i + d/2 ("alternate"). */
+  method: "consecutive" | "alternate";
+  /** Pair i turns by position / (windowMin * (windowMax / windowMin)^(2i/d)) radians. */
+  windowMin: number;
+  windowMax: number;
+  /** The axis of positions, 0 or 1; the other one is the batch. */
+  sequenceAxis: number;
+  /** Turn back: the inverse and the adjoint. */
+  inverse: boolean;
+}
+
+const DEFAULTS: RopeParams = { method: "consecutive", windowMin: 1, windowMax: 10000, sequenceAxis: 1, inverse: false };
+
+/** x rounded to a number of significant bits. */
+const toBits = (x: number, bits: number): number => {
+  const unit = 2 ** (Math.floor(Math.log2(x)) + 1 - bits);
+  return Math.round(x / unit) * unit;
+};
+
+const fraction = (turns: Tensor): Tensor => turns.sub(turns.round());
+
+/**
+ * Angles in float32 to its last digits for |position| < 2^20. float32 cannot hold position * frequency to a small
+ * fraction of a turn, so both are cut into pieces whose products are exact, and whole turns are dropped from each.
+ */
+function angles(positions: Tensor, { windowMin, windowMax }: RopeParams, pairs: number): Tensor {
+  const turns = Array.from({ length: pairs }, (_, i) => 1 / (windowMin * (windowMax / windowMin) ** (i / pairs)) / (2 * Math.PI));
+  const high = turns.map((t) => toBits(t, 12));
+  const middle = turns.map((t, i) => (t === high[i] ? 0 : toBits(Math.abs(t - high[i]!), 12) * Math.sign(t - high[i]!)));
+  const low = turns.map((t, i) => t - high[i]! - middle[i]!);
+  const [a, b, c] = [high, middle, low].map((values) => tensor(Float32Array.from(values))) as [Tensor, Tensor, Tensor];
+  const whole = positions.expandDims(-1);
+  const fine = whole.rem(1024);
+  const near = fine.astype("float32");
+  const far = whole.sub(fine).astype("float32");
+  const exact = fraction(far.mul(a)).add(fraction(near.mul(a))).add(fraction(far.mul(b)).add(near.mul(b)));
+  return fraction(exact.add(far.add(near).mul(c))).mul(2 * Math.PI);
+}
+
+/**
+ * Rotary position embedding. x float [B, S, h, d] (sequenceAxis 0: [S, B, h, d]) with d even, positions int32 [S] or
+ * [B, S] (default 0, 1, …) → y like x: each pair of numbers (u, v) of a head turns to (u cos - v sin, v cos + u sin).
+ * Angles and products are float32, rounded once.
+ */
+export const ropeOp = defineOp("rope", {
+  inputs: ["x"],
+  optional: ["positions"],
+  outputs: ["y"],
+  params: DEFAULTS,
+  inPlace: [["x", "y"]],
+
+  shape({ x, positions }, { method, windowMin, windowMax, sequenceAxis }) {
+    expectFloat("rope", { x });
+    if (method !== "consecutive" && method !== "alternate") fail("option", "rope", "method must be consecutive or alternate", method);
+    if (!(windowMin > 0 && windowMax > 0 && Number.isFinite(windowMin + windowMax))) {
+      fail("option", "rope", "windowMin and windowMax must be positive", [windowMin, windowMax]);
+    }
+    if (sequenceAxis !== 0 && sequenceAxis !== 1) fail("option", "rope", "sequenceAxis must be 0 or 1", sequenceAxis);
+    if (x.shape.length !== 4 || x.shape[3]! % 2 !== 0) {
+      const axes = sequenceAxis === 1 ? "[batch, length, heads, depth]" : "[length, batch, heads, depth]";
+      fail("shape", "rope", `x must have 4 axes, ${axes}, of even depth`, x, "Reshape it.");
+    }
+    if (positions) {
+      expectDType("rope", { positions }, "int32");
+      const [batch, length] = [x.shape[1 - sequenceAxis]!, x.shape[sequenceAxis]!];
+      const { shape } = positions;
+      if (shape.at(-1) !== length || shape.length > 2 || (shape.length === 2 && shape[0] !== batch)) {
+        fail("shape", "rope", `positions must have shape [${length}] or [${batch},${length}], batch first in any layout`, positions);
+      }
+    }
+    return { y: x };
+  },
+
+  reference({ x, positions }, params) {
+    const [length, pairs] = [x.shape[params.sequenceAxis]!, x.shape[3]! / 2];
+    const angle = angles(positions ?? arange(length), params, pairs); // [S, d/2] or [B, S, d/2]
+    const batched = angle.rank === 3 && params.sequenceAxis === 0 ? angle.swapAxes(0, 1) : angle;
+    const spread = (t: Tensor): Tensor => {
+      const heads = t.expandDims(-2); // [.., S, 1, d/2]
+      return t.rank === 2 && params.sequenceAxis === 0 ? heads.expandDims(1) : heads;
+    };
+    const cos = spread(batched.cos());
+    const sin = spread(params.inverse ? batched.sin().neg() : batched.sin());
+    const wide = x.astype("float32");
+    const alternate = params.method === "alternate";
+    const paired = wide.reshape([...x.shape.slice(0, 3), ...(alternate ? [2, pairs] : [pairs, 2])]);
+    const axis = alternate ? 3 : 4;
+    const [u, v] = alternate ? [paired.at("...", 0, ":"), paired.at("...", 1, ":")] : [paired.at("...", 0), paired.at("...", 1)];
+    const turned = [u.mul(cos).sub(v.mul(sin)), v.mul(cos).add(u.mul(sin))];
+    const y = alternate ? concat(turned, 3) : stack(turned, axis);
+    return { y: y.reshape(x.shape).astype(x.dtype) };
+  },
+
+  vjp: ({ inputs: { positions }, grads, params }) => ({ x: turn(grads.y, positions, { ...params, inverse: !params.inverse }) }),
+
+  cases: (c) => [
+    ...c.product(
+      { dtype: FLOATS, method: ["consecutive", "alternate"] as const, sequenceAxis: [0, 1] },
+      ({ dtype }) => ({ x: c.normal([3, 5, 2, 14], { dtype }) }),
+      ({ method, sequenceAxis }) => ({ method, sequenceAxis }),
+    ),
+    ...c.product(
+      { method: ["consecutive", "alternate"] as const, shape: [[5], [3, 5]], sequenceAxis: [0, 1] },
+      ({ shape, sequenceAxis }) => ({
+        x: c.normal(sequenceAxis === 1 ? [3, 5, 2, 32] : [5, 3, 2, 32]),
+        positions: c.integers(shape, { low: -100000, high: 100000 }),
+      }),
+      ({ method, sequenceAxis }) => ({ method, sequenceAxis, windowMax: 500000 }),
+    ),
+    c.case("inverse", { x: c.normal([2, 33, 3, 16]) }, { inverse: true, windowMin: 2, windowMax: 50 }),
+    c.case("one pair", { x: c.normal([2, 9, 1, 2]) }, { method: "alternate" }),
+    ...FLOATS.slice(0, 2).flatMap((dtype) =>
+      (["consecutive", "alternate"] as const).map((method) => {
+        const x = c.normal([8, 256, 8, 64], { dtype });
+        return c.bench(`8x256x8x64 ${method} ${dtype}`, { x }, { method }, { bytes: 2 * 8 * 256 * 512 * (dtype === "float32" ? 4 : 2) });
+      }),
+    ),
+  ],
+});
+
+function turn(x: Tensor, positions: Tensor | undefined, params: Partial<RopeParams>): Tensor {
+  return ropeOp({ x, positions }, params).y;
+}
+
+export interface RopeOptions extends Partial<Omit<RopeParams, "inverse">> {
+  /** int32 [S] or [B, S]; default 0, 1, … */
+  positions?: Tensor | undefined;
+}
+
+/** Rotary position embedding of queries or keys; see {@link ropeOp}. */
+export const rope = (x: Tensor, { positions, ...params }: RopeOptions = {}): Tensor => turn(x, positions, params);
