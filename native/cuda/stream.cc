@@ -1,0 +1,7 @@
+#include "cuda/registration.h"
+
+namespace te::cuda {
+
+cudaStream_t stream() { return cudaStreamPerThread; }
+
+}  // namespace te::cuda
