@@ -1,6 +1,6 @@
 import { fail } from "./errors.js";
+import { mul } from "./ops/arithmetic.js";
 import { dot } from "./ops/dot.js";
-import { mul } from "./ops/binary.js";
 import { sum } from "./ops/reduce.js";
 import { reshape, transpose } from "./ops/reshape.js";
 import type { Tensor } from "./tensor.js";

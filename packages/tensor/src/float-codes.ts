@@ -44,6 +44,10 @@ function roundEven(x: number): number {
   return floor;
 }
 
+/** POWERS[k + 1100] = 2^k: a table, because ** is slow. */
+const POWERS = Float64Array.from({ length: 2200 }, (_, i) => 2 ** (i - 1100));
+const powerOfTwo = (k: number): number => POWERS[k + 1100]!;
+
 const exponentOf = (() => {
   const f64 = new Float64Array(1);
   const u32 = new Uint32Array(f64.buffer);
@@ -66,8 +70,8 @@ function encodeValue(format: Format, x: number, max: number): number {
   const overflow = finiteOnly ? magnitudeMask : infinity;
   if (a === Number.POSITIVE_INFINITY) return sign | overflow;
   const exponent = Math.max(exponentOf(a), 1 - bias);
-  const scaled = roundEven(a * 2 ** (mantissaBits - exponent));
-  const rounded = scaled * 2 ** (exponent - mantissaBits);
+  const scaled = roundEven(a * powerOfTwo(mantissaBits - exponent));
+  const rounded = scaled * powerOfTwo(exponent - mantissaBits);
   if (rounded > max) return sign | overflow;
   // scaled carries the implicit bit; a subnormal has none, and a carry into the next exponent adds up by itself.
   const code = scaled + ((exponent + bias - 1) << mantissaBits);
@@ -137,7 +141,7 @@ export function toFloat64(dtype: DType, data: TypedArray): Float64Array {
 export function fromFloat64(dtype: DType, values: ArrayLike<number>, out = allocate(dtype, values.length)): TypedArray {
   const n = values.length;
   if (out instanceof Float64Array || dtype === "float32") {
-    for (let i = 0; i < n; i++) out[i] = values[i]!;
+    out.set(values);
   } else if (dtype === "bfloat16") {
     for (let i = 0; i < n; i++) out[i] = encodeBfloat16(values[i]!);
   } else if (dtype === "float8_e8m0fnu") {

@@ -1,23 +1,26 @@
 /** The ops as methods of Tensor. Importing this module attaches them. */
+
+import type { DType } from "./dtype.js";
 import { argmax, argmin } from "./ops/argmax.js";
-import * as binary from "./ops/binary.js";
+import * as arithmetic from "./ops/arithmetic.js";
 import type { TensorLike } from "./ops/binary.js";
+import { logicalAnd, logicalOr } from "./ops/bits.js";
 import { bitcast, cast } from "./ops/cast.js";
+import { eq, ge, gt, le, lt, ne } from "./ops/compare.js";
 import { cumsum } from "./ops/cumsum.js";
 import { type DotOptions, dot, matmul } from "./ops/dot.js";
-import { type Index, at } from "./ops/index-with.js";
+import { at, type Index } from "./ops/index-with.js";
 import * as predicates from "./ops/predicates.js";
-import * as reduce from "./ops/reduce.js";
 import type { ReduceOptions } from "./ops/reduce.js";
+import * as reduce from "./ops/reduce.js";
 import * as shapes from "./ops/reshape.js";
 import { clip, select } from "./ops/select.js";
 import { flip, slice } from "./ops/slice.js";
-import { argsort, sort, type SortOptions } from "./ops/sort.js";
+import { argsort, type SortOptions, sort } from "./ops/sort.js";
 import { take, takeAlongAxis } from "./ops/take.js";
 import * as unary from "./ops/unary.js";
-import type { DType } from "./dtype.js";
-import { stopGradient } from "./transforms/checkpoint.js";
 import { Tensor } from "./tensor.js";
+import { stopGradient } from "./transforms/checkpoint.js";
 
 type Axes = number | readonly number[];
 
@@ -181,24 +184,24 @@ function method<F extends (x: Tensor, ...rest: any[]) => Tensor>(f: F): (...rest
   };
 }
 
-const { add, sub, mul, div, rem, pow, maximum, minimum, eq, ne, lt, le, gt, ge, logicalAnd, logicalOr } = binary;
+const { add, sub, mul, div, rem, pow, maximum, minimum } = arithmetic;
 const { neg, abs, sign, exp, log, log1p, expm1, sqrt, rsqrt, sin, cos, tanh, sigmoid, erf, floor, ceil, round } = unary;
 const { sum, mean, variance, max, min, prod, all, any } = reduce;
 const { reshape, flatten, transpose, swapAxes, squeeze, expandDims, broadcastTo } = shapes;
-const { logicalNot, isFinite, isNaN } = predicates;
 
 const functions = {
   ...{ add, sub, mul, div, rem, pow, maximum, minimum, clip },
   ...{ neg, abs, sign, exp, log, log1p, expm1, sqrt, rsqrt, sin, cos, tanh, sigmoid, erf, floor, ceil, round },
-  ...{ eq, ne, lt, le, gt, ge, logicalAnd, logicalOr, logicalNot, isFinite, isNaN, where: select },
+  ...{ eq, ne, lt, le, gt, ge, logicalAnd, logicalOr, where: select },
+  ...{ logicalNot: predicates.logicalNot, isFinite: predicates.isFinite, isNaN: predicates.isNaN },
   ...{ sum, mean, variance, max, min, prod, all, any, argmax, argmin, cumsum, sort, argsort },
   ...{ reshape, flatten, transpose, swapAxes, squeeze, expandDims, broadcastTo, flip, astype: cast, bitcast },
   ...{ dot, matmul, slice, at, take, takeAlongAxis, stopGradient },
-};
+} satisfies Record<Exclude<keyof TensorMethods, "T">, (x: Tensor, ...rest: any[]) => Tensor>;
 
 for (const [name, f] of Object.entries(functions)) {
   Object.defineProperty(Tensor.prototype, name, {
-    value: method(f as (x: Tensor, ...rest: any[]) => Tensor),
+    value: method(f),
     configurable: true,
     writable: true,
   });

@@ -3,18 +3,18 @@
  * key always gives the same numbers, on every device and mesh, so split or fold in before each use.
  */
 import { sizeOf } from "./aval.js";
+import { arange, zeros } from "./create.js";
 import { type DType, finfo, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
-import { shiftRight } from "./ops/binary.js";
-import { randomBitsOp, randomFoldInOp, randomSplitOp } from "./ops/random-bits.js";
-import { scalar } from "./ops/promote.js";
+import { shiftRight } from "./ops/bits.js";
 import { cast } from "./ops/cast.js";
+import { scalar } from "./ops/promote.js";
+import { randomBitsOp, randomFoldInOp, randomSplitOp } from "./ops/random-bits.js";
 import { concat } from "./ops/slice.js";
 import { sortOp } from "./ops/sort.js";
 import { take } from "./ops/take.js";
 import { erfInv } from "./ops/unary.js";
-import { arange, zeros } from "./create.js";
 import { erf } from "./reference/special-functions.js";
 import { Tensor, tensor } from "./tensor.js";
 

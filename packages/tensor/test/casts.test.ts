@@ -1,4 +1,4 @@
-import { type DType, fromFloat64, type Tensor, tensor, toFloat64, type TypedArray } from "@te/tensor";
+import { type DType, fromFloat64, type Tensor, type TypedArray, tensor, toFloat64 } from "@te/tensor";
 import { readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type DType, random, type Tensor, tensor, toFloat64, type TypedArray } from "@te/tensor";
+import { type DType, random, type Tensor, type TypedArray, tensor, toFloat64 } from "@te/tensor";
 import { type GoldenCase, readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -2,7 +2,7 @@
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
-import { loadNumbers } from "../reference/host.js";
+import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { expandDims, flatten } from "./reshape.js";
 
@@ -41,7 +41,7 @@ function argOp(name: "argmax" | "argmin", isBetter: (x: number, best: number) =>
 }
 
 function search(x: HostArray, axis: number, y: HostArray, isBetter: (x: number, best: number) => boolean): void {
-  const values = loadNumbers(x);
+  const values = loadFloat64(x);
   const step = stridesOf(x.shape)[axis]!;
   const length = x.shape[axis]!;
   const to = y.data;

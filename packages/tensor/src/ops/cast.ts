@@ -3,7 +3,7 @@ import { allocate, bytesOf, checkDType, type DType, finfo, isFloat, viewAs } fro
 import { fail } from "../errors.js";
 import { fromFloat64, toFloat64 } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
-import { loadNumbers, storeFloat64 } from "../reference/host.js";
+import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 
@@ -62,7 +62,7 @@ export const castOp = defineOp("cast", {
 });
 
 function evaluateCast(x: HostArray, y: HostArray, saturate: boolean): void {
-  const from = loadNumbers(x);
+  const from = loadFloat64(x);
   const n = from.length;
   const to = y.data;
   if (y.dtype === "bool") {

@@ -2,7 +2,7 @@ import { normalizeAxis, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
-import { loadNumbers, storeNumbers } from "../reference/host.js";
+import { loadFloat64, storeNumbers } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 
@@ -18,7 +18,7 @@ export const cumsumOp = defineOp("cumsum", {
   },
   evaluate({ x }, { axis, reverse, exclusive }, { y }) {
     const at = normalizeAxis("cumsum", axis, x.shape.length);
-    const values = loadNumbers(x);
+    const values = loadFloat64(x);
     const step = stridesOf(x.shape)[at]!;
     const length = x.shape[at]!;
     const float = isFloat(x.dtype);

@@ -1,4 +1,4 @@
-import { type Aval, aval, formatAval, normalizeAxis, sameShape, sizeOf, stridesOf, broadcastShapes } from "../aval.js";
+import { type Aval, aval, broadcastShapes, formatAval, normalizeAxis, sameShape, sizeOf, stridesOf } from "../aval.js";
 import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";

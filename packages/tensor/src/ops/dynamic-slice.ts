@@ -1,16 +1,16 @@
 /** Windows whose place is a value: start is held inside so that the window fits, as in JAX. */
 import { aval, stridesOf } from "../aval.js";
+import { zeros, zerosLike } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import { Tensor, tensor } from "../tensor.js";
-import { zeros, zerosLike } from "../create.js";
-import { expectDType, expectSameDType, expectShape } from "./check.js";
+import { stack } from "./arrange.js";
 import { cast } from "./cast.js";
+import { expectDType, expectSameDType, expectShape } from "./check.js";
 import { scalar } from "./promote.js";
 import { reshape } from "./reshape.js";
-import { stack } from "./slice.js";
 
 /** Element offset of a window of `sizes` in an array of `shape`. */
 function windowOffset(shape: readonly number[], sizes: readonly number[], start: HostArray): number {

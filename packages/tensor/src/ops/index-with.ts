@@ -1,7 +1,7 @@
 import { fail } from "../errors.js";
 import type { Tensor } from "../tensor.js";
-import { slice } from "./slice.js";
 import { reshape } from "./reshape.js";
+import { slice } from "./slice.js";
 
 /**
  * One entry of an index: a number picks and drops an axis, [start, stop, step] takes a range (stop and step may be left

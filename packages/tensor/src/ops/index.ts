@@ -1,8 +1,12 @@
 /** Every op of this package: importing it defines them all. */
 export * from "./argmax.js";
-export * from "./binary.js";
+export * from "./arithmetic.js";
+export * from "./arrange.js";
+export { applyBinary, type BinaryOp, type BinarySpec, binary, type TensorLike } from "./binary.js";
+export * from "./bits.js";
 export * from "./cast.js";
 export * from "./check.js";
+export * from "./compare.js";
 export * from "./cumsum.js";
 export * from "./dot.js";
 export * from "./dynamic-slice.js";

@@ -1,13 +1,13 @@
 /** not and is_finite: elementwise functions with dtype rules of their own. */
 import { aval } from "../aval.js";
+import { full } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
-import { loadNumbers } from "../reference/host.js";
+import { loadFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectFloat } from "./check.js";
-import { full } from "../create.js";
 
 /** y = ~x of integers, logical negation of bool. */
 export const notOp = defineOp("not", {
@@ -22,7 +22,7 @@ export const notOp = defineOp("not", {
     return { y: x };
   },
   evaluate({ x }, _, { y }) {
-    const from = loadNumbers(x);
+    const from = loadFloat64(x);
     const to = y.data;
     if (x.dtype === "bool") for (let i = 0; i < to.length; i++) to[i] = from[i] ? 0 : 1;
     else for (let i = 0; i < to.length; i++) to[i] = ~from[i]!;
@@ -47,7 +47,7 @@ export const isFiniteOp = defineOp("is_finite", {
     return { y: aval(x.shape, "bool") };
   },
   evaluate({ x }, _, { y }) {
-    const from = loadNumbers(x);
+    const from = loadFloat64(x);
     const to = y.data;
     for (let i = 0; i < to.length; i++) to[i] = Number.isFinite(from[i]!) ? 1 : 0;
   },
@@ -66,7 +66,11 @@ export const not = (x: Tensor): Tensor => notOp({ x }).y;
 /** Logical negation; a number counts as true when it is not 0. */
 export const logicalNot = (x: Tensor): Tensor => (x.dtype === "bool" ? not(x) : x.eq(0));
 /** Whether each element is neither infinite nor NaN. */
-export const isFinite = (x: Tensor): Tensor =>
-  isFloat(x.dtype) ? isFiniteOp({ x }).y : full(x.shape, 1, { dtype: "bool" });
+function finiteElements(x: Tensor): Tensor {
+  return isFloat(x.dtype) ? isFiniteOp({ x }).y : full(x.shape, 1, { dtype: "bool" });
+}
+
 /** Whether each element is NaN. */
-export const isNaN = (x: Tensor): Tensor => x.ne(x);
+const nanElements = (x: Tensor): Tensor => x.ne(x);
+
+export { finiteElements as isFinite, nanElements as isNaN };

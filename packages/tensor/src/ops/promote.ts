@@ -6,8 +6,8 @@ import { INTEGER_RANGE } from "../float-codes.js";
 import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { fillOp } from "./fill.js";
-import { reshape } from "./reshape.js";
 import { sum } from "./reduce.js";
+import { reshape } from "./reshape.js";
 
 /** A number as a tensor of no axes. A number that the dtype cannot hold is an error. */
 export function scalar(fn: string, value: number, dtype: DType): Tensor {

@@ -4,7 +4,7 @@ import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { INTEGER_RANGE } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
-import { emptyLike, loadNumbers, storeNumbers } from "../reference/host.js";
+import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
@@ -19,26 +19,29 @@ export interface ReduceOptions {
 const reducedShape = (shape: readonly number[], axes: readonly number[], keepDims: boolean): number[] =>
   shape.flatMap((d, i) => (!axes.includes(i) ? [d] : keepDims ? [1] : []));
 
+/** Combines values[start] … values[end - 1], beginning with `initial`. */
+type Fold = (values: Float64Array, start: number, end: number, initial: number) => number;
+
 interface ReduceSpec {
   readonly name: string;
-  readonly combine: (a: number, b: number) => number;
-  /** The same on integers, wrapped by the caller. */
-  readonly integer?: (a: number, b: number) => number;
+  readonly fold: Fold;
+  /** The same on integers, modulo 2^32, when it is another loop. */
+  readonly integerFold?: Fold;
   /** The result over nothing. */
   readonly empty: (x: Aval) => number;
   readonly bools: boolean;
   readonly gradient: (dy: Tensor, x: Tensor, y: Tensor, axes: readonly number[]) => Tensor;
 }
 
-/** The numbers of x in [kept, reduced] order, so that each result is one run. */
-function rowsOf(x: HostArray, axes: readonly number[]): ArrayLike<number> {
-  const values = loadNumbers(x);
+/** The values of x in [kept, reduced] order, so that each result is one run. */
+function rowsOf(x: HostArray, axes: readonly number[]): Float64Array {
+  const values = loadFloat64(x);
   const kept = x.shape.map((_, i) => i).filter((i) => !axes.includes(i));
   const order = [...kept, ...axes];
   if (order.every((axis, i) => axis === i)) return values;
   const strides = stridesOf(x.shape);
   const shape = order.map((axis) => x.shape[axis]!);
-  const rows = emptyLike(values, x.dtype, values.length);
+  const rows = new Float64Array(values.length);
   stridedCopy(
     shape,
     values,
@@ -66,15 +69,10 @@ function reduceOp(spec: ReduceSpec) {
     evaluate({ x }, { axes }, { y }) {
       const length = sizeOf(axes.map((axis) => x.shape[axis]!));
       const rows = rowsOf(x, axes);
-      const float = isFloat(x.dtype);
-      const combine = float ? spec.combine : (spec.integer ?? spec.combine);
+      const fold = isFloat(x.dtype) ? spec.fold : (spec.integerFold ?? spec.fold);
       const initial = spec.empty(x);
       storeNumbers(y, (to) => {
-        for (let i = 0, at = 0; i < to.length; i++) {
-          let total = initial;
-          for (const end = at + length; at < end; at++) total = combine(total, rows[at]!);
-          to[i] = total;
-        }
+        for (let i = 0; i < to.length; i++) to[i] = fold(rows, i * length, (i + 1) * length, initial);
       });
     },
     vjp: ({ inputs: { x }, outputs, grads, params: { axes } }) => {
@@ -137,30 +135,49 @@ const highest = ({ dtype }: Aval): number =>
 
 export const reduceSumOp = reduceOp({
   name: "reduce_sum",
-  combine: (a, b) => a + b,
-  integer: (a, b) => (a + b) | 0,
+  fold: (values, start, end, initial) => {
+    let total = initial;
+    for (let i = start; i < end; i++) total += values[i]!;
+    return total;
+  },
   empty: () => 0,
   bools: false,
   gradient: (dy, x) => broadcastTo(dy, x.shape),
 });
 export const reduceProdOp = reduceOp({
   name: "reduce_prod",
-  combine: (a, b) => a * b,
-  integer: Math.imul,
+  fold: (values, start, end, initial) => {
+    let total = initial;
+    for (let i = start; i < end; i++) total *= values[i]!;
+    return total;
+  },
+  integerFold: (values, start, end, initial) => {
+    let total = initial;
+    for (let i = start; i < end; i++) total = Math.imul(total, values[i]!);
+    return total;
+  },
   empty: () => 1,
   bools: false,
   gradient: productGradient,
 });
 export const reduceMaxOp = reduceOp({
   name: "reduce_max",
-  combine: Math.max,
+  fold: (values, start, end, initial) => {
+    let best = initial;
+    for (let i = start; i < end; i++) best = Math.max(best, values[i]!);
+    return best;
+  },
   empty: lowest,
   bools: true,
   gradient: shareExtreme,
 });
 export const reduceMinOp = reduceOp({
   name: "reduce_min",
-  combine: Math.min,
+  fold: (values, start, end, initial) => {
+    let best = initial;
+    for (let i = start; i < end; i++) best = Math.min(best, values[i]!);
+    return best;
+  },
   empty: highest,
   bools: true,
   gradient: shareExtreme,

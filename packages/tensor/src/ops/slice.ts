@@ -1,12 +1,11 @@
-/** Parts of tensors at fixed places: slice, pad, concat, flip, and functions made of them. */
+/** Parts of tensors at fixed places: slice, pad, concat, flip. */
 import { aval, normalizeAxes, normalizeAxis, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp, type HostArray } from "../op.js";
 import { fromFloat64 } from "../float-codes.js";
+import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
-import { iota, zeros } from "../create.js";
 import { expectSameDType } from "./check.js";
 import { promote } from "./promote.js";
 import { expandDims, reshape } from "./reshape.js";
@@ -294,69 +293,8 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   return concatOp({ inputs: promote("concat", ...tensors) }, { axis: at }).y;
 }
 
-/** Tensors of one shape side by side along a new axis. */
-export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  const first = tensors[0] ?? fail("option", "stack", "at least one tensor is needed", "none");
-  const at = normalizeAxis("stack", axis, first.rank + 1);
-  return concat(
-    tensors.map((t) => expandDims(t, at)),
-    at,
-  );
-}
-
-/** Cuts an axis into equal parts, or before the given indices. */
-export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
-  const at = normalizeAxis("split", axis, x.rank);
-  const length = x.shape[at]!;
-  if (typeof parts === "number" && (!Number.isInteger(parts) || parts < 1 || length % parts !== 0)) {
-    fail(
-      "shape",
-      "split",
-      `parts must divide the ${length} elements of axis ${at}`,
-      parts,
-      "Pass the indices to cut at.",
-    );
-  }
-  const cuts =
-    typeof parts === "number" ? Array.from({ length: parts - 1 }, (_, i) => ((i + 1) * length) / parts) : parts;
-  const edges = [0, ...cuts, length];
-  return edges.slice(1).map((to, i) =>
-    slice(
-      x,
-      x.shape.map((_, k) => (k === at ? edges[i]! : 0)),
-      x.shape.map((d, k) => (k === at ? to : d)),
-    ),
-  );
-}
-
 /** x with the order along the axes reversed; all axes by default. */
 export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
   const which = normalizeAxes("flip", axes, x.rank);
   return which.length ? flipOp({ x }, { axes: which }).y : x;
-}
-
-/** x repeated `count` times along an axis, each element beside its copies. */
-export function repeat(x: Tensor, count: number, axis: number): Tensor {
-  const at = normalizeAxis("repeat", axis, x.rank);
-  const wide = [...x.shape.slice(0, at + 1), count, ...x.shape.slice(at + 1)];
-  return reshape(
-    expandDims(x, at + 1).broadcastTo(wide),
-    x.shape.map((d, i) => (i === at ? d * count : d)),
-  );
-}
-
-/** The entries on and below diagonal k of the last two axes; the rest becomes 0. */
-export function tril(x: Tensor, k = 0): Tensor {
-  return triangle("tril", x, (row, column) => column.le(row.add(k)));
-}
-
-/** The entries on and above diagonal k of the last two axes; the rest becomes 0. */
-export function triu(x: Tensor, k = 0): Tensor {
-  return triangle("triu", x, (row, column) => column.ge(row.add(k)));
-}
-
-function triangle(fn: string, x: Tensor, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
-  if (x.rank < 2) fail("shape", fn, "x must have at least two axes", x);
-  const shape = x.shape.slice(-2);
-  return keep(iota(shape, 0), iota(shape, 1)).where(x, zeros([], { dtype: x.dtype }));
 }

@@ -2,7 +2,7 @@ import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
-import { loadNumbers } from "../reference/host.js";
+import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { slice } from "./slice.js";
 import { takeAlongAxis } from "./take.js";
@@ -18,7 +18,7 @@ export const sortOp = defineOp("sort", {
   },
   evaluate({ x }, { axis, descending }, { values, indices }) {
     const at = normalizeAxis("sort", axis, x.shape.length);
-    const keys = loadNumbers(x);
+    const keys = loadFloat64(x);
     const step = stridesOf(x.shape)[at]!;
     const length = x.shape[at]!;
     const order = new Int32Array(length);

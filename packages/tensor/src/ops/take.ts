@@ -1,13 +1,13 @@
 /** Elements chosen by integer tensors, and the adjoint that adds them up again. */
 import { aval, normalizeAxis, sizeOf, stridesOf } from "../aval.js";
+import { iota } from "../create.js";
 import { type DType, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
-import { loadNumbers, storeFloat64 } from "../reference/host.js";
+import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
-import { iota } from "../create.js";
-import { expectDType } from "./check.js";
 import { cast } from "./cast.js";
+import { expectDType } from "./check.js";
 import { expandDims, flatten, reshape } from "./reshape.js";
 
 /** The indices, or an error that names the first one outside [0, size). */
@@ -103,7 +103,7 @@ export const scatterAddOp = defineOp("scatter_add", {
     const rows = checkedIndices("scatterAdd", indices, size);
     const outer = sizeOf(y.shape.slice(0, axis));
     const inner = sizeOf(y.shape.slice(axis + 1));
-    const values = loadNumbers(updates);
+    const values = loadFloat64(updates);
     const total = new Float64Array(y.data.length);
     for (let o = 0, from = 0; o < outer; o++) {
       for (let i = 0; i < rows.length; i++) {

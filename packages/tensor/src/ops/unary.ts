@@ -2,19 +2,21 @@
 import type { Aval } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp, type HostArray } from "../op.js";
-import { loadNumbers, storeNumbers } from "../reference/host.js";
+import { defineOp } from "../op.js";
 import { erfInv32 } from "../reference/erf-inv-float32.js";
-import { erf as erfValue, erfInv as erfInvValue, roundHalfEven } from "../reference/special-functions.js";
+import { loadFloat64, storeNumbers } from "../reference/host.js";
+import { erfInv as erfInvValue, erf as erfValue, roundHalfEven } from "../reference/special-functions.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 
+/** Fills y from x, element by element. */
+type UnaryLoop = (x: Float64Array, y: Float64Array) => void;
+
 interface UnarySpec {
-  /** The function itself, on numbers. */
-  readonly value: (x: number) => number;
-  /** The function as kernels compute it in float32, where that is not the rounded value; the wide evaluator takes `value`. */
-  readonly rounded?: (x: number) => number;
+  readonly loop: UnaryLoop;
+  /** As kernels compute it in float32, where that is not the rounded value; the wide evaluator takes `loop`. */
+  readonly roundedLoop?: UnaryLoop;
   /** Integers are taken as they are; without this the user's function casts them to float32 first. */
   readonly integers?: boolean;
   /** dy · f'(x), given x and y = f(x). None: the derivative is zero. */
@@ -23,15 +25,8 @@ interface UnarySpec {
   readonly domain?: readonly [low: number, high: number];
 }
 
-function evaluateUnary(value: (x: number) => number, x: HostArray, y: HostArray): void {
-  const from = loadNumbers(x);
-  storeNumbers(y, (to) => {
-    for (let i = 0; i < to.length; i++) to[i] = value(from[i]!);
-  });
-}
-
 /** Defines y = f(x) as a primitive. */
-function unary(name: string, { value, rounded = value, integers, gradient, domain = [-3, 3] }: UnarySpec) {
+function unary(name: string, { loop, roundedLoop = loop, integers, gradient, domain = [-3, 3] }: UnarySpec) {
   return defineOp(name, {
     inputs: ["x"],
     outputs: ["y"],
@@ -51,7 +46,10 @@ function unary(name: string, { value, rounded = value, integers, gradient, domai
       }
       return { y: x };
     },
-    evaluate: ({ x }, _, { y }) => evaluateUnary(y.data instanceof Float64Array ? value : rounded, x, y),
+    evaluate: ({ x }, _, { y }) => {
+      const run = y.data instanceof Float64Array ? loop : roundedLoop;
+      storeNumbers(y, (to) => run(loadFloat64(x), to));
+    },
     vjp: ({ inputs, outputs, grads }) => (gradient ? { x: gradient(grads.y, inputs.x, outputs.y) } : {}),
     cases: (c) => [
       ...c.product({ dtype: ["float32", "bfloat16", "float16"] as const, shape: [[31], [4, 33], [0, 3], []] }, (o) => ({
@@ -68,47 +66,99 @@ function unary(name: string, { value, rounded = value, integers, gradient, domai
   });
 }
 
-export const negOp = unary("neg", { value: (x) => -x, integers: true, gradient: (dy) => dy.neg() });
+export const negOp = unary("neg", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = -x[i]!;
+  },
+  integers: true,
+  gradient: (dy) => dy.neg(),
+});
 export const absOp = unary("abs", {
-  value: Math.abs,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.abs(x[i]!);
+  },
   integers: true,
   gradient: (dy, x) => dy.mul(x.sign()),
   domain: [0.25, 3],
 });
-export const signOp = unary("sign", { value: Math.sign, integers: true, domain: [0.25, 3] });
-export const expOp = unary("exp", { value: Math.exp, gradient: (dy, _, y) => dy.mul(y) });
-export const logOp = unary("log", { value: Math.log, gradient: (dy, x) => dy.div(x), domain: [0.25, 4] });
+export const signOp = unary("sign", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.sign(x[i]!);
+  },
+  integers: true,
+  domain: [0.25, 3],
+});
+export const expOp = unary("exp", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.exp(x[i]!);
+  },
+  gradient: (dy, _, y) => dy.mul(y),
+});
+export const logOp = unary("log", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.log(x[i]!);
+  },
+  gradient: (dy, x) => dy.div(x),
+  domain: [0.25, 4],
+});
 export const log1pOp = unary("log1p", {
-  value: Math.log1p,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.log1p(x[i]!);
+  },
   gradient: (dy, x) => dy.div(x.add(1)),
   domain: [-0.75, 3],
 });
-export const expm1Op = unary("expm1", { value: Math.expm1, gradient: (dy, _, y) => dy.mul(y.add(1)) });
+export const expm1Op = unary("expm1", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.expm1(x[i]!);
+  },
+  gradient: (dy, _, y) => dy.mul(y.add(1)),
+});
 export const sqrtOp = unary("sqrt", {
-  value: Math.sqrt,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.sqrt(x[i]!);
+  },
   gradient: (dy, _, y) => dy.mul(0.5).div(y),
   domain: [0.25, 4],
 });
 export const rsqrtOp = unary("rsqrt", {
-  value: (x) => 1 / Math.sqrt(x),
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = 1 / Math.sqrt(x[i]!);
+  },
   gradient: (dy, x, y) => dy.mul(-0.5).mul(y.div(x)),
   domain: [0.25, 4],
 });
-export const sinOp = unary("sin", { value: Math.sin, gradient: (dy, x) => dy.mul(x.cos()) });
-export const cosOp = unary("cos", { value: Math.cos, gradient: (dy, x) => dy.mul(x.sin()).neg() });
+export const sinOp = unary("sin", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.sin(x[i]!);
+  },
+  gradient: (dy, x) => dy.mul(x.cos()),
+});
+export const cosOp = unary("cos", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.cos(x[i]!);
+  },
+  gradient: (dy, x) => dy.mul(x.sin()).neg(),
+});
 // Near ±1 a rounded y leaves little of 1 - y², so the cases of these two stay in the middle.
 export const tanhOp = unary("tanh", {
-  value: Math.tanh,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.tanh(x[i]!);
+  },
   gradient: (dy, _, y) => dy.mul(y.mul(y).neg().add(1)),
   domain: [-1, 1],
 });
 export const sigmoidOp = unary("sigmoid", {
-  value: (x) => 1 / (1 + Math.exp(-x)),
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = 1 / (1 + Math.exp(-x[i]!));
+  },
   gradient: (dy, _, y) => dy.mul(y.mul(y.neg().add(1))),
   domain: [-1.5, 1.5],
 });
 export const erfOp = unary("erf", {
-  value: erfValue,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = erfValue(x[i]!);
+  },
   gradient: (dy, x) =>
     dy.mul(
       x
@@ -119,8 +169,12 @@ export const erfOp = unary("erf", {
     ),
 });
 export const erfInvOp = unary("erf_inv", {
-  value: erfInvValue,
-  rounded: erfInv32,
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = erfInvValue(x[i]!);
+  },
+  roundedLoop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = erfInv32(x[i]!);
+  },
   gradient: (dy, _, y) =>
     dy.mul(
       y
@@ -130,9 +184,24 @@ export const erfInvOp = unary("erf_inv", {
     ),
   domain: [-0.9, 0.9],
 });
-export const floorOp = unary("floor", { value: Math.floor, domain: [0.1, 0.9] });
-export const ceilOp = unary("ceil", { value: Math.ceil, domain: [0.1, 0.9] });
-export const roundOp = unary("round", { value: roundHalfEven, domain: [0.6, 1.4] });
+export const floorOp = unary("floor", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.floor(x[i]!);
+  },
+  domain: [0.1, 0.9],
+});
+export const ceilOp = unary("ceil", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = Math.ceil(x[i]!);
+  },
+  domain: [0.1, 0.9],
+});
+export const roundOp = unary("round", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = roundHalfEven(x[i]!);
+  },
+  domain: [0.6, 1.4],
+});
 
 /** For functions that give floats: integers and booleans become float32. */
 const asFloat = (x: Tensor): Tensor => (isFloat(x.dtype) ? x : cast(x, "float32"));

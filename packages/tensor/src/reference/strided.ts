@@ -26,17 +26,30 @@ function mergeAxes(shape: readonly number[], from: readonly number[], to: readon
   return loops;
 }
 
-/** target[targetOffset + i · targetStrides] = source[sourceOffset + i · sourceStrides] for every index i of `shape`. */
+/** The same memory as one of four kinds of array, so that the loop below sees few. */
+function asCodes(data: TypedArray): Uint8Array | Uint16Array | Uint32Array | Float64Array {
+  const { buffer, byteOffset, length, BYTES_PER_ELEMENT } = data;
+  if (BYTES_PER_ELEMENT === 8) return data as Float64Array;
+  if (BYTES_PER_ELEMENT === 4) return new Uint32Array(buffer as ArrayBuffer, byteOffset, length);
+  return data as Uint8Array | Uint16Array;
+}
+
+/**
+ * target[targetOffset + i · targetStrides] = source[sourceOffset + i · sourceStrides] for every index i of `shape`. Source
+ * and target hold the same type.
+ */
 export function stridedCopy(
   shape: readonly number[],
-  source: TypedArray,
+  sourceArray: TypedArray,
   sourceStrides: readonly number[],
   sourceOffset: number,
-  target: TypedArray,
+  targetArray: TypedArray,
   targetStrides: readonly number[],
   targetOffset: number,
 ): void {
   if (shape.includes(0)) return;
+  const source = asCodes(sourceArray);
+  const target = asCodes(targetArray);
   const loops = mergeAxes(shape, sourceStrides, targetStrides);
   const rank = loops.shape.length;
   const inner = rank ? loops.shape[rank - 1]! : 1;
@@ -47,7 +60,7 @@ export function stridedCopy(
   let to = targetOffset;
   for (;;) {
     if (fromStep === 1 && toStep === 1 && inner > 16) target.set(source.subarray(from, from + inner), to);
-    else for (let i = 0, s = from, t = to; i < inner; i++, s += fromStep, t += toStep) target[t] = source[s]!;
+    else copyRun(inner, source, from, fromStep, target, to, toStep);
     let axis = rank - 2;
     for (; axis >= 0; axis--) {
       from += loops.from[axis]!;
@@ -59,4 +72,16 @@ export function stridedCopy(
     }
     if (axis < 0) return;
   }
+}
+
+function copyRun(
+  length: number,
+  source: TypedArray,
+  from: number,
+  fromStep: number,
+  target: TypedArray,
+  to: number,
+  toStep: number,
+): void {
+  for (let i = 0, s = from, t = to; i < length; i++, s += fromStep, t += toStep) target[t] = source[s]!;
 }
