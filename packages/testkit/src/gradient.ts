@@ -20,6 +20,9 @@ import { callOp } from "./oracle.js";
 /** float8 values are results of rounding: nothing flows through them. */
 const isDifferentiable = (dtype: DType): boolean => isFloat(dtype) && !isFloat8(dtype);
 
+/** Outputs that an op keeps for its backward op: statistics, not results, and without a derivative. */
+const SAVED = new Set(["mean", "rstd", "lse"]);
+
 export interface GradientOfCase {
   /** The float inputs, in wire order. */
   readonly wrt: readonly string[];
@@ -44,7 +47,7 @@ export function outputAvals(op: OpDefinition, of: Case): Aval[] {
 }
 
 /**
- * The gradient of a case, or undefined when it has none: no float input, no float output, no derivative, or switched off.
+ * The gradient of a case, or undefined when it has none: no float input, no float result, no derivative, or switched off.
  * @param only take cotangents for this output alone, as in a program that uses no other
  */
 export function gradientOfCase(op: OpDefinition, of: Case, only?: number): GradientOfCase | undefined {
@@ -52,7 +55,8 @@ export function gradientOfCase(op: OpDefinition, of: Case, only?: number): Gradi
   const names = orderedNames(op, of);
   const wrt = names.filter((name) => isDifferentiable(of.inputs[name]!.dtype));
   const all = outputAvals(op, of);
-  const outputs = all.flatMap(({ dtype }, i) => (isDifferentiable(dtype) && (only ?? i) === i ? [i] : []));
+  const isResult = ({ dtype }: Aval, i: number): boolean => isDifferentiable(dtype) && !SAVED.has(op.outputs[i]!);
+  const outputs = all.flatMap((out, i) => (isResult(out, i) && (only ?? i) === i ? [i] : []));
   if (!wrt.length || !outputs.length) return undefined;
   const forward = (...inputs: Tensor[]): Tensor[] => {
     const results = callOp(op, Object.fromEntries(names.map((name, i) => [name, inputs[i]!])), of.params);

@@ -1,4 +1,4 @@
-export { type BackendSuiteOptions, casesOf, judgedOps, runCase, testBackend } from "./backend-suite.js";
+export { type BackendSuiteOptions, casesOf, judgedOps, testBackend } from "./backend-suite.js";
 export {
   type Comparable,
   expectClose,
@@ -26,5 +26,6 @@ import "./matchers.js";
 
 export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
 export { limitOfGradient, limitOfOutput } from "./rows.js";
-export { formatDeclined, type SupportRow, support } from "./support.js";
+export { runCase } from "./run-case.js";
+export { declinedOps, explain, formatDeclined, type SupportRow, support } from "./support.js";
 export { errorN, errorX, forSize, type Limit, limitOf, type Row, widen } from "./tolerance.js";

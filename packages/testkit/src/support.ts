@@ -1,16 +1,23 @@
 /** Which ops a backend has kernels for, and why not where it has none. */
 import {
   type Aval,
+  allocate,
   type Case,
   CaseBuilder,
   currentBackend,
   type DType,
   definedOps,
   inputNames,
+  makeProgram,
+  type NodeSpec,
   type OpDefinition,
   setDevice,
+  sizeOf,
+  type Tensor,
+  tensor,
 } from "@te/tensor";
-import { orderedNames, outputAvals } from "./gradient.js";
+import { gradientOfCase, orderedNames, outputAvals } from "./gradient.js";
+import { callOp } from "./oracle.js";
 
 export interface SupportRow {
   readonly op: string;
@@ -37,9 +44,36 @@ export function explain(backend: string, op: OpDefinition, of: Case): string | u
   const names = inputNames(op, Object.keys(of.inputs).length);
   const inputs = names.map((name): Aval | null => of.inputs[name] ?? null);
   const params = { ...op.params, ...of.params };
-  const node = { op: op.name, inputs, outputs: outputAvals(op, of), params };
+  return ask(backend, { op: op.name, inputs, outputs: outputAvals(op, of), params });
+}
+
+function ask(backend: string, node: NodeSpec): string | undefined {
   const answer = onDevice(backend, () => currentBackend().supports(node));
   return answer === true ? undefined : answer;
+}
+
+/** A tensor to trace with. */
+const blank = ({ shape, dtype }: Aval): Tensor => tensor(allocate(dtype, sizeOf(shape)), { shape, dtype });
+
+/** What a backend has no kernel for in a case and its gradient: "op: reason", each once. */
+export function declinedOps(backend: string, op: OpDefinition, of: Case): string[] {
+  const names = orderedNames(op, of);
+  const inputs = names.map((name) => blank(of.inputs[name]!));
+  const call = (...given: Tensor[]) => callOp(op, Object.fromEntries(names.map((n, i) => [n, given[i]!])), of.params);
+  const programs = [makeProgram(call as (...args: unknown[]) => unknown)(...inputs)];
+  const gradient = gradientOfCase(op, of);
+  if (gradient) {
+    const cotangents = gradient.avals.map(blank);
+    programs.push(makeProgram(gradient.pull as (...args: unknown[]) => unknown)(...cotangents, ...inputs));
+  }
+  const declined = new Set<string>();
+  for (const program of programs) {
+    for (const node of program.nodes) {
+      const why = ask(backend, program.spec(node));
+      if (why !== undefined) declined.add(`${node.op.name}: ${why}`);
+    }
+  }
+  return [...declined];
 }
 
 /** How many cases of each op and dtype (that of the first input) a backend takes and declines, benchmarks included. */

@@ -5,7 +5,7 @@ import {
   type Case,
   CaseBuilder,
   defineOp,
-  loadNumbers,
+  loadFloat64,
   type OpDefinition,
   registerBackend,
   setDevice,
@@ -85,7 +85,7 @@ const square = (name: string, gradient: (x: Tensor, dy: Tensor) => Tensor) =>
     params: {},
     shape: ({ x }: { x: Aval }) => ({ y: x }),
     evaluate: ({ x }, _, { y }) => {
-      const from = loadNumbers(x);
+      const from = loadFloat64(x);
       storeNumbers(y, (to) => to.set(from.map((v) => v * v)));
     },
     vjp: ({ inputs: { x }, grads: { y } }) => ({ x: gradient(x, y) }),
