@@ -27,19 +27,17 @@ inline constexpr float kMaxE5M2 = 57344.0f;
 // --- bfloat16: the upper half of a float32 -----------------------------------------------------------------------------
 inline float bfloat16_to_float(uint16_t code) { return bits_float(static_cast<uint32_t>(code) << 16); }
 
-inline uint16_t float_to_bfloat16(float x) {
+// The float32 bits of x rounded to bfloat16 precision (the lower half is not cleared).
+inline uint32_t bfloat16_bits(float x) {
   const uint32_t u = float_bits(x);
-  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  const uint32_t nan = ((u >> 16) & 0x8000u) | 0x7fc0u;
-  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+  const uint32_t rounded = u + (0x7fffu + ((u >> 16) & 1u));
+  return x != x ? (u & 0x80000000u) | 0x7fc00000u : rounded;
 }
 
+inline uint16_t float_to_bfloat16(float x) { return static_cast<uint16_t>(bfloat16_bits(x) >> 16); }
+
 // float_to_bfloat16 and back without leaving 32-bit lanes.
-inline float round_bfloat16(float x) {
-  const uint32_t u = float_bits(x);
-  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u;
-  return bits_float((u & 0x7fffffffu) > 0x7f800000u ? (u & 0x80000000u) | 0x7fc00000u : rounded);
-}
+inline float round_bfloat16(float x) { return bits_float(bfloat16_bits(x) & 0xffff0000u); }
 
 // --- formats with a sign, E exponent bits, M mantissa bits and subnormals ----------------------------------------------
 // Encoding a normal number adds half a unit (ties to even) to the float32 bits and drops the tail. A subnormal result is

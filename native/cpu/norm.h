@@ -1,0 +1,166 @@
+// LayerNorm and RMSNorm over the last axis. Statistics are float32 sums collected in double; x is read once from memory
+// (a row stays in cache for the second and third look).
+//   layer: y = (x - mean) rstd gamma' + beta,  rstd = 1 / sqrt(mean((x - mean)^2) + epsilon)
+//   rms:   y = x rstd gamma',                  rstd = 1 / sqrt(mean(x^2) + epsilon)
+// gamma' is gamma, or 1 + gamma when zero-centred.
+#pragma once
+#include <cmath>
+#include <memory>
+#include <string>
+#include <type_traits>
+
+#include "cpu/lanes.h"
+#include "cpu/rows.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+// A row is x - mean - rest: `mean` is the float32 that is stored, `rest` is what its rounding lost, so that rows with a
+// mean much larger than their deviation keep all their digits.
+struct RowStatistics {
+  float mean = 0, rest = 0, rstd = 0;
+};
+
+// One pass over deviations from a guess. The guess is the mean of the first eighth of the row, so that its square
+// distance from the mean is at most seven times the variance: the subtraction below loses no more than three bits.
+inline RowStatistics layer_statistics(const float* x, int64_t n, double epsilon) {
+  const int64_t sample = std::min(n, std::max<int64_t>(64, n / 8));
+  double total, sums[2];  // of x, of x - guess and of (x - guess)^2
+  accumulate<1>(sample, &total, [=](int64_t i, auto* s) { s[0] += lanes_at<std::decay_t<decltype(*s)>>(x + i); });
+  const float guess = static_cast<float>(total / static_cast<double>(sample));
+  accumulate<2>(n, sums, [=](int64_t i, auto* s) {
+    const auto d = lanes_at<std::decay_t<decltype(*s)>>(x + i) - guess;
+    s[0] += d;
+    s[1] += d * d;
+  });
+  const double share = 1.0 / static_cast<double>(n), shift = sums[0] * share, mean = static_cast<double>(guess) + shift;
+  const double variance = std::max(sums[1] * share - shift * shift, 0.0);
+  RowStatistics row;
+  row.mean = static_cast<float>(mean);
+  row.rest = static_cast<float>(mean - static_cast<double>(row.mean));
+  row.rstd = static_cast<float>(1.0 / std::sqrt(variance + epsilon));
+  return row;
+}
+
+inline RowStatistics rms_statistics(const float* x, int64_t n, double epsilon) {
+  double square;
+  accumulate<1>(n, &square, [=](int64_t i, auto* s) {
+    const auto v = lanes_at<std::decay_t<decltype(*s)>>(x + i);
+    s[0] += v * v;
+  });
+  RowStatistics row;
+  row.rstd = static_cast<float>(1.0 / std::sqrt(square / static_cast<double>(n) + epsilon));
+  return row;
+}
+
+template <bool kLayer>
+inline void normalize_row(const float* x, int64_t n, RowStatistics row, const float* gamma, const float* beta,
+                          float* y) {
+  const float mean = row.mean, rstd = row.rstd, rest = row.rest * rstd;
+  if (kLayer) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = ((x[i] - mean) * rstd - rest) * gamma[i] + beta[i];
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] * rstd * gamma[i];
+  }
+}
+
+// gamma (or 1 + gamma) as float32.
+inline void load_gamma(DType type, const void* gamma, int64_t n, bool zero_centered, float* to) {
+  load_row(type, gamma, n, to);
+  if (!zero_centered) return;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] += 1.0f;
+}
+
+// Shapes and dtypes of a norm, checked once. Among the inputs, x is number `first` and gamma and (layer) beta follow.
+struct NormShape {
+  DType x = DType::float32, gamma = DType::float32, beta = DType::float32, y = DType::float32;
+  int64_t rows = 0, width = 0;
+  double epsilon = 0;
+  bool zero_centered = false;
+
+  bool read(const Node& node, int first, bool with_beta, std::string* why) {
+    const Aval& input = node.inputs[first];
+    if (input.shape.empty()) return *why = "x has no axis to normalise", false;
+    for (int i = first; i < first + (with_beta ? 3 : 2); ++i)
+      if (!is_float(node.inputs[i].dtype))
+        return *why = std::string("no norm of ") + dtype_name(node.inputs[i].dtype), false;
+    x = input.dtype;
+    gamma = node.inputs[first + 1].dtype;
+    if (with_beta) beta = node.inputs[first + 2].dtype;
+    y = node.outputs[0].dtype;
+    width = input.shape.back();
+    rows = 1;
+    for (size_t i = 0; i + 1 < input.shape.size(); ++i) rows *= input.shape[i];
+    epsilon = node.params.number("epsilon", 1e-6);
+    zero_centered = node.params.flag("zeroCenteredGamma");
+    return true;
+  }
+};
+
+// Normalises every row. visit(part, y, n) sees (and may change) each piece of the float32 result before the writer gets
+// it. Scratch: gamma and beta as float32, then a row per part.
+template <bool kLayer>
+struct NormForward {
+  NormShape shape;
+  int64_t parts = 1;
+
+  explicit NormForward(const NormShape& s) : shape(s), parts(parts_for_team(s.rows, s.width)) {}
+
+  size_t scratch_bytes() const { return static_cast<size_t>((2 + parts) * padded_floats(shape.width)) * 4; }
+
+  template <class Visit>
+  void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Visit& visit) const {
+    const int64_t n = shape.width, pitch = padded_floats(n);
+    float* gamma = static_cast<float*>(call.scratch);
+    float* beta = gamma + pitch;
+    load_gamma(shape.gamma, call.in[1], n, shape.zero_centered, gamma);
+    if (kLayer) load_row(shape.beta, call.in[2], n, beta);
+    for_parts(shape.rows, parts, [&](int64_t part, int64_t begin, int64_t end) {
+      float* buffer = beta + (1 + part) * pitch;
+      for (int64_t row = begin; row < end; ++row) {
+        const float* x = row_in(shape.x, call.in[0], row * n, n, buffer);
+        const RowStatistics s =
+            kLayer ? layer_statistics(x, n, shape.epsilon) : rms_statistics(x, n, shape.epsilon);
+        if (kLayer) mean[row] = s.mean;
+        rstd[row] = s.rstd;
+        constexpr int64_t kPiece = 1024;
+        alignas(64) float piece[kPiece];
+        for (int64_t i = 0; i < n; i += kPiece) {
+          const int64_t length = std::min(kPiece, n - i), first = row * n + i;
+          if (row + 1 < end) prefetch_bytes(at(shape.x, call.in[0], first + n), length * dtype_bytes(shape.x));
+          float* y = writer.at(first, piece);
+          normalize_row<kLayer>(x + i, length, s, gamma + i, beta + i, y);
+          visit(part, y, length);
+          writer.done(y, length, first);
+        }
+      }
+      writer.finish();
+    });
+  }
+};
+
+// y, [mean,] rstd.
+template <bool kLayer>
+class NormKernel : public Kernel {
+ public:
+  explicit NormKernel(const NormShape& shape) : forward_(shape) {}
+  size_t scratch_bytes() const override { return forward_.scratch_bytes(); }
+
+  void run(const Call& call) override {
+    const NormShape& s = forward_.shape;
+    const RowWriter writer(s.y, call.out[0], s.rows * s.width);
+    forward_.run(call, writer, kLayer ? call.output<float>(1) : nullptr, call.output<float>(kLayer ? 2 : 1),
+                 [](int64_t, float*, int64_t) {});
+  }
+
+ private:
+  NormForward<kLayer> forward_;
+};
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

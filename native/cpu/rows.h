@@ -1,0 +1,106 @@
+// What the row kernels share: float32 views of rows of any float dtype, sums that do not lose digits, and the division
+// of work into parts that depends on the shape alone, so that results do not depend on the number of threads.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "cpu/convert.h"
+#include "cpu/stream.h"
+#include "te/dtype.h"
+#include "te/kernel.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+inline bool is_float(DType t) { return t == DType::float32 || t == DType::bfloat16 || t == DType::float16; }
+inline bool is_integer(DType t) {
+  return t == DType::int32 || t == DType::uint32 || t == DType::uint8 || t == DType::boolean;
+}
+
+inline const char* at(DType type, const void* base, int64_t element) {
+  return static_cast<const char*>(base) + element * static_cast<int64_t>(dtype_bytes(type));
+}
+inline char* at(DType type, void* base, int64_t element) {
+  return static_cast<char*>(base) + element * static_cast<int64_t>(dtype_bytes(type));
+}
+
+// Elements [first, first + n) of a tensor as float32: the memory itself for float32, otherwise decoded into `buffer`.
+inline const float* row_in(DType type, const void* base, int64_t first, int64_t n, float* buffer) {
+  if (type == DType::float32) return static_cast<const float*>(base) + first;
+  load_row(type, at(type, base, first), n, buffer);
+  return buffer;
+}
+
+// Where rows of a result go. `at(first, buffer)` is where to compute elements [first, ...): in place for float32, in the
+// buffer otherwise; `done` then rounds them into place. Large results are computed in the buffer and streamed.
+class RowWriter {
+ public:
+  RowWriter(DType type, void* base, int64_t elements, bool saturate = false)
+      : type_(type), saturate_(saturate), base_(static_cast<char*>(base)), size_(static_cast<int64_t>(dtype_bytes(type))),
+        stream_(elements * size_ >= kStreamBytes) {}
+
+  float* at(int64_t first, float* buffer) const {
+    return type_ == DType::float32 && !stream_ ? reinterpret_cast<float*>(base_) + first : buffer;
+  }
+  void done(const float* computed, int64_t n, int64_t first) const {
+    if (stream_) {
+      stream_row(type_, computed, n, base_ + first * size_, saturate_);
+    } else if (type_ != DType::float32) {
+      store_row(type_, computed, n, base_ + first * size_, saturate_);
+    }
+  }
+  // At the end of a thread's share.
+  void finish() const {
+    if (stream_) finish_streaming();
+  }
+
+ private:
+  DType type_;
+  bool saturate_;
+  char* base_;
+  int64_t size_;
+  bool stream_;
+};
+
+// Number of parts for n independent items of `width` elements: enough for the present team, and none of the parts
+// smaller than about 16k elements.
+inline int64_t parts_for_team(int64_t n, int64_t width) {
+  const int64_t worthwhile = n * std::max<int64_t>(width, 1) / 16384;
+  return std::max<int64_t>(1, std::min({n, worthwhile, static_cast<int64_t>(num_threads())}));
+}
+
+// Number of parts that depends on the shape alone, for sums whose order must not depend on the team.
+inline int64_t parts_for_shape(int64_t n, int64_t width) {
+  const int64_t worthwhile = n * std::max<int64_t>(width, 1) / 16384;
+  return std::max<int64_t>(1, std::min<int64_t>({n, worthwhile, 64}));
+}
+
+inline int64_t part_begin(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
+
+// body(part, begin, end) for every part of [0, n).
+template <class Body>
+inline void for_parts(int64_t n, int64_t parts, const Body& body) {
+  parallel_for(parts, 1, [&](int64_t first, int64_t last) {
+    for (int64_t part = first; part < last; ++part) body(part, part_begin(n, parts, part), part_begin(n, parts, part + 1));
+  });
+}
+
+// Distance between rows of n floats in scratch: whole cache lines, and not close to a multiple of 4096 bytes, because a
+// load that follows a store at the same offset in another page waits for it.
+inline int64_t padded_floats(int64_t n) {
+  const int64_t padded = (n + 15) & ~int64_t{15};
+  return padded % 1024 < 128 ? padded + 160 : padded;
+}
+
+inline std::unique_ptr<Kernel> decline(std::string* why, const std::string& reason) {
+  *why = reason;
+  return nullptr;
+}
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
