@@ -1,0 +1,111 @@
+/** The model, its train step and its evaluation, each one jit program. */
+import { DelayedScaling, fp8Autocast, updateCollections } from "@te/fp8";
+import type { Variables } from "@te/layers";
+import { adamw, applyUpdates, chain, clipByGlobalNorm, type GradientTransformation, warmupCosineDecaySchedule } from "@te/optim";
+import { crossEntropy, jit, random, type Tensor, tree, valueAndGrad, zeros } from "@te/tensor";
+import { CharModel, type ModelConfig } from "./model.js";
+
+/** How a run computes. Parameters and the optimizer's state are float32 in all of them. */
+export interface Precision {
+  /** For people and for file names. */
+  readonly name: string;
+  /** Of the activations. */
+  readonly dtype: "float32" | "bfloat16";
+  /** "delayed": the layers multiply in FP8 with delayed scaling. */
+  readonly recipe: "none" | "delayed";
+}
+
+export const PRECISIONS: readonly Precision[] = [
+  { name: "float32", dtype: "float32", recipe: "none" },
+  { name: "bfloat16", dtype: "bfloat16", recipe: "none" },
+  { name: "bfloat16 + FP8", dtype: "bfloat16", recipe: "delayed" },
+];
+
+const delayedScaling = new DelayedScaling({ amaxHistoryLen: 16 });
+
+/** Runs fn with the recipe of a precision in force. */
+export const inPrecision = <R>({ recipe }: Precision, fn: () => R): R =>
+  fp8Autocast({ enabled: recipe === "delayed", fp8Recipe: delayedScaling }, fn);
+
+/** What a step takes and gives: a tree of tensors that can be donated and saved. */
+export interface TrainState {
+  /** params and, in FP8, fp8_metas. */
+  readonly variables: Variables;
+  readonly optimizer: unknown;
+}
+
+/** (state, tokens int32 [B, S + 1]) → [next state, mean loss float32 []]. The state is donated. */
+export type TrainStep = (state: TrainState, tokens: Tensor) => [state: TrainState, loss: Tensor];
+
+export const createModel = (config: ModelConfig, precision: Precision): CharModel => new CharModel(config, precision.dtype);
+
+/** AdamW with warm-up and cosine decay over `steps`; vectors, which are norms' scales and biases, do not decay. */
+export function createOptimizer(steps: number): GradientTransformation {
+  const learningRate = warmupCosineDecaySchedule({
+    initValue: 0,
+    peakValue: 3e-3,
+    warmupSteps: Math.ceil(steps / 10),
+    decaySteps: steps + 1,
+    endValue: 1e-4,
+  });
+  const matrices = (params: unknown) => tree.map((p: Tensor) => p.rank > 1, params);
+  return chain(clipByGlobalNorm(1), adamw({ learningRate, b2: 0.98, weightDecay: 0.05, mask: matrices }));
+}
+
+/** The first state. The same key gives the same parameters in every precision. */
+export function createState(model: CharModel, precision: Precision, optimizer: GradientTransformation, key: Tensor): TrainState {
+  const ids = zeros([1, 2], { dtype: "int32" });
+  const { params_axes: _, ...variables } = inPrecision(precision, () => model.init(key, ids));
+  return { variables, optimizer: optimizer.init(variables.params) };
+}
+
+/** Mean loss in nats of predicting each of tokens[:, 1:] from those before it. */
+function lossOf(model: CharModel, variables: Variables, tokens: Tensor): Tensor {
+  const [batch, length] = tokens.shape as [number, number];
+  const inputs = tokens.slice([0, 0], [batch, length - 1]);
+  const targets = tokens.slice([0, 1], [batch, length]);
+  return crossEntropy(model.apply(variables, inputs), targets).mean();
+}
+
+/** One optimizer step. The FP8 state comes out of the gradient as its new value and takes the place of the old. */
+export function createTrainStep(model: CharModel, precision: Precision, optimizer: GradientTransformation): TrainStep {
+  const differentiate = valueAndGrad((variables: Variables, tokens: Tensor) => lossOf(model, variables, tokens));
+  const step = jit(
+    (state: TrainState, tokens: Tensor): [TrainState, Tensor] => {
+      const [loss, { params: gradients, ...metas }] = differentiate(state.variables, tokens);
+      const [updates, next] = optimizer.update(gradients, state.optimizer, state.variables.params);
+      const params = applyUpdates(state.variables.params, updates);
+      return [{ variables: updateCollections({ ...metas, params }, state.variables) as Variables, optimizer: next }, loss];
+    },
+    { donateArgnums: [0] },
+  );
+  return (state, tokens) => inPrecision(precision, () => step(state, tokens));
+}
+
+/** (variables, tokens int32 [B, S + 1]) → mean loss float32 []. */
+export function createEvaluation(model: CharModel, precision: Precision): (variables: Variables, tokens: Tensor) => Tensor {
+  const evaluate = jit((variables: Variables, tokens: Tensor) => lossOf(model, variables, tokens));
+  return (variables, tokens) => inPrecision(precision, () => evaluate(variables, tokens));
+}
+
+export interface Trainer {
+  readonly model: CharModel;
+  readonly step: TrainStep;
+  readonly evaluate: (variables: Variables, tokens: Tensor) => Tensor;
+  readonly start: () => TrainState;
+}
+
+/** All of the above for a run of `steps` from a seed. */
+export function createTrainer(config: ModelConfig, precision: Precision, { steps, seed }: { steps: number; seed: number }): Trainer {
+  const model = createModel(config, precision);
+  const optimizer = createOptimizer(steps);
+  return {
+    model,
+    step: createTrainStep(model, precision, optimizer),
+    evaluate: createEvaluation(model, precision),
+    start: () => createState(model, precision, optimizer, random.foldIn(random.key(seed), 0)),
+  };
+}
+
+/** Frees the tensors of a tree. */
+export const disposeAll = (state: unknown): void => tree.leaves(state).forEach((leaf) => leaf.dispose());
