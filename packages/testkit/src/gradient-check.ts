@@ -47,7 +47,7 @@ export function findGradientError(
   const slopeBy = (position: number, d: Float64Array, step: number): number => {
     const up = oracle(forward, moved(position, d, step));
     const down = oracle(forward, moved(position, d, -step));
-    return sum(weights.map((weight, o) => dot(weight, up[o]!.data) - dot(weight, down[o]!.data))) / (2 * step);
+    return sum(weights.map((weight, o) => dot(weight, change(up[o]!.data, down[o]!.data)))) / (2 * step);
   };
   for (const [k, { position, name }] of wrt.entries()) {
     const gradient = gradients[k]!.data;
@@ -64,6 +64,10 @@ export function findGradientError(
   }
   return undefined;
 }
+
+/** up - down; elements that are infinite, such as the logarithm of no probability at all, do not move. */
+const change = (up: ArrayLike<number>, down: ArrayLike<number>): Float64Array =>
+  Float64Array.from(up, (value, i) => (value === down[i] ? 0 : value - down[i]!));
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 

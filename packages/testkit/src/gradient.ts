@@ -21,7 +21,11 @@ import { callOp } from "./oracle.js";
 const isDifferentiable = (dtype: DType): boolean => isFloat(dtype) && !isFloat8(dtype);
 
 /** Outputs that an op keeps for its backward op: statistics, not results, and without a derivative. */
-const SAVED = new Set(["mean", "rstd", "lse"]);
+const SAVED: Readonly<Record<string, readonly string[]>> = {
+  layer_norm: ["mean", "rstd"],
+  rms_norm: ["rstd"],
+  cross_entropy: ["lse"],
+};
 
 export interface GradientOfCase {
   /** The float inputs, in wire order. */
@@ -55,7 +59,8 @@ export function gradientOfCase(op: OpDefinition, of: Case, only?: number): Gradi
   const names = orderedNames(op, of);
   const wrt = names.filter((name) => isDifferentiable(of.inputs[name]!.dtype));
   const all = outputAvals(op, of);
-  const isResult = ({ dtype }: Aval, i: number): boolean => isDifferentiable(dtype) && !SAVED.has(op.outputs[i]!);
+  const saved = SAVED[op.name] ?? [];
+  const isResult = ({ dtype }: Aval, i: number): boolean => isDifferentiable(dtype) && !saved.includes(op.outputs[i]!);
   const outputs = all.flatMap((out, i) => (isResult(out, i) && (only ?? i) === i ? [i] : []));
   if (!wrt.length || !outputs.length) return undefined;
   const forward = (...inputs: Tensor[]): Tensor[] => {

@@ -23,6 +23,7 @@ const GRADIENT_ROWS: Readonly<Record<string, Readonly<Record<string, Row>>>> = {
     dbias: "attentionKeyValue",
     dsink: "attentionKeyValue",
   },
+  attention_bias_backward: { dbias: "attentionKeyValue" },
 };
 
 /** The limit for an output of an op. */

@@ -5,6 +5,7 @@ import {
   findCodeDifference,
   findDifference,
   findGradientDifference,
+  findShapeDifference,
   isExact,
   valuesOf,
 } from "./compare.js";
@@ -103,8 +104,10 @@ const VANISHING = 1e-9;
 function judgeGradient(result: HostArray, reference: HostArray, limit: Limit, scale: number): string | undefined {
   const { values } = valuesOf(reference);
   const size = rms(values);
-  if (size === 0 || size > VANISHING * scale) return findGradientDifference(result, reference, limit);
-  const found = Math.max(...Array.from(valuesOf(result).values, Math.abs));
+  if (size > VANISHING * scale) return findGradientDifference(result, reference, limit);
+  const odd = findShapeDifference(result, reference);
+  if (odd) return odd;
+  const found = Array.from(valuesOf(result).values).reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
   return found <= limit.x * scale ? undefined : `must vanish, but reaches ${found} for cotangents of ${scale}`;
 }
 
