@@ -146,7 +146,7 @@ class Op {
   }
 
   void run() {
-    if (!kernel_) prepare();
+    if (!scratch_) prepare();
     kernel_->run({in_.data(), out_.data(), scratch_->as()});
     for (const Memory& m : outputs) expect(m.intact(), node.op + ": wrote behind an output");
     expect(scratch_->intact(), node.op + ": wrote behind its scratch");
@@ -177,7 +177,7 @@ class Op {
   }
 
   double time(const std::string& what, size_t moved, double flops = 0) {
-    if (!kernel_) prepare();
+    if (!scratch_) prepare();
     const double ns = time_ns([&] { kernel_->run({in_.data(), out_.data(), scratch_->as()}); });
     const double speed = static_cast<double>(moved) / ns;
     std::printf("%-24s %-28s %10.1f us %7.2f GB/s (%3.0f%% of memcpy)", node.op.c_str(), what.c_str(), ns / 1e3, speed,
