@@ -62,18 +62,20 @@ const polynomial = (coefficients: readonly number[], x: number): number => {
   return y;
 };
 
-/** The inverse of erf: single-precision start, then two Newton steps on erf, or on erfc near the ends. */
+/** The inverse of erf: single-precision start, then Halley steps on erf, or on erfc near the ends. */
 export function erfInv(x: number): number {
   const a = Math.abs(x);
   if (a === 0 || !(a <= 1)) return a === 0 ? x : Number.NaN;
   if (a === 1) return x * Number.POSITIVE_INFINITY;
   const w = -Math.log((1 - a) * (1 + a));
   let y = a * (w < 5 ? polynomial(GILES_CENTRAL, w - 2.5) : polynomial(GILES_TAIL, Math.sqrt(w) - 3));
-  for (let i = 0; i < 2; i++) {
+  for (let i = 0, change = 1; i < 8 && change > 1e-9 * y; i++) {
     const error = a < 0.5 ? erf(y) - a : 1 - a - erfc(y);
     const step = error / (TWO_OVER_SQRT_PI * Math.exp(-y * y));
     // Halley's correction: the second derivative of erf is -2y times the first.
-    y -= step / (1 + y * step);
+    const move = step / (1 + y * step);
+    y -= move;
+    change = Math.abs(move);
   }
   return x < 0 ? -y : y;
 }
