@@ -1,3 +1,4 @@
+// te: once
 // reshape(x) and copy(x): the same bytes. The planner usually makes a reshape a view and never calls this.
 #include <cstring>
 

@@ -1,3 +1,4 @@
+// te: once
 // transpose(x){perm} → y: y's axis i is x's axis perm[i]. Pure movement of bytes, for every dtype.
 #include <string>
 

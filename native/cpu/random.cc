@@ -1,0 +1,102 @@
+// random_bits(key){shape, width}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
+#include "cpu/threefry.h"
+#include "te/kernel.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+class RandomBits : public Kernel {
+ public:
+  RandomBits(int64_t size, int64_t width) : size_(size), width_(width) {}
+
+  void run(const Call& call) override {
+    const uint32_t* key = call.input<uint32_t>(0);
+    const uint32_t k0 = key[0], k1 = key[1];
+    parallel_for(size_, 1 << 12, [&](int64_t begin, int64_t end) {
+      if (width_ != 8) {
+        uint32_t* out = call.output<uint32_t>(0);
+        threefry_bits_row(k0, k1, static_cast<uint64_t>(begin), end - begin, out + begin);
+        if (width_ == 16) {
+          for (int64_t i = begin; i < end; ++i) out[i] &= 0xffffu;
+        }
+        return;
+      }
+      uint8_t* out = call.output<uint8_t>(0);
+      uint32_t block[256];
+      for (int64_t i = begin; i < end; i += 256) {
+        const int64_t n = std::min<int64_t>(256, end - i);
+        threefry_bits_row(k0, k1, static_cast<uint64_t>(i), n, block);
+        for (int64_t j = 0; j < n; ++j) out[i + j] = static_cast<uint8_t>(block[j]);
+      }
+    });
+  }
+
+ private:
+  int64_t size_, width_;
+};
+
+bool is_key(const Node& node, std::string* why) {
+  const bool good = node.inputs[0].dtype == DType::uint32 && node.inputs[0].size() == 2;
+  if (!good) *why = "the key is not uint32[2]";
+  return good;
+}
+
+std::unique_ptr<Kernel> prepare_bits(const Node& node, std::string* why) {
+  if (!node.params.only({"shape", "width"}, why) || !is_key(node, why)) return nullptr;
+  const int64_t width = node.params.integer("width", 32);
+  const bool narrow = width == 8 && node.outputs[0].dtype == DType::uint8;
+  const bool wide = (width == 16 || width == 32) && node.outputs[0].dtype == DType::uint32;
+  if (!narrow && !wide) {
+    *why = "width " + std::to_string(width) + " in " + dtype_name(node.outputs[0].dtype);
+    return nullptr;
+  }
+  return std::make_unique<RandomBits>(node.outputs[0].size(), width);
+}
+
+class RandomSplit : public Kernel {
+ public:
+  explicit RandomSplit(int64_t count) : count_(count) {}
+  void run(const Call& call) override {
+    const uint32_t* key = call.input<uint32_t>(0);
+    uint32_t* out = call.output<uint32_t>(0);
+    for (int64_t i = 0; i < count_; ++i) {
+      const uint64_t counter = static_cast<uint64_t>(i);
+      threefry2x32(key[0], key[1], static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(counter), out + 2 * i, out + 2 * i + 1);
+    }
+  }
+
+ private:
+  int64_t count_;
+};
+
+std::unique_ptr<Kernel> prepare_split(const Node& node, std::string* why) {
+  if (!node.params.only({"count"}, why) || !is_key(node, why)) return nullptr;
+  return std::make_unique<RandomSplit>(node.outputs[0].size() / 2);
+}
+
+class RandomFoldIn : public Kernel {
+ public:
+  void run(const Call& call) override {
+    const uint32_t k0 = call.input<uint32_t>(0)[0], k1 = call.input<uint32_t>(0)[1], data = *call.input<uint32_t>(1);
+    uint32_t* out = call.output<uint32_t>(0);
+    threefry2x32(k0, k1, 0, data, out, out + 1);
+  }
+};
+
+std::unique_ptr<Kernel> prepare_fold_in(const Node& node, std::string* why) {
+  if (!node.params.only({}, why) || !is_key(node, why)) return nullptr;
+  if (node.inputs[1].dtype != DType::uint32 || node.inputs[1].size() != 1) {
+    *why = "data is not uint32[]";
+    return nullptr;
+  }
+  return std::make_unique<RandomFoldIn>();
+}
+
+}  // namespace
+TE_KERNEL(random_bits, prepare_bits);
+TE_KERNEL(random_split, prepare_split);
+TE_KERNEL(random_fold_in, prepare_fold_in);
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

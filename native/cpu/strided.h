@@ -1,0 +1,116 @@
+// Copies between arrays whose axes have any strides: slices, broadcasts, reversals and windows are all this.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "te/kernel.h"
+#include "te/parallel.h"
+
+#ifndef TE_ISA_NAMESPACE
+#define TE_ISA_NAMESPACE isa_scalar
+#endif
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+inline std::vector<int64_t> strides_of(const Shape& shape) {
+  std::vector<int64_t> strides(shape.size());
+  int64_t step = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = step;
+    step *= shape[i];
+  }
+  return strides;
+}
+
+// One innermost row: `n` elements from `from` with stride `in` to `to` with stride `out`, both in elements.
+template <class T>
+inline void copy_row(const T* from, int64_t in, T* to, int64_t out, int64_t n) {
+  if (in == 1 && out == 1) {
+    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(T));
+  } else if (in == 0 && out == 1) {
+    const T value = *from;
+    for (int64_t i = 0; i < n; ++i) to[i] = value;
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * out] = from[i * in];
+  }
+}
+
+// Strides and offsets in elements. Neighbouring axes that form one run are merged at construction.
+class StridedCopy {
+ public:
+  StridedCopy(const Shape& shape, const std::vector<int64_t>& in, const std::vector<int64_t>& out, size_t width)
+      : width_(width), count_(count(shape)) {
+    for (size_t i = 0; i < shape.size(); ++i) {
+      if (shape[i] == 1) continue;
+      if (!shape_.empty() && in_.back() == in[i] * shape[i] && out_.back() == out[i] * shape[i]) {
+        shape_.back() *= shape[i];
+        in_.back() = in[i];
+        out_.back() = out[i];
+      } else {
+        shape_.push_back(shape[i]);
+        in_.push_back(in[i]);
+        out_.push_back(out[i]);
+      }
+    }
+    if (shape_.empty()) shape_ = {1}, in_ = {1}, out_ = {1};
+  }
+
+  void run(const void* from, int64_t from_offset, void* to, int64_t to_offset) const {
+    switch (width_) {
+      case 1: return move<uint8_t>(from, from_offset, to, to_offset);
+      case 2: return move<uint16_t>(from, from_offset, to, to_offset);
+      case 4: return move<uint32_t>(from, from_offset, to, to_offset);
+      default: return move<uint64_t>(from, from_offset, to, to_offset);
+    }
+  }
+
+ private:
+  template <class T>
+  void move(const void* from, int64_t from_offset, void* to, int64_t to_offset) const {
+    if (count_ == 0) return;
+    const T* source = static_cast<const T*>(from) + from_offset;
+    T* target = static_cast<T*>(to) + to_offset;
+    const size_t last = shape_.size() - 1;
+    const int64_t n = shape_[last], rows = count_ / n;
+    if (rows == 1) {  // one long row: split it
+      parallel_for(n, 1 << 16, [&](int64_t begin, int64_t end) {
+        copy_row(source + begin * in_[last], in_[last], target + begin * out_[last], out_[last], end - begin);
+      });
+      return;
+    }
+    parallel_for(rows, (1 << 16) / n + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        int64_t rest = row, a = 0, b = 0;
+        for (size_t i = last; i-- > 0;) {
+          const int64_t index = rest % shape_[i];
+          rest /= shape_[i];
+          a += index * in_[i];
+          b += index * out_[i];
+        }
+        copy_row(source + a, in_[last], target + b, out_[last], n);
+      }
+    });
+  }
+
+  size_t width_;
+  int64_t count_;
+  std::vector<int64_t> shape_, in_, out_;
+};
+
+// A kernel that is one strided copy of its first input.
+class StridedKernel : public Kernel {
+ public:
+  StridedKernel(StridedCopy copy, int64_t offset) : copy_(std::move(copy)), offset_(offset) {}
+  void run(const Call& call) override { copy_.run(call.in[0], offset_, call.out[0], 0); }
+
+ private:
+  StridedCopy copy_;
+  int64_t offset_;
+};
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

@@ -1,0 +1,89 @@
+// te: once
+// take(x, indices){axis} → y and take_along_axis(x, indices){axis} → y. An index out of range is an error.
+#include <cstring>
+
+#include "cpu/index.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+class Take : public Kernel {
+ public:
+  Take(const AroundAxis& x, int64_t indices, size_t width) : x_(x), indices_(indices), width_(width) {}
+
+  void run(const Call& call) override {
+    const int32_t* indices = call.input<int32_t>(1);
+    check_indices("take", indices, indices_, x_.length);
+    const char* from = call.input<char>(0);
+    char* to = call.output<char>(0);
+    const size_t row = static_cast<size_t>(x_.inner) * width_;
+    parallel_for(x_.outer * indices_, static_cast<int64_t>((size_t{1} << 16) / (row + 1)) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t source = (i / indices_) * x_.length + indices[i % indices_];
+        std::memcpy(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, row);
+      }
+    });
+  }
+
+ private:
+  AroundAxis x_;
+  int64_t indices_;
+  size_t width_;
+};
+
+std::unique_ptr<Kernel> prepare_take(const Node& node, std::string* why) {
+  if (!node.params.only({"axis"}, why)) return nullptr;
+  AroundAxis around;
+  if (!around_axis(node.inputs[0].shape, node.params.integer("axis"), &around, why)) return nullptr;
+  if (node.inputs[1].dtype != DType::int32) {
+    *why = "indices that are not int32";
+    return nullptr;
+  }
+  return std::make_unique<Take>(around, node.inputs[1].size(), dtype_bytes(node.inputs[0].dtype));
+}
+
+class TakeAlongAxis : public Kernel {
+ public:
+  TakeAlongAxis(const AroundAxis& x, int64_t length, size_t width) : x_(x), length_(length), width_(width) {}
+
+  void run(const Call& call) override {
+    const int32_t* indices = call.input<int32_t>(1);
+    check_indices("take_along_axis", indices, x_.outer * length_ * x_.inner, x_.length);
+    const char* from = call.input<char>(0);
+    char* to = call.output<char>(0);
+    parallel_for(x_.outer * length_, (1 << 14) / (x_.inner + 1) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        for (int64_t k = 0; k < x_.inner; ++k) {
+          const int64_t at = row * x_.inner + k;
+          const int64_t source = ((row / length_) * x_.length + indices[at]) * x_.inner + k;
+          std::memcpy(to + static_cast<size_t>(at) * width_, from + static_cast<size_t>(source) * width_, width_);
+        }
+      }
+    });
+  }
+
+ private:
+  AroundAxis x_;
+  int64_t length_;
+  size_t width_;
+};
+
+std::unique_ptr<Kernel> prepare_take_along_axis(const Node& node, std::string* why) {
+  if (!node.params.only({"axis"}, why)) return nullptr;
+  AroundAxis x, y;
+  const int64_t axis = node.params.integer("axis");
+  if (!around_axis(node.inputs[0].shape, axis, &x, why) || !around_axis(node.outputs[0].shape, axis, &y, why)) return nullptr;
+  if (node.inputs[1].dtype != DType::int32 || x.outer != y.outer || x.inner != y.inner) {
+    *why = "indices that do not fit x";
+    return nullptr;
+  }
+  return std::make_unique<TakeAlongAxis>(x, y.length, dtype_bytes(node.inputs[0].dtype));
+}
+
+}  // namespace
+TE_KERNEL(take, prepare_take);
+TE_KERNEL(take_along_axis, prepare_take_along_axis);
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
