@@ -34,14 +34,16 @@ inline Words load_words(const void* from) {
 
 inline void store_words(void* to, Words words) { std::memcpy(to, &words, sizeof words); }
 
-// kSquare codes of 1, 2 or 4 bytes as words. (The compiler's own widening of bytes takes a detour through scalars.)
+// kSquare codes of 1, 2 or 4 bytes as words. (GCC's own widening of bytes takes a detour through scalars,
+// and its plain intrinsics warn about undefined values; the mask is not in the machine code.)
 template <class Code>
 inline Words load_codes(const Code* from) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(Code) == 1)
-    return reinterpret_cast<Words>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    return reinterpret_cast<Words>(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
   if constexpr (sizeof(Code) == 2)
-    return reinterpret_cast<Words>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+    return reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(
+        0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 #elif defined(__AVX2__)
   if constexpr (sizeof(Code) == 1)
     return reinterpret_cast<Words>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
