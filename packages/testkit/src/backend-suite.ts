@@ -3,11 +3,16 @@ import { type Case, CaseBuilder, currentBackend, definedOps, type OpDefinition, 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findOp } from "./oracle.js";
 import { runCase } from "./run-case.js";
-import { declinedOps } from "./support.js";
+import { type Declined, declinedOps } from "./support.js";
 
 export interface BackendSuiteOptions {
   /** Names of the ops to test; all that are defined by default. */
   readonly ops?: readonly string[];
+  /**
+   * Names of the ops that may have no kernel for some case. When given, any other declined op fails the test: without it
+   * a kernel that got lost would go unnoticed, because its reference passes.
+   */
+  readonly mayDecline?: readonly string[];
 }
 
 /** Ops that mark a place in a trace. Programs see through them, so that there is nothing to run. */
@@ -23,7 +28,7 @@ export const judgedOps = (): string[] => [...definedOps().keys()].filter((name) 
  * Declares the tests of a backend, for each op and case: values and gradients against the oracle, jit against eager bit
  * for bit, and memory returned. An op without a kernel on this backend runs as its reference; its titles say so.
  */
-export function testBackend(name: string, { ops = judgedOps() }: BackendSuiteOptions = {}): void {
+export function testBackend(name: string, { ops = judgedOps(), mayDecline }: BackendSuiteOptions = {}): void {
   describe(`ops on ${name}`, () => {
     let before: string;
     beforeAll(() => {
@@ -38,7 +43,15 @@ export function testBackend(name: string, { ops = judgedOps() }: BackendSuiteOpt
         if (!cases.length && !isTestedByForward(op)) {
           test("has cases", () => expect.fail(`${op.name} must have cases, or nothing tests it`));
         }
-        for (const of of cases) test(titleOf(name, op, of), () => runCase(op, of));
+        for (const of of cases) {
+          // The reference backend runs primitives only: composites are declined by design.
+          const declined = name === "reference" ? [] : declinedOps(name, op, of);
+          test(titleOf(of, declined), async () => {
+            const lost = mayDecline && declined.find(({ op: lacking }) => !mayDecline.includes(lacking));
+            if (lost) expect.fail(`${lost.op} must have a kernel on ${name}: ${lost.why}`);
+            await runCase(op, of);
+          });
+        }
       });
     }
   });
@@ -50,8 +63,8 @@ function isTestedByForward({ name }: OpDefinition): boolean {
   return forward !== undefined && casesOf(forward).length > 0;
 }
 
-/** The case, with the ops of it and its gradient that have no kernel. The reference backend has none for composites. */
-function titleOf(backend: string, op: OpDefinition, of: Case): string {
-  const declined = backend === "reference" ? [] : declinedOps(backend, op, of);
-  return declined.length ? `${of.name} (declined → reference: ${declined.join("; ")})` : of.name;
+/** The case, with the ops of it and its gradient that have no kernel. */
+function titleOf({ name }: Case, declined: readonly Declined[]): string {
+  const reasons = declined.map(({ op, why }) => `${op}: ${why}`);
+  return reasons.length ? `${name} (declined → reference: ${reasons.join("; ")})` : name;
 }

@@ -27,5 +27,5 @@ import "./matchers.js";
 export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
 export { limitOfGradient, limitOfOutput } from "./rows.js";
 export { runCase } from "./run-case.js";
-export { declinedOps, explain, formatDeclined, type SupportRow, support } from "./support.js";
+export { type Declined, declinedOps, explain, formatDeclined, type SupportRow, support } from "./support.js";
 export { errorN, errorX, forSize, type Limit, limitOf, type Row, widen } from "./tolerance.js";

@@ -55,8 +55,14 @@ function ask(backend: string, node: NodeSpec): string | undefined {
 /** A tensor to trace with. */
 const blank = ({ shape, dtype }: Aval): Tensor => tensor(allocate(dtype, sizeOf(shape)), { shape, dtype });
 
-/** What a backend has no kernel for in a case and its gradient: "op: reason", each once. */
-export function declinedOps(backend: string, op: OpDefinition, of: Case): string[] {
+/** An op without a kernel, and the backend's reason. */
+export interface Declined {
+  readonly op: string;
+  readonly why: string;
+}
+
+/** What a backend has no kernel for in a case and its gradient, each op and reason once. */
+export function declinedOps(backend: string, op: OpDefinition, of: Case): Declined[] {
   const names = orderedNames(op, of);
   const inputs = names.map((name) => blank(of.inputs[name]!));
   const call = (...given: Tensor[]) => callOp(op, Object.fromEntries(names.map((n, i) => [n, given[i]!])), of.params);
@@ -66,14 +72,14 @@ export function declinedOps(backend: string, op: OpDefinition, of: Case): string
     const cotangents = gradient.avals.map(blank);
     programs.push(makeProgram(gradient.pull as (...args: unknown[]) => unknown)(...cotangents, ...inputs));
   }
-  const declined = new Set<string>();
+  const declined = new Map<string, Declined>();
   for (const program of programs) {
     for (const node of program.nodes) {
       const why = ask(backend, program.spec(node));
-      if (why !== undefined) declined.add(`${node.op.name}: ${why}`);
+      if (why !== undefined) declined.set(`${node.op.name}: ${why}`, { op: node.op.name, why });
     }
   }
-  return [...declined];
+  return [...declined.values()];
 }
 
 /** How many cases of each op and dtype (that of the first input) a backend takes and declines, benchmarks included. */

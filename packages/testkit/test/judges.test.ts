@@ -13,7 +13,7 @@ import {
   type Tensor,
 } from "@te/tensor";
 import { afterEach, describe, expect, test } from "vitest";
-import { findCaseGradientError, findOp, formatDeclined, runCase, support } from "../src/index.js";
+import { declinedOps, findCaseGradientError, findOp, formatDeclined, runCase, support } from "../src/index.js";
 import { referenceBackend } from "../src/internals.js";
 
 const c = new CaseBuilder();
@@ -129,4 +129,15 @@ describe("support", () => {
     expect(rows.find((row) => row.dtype === "float32")).toMatchObject({ declined: 0, reasons: [] });
     expect(formatDeclined(rows)).toMatch(/^exp float16: (\d+) of \1 cases declined \(no float16 here\)$/);
   });
+});
+
+test("declined ops of a case are those of its gradient too", () => {
+  registerBackend("no multiplication", () => ({
+    ...referenceBackend,
+    name: "no multiplication",
+    supports: ({ op }) => op !== "mul" || "broken",
+  }));
+  const [op, of] = [findOp("exp"), c.case("small", { x: c.normal([3]) })];
+  expect(declinedOps("no multiplication", op, of)).toEqual([{ op: "mul", why: "broken" }]);
+  expect(declinedOps("reference", op, of)).toEqual([]);
 });
