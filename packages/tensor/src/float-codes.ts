@@ -36,13 +36,8 @@ function decodeCode(format: Format, code: number): number {
   return sign * (1 + mantissa / (1 << mantissaBits)) * 2 ** (exponent - bias);
 }
 
-/** Rounds half to even. Exact for |x| < 2^52. */
-function roundEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  if (rest > 0.5 || (rest === 0.5 && floor % 2 !== 0)) return floor + 1;
-  return floor;
-}
+/** Rounds 0 ≤ x < 2^52 half to even: adding 2^52 leaves no room for a fraction. */
+const roundEven = (x: number): number => x + 2 ** 52 - 2 ** 52;
 
 /** POWERS[k + 1100] = 2^k: a table, because ** is slow. */
 const POWERS = Float64Array.from({ length: 2200 }, (_, i) => 2 ** (i - 1100));

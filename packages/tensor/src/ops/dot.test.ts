@@ -80,7 +80,7 @@ describe("einsum", () => {
     expect(einsum("ab,bc,cd->ad", p, q, r)).toBeDefined();
     const got = await values(einsum("ab,bc,cd->ad", p, q, r));
     const want = await values(matmul(matmul(p, q), r));
-    got.forEach((v, i) => expect(v).toBeCloseTo(want[i]!, 5));
+    for (const [i, v] of got.entries()) expect(v).toBeCloseTo(want[i]!, 5);
   });
   test("says what is wrong with an equation", () => {
     expect(() => einsum("ij,jk->ik", a, b)).toThrow(/einsum: the term of a tensor with 3 axes must name each/);

@@ -80,14 +80,12 @@ export function erfInv(x: number): number {
   return x < 0 ? -y : y;
 }
 
-/** Rounds to the nearest integer, halves to the even one. */
+/** Rounds to the nearest integer, halves to the even one: adding 2^52 leaves no room for a fraction. */
 export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  if (rest < 0.5 || Number.isNaN(rest)) return rest < 0.5 && floor === 0 && x < 0 ? -0 : floor;
-  if (rest > 0.5) return floor === -1 ? -0 : floor + 1;
-  const even = floor % 2 === 0 ? floor : floor + 1;
-  return even === 0 && x < 0 ? -0 : even;
+  const a = Math.abs(x);
+  if (x === 0 || !(a < 2 ** 52)) return x;
+  const rounded = a + 2 ** 52 - 2 ** 52;
+  return x < 0 ? -rounded : rounded;
 }
 
 /** C's pow: 1^y and (-1)^±∞ are 1, also where JavaScript says NaN. */
