@@ -92,7 +92,7 @@ interface Scales {
 
 function axes({ x, y, bottom, steps, low, high }: Scales, { xLabel, yLabel }: ChartOptions): string[] {
   const right = SIZE.width - SIZE.right;
-  const horizontal = ticks(low, high, 6).flatMap((value) => [
+  const horizontal = ticks(low, high, 8).flatMap((value) => [
     element("line", { x1: SIZE.left, x2: right, y1: y(value), y2: y(value), stroke: FAINT }),
     text(String(value), { x: SIZE.left - 8, y: y(value) + 4.5, "text-anchor": "end", fill: MUTED }),
   ]);

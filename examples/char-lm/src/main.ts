@@ -64,7 +64,13 @@ async function stop(session: Session): Promise<void> {
   await saveSession(path, { ...session, current: { state, losses, timedSteps, timedSeconds } });
   const precision = session.precisions[session.results.length]!;
   say(`\nStopped after step ${losses.length} of ${session.steps} in ${precision.name}; everything is saved. To go on:`);
-  say(`  npm run demo -- --resume ${quote(relative(process.cwd(), path))}`);
+  say(`  npm run demo -- --resume ${quote(shown(path))}`);
+}
+
+/** As it can be typed here: relative where that is shorter. */
+function shown(path: string): string {
+  const near = relative(process.cwd(), path);
+  return near.startsWith("..") ? path : near;
 }
 
 const quote = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
@@ -79,7 +85,7 @@ async function report({ results, model, out }: Session, corpus: Corpus): Promise
   const chart = join(out, "loss.svg");
   await writeChart(chart, results, corpus.unigramEntropy);
   const weights = results.map(({ precision }) => weightsPath(out, precision));
-  say(`Written: ${[chart, ...weights].map((path) => relative(process.cwd(), path)).join(", ")}`);
+  say(`Written: ${[chart, ...weights].map(shown).join(", ")}`);
 }
 
 function compare(a: RunResult, b: RunResult): string {

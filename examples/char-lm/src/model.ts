@@ -17,7 +17,7 @@ export interface ModelConfig {
 /** The size of the demo. */
 export const DEMO_MODEL = { layers: 4, hiddenSize: 256, mlpHiddenSize: 1024, heads: 8, sequence: 256 } as const;
 
-/** A size that the reference backend, which is about a thousand times slower, trains in a minute or two. */
+/** A size that the reference backend trains in a minute or two. */
 export const SMALL_MODEL = { layers: 2, hiddenSize: 48, mlpHiddenSize: 192, heads: 4, sequence: 32 } as const;
 
 export interface CharModelCallOptions {

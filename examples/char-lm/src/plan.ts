@@ -45,8 +45,8 @@ export async function planSession(options: Options, corpus: Corpus, device: stri
 function smallModelLine({ layers, hiddenSize, sequence }: ModelConfig): string {
   const full = DEMO_MODEL;
   return (
-    `No native kernels: a model of ${layers} layers of width ${hiddenSize} on ${sequence} characters stands in for ` +
-    `${full.layers} of ${full.hiddenSize} on ${full.sequence}; its loss ends higher and its speed means nothing.`
+    `The reference backend is slow: a model of ${layers} layers of width ${hiddenSize} on ${sequence} characters stands in for ` +
+    `${full.layers} of ${full.hiddenSize} on ${full.sequence}, and its loss ends higher.`
   );
 }
 

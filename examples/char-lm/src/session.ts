@@ -1,4 +1,5 @@
 /** What the demo is about to do and what it has done, in a form that can be saved and gone on with. */
+import { existsSync } from "node:fs";
 import { loadState, saveState } from "@te/checkpoint";
 import type { Tensor } from "@te/tensor";
 import type { ModelConfig } from "./model.js";
@@ -34,6 +35,7 @@ export const saveSession = (path: string, session: Session): Promise<void> => sa
 
 /** Throws a UsageError where the file is not one of saveSession. */
 export async function loadSession(path: string, vocabulary: number): Promise<Session> {
+  if (!existsSync(path)) throw new UsageError(`--resume ${path} does not exist.`);
   let loaded: Session & { readonly format?: unknown };
   try {
     loaded = await loadState(path);
