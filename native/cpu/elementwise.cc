@@ -24,16 +24,16 @@ void load(DType dtype, const void* from, int64_t n, char* row) {
     load_row(dtype, from, n, reinterpret_cast<float*>(row));
 }
 
-// The row holds values of the dtype already, so that storing a bfloat16 is a shift.
-void store(DType dtype, const char* row, int64_t n, void* to) {
+// `rounds` says whether the row still has to be rounded; if not, storing a bfloat16 is a shift.
+void store(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds rounds) {
   if (dtype_bytes(dtype) == 4)
     std::memcpy(to, row, static_cast<size_t>(n) * 4);
-  else if (dtype == DType::bfloat16)
+  else if (dtype == DType::bfloat16 && rounds == RowStep::Rounds::no)
     map_row<uint32_t, uint16_t>(row, n, to, [](uint32_t x) { return static_cast<uint16_t>(x >> 16); });
   else if (dtype == DType::uint8 || dtype == DType::boolean)
     map_row<uint32_t, uint8_t>(row, n, to, [](uint32_t x) { return static_cast<uint8_t>(x); });
   else
-    store_row(dtype, reinterpret_cast<const float*>(row), n, to);
+    store_row(dtype, reinterpret_cast<const float*>(row), n, to, rounds == RowStep::Rounds::saturating);
 }
 
 void fill(char* row, int64_t n, uint32_t bits) {
@@ -109,7 +109,8 @@ class Elementwise : public Kernel {
     for (size_t j = 0; j < plan_.outputs.size(); ++j) {
       if (plan_.direct[j]) continue;
       const DType dtype = output_dtypes_[j];
-      store(dtype, row[plan_.outputs[j]], n, call.output<char>(static_cast<int>(j)) + start * static_cast<int64_t>(dtype_bytes(dtype)));
+      char* to = call.output<char>(static_cast<int>(j)) + start * static_cast<int64_t>(dtype_bytes(dtype));
+      store(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j]);
     }
   }
 

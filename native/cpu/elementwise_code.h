@@ -35,6 +35,8 @@ struct Register {
 struct RowStep {
   RowFunction run;
   int a, b, c, out;  // registers; -1: not used
+  // A step that only rounds a to the dtype of out: storing a with that rounding gives the same bytes.
+  enum class Rounds { no, plain, saturating } rounds = Rounds::no;
 };
 
 // Nearest float, except that an inexact result has an odd last bit: rounding it again, to a narrower format, is then the
@@ -92,6 +94,9 @@ class CodeReader {
   DType dtype(int r) const { return registers[static_cast<size_t>(r)].dtype; }
   RowKind kind(int r) const { return row_kind(dtype(r)); }
   void step(RowFunction run, int a, int b, int c, int out) { steps.push_back({run, a, b, c, out}); }
+  void round(RowFunction run, int a, int out, bool saturate = false) {
+    steps.push_back({run, a, -1, -1, out, saturate ? RowStep::Rounds::saturating : RowStep::Rounds::plain});
+  }
 
   bool constant(Register result, const std::string& word) {
     const double value = word == "true" ? 1 : word == "false" ? 0 : std::strtod(word.c_str(), nullptr);
@@ -119,11 +124,11 @@ class CodeReader {
   bool finish(int out, bool rounded = false) {
     if (rounded) return true;
     switch (dtype(out)) {
-      case DType::bfloat16: step(&rounding<DType::bfloat16>, out, -1, -1, out); break;
-      case DType::float16: step(&rounding<DType::float16>, out, -1, -1, out); break;
-      case DType::float8_e4m3fn: step(&rounding<DType::float8_e4m3fn>, out, -1, -1, out); break;
-      case DType::float8_e5m2: step(&rounding<DType::float8_e5m2>, out, -1, -1, out); break;
-      case DType::float8_e8m0fnu: step(&rounding<DType::float8_e8m0fnu>, out, -1, -1, out); break;
+      case DType::bfloat16: round(&rounding<DType::bfloat16>, out, out); break;
+      case DType::float16: round(&rounding<DType::float16>, out, out); break;
+      case DType::float8_e4m3fn: round(&rounding<DType::float8_e4m3fn>, out, out); break;
+      case DType::float8_e5m2: round(&rounding<DType::float8_e5m2>, out, out); break;
+      case DType::float8_e8m0fnu: round(&rounding<DType::float8_e8m0fnu>, out, out); break;
       case DType::uint8: step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 255u; }>, out, -1, -1, out); break;
       case DType::boolean:
         step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>, out, -1, -1, out);
@@ -213,16 +218,33 @@ class CodeReader {
       step(kind(a) == RowKind::is_signed ? integer_to_real<int32_t>(to) : integer_to_real<uint32_t>(to), a, -1, -1, out);
       a = out;
     }
-    if (saturate) {
+    if (saturate && to == DType::float8_e4m3fn) {
+      round(&saturating<DType::float8_e4m3fn>, a, out, true);
+    } else if (saturate && to == DType::float8_e5m2) {
+      round(&saturating<DType::float8_e5m2>, a, out, true);
+    } else if (saturate) {
       step(clamping(to), a, -1, -1, out);
       return finish(out);
+    } else if (to == DType::bfloat16) {
+      round(&rows::float_unary<[](float x) { return x; }, true>, a, out);
+    } else if (to == dtype(a) || to == DType::float32) {
+      if (a != out) step(&rows::move, a, -1, -1, out);
+    } else {
+      if (a != out) step(&rows::move, a, -1, -1, out);
+      steps.back().rounds = a != out ? RowStep::Rounds::plain : steps.back().rounds;
+      return finish(out);
     }
-    if (to == DType::bfloat16) {
-      step(&rows::float_unary<[](float x) { return x; }, true>, a, -1, -1, out);
-      return true;
-    }
-    if (a != out) step(&rows::move, a, -1, -1, out);
-    return finish(out, to == dtype(a) && a != out);
+    return true;
+  }
+
+  template <DType T>
+  static void saturating(const void* a, const void*, const void*, void* out, int64_t n) {
+    const float* x = static_cast<const float*>(a);
+    float* y = static_cast<float*>(out);
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i)
+      y[i] = T == DType::float8_e4m3fn ? float8_e4m3fn_to_float(float_to_float8_e4m3fn(x[i], true))
+                                       : float8_e5m2_to_float(float_to_float8_e5m2(x[i], true));
   }
 
   static RowFunction real_to_integer(DType to) {
@@ -271,8 +293,6 @@ class CodeReader {
     switch (to) {
       case DType::bfloat16: return &clamp_row<0x7f7f0000u>;
       case DType::float16: return &clamp_row<0x477fe000u>;
-      case DType::float8_e4m3fn: return &clamp_row<0x43e00000u>;
-      case DType::float8_e5m2: return &clamp_row<0x47600000u>;
       case DType::float8_e8m0fnu: return &clamp_row<0x7f000000u>;
       default: return &clamp_row<0x7f7fffffu>;
     }

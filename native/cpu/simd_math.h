@@ -195,6 +195,22 @@ inline float simd_cos(float x) {
   return magnitude(x) < kInf ? y : kNan;
 }
 
+// Rounding to whole numbers. 2^23 and more are whole already.
+inline float simd_round(float x) {  // ties to even
+  using namespace simd_detail;
+  const float a = magnitude(x);
+  const float y = (a + 8388608.0f) - 8388608.0f;
+  return a < 8388608.0f ? with_sign(y, x) : x;
+}
+inline float simd_floor(float x) {
+  const float y = simd_round(x);
+  return simd_detail::with_sign(y > x ? y - 1.0f : y, x);
+}
+inline float simd_ceil(float x) {
+  const float y = simd_round(x);
+  return simd_detail::with_sign(y < x ? y + 1.0f : y, x);
+}
+
 // x^y = 2^(y log2|x|) in double, then the sign and the special cases of C99.
 inline float simd_pow(float x, float y) {
   using namespace simd_detail;
@@ -233,33 +249,16 @@ inline float simd_pow(float x, float y) {
   const uint64_t exponent = (std::bit_cast<uint64_t>(rounded) + 1023ull) << 52;
   const float power = static_cast<float>(q * std::bit_cast<double>(exponent));
 
-  const float ay = magnitude(y);
-  const float bounded = ay < 16777216.0f ? y : 0.0f;
-  const int32_t whole = static_cast<int32_t>(bounded);
-  const bool integer = ay >= 16777216.0f || static_cast<float>(whole) == bounded;
-  const bool odd = ay < 16777216.0f && integer && (whole & 1);
-  const bool negative = (bits(x) >> 31) != 0;
-  float result = negative && odd ? -power : power;
-  result = negative && !integer && ax != 0.0f && ax != kInf ? kNan : result;
-  result = x != x || y != y ? kNan : result;
-  result = ax == 1.0f && ay == kInf ? 1.0f : result;
-  return y == 0.0f || x == 1.0f ? 1.0f : result;
-}
-
-// Rounding to whole numbers. 2^23 and more are whole already.
-inline float simd_round(float x) {  // ties to even
-  using namespace simd_detail;
-  const float a = magnitude(x);
-  const float y = (a + 8388608.0f) - 8388608.0f;
-  return a < 8388608.0f ? with_sign(y, x) : x;
-}
-inline float simd_floor(float x) {
-  const float y = simd_round(x);
-  return simd_detail::with_sign(y > x ? y - 1.0f : y, x);
-}
-inline float simd_ceil(float x) {
-  const float y = simd_round(x);
-  return simd_detail::with_sign(y < x ? y + 1.0f : y, x);
+  // & and | instead of && and ||: a branch would keep the loop from vectorising.
+  const float ay = magnitude(y), half = 0.5f * y;
+  const bool integer = simd_round(y) == y;
+  const uint32_t odd = integer & (simd_round(half) != half) ? 0x80000000u : 0u;
+  const uint32_t negative = bits(x) & 0x80000000u;
+  float result = from_bits(bits(power) ^ (negative & odd));
+  result = (negative != 0) & !integer & (ax != 0.0f) & (ax != kInf) ? kNan : result;
+  result = (x != x) | (y != y) ? kNan : result;
+  result = (ax == 1.0f) & (ay == kInf) ? 1.0f : result;
+  return (y == 0.0f) | (x == 1.0f) ? 1.0f : result;
 }
 
 }  // namespace TE_ISA_NAMESPACE
