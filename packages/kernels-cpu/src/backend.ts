@@ -7,6 +7,7 @@ import {
   type DeviceBuffer,
   definedOps,
   type Executable,
+  formatParams,
   fuseElementwise,
   type MemoryStats,
   type NodeSpec,
@@ -114,7 +115,7 @@ export class CpuBackend implements Backend {
   }
 
   supports(node: NodeSpec): true | string {
-    const key = JSON.stringify([node.op, node.inputs.map(withoutExtras), node.outputs.map(withoutExtras), node.params]);
+    const key = JSON.stringify([node.op, node.inputs.map(withoutExtras), node.outputs.map(withoutExtras), formatParams(node.params)]);
     let answer = this.answers.get(key);
     if (answer === undefined) {
       answer = this.ask(node);

@@ -123,7 +123,7 @@ export abstract class Module {
       if (!scope.session.initializing) missing(scope, "params", name);
       const made = init(scope.makeRng("params"), shape, dtype);
       scope.set("params", name, made);
-      if (axes.length) scope.set("params_axes", name, axes);
+      scope.set("params_axes", name, axes);
       return made;
     }
     const value = found as Tensor;

@@ -43,6 +43,7 @@ export {
   definedOps,
   defineOp,
   type HostArray,
+  formatParams,
   inferShapes,
   inputNames,
   nameInputs,

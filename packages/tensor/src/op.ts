@@ -14,6 +14,15 @@ export interface HostArray extends Aval {
 export type ParamValue = boolean | number | string | readonly number[] | readonly string[];
 export type Params = Readonly<Record<string, ParamValue>>;
 
+/** Numbers as text that keeps what JSON loses: infinities, NaN and the sign of zero. */
+export const formatNumber = (value: number): string => (Object.is(value, -0) ? "-0" : String(value));
+
+/** Parameters as text, equal for equal parameters only. */
+export const formatParams = (params: Params): string =>
+  JSON.stringify(params, (_, value) =>
+    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)) ? `#${formatNumber(value)}` : value,
+  );
+
 type Named<K extends string, T> = { readonly [P in K]: T };
 type Maybe<K extends string, T> = { readonly [P in K]?: T | undefined };
 

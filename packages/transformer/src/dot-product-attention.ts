@@ -40,14 +40,16 @@ export interface AttentionCallOptions {
   deterministic?: boolean;
 }
 
+const PACKING = { bs3hd: "qkv", bshd_bs2hd: "kv", bshd_bshd_bshd: "none" } as const;
+
 /**
  * softmax(scale * q·kᵀ + bias) · v with masks, grouped heads, windows and dropout.
  *
  * `call(query, key, value, mask?, bias?, { deterministic })` with query [B, Sq, h, d], key and value [B, Skv, g, d]; packed
  * layouts put everything in the first ([B, S, 3, h, d]) or second ([B, S, 2, g, d]) argument. `mask` is [1|B, 1|h, Sq,
  * Skv] of uint8 or bool, 1 = masked out (used by padding types), or a SequenceDescriptor. bias is [1|B, 1|h, Sq, Skv].
- * The result is [B, Sq, h, d] in the dtype of query. A query that sees no key gives zeros. Parameter: softmax_offset
- * [1, h, 1, 1] float32, for learnable softmax only.
+ * The result is [B, Sq, h, d] in the dtype of query. A query that sees no key gives zeros. Parameter, for
+ * learnable softmax only: _UnfusedDotProductAttention_0/softmax_offset [1, h, 1, 1] float32.
  */
 export class DotProductAttention extends Module {
   readonly headDim: number;
@@ -102,7 +104,7 @@ export class DotProductAttention extends Module {
       },
       {
         layout: transposeBatchSequence ? "sbhd" : "bshd",
-        packing: { bs3hd: "qkv", bshd_bs2hd: "kv", bshd_bshd_bshd: "none" }[this.layout],
+        packing: PACKING[this.layout],
         scale: options.scaleFactor ?? 1 / Math.sqrt(this.headDim),
         causal: maskType.causal,
         bottomRight: maskType.bottomRight,
@@ -117,14 +119,20 @@ export class DotProductAttention extends Module {
   }
 
   private sink(): Tensor {
-    const h = this.numAttentionHeads;
-    return this.param("softmax_offset", zeros, [1, h, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([h]);
+    return new SoftmaxOffset({ name: "_UnfusedDotProductAttention_0" }).call(this.numAttentionHeads);
   }
 
   private visibility(mask: Tensor | SequenceDescriptor, query: Tensor, key: Tensor | null | undefined) {
     if (!(mask instanceof SequenceDescriptor)) return { mask };
     const at = this.options.transposeBatchSequence ? 0 : 1;
     return mask.operands(query.shape[at]!, (this.layout === "bs3hd" ? query : key!).shape[at]!);
+  }
+}
+
+/** Holds the parameter of learnable softmax under the path that checkpoints of the original have it at. */
+class SoftmaxOffset extends Module {
+  call(heads: number): Tensor {
+    return this.param("softmax_offset", zeros, [1, heads, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([heads]);
   }
 }
 

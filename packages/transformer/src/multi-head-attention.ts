@@ -81,7 +81,8 @@ interface Projected {
 
 /**
  * Attention with its projections. `call(inputsQ, inputsKv, mask?, bias?, { deterministic, decode })` gives [out,
- * layernormOutput | undefined]; out is like inputsQ, [B, S, H] (or [S, B, H] with transposeBatchSequence). Passing the
+ * layernormOutput | undefined]; the second is there when returnLayernormOutput asks for it, and whenever query is a
+ * projection of its own that k and v share the norm with. out is like inputsQ, [B, S, H] (or [S, B, H] with transposeBatchSequence). Passing the
  * same tensor twice is self-attention. Submodules: qkv, or query and kv, or query, key and value; and out. Collection
  * cache (decode): cached_key, cached_value [B, L, groups, headDim], cache_index int32, where L is the length at init.
  */
@@ -133,7 +134,7 @@ export class MultiHeadAttention extends Module {
       this.axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES),
     );
     const out = checkpointName(this.outputProjection(inputsQ.shape.at(-1)!).call(joined), "out_proj");
-    return [out, options.returnLayernormOutput ? projected.normalized : undefined];
+    return [out, projected.normalized];
   }
 
   private axes(...batchFirst: string[]): string[] {
@@ -214,7 +215,8 @@ export class MultiHeadAttention extends Module {
       const [qkv, normalized] = this.normalizedDense("qkv", [3, h * d], qkvInit, packed, packedBias, wantsNormalized).call(inputsQ);
       return { q: heads(checkpointName(qkv, "combined_qkv_proj"), 3, h, d), k: undefined, v: undefined, packing: "bs3hd", normalized };
     }
-    const needsNormalized = isSelf || wantsNormalized;
+    // The original hands the norm's output out wherever it has it; so does this.
+    const needsNormalized = isSelf || !fuse || wantsNormalized;
     const [q, normalized] = this.normalizedDense("query", h * d, this.queryInit(), column, [W_TP_AXES], needsNormalized).call(inputsQ);
     const source = isSelf ? normalized! : inputsKv;
     if (fuse) {

@@ -1,4 +1,5 @@
 import { type Aval, defineOp, expectFloat, expectShape, FLOATS, rule } from "@te/tensor";
+import { refuseStatistics } from "./layer-norm.js";
 
 const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i);
 
@@ -42,12 +43,13 @@ export const rmsNormOp = defineOp("rms_norm", {
     return { y: wide.mul(rstd).mul(gamma.astype("float32")).astype(x.dtype), rstd: rstd.squeeze(-1) };
   },
   vjp({ inputs: { x, gamma }, outputs: { rstd }, grads }) {
+    refuseStatistics("rmsNorm", grads.rstd);
     const { dx, dgamma } = rmsNormBackwardOp({ dy: grads.y, x, gamma, rstd });
     return { x: dx, gamma: dgamma };
   },
   cases: (c) => [
     ...c.product(
-      { dtype: FLOATS, shape: [[2, 31], [2, 32], [3, 33], [71, 229], [1, 1]], epsilon: [1e-6, 1e-2] },
+      { dtype: FLOATS, shape: [[2, 31], [2, 32], [3, 33], [71, 229]], epsilon: [1e-6, 1e-2] },
       ({ dtype, shape }) => ({ x: c.normal(shape, { dtype }), gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }) }),
       ({ epsilon }) => ({ epsilon }),
     ),

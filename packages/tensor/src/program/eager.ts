@@ -1,5 +1,5 @@
 import { currentBackend } from "../backend.js";
-import { inferShapes, type OpDefinition, type Params } from "../op.js";
+import { formatParams, inferShapes, type OpDefinition, type Params } from "../op.js";
 import { Tensor } from "../tensor.js";
 import { type Compiled, compile, execute } from "./compile.js";
 import { Program } from "./program.js";
@@ -11,7 +11,7 @@ const cache = new Map<string, Compiled>();
 export function runEager(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
   const present = inputs.filter((t) => t !== undefined);
   const avals = inputs.map((t) => (t ? `${t.dtype}[${t.shape}]` : "-")).join(" ");
-  const key = `${currentBackend().name} ${op.name} ${avals} ${JSON.stringify(params)}`;
+  const key = `${currentBackend().name} ${op.name} ${avals} ${formatParams(params)}`;
   let compiled = cache.get(key);
   if (!compiled) {
     compiled = compile(oneOpProgram(op, inputs, params));

@@ -4,7 +4,7 @@
  * a fused chain gives the same bits as its ops one by one.
  */
 import { sameShape } from "../aval.js";
-import type { OpDefinition, ParamValue } from "../op.js";
+import { formatNumber, type OpDefinition, type ParamValue } from "../op.js";
 import type { Program, ProgramNode } from "./program.js";
 
 const MAX_INPUTS = 16;
@@ -146,7 +146,7 @@ function fusedNode(
     if (p !== undefined && inside.has(p)) return;
     const made = p === undefined ? undefined : program.nodes[p]!;
     if (made?.op.name === "fill") {
-      constants.push({ id, text: `const ${program.values[id]!.dtype} ${made.params.value}` });
+      constants.push({ id, text: `const ${program.values[id]!.dtype} ${formatNumber(made.params.value as number)}` });
       registers.set(id, -1);
       return;
     }

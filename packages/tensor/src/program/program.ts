@@ -1,6 +1,6 @@
 import { type Aval, formatAval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
-import type { OpDefinition, Params } from "../op.js";
+import { formatParams, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
 
 /** One op application over numbered values; -1 stands for an optional input left out. */
@@ -61,8 +61,7 @@ export class Program {
       ...this.constants.map((c) => `constant ${typed(c.value)}`),
     ];
     const lines = this.nodes.map((node) => {
-      const params = Object.entries(node.params).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
-      const options = params.length ? ` {${params.join(", ")}}` : "";
+      const options = Object.keys(node.params).length ? ` ${formatParams(node.params)}` : "";
       return `  ${node.outputs.map(typed).join(", ")} = ${node.op.name}(${node.inputs.map(name).join(", ")})${options}`;
     });
     return [`program(${head.join(", ")}) {`, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");

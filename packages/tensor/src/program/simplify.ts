@@ -1,4 +1,5 @@
 import { sameAval, sameShape } from "../aval.js";
+import { formatParams } from "../op.js";
 import type { Program, ProgramNode } from "./program.js";
 
 /**
@@ -29,7 +30,7 @@ function mergeEqual(program: Program): Program {
   return rewrite(program, (node) => {
     if (isNoop(program, node)) return [node.inputs[0]!];
     if (node.op.name === "barrier") return undefined;
-    const key = `${node.op.name}|${node.inputs.join(",")}|${JSON.stringify(node.params)}`;
+    const key = `${node.op.name}|${node.inputs.join(",")}|${formatParams(node.params)}`;
     const earlier = seen.get(key);
     if (!earlier) seen.set(key, node.outputs);
     return earlier;

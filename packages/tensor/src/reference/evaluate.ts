@@ -23,7 +23,11 @@ export function hostArray({ shape, dtype }: Aval, { wide = false }: EvaluateOpti
  * Runs a program of primitives in plain TypeScript. `given` are its inputs, then its constants. Intermediate values are
  * dropped after their last use.
  */
-export function evaluateProgram(program: Program, given: readonly HostArray[], options: EvaluateOptions = {}): HostArray[] {
+export function evaluateProgram(
+  program: Program,
+  given: readonly HostArray[],
+  options: EvaluateOptions = {},
+): HostArray[] {
   const values: (HostArray | undefined)[] = new Array(program.values.length);
   program.given.forEach((id, i) => {
     values[id] = given[i];
@@ -34,8 +38,12 @@ export function evaluateProgram(program: Program, given: readonly HostArray[], o
   });
   for (const id of program.outputs) lastUse.set(id, Number.POSITIVE_INFINITY);
   program.nodes.forEach((node, i) => {
-    if (!node.op.evaluate) fail("unsupported", node.op.name, "the evaluator runs primitives only; expand the program first");
-    const inputs = nameInputs(node.op, node.inputs.map((id) => (id < 0 ? undefined : values[id])));
+    if (!node.op.evaluate)
+      fail("unsupported", node.op.name, "the evaluator runs primitives only; expand the program first");
+    const inputs = nameInputs(
+      node.op,
+      node.inputs.map((id) => (id < 0 ? undefined : values[id])),
+    );
     const outputs = node.outputs.map((id) => hostArray(program.values[id]!, options));
     node.op.evaluate(inputs, node.params, nameOutputs(node.op, outputs));
     node.outputs.forEach((id, k) => {
