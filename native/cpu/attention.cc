@@ -105,7 +105,7 @@ class Attention : public Kernel {
     float total = 0;
 #pragma omp simd reduction(+ : total)
     for (int64_t j = wide.low; j < wide.high; ++j) {
-      row[j] = simd_exp(row[j] - base);
+      row[j] = weight_exp(row[j] - base);
       total += row[j];
     }
     std::fill(row + window.all.low, row + wide.low, 0.0f);

@@ -10,8 +10,8 @@
 #include "cpu/attention_problem.h"
 #include "cpu/attention_tile.h"
 #include "cpu/convert.h"
-#include "cpu/simd_math.h"
 #include "cpu/threefry.h"
+#include "cpu/weight_exp.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

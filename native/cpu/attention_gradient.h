@@ -64,7 +64,7 @@ inline void gradient_row(const Problem& p, const Call& call, const Visibility& v
       std::fill(dscores + wide.low, dscores + span.low, 0.0f);
       std::fill(dscores + span.high, dscores + wide.high, 0.0f);
 #pragma omp simd
-      for (int64_t j = wide.low; j < wide.high; ++j) weights[j] = simd_exp(weights[j] - lse);
+      for (int64_t j = wide.low; j < wide.high; ++j) weights[j] = weight_exp(weights[j] - lse);
       for (int64_t j = span.low; j < span.high; ++j) {
         const float kept = factors[j - span.low];
         dscores[j] = weights[j] * (kept * dscores[j] - mean);
@@ -73,7 +73,7 @@ inline void gradient_row(const Problem& p, const Call& call, const Visibility& v
     } else {
 #pragma omp simd
       for (int64_t j = wide.low; j < wide.high; ++j) {
-        const float weight = simd_exp(weights[j] - lse);
+        const float weight = weight_exp(weights[j] - lse);
         weights[j] = weight;
         dscores[j] = weight * (dscores[j] - mean);
       }
