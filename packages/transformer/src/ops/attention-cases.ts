@@ -28,14 +28,20 @@ interface Wanted extends Partial<Sizes> {
 
 const SIZES: Sizes = { batch: 2, queries: 19, keys: 19, heads: 2, groups: 2, depth: 8, valueDepth: 8 };
 
-function wireShape({ layout }: Partial<AttentionParams>, batch: number, length: number, rest: readonly number[]): number[] {
+function wireShape(
+  { layout }: Partial<AttentionParams>,
+  batch: number,
+  length: number,
+  rest: readonly number[],
+): number[] {
   return layout === "sbhd" ? [length, batch, ...rest] : [batch, length, ...rest];
 }
 
 function operands(c: CaseBuilder, kind: Kind, wanted: Wanted): Record<string, Fill> {
   const { dtype = "float32", params = {}, bias, mask, segments, positions, hidden = 0.3 } = wanted;
   const { batch, queries, keys, heads, groups, depth, valueDepth } = { ...SIZES, ...wanted };
-  const fill = (length: number, rest: readonly number[]): Fill => c.normal(wireShape(params, batch, length, rest), { dtype });
+  const fill = (length: number, rest: readonly number[]): Fill =>
+    c.normal(wireShape(params, batch, length, rest), { dtype });
   const { packing = "none" } = params;
   const inputs: Record<string, Fill> = { q: fill(queries, packing === "qkv" ? [3, heads, depth] : [heads, depth]) };
   if (packing !== "qkv") inputs.k = fill(keys, packing === "kv" ? [2, groups, depth] : [groups, depth]);
@@ -52,14 +58,27 @@ function operands(c: CaseBuilder, kind: Kind, wanted: Wanted): Record<string, Fi
     return inputs;
   }
   const lse = c.normal([batch, heads, queries], { mean: 3, std: 0.5 });
-  return { ...inputs, out: fill(queries, [heads, valueDepth]), lse, dout: fill(queries, [heads, valueDepth]), dlse: c.normal(lse.shape) };
+  return {
+    ...inputs,
+    out: fill(queries, [heads, valueDepth]),
+    lse,
+    dout: fill(queries, [heads, valueDepth]),
+    dlse: c.normal(lse.shape),
+  };
 }
 
 const CASES: Record<string, Wanted> = {
   plain: {},
   causal: { params: { causal: true, scale: 0.35 } },
   "odd sizes": { queries: 21, keys: 35, depth: 11, valueDepth: 5, params: { scale: 0.3 } },
-  "several blocks": { batch: 1, queries: 70, keys: 270, heads: 1, groups: 1, params: { causal: true, bottomRight: true, scale: 0.35 } },
+  "several blocks": {
+    batch: 1,
+    queries: 70,
+    keys: 270,
+    heads: 1,
+    groups: 1,
+    params: { causal: true, bottomRight: true, scale: 0.35 },
+  },
   "bottom right, more queries than keys": { queries: 20, keys: 9, params: { causal: true, bottomRight: true } },
   "window 16 0": { queries: 33, keys: 33, params: { windowLeft: 16, windowRight: 0 } },
   "window 2 2": { params: { windowLeft: 2, windowRight: 2 } },
@@ -92,7 +111,16 @@ const CASES: Record<string, Wanted> = {
   "float32 logits": { params: { float32Logits: true, scale: 0.35 } },
 };
 
-const NARROW = ["plain", "causal", "odd sizes", "grouped heads", "padding mask", "post-scale bias and mask", "learnable", "dropout 0.1"];
+const NARROW = [
+  "plain",
+  "causal",
+  "odd sizes",
+  "grouped heads",
+  "padding mask",
+  "post-scale bias and mask",
+  "learnable",
+  "dropout 0.1",
+];
 
 /** 4 products of a layer's attention at batch 8, length 256, 8 heads of 64: 2 forward and 5 backward. */
 const LAYER: Wanted = { batch: 8, queries: 256, keys: 256, heads: 8, groups: 8, depth: 64, valueDepth: 64 };

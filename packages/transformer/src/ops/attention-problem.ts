@@ -49,7 +49,16 @@ export interface AttentionSizes {
 }
 
 /** The operands beside q that forward and backward share. */
-export const SHARED_OPERANDS = ["k", "v", "bias", "mask", "segmentsQ", "segmentsKv", "positionsQ", "positionsKv"] as const;
+export const SHARED_OPERANDS = [
+  "k",
+  "v",
+  "bias",
+  "mask",
+  "segmentsQ",
+  "segmentsKv",
+  "positionsQ",
+  "positionsKv",
+] as const;
 
 type Operand = "q" | (typeof SHARED_OPERANDS)[number] | "sink" | "key";
 export type AttentionOperands<T> = { readonly q: T } & { readonly [K in Operand]?: T | undefined };
@@ -65,7 +74,8 @@ function checkOptions(params: AttentionParams): void {
   } as const;
   for (const [name, known] of Object.entries(choices)) {
     const value = params[name as keyof typeof choices];
-    if (!(known as readonly string[]).includes(value)) fail("option", FN, `${name} must be one of ${known.join(", ")}`, value);
+    if (!(known as readonly string[]).includes(value))
+      fail("option", FN, `${name} must be one of ${known.join(", ")}`, value);
   }
   for (const name of ["windowLeft", "windowRight"] as const) {
     if (!Number.isInteger(params[name]) || params[name] < -1) {
@@ -73,17 +83,26 @@ function checkOptions(params: AttentionParams): void {
     }
   }
   if (!(params.dropout >= 0 && params.dropout < 1)) {
-    fail("option", FN, "dropout must be in [0, 1)", params.dropout, "Dropping every weight leaves nothing to scale up.");
+    fail(
+      "option",
+      FN,
+      "dropout must be in [0, 1)",
+      params.dropout,
+      "Dropping every weight leaves nothing to scale up.",
+    );
   }
-  if (!Number.isFinite(params.scale)) fail("option", FN, "scale must be finite", params.scale, "1 / sqrt(depth) is usual.");
+  if (!Number.isFinite(params.scale))
+    fail("option", FN, "scale must be finite", params.scale, "1 / sqrt(depth) is usual.");
 }
 
 /** q, k and v as [.., heads, depth] whatever their packing. */
 function unpacked({ q, k, v }: AttentionOperands<Aval>, { packing }: AttentionParams): [q: Aval, k: Aval, v: Aval] {
   const need = { none: ["k", "v"], kv: ["k"], qkv: [] }[packing] as readonly string[];
   for (const [name, given] of Object.entries({ k, v })) {
-    if (need.includes(name) && !given) fail("option", FN, `packing "${packing}" needs ${name}`, "none", `Pass ${name}.`);
-    if (!need.includes(name) && given) fail("option", FN, `packing "${packing}" takes no ${name}`, given, `Leave ${name} out.`);
+    if (need.includes(name) && !given)
+      fail("option", FN, `packing "${packing}" needs ${name}`, "none", `Pass ${name}.`);
+    if (!need.includes(name) && given)
+      fail("option", FN, `packing "${packing}" takes no ${name}`, given, `Leave ${name} out.`);
   }
   const part = (name: string, packed: Aval, count: number): Aval => {
     const rule = `${name} with packing "${packing}" must have 5 axes, [.., .., ${count}, heads, depth]`;
@@ -108,7 +127,8 @@ function readSizes(q: Aval, k: Aval, v: Aval, { layout }: AttentionParams): Atte
   }
   expectDType(FN, { q }, ...FLOATS);
   for (const [name, a] of Object.entries({ k, v })) {
-    if (a.dtype !== q.dtype) fail("dtype", FN, `${name} must have the dtype of q, ${q.dtype}`, a, "Cast one with astype.");
+    if (a.dtype !== q.dtype)
+      fail("dtype", FN, `${name} must have the dtype of q, ${q.dtype}`, a, "Cast one with astype.");
   }
   const [batchAxis, lengthAxis] = layout === "bshd" ? [0, 1] : [1, 0];
   const at = (a: Aval, axis: number): number => a.shape[axis]!;
@@ -139,10 +159,17 @@ function readSizes(q: Aval, k: Aval, v: Aval, { layout }: AttentionParams): Atte
 /** Throws unless `a` is [1 or batch, 1 or heads, rows, keys]. */
 function expectScores(name: string, a: Aval, s: AttentionSizes, rows: readonly number[]): void {
   const [b, h, i, j] = a.shape;
-  const fits = a.shape.length === 4 && [1, s.batch].includes(b!) && [1, s.heads].includes(h!) && rows.includes(i!) && j === s.keys;
+  const fits =
+    a.shape.length === 4 && [1, s.batch].includes(b!) && [1, s.heads].includes(h!) && rows.includes(i!) && j === s.keys;
   if (fits) return;
   const shape = `[1 or ${s.batch}, 1 or ${s.heads}, ${[...new Set(rows)].join(" or ")}, ${s.keys}]`;
-  fail("shape", FN, `${name} must have shape ${shape}: batch, heads, queries, keys in any layout`, a, "Reshape or broadcast it.");
+  fail(
+    "shape",
+    FN,
+    `${name} must have shape ${shape}: batch, heads, queries, keys in any layout`,
+    a,
+    "Reshape or broadcast it.",
+  );
 }
 
 function checkVisibility(x: AttentionOperands<Aval>, params: AttentionParams, s: AttentionSizes): void {
@@ -152,7 +179,13 @@ function checkVisibility(x: AttentionOperands<Aval>, params: AttentionParams, s:
     expectScores("mask", mask, s, [1, s.queries]);
   }
   if (!segmentsQ !== !segmentsKv) {
-    fail("option", FN, "segmentsQ and segmentsKv go together", segmentsQ ? "segmentsQ alone" : "segmentsKv alone", "Pass both.");
+    fail(
+      "option",
+      FN,
+      "segmentsQ and segmentsKv go together",
+      segmentsQ ? "segmentsQ alone" : "segmentsKv alone",
+      "Pass both.",
+    );
   }
   expectDType(FN, { segmentsQ, segmentsKv, positionsQ, positionsKv }, "int32");
   expectShape(FN, { segmentsQ, positionsQ }, [s.batch, s.queries], "batch and length of q, in any layout");
@@ -163,10 +196,20 @@ function checkVisibility(x: AttentionOperands<Aval>, params: AttentionParams, s:
   }
 }
 
-function checkWeights({ q, bias, sink, key }: AttentionOperands<Aval>, params: AttentionParams, s: AttentionSizes): void {
+function checkWeights(
+  { q, bias, sink, key }: AttentionOperands<Aval>,
+  params: AttentionParams,
+  s: AttentionSizes,
+): void {
   const { biasType, softmaxType, dropout } = params;
   if ((biasType === "none") === (bias !== undefined)) {
-    fail("option", FN, `biasType "${biasType}" ${bias ? "takes no bias" : "needs a bias"}`, bias ?? "none", bias ? "Name its type." : "");
+    fail(
+      "option",
+      FN,
+      `biasType "${biasType}" ${bias ? "takes no bias" : "needs a bias"}`,
+      bias ?? "none",
+      bias ? "Name its type." : "",
+    );
   }
   if (bias) {
     expectDType(FN, { bias }, ...FLOATS);

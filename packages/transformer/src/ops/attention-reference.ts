@@ -1,6 +1,11 @@
 /** Attention and its gradients as compositions of simpler ops: the meaning of every option, in float32. */
 import { arange, dot, random, shiftRight, stack, type Tensor, where } from "@te/tensor";
-import { type AttentionOperands, type AttentionParams, type AttentionSizes, readAttention } from "./attention-problem.js";
+import {
+  type AttentionOperands,
+  type AttentionParams,
+  type AttentionSizes,
+  readAttention,
+} from "./attention-problem.js";
 
 /** Below every logit; keeps -inf - -inf from appearing in rows that see nothing. */
 const LOWEST = -3e38;
@@ -30,7 +35,9 @@ interface Problem {
 function visibleKeys(x: Operands, params: AttentionParams, s: AttentionSizes): Tensor | undefined {
   const rules: Tensor[] = [];
   const shift = params.bottomRight ? s.keys - s.queries : 0;
-  const query = x.positionsQ ? x.positionsQ.expandDims([1, 3]) : arange(s.queries).add(shift).reshape([1, 1, s.queries, 1]);
+  const query = x.positionsQ
+    ? x.positionsQ.expandDims([1, 3])
+    : arange(s.queries).add(shift).reshape([1, 1, s.queries, 1]);
   const key = x.positionsKv ? x.positionsKv.expandDims([1, 2]) : arange(s.keys).reshape([1, 1, 1, s.keys]);
   if (params.causal) rules.push(key.le(query));
   if (params.windowLeft >= 0) rules.push(key.ge(query.sub(params.windowLeft)));
@@ -106,7 +113,12 @@ export function attentionReference(x: Operands, params: AttentionParams): { out:
   if (softmaxType === "off_by_one") total = total.add(top.neg().exp());
   const probabilities = weights.div(where(total.gt(0), total, 1));
   const kept = grouped(p.kept ? probabilities.mul(p.kept) : probabilities, p.s);
-  const heads = batched(kept, p.v.astype("float32"), [4], [2]).reshape([p.s.batch, p.s.heads, p.s.queries, p.s.valueDepth]);
+  const heads = batched(kept, p.v.astype("float32"), [4], [2]).reshape([
+    p.s.batch,
+    p.s.heads,
+    p.s.queries,
+    p.s.valueDepth,
+  ]);
   return {
     out: heads.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype),
     lse: top.add(total.log()).squeeze(-1),
@@ -121,7 +133,10 @@ export interface BackwardOperands extends Operands {
 }
 
 /** rowsum(dout * out) - dlse, float32 [B, h, Sq]: the mean of the weights' gradients under the weights. */
-export function meanGradient({ dout, out, dlse }: Pick<BackwardOperands, "dout" | "out" | "dlse">, layout: AttentionParams["layout"]): Tensor {
+export function meanGradient(
+  { dout, out, dlse }: Pick<BackwardOperands, "dout" | "out" | "dlse">,
+  layout: AttentionParams["layout"],
+): Tensor {
   const rows = dout.astype("float32").mul(out.astype("float32")).sum(-1);
   const mean = rows.transpose(layout === "bshd" ? [0, 2, 1] : [1, 2, 0]);
   return dlse ? mean.sub(dlse) : mean;
@@ -144,7 +159,10 @@ function logitGradient(p: Problem, x: BackwardOperands): { weights: Tensor; dlog
 }
 
 /** Gradients of q, k and v, in the wire layout and packing. */
-export function attentionBackwardReference(x: BackwardOperands, params: AttentionParams): { dq: Tensor; dk: Tensor; dv: Tensor } {
+export function attentionBackwardReference(
+  x: BackwardOperands,
+  params: AttentionParams,
+): { dq: Tensor; dk: Tensor; dv: Tensor } {
   const p = setUp(x, params);
   const { weights, dlogits, dout } = logitGradient(p, x);
   const ds = grouped(dlogits.mul(params.scale), p.s);

@@ -28,18 +28,23 @@ const BACKWARD = {
 type Backward = (typeof BACKWARD.inputs)[number] | (typeof BACKWARD.optional)[number];
 
 /** Checks what the backward ops add to the operands of attention. */
-function readBackward(x: AttentionOperands<Aval> & { readonly [K in Backward]?: Aval | undefined }, params: AttentionParams): AttentionSizes {
+function readBackward(
+  x: AttentionOperands<Aval> & { readonly [K in Backward]?: Aval | undefined },
+  params: AttentionParams,
+): AttentionSizes {
   const fn = "attentionBackward";
   const { key, dlse, out, lse, dout } = x;
   // The sink shaped lse and leaves no other trace.
   const sizes = readAttention({ ...x, key }, { ...params, softmaxType: "vanilla" });
   const shape = outShape(sizes, params);
   for (const [name, a] of Object.entries({ out: out!, dout: dout! })) {
-    if (a.dtype !== x.q.dtype || !sameShape(a.shape, shape)) fail("shape", fn, `${name} must be ${x.q.dtype}[${shape}], as attention gave out`, a);
+    if (a.dtype !== x.q.dtype || !sameShape(a.shape, shape))
+      fail("shape", fn, `${name} must be ${x.q.dtype}[${shape}], as attention gave out`, a);
   }
   const rows = [sizes.batch, sizes.heads, sizes.queries];
   for (const [name, a] of Object.entries({ lse: lse!, dlse })) {
-    if (a && (a.dtype !== "float32" || !sameShape(a.shape, rows))) fail("shape", fn, `${name} must be float32[${rows}]`, formatAval(a));
+    if (a && (a.dtype !== "float32" || !sameShape(a.shape, rows)))
+      fail("shape", fn, `${name} must be float32[${rows}]`, formatAval(a));
   }
   return sizes;
 }

@@ -1,4 +1,15 @@
-import { arange, concat, defineOp, expectDType, expectFloat, FLOATS, fail, stack, type Tensor, tensor } from "@te/tensor";
+import {
+  arange,
+  concat,
+  defineOp,
+  expectDType,
+  expectFloat,
+  FLOATS,
+  fail,
+  stack,
+  type Tensor,
+  tensor,
+} from "@te/tensor";
 
 export interface RopeParams {
   /** Pairs that turn together: 2i with 2i + 1 ("consecutive"), or i with i + d/2 ("alternate"). */
@@ -27,16 +38,23 @@ const fraction = (turns: Tensor): Tensor => turns.sub(turns.round());
  * fraction of a turn, so both are cut into pieces whose products are exact, and whole turns are dropped from each.
  */
 function angles(positions: Tensor, { windowMin, windowMax }: RopeParams, pairs: number): Tensor {
-  const turns = Array.from({ length: pairs }, (_, i) => 1 / (windowMin * (windowMax / windowMin) ** (i / pairs)) / (2 * Math.PI));
+  const turns = Array.from(
+    { length: pairs },
+    (_, i) => 1 / (windowMin * (windowMax / windowMin) ** (i / pairs)) / (2 * Math.PI),
+  );
   const high = turns.map((t) => toBits(t, 12));
-  const middle = turns.map((t, i) => (t === high[i] ? 0 : toBits(Math.abs(t - high[i]!), 12) * Math.sign(t - high[i]!)));
+  const middle = turns.map((t, i) =>
+    t === high[i] ? 0 : toBits(Math.abs(t - high[i]!), 12) * Math.sign(t - high[i]!),
+  );
   const low = turns.map((t, i) => t - high[i]! - middle[i]!);
   const [a, b, c] = [high, middle, low].map((values) => tensor(Float32Array.from(values))) as [Tensor, Tensor, Tensor];
   const whole = positions.expandDims(-1);
   const fine = whole.rem(1024);
   const near = fine.astype("float32");
   const far = whole.sub(fine).astype("float32");
-  const exact = fraction(far.mul(a)).add(fraction(near.mul(a))).add(fraction(far.mul(b)).add(near.mul(b)));
+  const exact = fraction(far.mul(a))
+    .add(fraction(near.mul(a)))
+    .add(fraction(far.mul(b)).add(near.mul(b)));
   return fraction(exact.add(far.add(near).mul(c))).mul(2 * Math.PI);
 }
 
@@ -54,7 +72,8 @@ export const ropeOp = defineOp("rope", {
 
   shape({ x, positions }, { method, windowMin, windowMax, sequenceAxis }) {
     expectFloat("rope", { x });
-    if (method !== "consecutive" && method !== "alternate") fail("option", "rope", "method must be consecutive or alternate", method);
+    if (method !== "consecutive" && method !== "alternate")
+      fail("option", "rope", "method must be consecutive or alternate", method);
     if (!(windowMin > 0 && windowMax > 0 && Number.isFinite(windowMin + windowMax))) {
       fail("option", "rope", "windowMin and windowMax must be positive", [windowMin, windowMax]);
     }
@@ -68,7 +87,12 @@ export const ropeOp = defineOp("rope", {
       const [batch, length] = [x.shape[1 - sequenceAxis]!, x.shape[sequenceAxis]!];
       const { shape } = positions;
       if (shape.at(-1) !== length || shape.length > 2 || (shape.length === 2 && shape[0] !== batch)) {
-        fail("shape", "rope", `positions must have shape [${length}] or [${batch},${length}], batch first in any layout`, positions);
+        fail(
+          "shape",
+          "rope",
+          `positions must have shape [${length}] or [${batch},${length}], batch first in any layout`,
+          positions,
+        );
       }
     }
     return { y: x };
@@ -88,13 +112,17 @@ export const ropeOp = defineOp("rope", {
     const alternate = params.method === "alternate";
     const paired = wide.reshape([...x.shape.slice(0, 3), ...(alternate ? [2, pairs] : [pairs, 2])]);
     const axis = alternate ? 3 : 4;
-    const [u, v] = alternate ? [paired.at("...", 0, ":"), paired.at("...", 1, ":")] : [paired.at("...", 0), paired.at("...", 1)];
+    const [u, v] = alternate
+      ? [paired.at("...", 0, ":"), paired.at("...", 1, ":")]
+      : [paired.at("...", 0), paired.at("...", 1)];
     const turned = [u.mul(cos).sub(v.mul(sin)), v.mul(cos).add(u.mul(sin))];
     const y = alternate ? concat(turned, 3) : stack(turned, axis);
     return { y: y.reshape(x.shape).astype(x.dtype) };
   },
 
-  vjp: ({ inputs: { positions }, grads, params }) => ({ x: turn(grads.y, positions, { ...params, inverse: !params.inverse }) }),
+  vjp: ({ inputs: { positions }, grads, params }) => ({
+    x: turn(grads.y, positions, { ...params, inverse: !params.inverse }),
+  }),
 
   cases: (c) => [
     ...c.product(
@@ -115,7 +143,12 @@ export const ropeOp = defineOp("rope", {
     ...FLOATS.slice(0, 2).flatMap((dtype) =>
       (["consecutive", "alternate"] as const).map((method) => {
         const x = c.normal([8, 256, 8, 64], { dtype });
-        return c.bench(`8x256x8x64 ${method} ${dtype}`, { x }, { method }, { bytes: 2 * 8 * 256 * 512 * (dtype === "float32" ? 4 : 2) });
+        return c.bench(
+          `8x256x8x64 ${method} ${dtype}`,
+          { x },
+          { method },
+          { bytes: 2 * 8 * 256 * 512 * (dtype === "float32" ? 4 : 2) },
+        );
       }),
     ),
   ],
