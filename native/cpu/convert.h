@@ -186,7 +186,7 @@ inline void map_row(const void* from, int64_t n, void* to, F f) {
 // n numbers of dtype `type` at `from`, as float32. float64 is not a device format: it gives NaN.
 inline void load_row(DType type, const void* from, int64_t n, float* to) {
   switch (type) {
-    case DType::float32: std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
+    case DType::float32: if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
     case DType::bfloat16: map_row<uint16_t, float>(from, n, to, [](uint16_t c) { return bfloat16_to_float(c); }); break;
     case DType::float16: float16_row_to_float(static_cast<const uint16_t*>(from), n, to); break;
     case DType::float8_e4m3fn:
@@ -213,7 +213,7 @@ inline void load_row(DType type, const void* from, int64_t n, float* to) {
 // The reverse: rounds to `type`. float8 overflows as a plain cast does (NaN or infinity) unless `saturate`.
 inline void store_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
   switch (type) {
-    case DType::float32: std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
+    case DType::float32: if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
     case DType::bfloat16: map_row<float, uint16_t>(from, n, to, [](float x) { return float_to_bfloat16(x); }); break;
     case DType::float16: float_row_to_float16(from, n, static_cast<uint16_t*>(to)); break;
     case DType::float8_e4m3fn:
