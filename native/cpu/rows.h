@@ -35,8 +35,8 @@ inline const float* row_in(DType type, const void* base, int64_t first, int64_t 
   return buffer;
 }
 
-// Where rows of a result go. `at(first, buffer)` is where to compute elements [first, ...): in place for float32, in the
-// buffer otherwise; `done` then rounds them into place. Large results are computed in the buffer and streamed.
+// Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place for float32, in
+// the buffer otherwise; `done` then brings them to their place, rounded. Large results are streamed from the buffer.
 class RowWriter {
  public:
   RowWriter(DType type, void* base, int64_t elements, bool saturate = false)
@@ -49,9 +49,14 @@ class RowWriter {
   void done(const float* computed, int64_t n, int64_t first) const {
     if (stream_) {
       stream_row(type_, computed, n, base_ + first * size_, saturate_);
-    } else if (type_ != DType::float32) {
+    } else if (type_ != DType::float32 || computed != reinterpret_cast<const float*>(base_) + first) {
       store_row(type_, computed, n, base_ + first * size_, saturate_);
     }
+  }
+  // Asks for the place of elements [first, first + n) ahead of `done`.
+  void prefetch(int64_t first, int64_t n) const {
+    if (stream_) return;
+    for (int64_t i = 0; i < n * size_; i += 64) __builtin_prefetch(base_ + first * size_ + i, 1);
   }
   // At the end of a thread's share.
   void finish() const {

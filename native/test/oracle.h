@@ -66,6 +66,28 @@ inline void expect_exact(const Op& op, const std::string& what, int output, cons
   expect(bad == 0, text);
 }
 
+// Values as float8 of dtype t holds them, clipped to the largest finite number first.
+inline void round_to_float8(DType t, std::vector<float>& values) {
+  std::vector<uint8_t> codes(values.size());
+  const int64_t n = static_cast<int64_t>(values.size());
+  store_row(t, values.data(), n, codes.data(), true);
+  load_row(t, codes.data(), n, values.data());
+}
+
+// N03: at least 99.99 % of the float8 results are the wanted ones, the rest differ by one code.
+inline void expect_codes_close(const Op& op, const std::string& what, int output, const std::vector<float>& wanted) {
+  const Values got = op.out(output);
+  int64_t different = 0, far = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double gap = std::abs(got[i] - wanted[i]), size = std::max(std::abs(got[i]), double(std::abs(wanted[i])));
+    different += gap != 0;
+    far += gap > 0.26 * size + 1.0 / 64;
+  }
+  const bool few = static_cast<double>(different) <= 1 + 1e-4 * static_cast<double>(got.size());
+  expect(got.size() == wanted.size() && far == 0 && few, op.node.op + " " + what + ": " + std::to_string(different) +
+                                                             " codes differ, " + std::to_string(far) + " by more than one");
+}
+
 inline std::string label(DType t, const Shape& shape) {
   std::string text = std::string(dtype_name(t)) + "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);

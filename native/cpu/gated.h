@@ -1,0 +1,95 @@
+// The product of activations over u [rows, A, F], piece by piece; shared by gated_activation and its quantizing form.
+#pragma once
+#include "cpu/activation.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+inline constexpr int64_t kGatedPiece = 1024;
+inline constexpr int kGatedSlots = 8;
+
+struct GatedShape {
+  std::vector<Activation> activations;
+  ActivationLimits limits;
+  DType u = DType::float32;
+  int64_t rows = 1, slots = 1, width = 0;
+
+  bool read(const Node& node, int input, std::string* why) {
+    const Aval& a = node.inputs[static_cast<size_t>(input)];
+    u = a.dtype;
+    if (!is_float(u)) return *why = std::string("no activation of ") + dtype_name(u), false;
+    for (const std::string& name : node.params.texts("activations")) {
+      size_t i = 0;
+      while (i < std::size(kActivationNames) && name != kActivationNames[i]) ++i;
+      if (i == std::size(kActivationNames)) return *why = "there is no activation " + name, false;
+      activations.push_back(static_cast<Activation>(i));
+    }
+    slots = static_cast<int64_t>(activations.size());
+    if (slots < 1 || slots > kGatedSlots) return *why = "between 1 and 8 activations", false;
+    const size_t rank = a.shape.size();
+    if (rank < 2 || a.shape[rank - 2] != slots) return *why = "u does not have an axis of activations", false;
+    width = a.shape[rank - 1];
+    for (size_t i = 0; i + 2 < rank; ++i) rows *= a.shape[i];
+    if (slots == 1) width *= rows, rows = 1;
+    limits.limit = static_cast<float>(node.params.number("limit", 7));
+    limits.alpha = static_cast<float>(node.params.number("alpha", 1.702));
+    limits.offset = static_cast<float>(node.params.number("offset", 1));
+    return true;
+  }
+
+  int64_t pieces_of_row() const { return (width + kGatedPiece - 1) / kGatedPiece; }
+  int64_t pieces() const { return rows * pieces_of_row(); }
+  int64_t parts() const { return parts_for_team(pieces(), slots * std::min(width, kGatedPiece)); }
+};
+
+// Elements [first, first + n) of a tensor as float32, where reading up to the next whole vector is allowed.
+inline const float* whole_vectors_in(DType type, const void* base, int64_t first, int64_t n, float* buffer) {
+  if (type == DType::float32 && n % kLanes == 0) return static_cast<const float*>(base) + first;
+  load_row(type, at(type, base, first), n, buffer);
+  return buffer;
+}
+
+// One piece of a row: where it starts in y, and where its slot 0 starts in u (slot a starts a * width later).
+struct GatedPiece {
+  int64_t n, in_y, in_u;
+};
+
+template <class Body>
+inline void for_pieces(const GatedShape& s, int64_t begin, int64_t end, const Body& body) {
+  const int64_t per_row = std::max<int64_t>(s.pieces_of_row(), 1);
+  for (int64_t piece = begin; piece < end; ++piece) {
+    const int64_t row = piece / per_row, first = piece % per_row * kGatedPiece;
+    body(GatedPiece{std::min(kGatedPiece, s.width - first), row * s.width + first, row * s.slots * s.width + first});
+  }
+}
+
+// Asks for the piece of u after this one: the arithmetic of this one covers the time. (Behind the last it does no harm.)
+inline void prefetch_piece(const GatedShape& s, const void* u, const GatedPiece& piece) {
+  for (int64_t a = 0; a < s.slots; ++a)
+    prefetch_bytes(at(s.u, u, piece.in_u + a * s.width + kGatedPiece), kGatedPiece * static_cast<int64_t>(dtype_bytes(s.u)));
+}
+
+// Computes pieces [begin, end) of y. visit(y, n) sees (and may change) each float32 result before the writer gets it.
+template <class Visit>
+inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& writer, int64_t begin, int64_t end,
+                          const Visit& visit) {
+  alignas(64) float decoded[kGatedPiece], buffer[kGatedPiece];
+  for_pieces(s, begin, end, [&](const GatedPiece& piece) {
+    float* y = piece.n % kLanes == 0 ? writer.at(piece.in_y, buffer) : buffer;
+    prefetch_piece(s, u, piece);
+    writer.prefetch(piece.in_y + kGatedPiece, kGatedPiece);
+    for (int64_t a = 0; a < s.slots; ++a) {
+      const float* x = whole_vectors_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
+      with_activation(s.activations[static_cast<size_t>(a)],
+                      [&](auto act) { value_row<act()>(x, piece.n, a > 0, s.limits, y); });
+    }
+    visit(y, piece.n);
+    writer.done(y, piece.n, piece.in_y);
+  });
+  writer.finish();
+}
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

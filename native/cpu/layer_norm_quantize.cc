@@ -1,0 +1,12 @@
+// layer_norm_quantize: the norm of layer_norm with its result in float8. See norm_quantize.h.
+#include "cpu/norm_quantize.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+TE_KERNEL(layer_norm_quantize, prepare_norm_quantize<true>);
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
