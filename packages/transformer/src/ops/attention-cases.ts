@@ -69,7 +69,8 @@ function operands(c: CaseBuilder, kind: Kind, wanted: Wanted): Record<string, Fi
 
 const CASES: Record<string, Wanted> = {
   plain: {},
-  causal: { params: { causal: true, scale: 0.35 } },
+  "scale 1": { depth: 3, params: { scale: 1 } },
+  causal: { params: { causal: true } },
   "odd sizes": { queries: 21, keys: 35, depth: 11, valueDepth: 5, params: { scale: 0.3 } },
   "several blocks": {
     batch: 1,
@@ -77,7 +78,7 @@ const CASES: Record<string, Wanted> = {
     keys: 270,
     heads: 1,
     groups: 1,
-    params: { causal: true, bottomRight: true, scale: 0.35 },
+    params: { causal: true, bottomRight: true },
   },
   "bottom right, more queries than keys": { queries: 20, keys: 9, params: { causal: true, bottomRight: true } },
   "window 16 0": { queries: 33, keys: 33, params: { windowLeft: 16, windowRight: 0 } },
@@ -93,22 +94,22 @@ const CASES: Record<string, Wanted> = {
   "mask per head": { mask: [1, 2, 19] },
   "mask of keys": { mask: [2, 1, 1], keys: 33 },
   "everything hidden": { mask: [2, 1, 19], hidden: 1 },
-  "pre-scale bias": { bias: [1, 2], params: { biasType: "pre_scale", scale: 0.35 } },
-  "post-scale bias and mask": { bias: [2, 2], mask: [2, 1, 19], params: { biasType: "post_scale", scale: 0.35 } },
+  "pre-scale bias": { bias: [1, 2], params: { biasType: "pre_scale" } },
+  "post-scale bias and mask": { bias: [2, 2], mask: [2, 1, 19], params: { biasType: "post_scale" } },
   "one bias for all": { bias: [1, 1], params: { biasType: "post_scale", causal: true } },
   "off by one": { params: { softmaxType: "off_by_one" } },
   "off by one, everything hidden": { mask: [1, 1, 19], hidden: 1, params: { softmaxType: "off_by_one" } },
-  learnable: { params: { softmaxType: "learnable", causal: true, scale: 0.35 } },
+  learnable: { params: { softmaxType: "learnable", causal: true } },
   "dropout 0.1": { params: { dropout: 0.1 } },
   "dropout 0.5, grouped, causal": { heads: 4, params: { dropout: 0.5, causal: true } },
   segments: { segments: true, queries: 33, keys: 29 },
   "segments, positions, causal window": { segments: true, positions: "both", params: { causal: true, windowLeft: 9 } },
   "positions of queries": { positions: "queries", params: { causal: true }, keys: 30 },
   "sequence first": { keys: 25, heads: 4, valueDepth: 6, params: { layout: "sbhd", causal: true } },
-  "packed qkv": { params: { packing: "qkv", causal: true, scale: 0.35 } },
+  "packed qkv": { params: { packing: "qkv", causal: true } },
   "packed qkv, sequence first": { params: { packing: "qkv", layout: "sbhd" } },
   "packed kv": { heads: 4, keys: 27, params: { packing: "kv" } },
-  "float32 logits": { params: { float32Logits: true, scale: 0.35 } },
+  "float32 logits": { params: { float32Logits: true } },
 };
 
 const NARROW = [
@@ -129,8 +130,9 @@ const PRODUCT = 2 * 8 * 8 * 256 * 256 * 64;
 export function attentionCases(c: CaseBuilder, kind: Kind): Case[] {
   const chosen = Object.entries(CASES).filter(([, wanted]) => kind !== "bias" || wanted.bias);
   const one = (name: string, wanted: Wanted, dtype: DType): Case => {
+    const params = { scale: 0.35, ...wanted.params };
     const options = { gradient: kind === "forward" && dtype === "float32" };
-    return c.case(`${name} ${dtype}`, operands(c, kind, { ...wanted, dtype }), wanted.params, options);
+    return c.case(`${name} ${dtype}`, operands(c, kind, { ...wanted, dtype }), params, options);
   };
   return [
     ...chosen.map(([name, wanted]) => one(name, wanted, "float32")),

@@ -1,5 +1,5 @@
 /** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
-import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval } from "@te/tensor";
+import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval, sameShape } from "@te/tensor";
 
 export interface AttentionParams {
   /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */
@@ -238,4 +238,29 @@ export function readAttention(x: AttentionOperands<Aval>, params: AttentionParam
 /** The shape of out: that of q, with the depth of v. */
 export function outShape({ batch, queries, heads, valueDepth }: AttentionSizes, { layout }: AttentionParams): number[] {
   return layout === "bshd" ? [batch, queries, heads, valueDepth] : [queries, batch, heads, valueDepth];
+}
+
+export interface BackwardOperands<T> extends AttentionOperands<T> {
+  /** What attention gave. The sink shaped lse and leaves no other trace. */
+  readonly out: T;
+  readonly lse: T;
+  readonly dout: T;
+  readonly dlse?: T | undefined;
+}
+
+/** Checks a call of a backward op and reads its sizes. */
+export function readBackward(x: BackwardOperands<Aval>, params: AttentionParams): AttentionSizes {
+  const fn = "attentionBackward";
+  const sizes = readAttention(x, { ...params, softmaxType: "vanilla" });
+  const shape = outShape(sizes, params);
+  for (const [name, a] of Object.entries({ out: x.out, dout: x.dout })) {
+    if (a.dtype === x.q.dtype && sameShape(a.shape, shape)) continue;
+    fail("shape", fn, `${name} must be ${x.q.dtype}[${shape}], as attention gave out`, a);
+  }
+  const rows = [sizes.batch, sizes.heads, sizes.queries];
+  for (const [name, a] of Object.entries({ lse: x.lse, dlse: x.dlse })) {
+    if (!a || (a.dtype === "float32" && sameShape(a.shape, rows))) continue;
+    fail("shape", fn, `${name} must be float32[${rows}]`, a);
+  }
+  return sizes;
 }

@@ -4,13 +4,16 @@ import {
   type AttentionOperands,
   type AttentionParams,
   type AttentionSizes,
+  type BackwardOperands,
   readAttention,
+  readBackward,
 } from "./attention-problem.js";
 
 /** Below every logit; keeps -inf - -inf from appearing in rows that see nothing. */
 const LOWEST = -3e38;
 
 type Operands = AttentionOperands<Tensor>;
+type Backward = BackwardOperands<Tensor>;
 
 /** Batch, heads, length, depth from the wire layout, and back: the permutation is its own inverse for bshd only. */
 const TO_HEADS = { bshd: [0, 2, 1, 3], sbhd: [1, 2, 0, 3] };
@@ -66,8 +69,7 @@ function splitHeads(x: Operands, { packing, layout }: AttentionParams): [Tensor,
   return [heads(x.q), heads(x.k!), heads(x.v!)];
 }
 
-function setUp(x: Operands, params: AttentionParams): Problem {
-  const s = readAttention(x, params);
+function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem {
   const scores = [s.batch, s.heads, s.queries, s.keys];
   const [heads, k, v] = splitHeads(x, params);
   const q = heads.reshape([s.batch, s.groups, s.heads / s.groups, s.queries, s.depth]);
@@ -101,7 +103,7 @@ const onlyVisible = (x: Tensor, visible: Tensor | undefined, hidden: number): Te
 
 /** out and the log-sum-exp of the logits (and the sink) of every row, -inf where a row sees nothing. */
 export function attentionReference(x: Operands, params: AttentionParams): { out: Tensor; lse: Tensor } {
-  const p = setUp(x, params);
+  const p = setUp(x, params, readAttention(x, params));
   const { softmaxType } = params;
   let top = onlyVisible(p.logits, p.visible, LOWEST).max(-1, { keepDims: true }).maximum(LOWEST);
   const sink = x.sink?.reshape([1, p.s.heads, 1, 1]);
@@ -125,16 +127,9 @@ export function attentionReference(x: Operands, params: AttentionParams): { out:
   };
 }
 
-export interface BackwardOperands extends Operands {
-  readonly out: Tensor;
-  readonly lse: Tensor;
-  readonly dout: Tensor;
-  readonly dlse?: Tensor | undefined;
-}
-
 /** rowsum(dout * out) - dlse, float32 [B, h, Sq]: the mean of the weights' gradients under the weights. */
 export function meanGradient(
-  { dout, out, dlse }: Pick<BackwardOperands, "dout" | "out" | "dlse">,
+  { dout, out, dlse }: Pick<Backward, "dout" | "out" | "dlse">,
   layout: AttentionParams["layout"],
 ): Tensor {
   const rows = dout.astype("float32").mul(out.astype("float32")).sum(-1);
@@ -146,7 +141,7 @@ export function meanGradient(
 export const exponential = (x: Tensor, lse: Tensor): Tensor => x.sub(where(lse.gt(LOWEST), lse, -LOWEST)).exp();
 
 /** The weights after dropout and the gradient of the logits, float32 [B, h, Sq, Skv]. */
-function logitGradient(p: Problem, x: BackwardOperands): { weights: Tensor; dlogits: Tensor; dout: Tensor } {
+function logitGradient(p: Problem, x: Backward): { weights: Tensor; dlogits: Tensor; dout: Tensor } {
   const probabilities = onlyVisible(exponential(p.logits, x.lse.expandDims(-1)), p.visible, 0);
   const dout = grouped(x.dout.transpose(TO_HEADS[p.params.layout]).astype("float32"), p.s);
   const dweights = batched(dout, p.v.astype("float32"), [4], [3]).reshape(p.logits.shape);
@@ -160,10 +155,10 @@ function logitGradient(p: Problem, x: BackwardOperands): { weights: Tensor; dlog
 
 /** Gradients of q, k and v, in the wire layout and packing. */
 export function attentionBackwardReference(
-  x: BackwardOperands,
+  x: Backward,
   params: AttentionParams,
 ): { dq: Tensor; dk: Tensor; dv: Tensor } {
-  const p = setUp(x, params);
+  const p = setUp(x, params, readBackward(x, params));
   const { weights, dlogits, dout } = logitGradient(p, x);
   const ds = grouped(dlogits.mul(params.scale), p.s);
   const wire = (t: Tensor): Tensor => t.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype);
@@ -177,9 +172,9 @@ export function attentionBackwardReference(
 }
 
 /** The gradient of the bias, summed over what it is broadcast over. */
-export function attentionBiasBackwardReference(x: BackwardOperands, params: AttentionParams): { dbias: Tensor } {
+export function attentionBiasBackwardReference(x: Backward, params: AttentionParams): { dbias: Tensor } {
   const bias = x.bias!;
-  const { dlogits } = logitGradient(setUp(x, params), x);
+  const { dlogits } = logitGradient(setUp(x, params, readBackward(x, params)), x);
   const shared = [0, 1].filter((axis) => bias.shape[axis] === 1);
   const summed = shared.length > 0 ? dlogits.sum(shared, { keepDims: true }) : dlogits;
   return { dbias: summed.mul(params.biasType === "pre_scale" ? params.scale : 1).astype(bias.dtype) };

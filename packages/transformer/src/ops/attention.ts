@@ -1,12 +1,12 @@
-import { type Aval, defineOp, fail, formatAval, sameShape, type Tensor, zerosLike } from "@te/tensor";
+import { type Aval, defineOp, fail, type Tensor, zerosLike } from "@te/tensor";
 import { attentionCases } from "./attention-cases.js";
 import {
   ATTENTION_DEFAULTS,
   type AttentionOperands,
   type AttentionParams,
-  type AttentionSizes,
   outShape,
   readAttention,
+  readBackward,
   SHARED_OPERANDS,
 } from "./attention-problem.js";
 import {
@@ -24,30 +24,6 @@ const BACKWARD = {
   inputs: ["q", "out", "lse", "dout"],
   optional: [...SHARED_OPERANDS, "key", "dlse"],
 } as const;
-
-type Backward = (typeof BACKWARD.inputs)[number] | (typeof BACKWARD.optional)[number];
-
-/** Checks what the backward ops add to the operands of attention. */
-function readBackward(
-  x: AttentionOperands<Aval> & { readonly [K in Backward]?: Aval | undefined },
-  params: AttentionParams,
-): AttentionSizes {
-  const fn = "attentionBackward";
-  const { key, dlse, out, lse, dout } = x;
-  // The sink shaped lse and leaves no other trace.
-  const sizes = readAttention({ ...x, key }, { ...params, softmaxType: "vanilla" });
-  const shape = outShape(sizes, params);
-  for (const [name, a] of Object.entries({ out: out!, dout: dout! })) {
-    if (a.dtype !== x.q.dtype || !sameShape(a.shape, shape))
-      fail("shape", fn, `${name} must be ${x.q.dtype}[${shape}], as attention gave out`, a);
-  }
-  const rows = [sizes.batch, sizes.heads, sizes.queries];
-  for (const [name, a] of Object.entries({ lse: lse!, dlse })) {
-    if (a && (a.dtype !== "float32" || !sameShape(a.shape, rows)))
-      fail("shape", fn, `${name} must be float32[${rows}]`, formatAval(a));
-  }
-  return sizes;
-}
 
 /**
  * Gradients of attention. → dq, dk and dv like q, k and v. With packing "qkv" dq is the packed gradient and dk and dv are
