@@ -4,6 +4,7 @@
 #include "node/parse.h"
 #include "node/session.h"
 #include "te/parallel.h"
+#include "te/peak.h"
 
 namespace te {
 namespace {
@@ -234,6 +235,20 @@ napi_value profile_results(napi_env env, napi_callback_info) {
   return result;
 }
 
+// productPeak(dtype, seconds) and copyBandwidth(seconds) block the calling thread: they are for benchmarks.
+napi_value product_peak(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  const std::string name = Napi::Value(env, a.value[0]).ToString();
+  DType dtype;
+  if (!dtype_from_name(name, &dtype)) throw Error("dtype", "productPeak: dtype must be float32 or bfloat16, got " + name + ".");
+  return number(env, measure_product_peak(dtype, Napi::Value(env, a.value[1]).ToNumber()));
+}
+
+napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  return number(env, measure_copy_bandwidth(Napi::Value(env, a.value[0]).ToNumber()));
+}
+
 template <napi_value (*F)(napi_env, napi_callback_info)>
 void add(napi_env env, napi_value exports, const char* name) {
   napi_value function;
@@ -262,6 +277,8 @@ napi_value init(napi_env env, napi_value exports) {
   add<reset_peak>(env, exports, "resetPeak");
   add<trim>(env, exports, "trim");
   add<busy_ns>(env, exports, "busyNs");
+  add<product_peak>(env, exports, "productPeak");
+  add<copy_bandwidth>(env, exports, "copyBandwidth");
   add<profile>(env, exports, "profile");
   add<profile_results>(env, exports, "profileResults");
   return exports;

@@ -55,5 +55,6 @@ export async function profile(body: () => void | Promise<void>): Promise<KernelT
   return native.profileResults().map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
 }
 
+export { copyBandwidth, dispatchCost, productPeak } from "./measure.js";
 export { loadNative, type Loaded } from "./load.js";
 export type { Native, NativeInfo } from "./native.js";

@@ -26,6 +26,10 @@ export interface Native {
   /** Gives cached memory back to the system. */
   trim(): void;
 
+  /** Yardsticks for benchmarks; they block the calling thread. GFLOP/s and GB/s. */
+  productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
+  copyBandwidth(seconds: number): number;
+
   /** Time the device thread has spent working. */
   busyNs(): number;
   profile(on: boolean): void;

@@ -1,0 +1,112 @@
+/** A pre-LN GELU TransformerLayer, forward and forward + backward, against the machine's best product. */
+import { DelayedScaling, fp8Autocast } from "@te/fp8";
+import { type DType, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { TransformerLayer } from "@te/transformer";
+import { type Machine, machine, Peak } from "./machine.js";
+import { best, disposeAll, round, settle, timeOnce } from "./timing.js";
+
+export const SHAPE = { batch: 8, sequence: 256, hidden: 512, mlp: 2048, heads: 8 } as const;
+
+export interface LayerRow {
+  readonly dtype: "float32" | "bfloat16" | "fp8";
+  readonly forwardMs: number;
+  readonly forwardBackwardMs: number;
+  /** Forward + backward. */
+  readonly gflops: number;
+  readonly peakShare: number;
+}
+
+export interface LayerReport {
+  readonly machine: Machine;
+  readonly shape: typeof SHAPE;
+  readonly gflop: number;
+  readonly peak: { readonly float32: number; readonly bfloat16: number };
+  readonly rows: readonly LayerRow[];
+}
+
+/**
+ * Operations of one forward + backward pass in GFLOP: three products per forward product (itself, dx, dw), and attention's
+ * two S×S products and their gradients, counted without regard to the causal mask.
+ */
+export function layerGflop({ batch, sequence, hidden, mlp }: typeof SHAPE): number {
+  const weights = 4 * hidden * hidden + 2 * hidden * mlp;
+  const dense = 2 * batch * sequence * weights;
+  const attention = 2 * 2 * batch * sequence * sequence * hidden;
+  return (3 * (dense + attention)) / 1e9;
+}
+
+interface Subject {
+  readonly dtype: LayerRow["dtype"];
+  readonly forward: () => unknown;
+  readonly forwardBackward: () => unknown;
+}
+
+function subject(dtype: LayerRow["dtype"]): Subject {
+  const { batch, sequence, hidden, mlp, heads } = SHAPE;
+  const type: DType = dtype === "float32" ? "float32" : "bfloat16";
+  const layer = new TransformerLayer({
+    hiddenSize: hidden,
+    mlpHiddenSize: mlp,
+    numAttentionHeads: heads,
+    hiddenDropout: 0,
+    attentionDropout: 0,
+    intermediateDropout: 0,
+    enableRelativeEmbedding: false,
+    mlpActivations: ["gelu"],
+    dtype: type,
+  });
+  const recipe = new DelayedScaling({ amaxHistoryLen: 16 });
+  const inContext = <T>(body: () => T): T => fp8Autocast({ enabled: dtype === "fp8", fp8Recipe: recipe }, body);
+  const draw = (seed: number): Tensor => random.normal(random.key(seed), [batch, sequence, hidden], { dtype: type });
+  const [x, dy] = [draw(1), draw(2)];
+  const { params_axes: _, ...variables } = inContext(() => layer.init(random.key(0), x));
+  const apply = (v: typeof variables, input: Tensor): Tensor => layer.apply(v, input, { deterministic: true });
+  const loss = (v: typeof variables, input: Tensor, upstream: Tensor): Tensor => apply(v, input).mul(upstream).astype("float32").sum();
+  const forward = jit(apply);
+  const backward = jit(valueAndGrad(loss, { argnums: [0, 1] }));
+  return {
+    dtype,
+    forward: () => inContext(() => forward(variables, x)),
+    forwardBackward: () => inContext(() => backward(variables, x, dy)),
+  };
+}
+
+/** Runs once and insists on finite, non-zero gradients before anything is timed. */
+async function validate({ dtype, forwardBackward }: Subject): Promise<void> {
+  const results = forwardBackward() as [Tensor, [{ params: unknown }, Tensor]];
+  for (const leaf of tree.leaves(results[1][0].params)) {
+    const values = await leaf.values();
+    if (!values.every(Number.isFinite) || values.every((v) => v === 0)) throw new Error(`layer bench: ${dtype} gave a bad gradient`);
+  }
+  await settle(results);
+  disposeAll(results);
+}
+
+export async function benchLayer({ rounds = 12, log = (_: string) => {} } = {}): Promise<LayerReport> {
+  const subjects = (["float32", "bfloat16", "fp8"] as const).map(subject);
+  for (const s of subjects) await validate(s);
+  const peak = new Peak();
+  const samples = subjects.map(() => ({ forward: [] as number[], both: [] as number[] }));
+  for (let i = 0; i < rounds; i++) {
+    peak.measure(0.4);
+    for (const [k, s] of subjects.entries()) {
+      samples[k]!.forward.push(await timeOnce(s.forward));
+      samples[k]!.both.push(await timeOnce(s.forwardBackward));
+    }
+    log(`round ${i + 1} of ${rounds}`);
+  }
+  const gflop = layerGflop(SHAPE);
+  const products = peak.products;
+  const rows = subjects.map(({ dtype }, k): LayerRow => {
+    const forwardBackwardMs = best(samples[k]!.both);
+    const gflops = (gflop / forwardBackwardMs) * 1e3;
+    return {
+      dtype,
+      forwardMs: round(best(samples[k]!.forward), 4),
+      forwardBackwardMs: round(forwardBackwardMs, 4),
+      gflops: round(gflops, 4),
+      peakShare: round(gflops / products[dtype === "float32" ? "float32" : "bfloat16"]),
+    };
+  });
+  return { machine: machine(), shape: SHAPE, gflop: round(gflop, 4), peak: { float32: round(products.float32, 4), bfloat16: round(products.bfloat16, 4) }, rows };
+}

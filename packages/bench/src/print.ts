@@ -1,0 +1,8 @@
+/** Prints a report for people: facts first, then one table. */
+export function printReport(report: object): void {
+  for (const [key, value] of Object.entries(report)) {
+    if (key === "rows") continue;
+    console.log(`${key}: ${typeof value === "object" ? JSON.stringify(value) : value}`);
+  }
+  if ("rows" in report) console.table(report.rows);
+}

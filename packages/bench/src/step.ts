@@ -1,0 +1,84 @@
+/** The demo's train step: time, memory, and how much of the time no kernel runs. */
+import { createTrainer, DEMO_MODEL, disposeAll, PRECISIONS, type Precision, trainingFlopsPerToken } from "@te/example-char-lm";
+import { profile } from "@te/kernels-cpu";
+import { currentBackend, memory, random } from "@te/tensor";
+import { type Machine, machine, Peak } from "./machine.js";
+import { median, round, settle } from "./timing.js";
+
+export interface StepRow {
+  readonly precision: string;
+  readonly ms: number;
+  readonly tokensPerSecond: number;
+  readonly gflops: number;
+  readonly peakShare: number;
+  /** Highest memory of tensors and of the program's arena during a step. */
+  readonly peakBytes: number;
+  /** Share of a step's time in which no kernel runs. */
+  readonly outsideKernels: number;
+}
+
+export interface StepReport {
+  readonly machine: Machine;
+  readonly model: typeof DEMO_MODEL & { readonly batch: number; readonly vocabulary: number };
+  readonly peak: { readonly float32: number; readonly bfloat16: number };
+  readonly rows: readonly StepRow[];
+}
+
+const BATCH = 8;
+const VOCABULARY = 96;
+const WARM_UP = 2;
+const STEPS = 6;
+
+export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepReport> {
+  const peak = new Peak().measure(0.5);
+  const rows: StepRow[] = [];
+  for (const precision of PRECISIONS) {
+    rows.push(await benchPrecision(precision, peak));
+    peak.measure(0.3);
+    log(precision.name);
+  }
+  const { float32, bfloat16 } = peak.products;
+  return {
+    machine: machine(),
+    model: { ...DEMO_MODEL, batch: BATCH, vocabulary: VOCABULARY },
+    peak: { float32: round(float32, 4), bfloat16: round(bfloat16, 4) },
+    rows,
+  };
+}
+
+async function benchPrecision(precision: Precision, peak: Peak): Promise<StepRow> {
+  const config = { ...DEMO_MODEL, vocabulary: VOCABULARY };
+  const trainer = createTrainer(config, precision, { steps: 100, seed: 0 });
+  const tokens = random.randint(random.key(1), [BATCH, config.sequence + 1], 0, VOCABULARY);
+  let state = trainer.start();
+  const step = async (): Promise<number> => {
+    const start = performance.now();
+    const [next, loss] = trainer.step(state, tokens);
+    state = next;
+    await settle(loss);
+    loss.dispose();
+    return performance.now() - start;
+  };
+  for (let i = 0; i < WARM_UP; i++) await step();
+  currentBackend().resetPeak();
+  const samples: number[] = [];
+  const kernels = await profile(async () => {
+    for (let i = 0; i < STEPS; i++) samples.push(await step());
+  });
+  const { peak: tensors, arena } = memory();
+  disposeAll(state);
+  const busy = kernels.reduce((sum, t) => sum + t.ns, 0) / 1e6;
+  const wall = samples.reduce((a, b) => a + b, 0);
+  const ms = median(samples);
+  const perStep = BATCH * config.sequence;
+  const gflops = (trainingFlopsPerToken(config) * perStep) / ms / 1e6;
+  return {
+    precision: precision.name,
+    ms: round(ms, 4),
+    tokensPerSecond: Math.round((perStep / ms) * 1e3),
+    gflops: round(gflops, 4),
+    peakShare: round(gflops / peak.products[precision.dtype]),
+    peakBytes: tensors + arena,
+    outsideKernels: round(Math.max(0, 1 - busy / wall)),
+  };
+}

@@ -1,0 +1,51 @@
+/** What the machine can do: the yardsticks that benchmarks divide by. */
+import { fail } from "@te/tensor";
+import { loadNative } from "./load.js";
+import type { Native } from "./native.js";
+
+function native(fn: string): Native {
+  const found = loadNative();
+  return "native" in found ? found.native : fail("backend", fn, "native kernels are needed", undefined, found.reason);
+}
+
+/** GFLOP/s of the best oneDNN product of square and layer-like sizes from 1024³ up, measured for about `seconds`. */
+export const productPeak = (dtype: "float32" | "bfloat16", seconds = 1): number => native("productPeak").productPeak(dtype, seconds);
+
+/** GB/s, read plus written, of copying between buffers that are larger than the caches and already mapped. */
+export const copyBandwidth = (seconds = 0.5): number => native("copyBandwidth").copyBandwidth(seconds);
+
+/**
+ * Nanoseconds of the calling thread's time for one dispatch of a program, with the device busy: the median of batches of
+ * calls, each with the release of its result.
+ */
+export function dispatchCost(): number {
+  const n = native("dispatchCost");
+  const aval = { dtype: "float32", shape: [1] };
+  const program = n.compile({
+    values: [
+      { ...aval, kind: 0, at: 0 },
+      { ...aval, kind: 2, at: 0 },
+    ],
+    nodes: [{ op: "copy", inputs: [0], outputs: [1], params: {} }],
+    inputs: 1,
+    outputs: [{ value: 1, alias: -1 }],
+    arenaBytes: 0,
+  });
+  const input = n.fromArray(new Uint8Array(4));
+  const inputs = Int32Array.of(input);
+  const outputs = new Int32Array(1);
+  const samples: number[] = [];
+  const CALLS = 2000;
+  for (let batch = 0; batch < 20; batch++) {
+    const start = process.hrtime.bigint();
+    for (let i = 0; i < CALLS; i++) {
+      n.run(program, inputs, outputs);
+      n.release(outputs[0]!);
+    }
+    samples.push(Number(process.hrtime.bigint() - start) / CALLS);
+    n.readSync(input, new Uint8Array(4));
+  }
+  n.destroy(program);
+  n.release(input);
+  return samples.sort((a, b) => a - b)[samples.length / 2]!;
+}
