@@ -31,7 +31,22 @@ export abstract class Module {
   constructor({ name }: { name?: string | undefined } = {}) {
     this.name = name;
     const implementation = this.call;
-    this.call = (...args: unknown[]) => this.enter(() => implementation.apply(this, args as never));
+    this.call = (...args: unknown[]) => this.enter(() => implementation.apply(this, this.placeOptions(args) as never));
+  }
+
+  /**
+   * Where among the arguments of call its options object stands, for modules with optional arguments before it. Options
+   * that follow the last argument given are moved there: `apply(variables, x, { deterministic: true })`.
+   */
+  protected get optionsPosition(): number | undefined {
+    return undefined;
+  }
+
+  private placeOptions(args: unknown[]): unknown[] {
+    const position = this.optionsPosition;
+    if (position === undefined || args.length === 0 || args.length > position || !isPlainObject(args.at(-1))) return args;
+    const given = args.slice(0, -1);
+    return [...given, ...Array(position - given.length).fill(undefined), args.at(-1)];
   }
 
   /** The computation. Inside it, `this.param`, `this.variable`, `this.makeRng` and calls of submodules are at hand. */
@@ -189,10 +204,12 @@ function missing(scope: Scope, collection: string, name: string): never {
 /** A last argument that is a plain object holds options; rngs and mutable are split off. */
 function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOptions } {
   const last = args.at(-1);
-  if (typeof last !== "object" || last === null || Object.getPrototypeOf(last) !== Object.prototype) return { callArgs: args, options: {} };
+  if (!isPlainObject(last)) return { callArgs: args, options: {} };
   const { rngs, mutable, ...rest } = last as ApplyOptions & Record<string, unknown>;
   const callArgs = Object.keys(rest).length ? [...args.slice(0, -1), rest] : args.slice(0, -1);
   return { callArgs, options: { ...(rngs && { rngs }), ...(mutable && { mutable }) } };
 }
+
+const isPlainObject = (x: unknown): x is object => typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
 
 const namedRngs = (rngs: Rngs): Readonly<Record<string, Tensor>> => (rngs instanceof Tensor ? { params: rngs } : rngs);

@@ -10,7 +10,23 @@ export {
   type Values,
   valuesOf,
 } from "./compare.js";
+export { onEachDevice, presentDevices } from "./devices.js";
 export { fillArray, fillCase, generator, normal, seedOf, toTensor } from "./fill.js";
+export {
+  argumentsOf,
+  expectInitialVariables,
+  expectRecorded,
+  firstRows,
+  initialVariables,
+  type LimitFor,
+  optionsOf,
+  type Replay,
+  recordedLoss,
+  recordedParameters,
+  replay,
+  replayErrors,
+} from "./golden-replay.js";
+export { type ModuleOf, testRecorded } from "./golden-suite.js";
 export { type Golden, type GoldenCase, readGolden } from "./goldens.js";
 export { drawCotangents, gradientOfCase } from "./gradient.js";
 export {
@@ -20,6 +36,7 @@ export {
   type GradientCheckOptions,
 } from "./gradient-check.js";
 export { testGradients } from "./gradient-suite.js";
+export { type Judged, type JudgeOptions, judgeFunction, valueAndGradients } from "./judge-function.js";
 export type { AllcloseOptions } from "./matchers.js";
 
 import "./matchers.js";

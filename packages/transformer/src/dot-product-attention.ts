@@ -75,6 +75,10 @@ export class DotProductAttention extends Module {
     this.window = parseWindow(fn, options.windowSize);
   }
 
+  protected override get optionsPosition(): number {
+    return 5;
+  }
+
   call(
     query: Tensor,
     key?: Tensor | null,

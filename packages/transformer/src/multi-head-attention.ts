@@ -110,6 +110,10 @@ export class MultiHeadAttention extends Module {
     this.loraScope = parseLoraScope(fn, options.lowRankAdaptationScope);
   }
 
+  protected override get optionsPosition(): number {
+    return 4;
+  }
+
   call(
     inputsQ: Tensor,
     inputsKv: Tensor,

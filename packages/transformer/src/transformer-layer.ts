@@ -117,6 +117,10 @@ export class TransformerLayer extends Module {
     checkOptions(this, options);
   }
 
+  protected override get optionsPosition(): number {
+    return 4;
+  }
+
   call(
     inputs: Tensor,
     encoded?: Tensor | null,

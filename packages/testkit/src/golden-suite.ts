@@ -1,0 +1,37 @@
+/** Declares the tests of recorded calls of modules: initial variables once, results and gradients on every device. */
+import type { Module } from "@te/layers";
+import { describe, test } from "vitest";
+import { onEachDevice } from "./devices.js";
+import {
+  argumentsOf,
+  expectInitialVariables,
+  expectRecorded,
+  initialVariables,
+  type LimitFor,
+  optionsOf,
+  recordedParameters,
+  replay,
+} from "./golden-replay.js";
+import { type GoldenCase, readGolden } from "./goldens.js";
+
+/** Makes the module of a case; `options` are the recorded ones as this library spells them. */
+export type ModuleOf = (of: GoldenCase, options: Record<string, any>) => Module;
+
+export function testRecorded(group: string, make: ModuleOf, limitFor: LimitFor): void {
+  const golden = readGolden(group);
+  const setUp = (of: GoldenCase) => {
+    const module = make(of, optionsOf(of));
+    const variables = initialVariables(of, module, argumentsOf(of, golden.tensors(of, "in/")));
+    return { module, variables };
+  };
+  describe(`${group}, recorded`, () => {
+    test.each(golden.cases)("$id: initial variables", (of) => expectInitialVariables(golden, of, setUp(of).variables));
+    onEachDevice(() => {
+      test.each(golden.cases)("$id", (of) => {
+        const { module, variables } = setUp(of);
+        const params = recordedParameters(golden, of, variables);
+        expectRecorded(golden, of, replay(golden, of, module, params), limitFor);
+      });
+    });
+  });
+}
