@@ -5,7 +5,7 @@ import { currentBackend, formatAval, random, setDevice, Tensor, tree, valueAndGr
 import { expect } from "vitest";
 import { findDifference, findGradientDifference, valuesOf } from "./compare.js";
 import type { Golden, GoldenCase } from "./goldens.js";
-import { errorN, type Limit } from "./tolerance.js";
+import type { Limit } from "./tolerance.js";
 
 /** The facts recorded of an initial value. */
 interface InitialFacts {
@@ -53,7 +53,8 @@ const at = (root: unknown, path: readonly string[]): unknown =>
 
 /**
  * Expects the initial variables to be those recorded: the same names, shapes, dtypes and logical axes, and the same bits,
- * or, where the last bits depend on fused multiply-adds, values at most 2 units in the last place away.
+ * or, where the last bits depend on fused multiply-adds, values at most 4 units in the last place away: 2 of the draw, and
+ * one of each scaling after it.
  */
 export function expectInitialVariables(golden: Golden, of: GoldenCase, variables: Variables): void {
   const facts = (of.init ?? {}) as Record<string, InitialFacts>;
@@ -77,7 +78,7 @@ export function expectInitialVariables(golden: Golden, of: GoldenCase, variables
   }
 }
 
-function expectWithinUlps(name: string, actual: Tensor, recorded: Tensor, ulps = 2): void {
+function expectWithinUlps(name: string, actual: Tensor, recorded: Tensor, ulps = 4): void {
   const [a, r] = [valuesOf(actual).values, valuesOf(recorded).values];
   const mantissa = actual.dtype === "float32" ? 23 : 7;
   for (let i = 0; i < r.length; i++) {
@@ -131,12 +132,16 @@ export function replay(golden: Golden, of: GoldenCase, module: Module, params: N
 /** Limits for an output or gradient, by its recorded name and the dtype that the call computed in. */
 export type LimitFor = (name: string, dtype: Tensor["dtype"]) => Limit;
 
-/** Expects the outputs and gradients of a recorded call, each within its limit. */
+/**
+ * Expects the outputs and gradients of a recorded call, each within its limit. With `castGradients` recorded gradients
+ * may have another dtype: the original gives those of FP8 products in the dtype of the activations.
+ */
 export function expectRecorded(
   golden: Golden,
   of: GoldenCase,
   { outputs, gradients }: Replay,
   limitFor: LimitFor,
+  { castGradients = false } = {},
 ): void {
   const recorded = golden.tensors(of, "out/");
   expect(outputs.length, "number of outputs").toBe(Object.keys(recorded).length);
@@ -148,7 +153,8 @@ export function expectRecorded(
   expect(Object.keys(gradients).sort(), "gradients").toEqual(Object.keys(wanted).sort());
   for (const [name, reference] of Object.entries(wanted)) {
     const actual = firstRows(gradients[name]!, reference);
-    const found = findGradientDifference(actual, reference, limitFor(name, outputs[0]!.dtype));
+    const expected = castGradients ? { ...valuesOf(reference), dtype: actual.dtype } : reference;
+    const found = findGradientDifference(actual, expected, limitFor(name, outputs[0]!.dtype));
     if (found) expect.fail(`${of.id}: gradient of ${name}: ${found}`);
   }
 }
@@ -161,15 +167,4 @@ export function firstRows(actual: Tensor, recorded: Tensor): Tensor {
     actual.shape.map(() => 0),
     [rows, ...actual.shape.slice(1)],
   );
-}
-
-/** Errors of all outputs and gradients, to set limits by. */
-export function replayErrors(golden: Golden, of: GoldenCase, { outputs, gradients }: Replay): Record<string, number> {
-  const out = golden.tensors(of, "out/");
-  const grads = golden.tensors(of, "grad/");
-  const error = (t: Tensor, r: Tensor) => errorN(valuesOf(firstRows(t, r)).values, valuesOf(r).values);
-  return Object.fromEntries([
-    ...outputs.map((t, i) => [`out/${i}`, error(t, out[i]!)]),
-    ...Object.keys(grads).map((name) => [name, error(gradients[name]!, grads[name]!)]),
-  ]);
 }

@@ -12,6 +12,7 @@ export {
 } from "./compare.js";
 export { onEachDevice, presentDevices } from "./devices.js";
 export { fillArray, fillCase, generator, normal, seedOf, toTensor } from "./fill.js";
+export { type RecordedFp8Options, testRecordedFp8 } from "./golden-fp8.js";
 export {
   argumentsOf,
   expectInitialVariables,
@@ -24,7 +25,6 @@ export {
   recordedLoss,
   recordedParameters,
   replay,
-  replayErrors,
 } from "./golden-replay.js";
 export { type ModuleOf, testRecorded } from "./golden-suite.js";
 export { type Golden, type GoldenCase, readGolden } from "./goldens.js";
