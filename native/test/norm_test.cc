@@ -132,6 +132,43 @@ void check_nan(bool layer) {
   }
 }
 
+// N03: the float32 result of the norm, quantized at once.
+void check_quantize(bool layer, DType t, DType q, const Shape& shape) {
+  const Setup s{layer, t, t, shape, 1e-3, layer};
+  Op plain = forward_op({layer, t, t, shape, 1e-3, layer});
+  Op op(layer ? "layer_norm_quantize" : "rms_norm_quantize");
+  op.input(t, s.shape).input(t, s.width());
+  if (layer) op.input(t, s.width());
+  op.input(DType::float32, {1}).output(q, shape).output(DType::float32, {1});
+  if (layer) op.output(DType::float32, s.rows());
+  op.output(DType::float32, s.rows()).param("epsilon", s.epsilon).param("dtype", dtype_name(q));
+  if (layer) op.param("zeroCenteredGamma", true);
+  const int scale = layer ? 3 : 2;
+  for (int i = 0; i < scale; ++i) std::memcpy(op.inputs[i].as(), plain.inputs[i].as(), op.inputs[i].size);
+  op.fill(scale, [](int64_t) { return 77.0f; }).run();
+  const Values x = op.in(0), beta = layer ? op.in(2) : Values();
+  const Oracle o = norm_oracle(x, op.in(1), beta, Values(x.size()), s.epsilon, layer);
+  double amax = 0;
+  std::vector<float> scaled;
+  for (double y : o.y) amax = std::max(amax, std::abs(y)), scaled.push_back(float(y * 77));
+  round_to_float8(q, scaled);
+  expect_codes_close(op, label(t, shape) + " " + dtype_name(q), 0, scaled);
+  expect_norms(op, "amax", 1, {amax}, 1e-6, 1e-6);
+  expect_norms(op, "rstd", layer ? 3 : 2, o.rstd, 2e-6, 1e-5);
+}
+
+// NaN and infinity show in amax; an infinite result is clipped, NaN stays.
+void check_quantize_special() {
+  Op op("rms_norm_quantize");
+  op.input(DType::float32, {2, 4}).input(DType::float32, {4}).input(DType::float32, {1});
+  op.output(DType::float8_e4m3fn, {2, 4}).output(DType::float32, {1}).output(DType::float32, {2});
+  op.param("dtype", "float8_e4m3fn").fill(2, [](int64_t) { return 1.0f; });
+  op.fill(0, [](int64_t i) { return float(i); }).fill(1, [](int64_t i) { return i == 1 ? HUGE_VALF : 1.0f; }).run();
+  expect(std::isinf(op.out(1)[0]) && op.out(0)[1] == 448, "infinite amax");
+  op.fill(0, [](int64_t i) { return i == 2 ? NAN : float(i); }).run();
+  expect(std::isnan(op.out(1)[0]) && std::isnan(op.out(0)[2]), "NaN amax");
+}
+
 // The same bits whatever the number of threads.
 void check_threads() {
   const Setup s{true, DType::float32, DType::float32, {1000, 257}};
@@ -155,6 +192,11 @@ int main() {
     check_all(layer);
     check_nan(layer);
   }
+  for (bool layer : {true, false})
+    for (DType t : kFloats)
+      for (DType q : {DType::float8_e4m3fn, DType::float8_e5m2})
+        for (const Shape& shape : {Shape{3, 33}, Shape{64, 768}, Shape{20, 3000}}) check_quantize(layer, t, q, shape);
+  check_quantize_special();
   check_threads();
   for (bool layer : {true, false})
     for (DType t : {DType::float32, DType::bfloat16})

@@ -66,6 +66,12 @@ inline void expect_exact(const Op& op, const std::string& what, int output, cons
   expect(bad == 0, text);
 }
 
+inline void expect_close_to(const std::string& what, double got, double wanted, double relative) {
+  char text[160];
+  std::snprintf(text, sizeof text, "%s: %.9g, wanted %.9g", what.c_str(), got, wanted);
+  expect(std::abs(got - wanted) <= relative * std::abs(wanted), text);
+}
+
 // Values as float8 of dtype t holds them, clipped to the largest finite number first.
 inline void round_to_float8(DType t, std::vector<float>& values) {
   std::vector<uint8_t> codes(values.size());
@@ -90,8 +96,11 @@ inline void expect_codes_close(const Op& op, const std::string& what, int output
 
 inline std::string label(DType t, const Shape& shape) {
   std::string text = std::string(dtype_name(t)) + "[";
-  for (size_t i = 0; i < shape.size(); ++i) text += (i ? "," : "") + std::to_string(shape[i]);
-  return text + "]";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i) text += ',';
+    text += std::to_string(shape[i]);
+  }
+  return text += ']';
 }
 
 // The code and message of the te::Error that the body throws, as "code: message"; "" when it throws none.
