@@ -1,3 +1,3 @@
-// What a benchmark needs of the demo.
-export { DEMO_MODEL, type ModelConfig, trainingFlopsPerToken } from "./model.js";
-export { createTrainer, disposeAll, PRECISIONS, type Precision, type Trainer } from "./train.js";
+/** What others train and time: the model, its sizes and its step. */
+export * from "./model.js";
+export * from "./train.js";

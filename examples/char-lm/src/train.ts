@@ -42,7 +42,7 @@ export const createModel = (config: ModelConfig, precision: Precision): CharMode
 /** AdamW with warm-up and cosine decay over `steps`; vectors, which are norms' scales and biases, do not decay. */
 export function createOptimizer(steps: number): GradientTransformation {
   const learningRate = warmupCosineDecaySchedule({
-    initValue: 0,
+    initValue: 3e-4,
     peakValue: 3e-3,
     warmupSteps: Math.ceil(steps / 10),
     decaySteps: steps + 1,
