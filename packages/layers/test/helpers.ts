@@ -1,4 +1,4 @@
-import { type DType, TeError, type Tensor, tensor, tree } from "@te/tensor";
+import { type DType, TeError, Tensor, tensor, tree } from "@te/tensor";
 import { generator, normal, seedOf } from "@te/testkit";
 import { expect } from "vitest";
 
@@ -42,5 +42,8 @@ export const bits = (state: unknown): Record<string, unknown> =>
   Object.fromEntries(
     tree
       .leavesWithPath(state)
-      .map(({ path, leaf }) => [path.join("/"), [leaf.dtype, leaf.shape, [...leaf.dataSync()]]]),
+      .map(({ path, leaf }) => [
+        path.join("/"),
+        leaf instanceof Tensor ? [leaf.dtype, leaf.shape, [...leaf.dataSync()]] : leaf,
+      ]),
   );
