@@ -1,6 +1,6 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
-import { type DType, fail, type Tensor } from "@te/tensor";
-import { addBias, contractedAxes, featureList, fp8Product, product } from "./dense.js";
+import type { DType, Tensor } from "@te/tensor";
+import { addBias, checkInput, contractedAxes, featureList, fp8Product, product } from "./dense.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { type LoraOptions, loraProduct, loraShapes } from "./lora.js";
 import { type Axes, Module } from "./module.js";
@@ -40,20 +40,23 @@ export class DenseGeneral extends Module {
 
   call(x: Tensor): Tensor {
     const { options } = this;
+    checkInput("DenseGeneral", x);
     const { kernelAxes = [], biasAxes = [], useBias = false, biasInit = zeros, dtype, inputAxes = [] } = options;
     const features = featureList("DenseGeneral", options.features);
     const axes = contractedAxes("DenseGeneral", options.axis ?? -1, x.rank);
     const inputs = axes.map((a) => x.shape[a]!);
     const shape = [...inputs, ...features];
-    if (kernelAxes.length && kernelAxes.length !== shape.length) {
-      fail("option", "DenseGeneral", `kernelAxes must name the ${shape.length} axes of the kernel [${shape}]`, `[${kernelAxes}]`);
-    }
     const kernelInit = options.kernelInit ?? varianceScaling(1, "fan_in", "truncated_normal");
     const kernel = this.param("kernel", kernelInit, shape, { dtype, axes: kernelAxes });
     const bias = useBias ? this.param("bias", biasInit, features, { dtype, axes: biasAxes }) : undefined;
     const input = inputAxes.length ? constrain(x, inputAxes) : x;
     const contract = { lhsContract: axes, rhsContract: axes.map((_, i) => i) };
-    let y = product(input, kernel, contract, fp8Product((...v) => this.variable(...v)));
+    let y = product(
+      input,
+      kernel,
+      contract,
+      fp8Product((...v) => this.variable(...v)),
+    );
     if (options.enableLowRankAdaptation) y = y.add(this.lora(input, kernelInit, inputs, features, axes));
     return bias ? addBias(y, bias) : y;
   }

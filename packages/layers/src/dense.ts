@@ -1,6 +1,14 @@
 /** What the dense layers share: products in high precision or FP8, adapters, biases. */
-import { type ContractAxes, currentRecipe, type DelayedScaling, FP8_COLLECTION_NAME, fp8DotGeneral, type ProductMetas, productMetas } from "@te/fp8";
-import { dot, fail, type Tensor } from "@te/tensor";
+import {
+  type ContractAxes,
+  currentRecipe,
+  type DelayedScaling,
+  FP8_COLLECTION_NAME,
+  fp8DotGeneral,
+  type ProductMetas,
+  productMetas,
+} from "@te/fp8";
+import { dot, expectDType, FLOATS, fail, type Tensor } from "@te/tensor";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
 export interface Fp8Product {
@@ -24,6 +32,9 @@ export function product(x: Tensor, kernel: Tensor, axes: ContractAxes, fp8: Fp8P
   return dot(x, kernel.astype(x.dtype), { ...axes, dtype: x.dtype });
 }
 
+/** Throws unless x is float32, bfloat16 or float16: parameters follow its dtype. */
+export const checkInput = (fn: string, x: Tensor): void => expectDType(fn, { x }, ...FLOATS);
+
 /** y + bias along the trailing axes, in the dtype of y. */
 export const addBias = (y: Tensor, bias: Tensor): Tensor => y.add(bias.astype(y.dtype));
 
@@ -33,7 +44,8 @@ export function contractedAxes(fn: string, axis: number | readonly number[], ran
     if (!Number.isInteger(a) || a < -rank || a >= rank) fail("option", fn, `axis must be in [${-rank}, ${rank})`, a);
     return a < 0 ? a + rank : a;
   });
-  if (axes.length === 0 || new Set(axes).size !== axes.length) fail("option", fn, "axis must name distinct axes of the input", `[${axes}]`);
+  if (axes.length === 0 || new Set(axes).size !== axes.length)
+    fail("option", fn, "axis must name distinct axes of the input", `[${axes}]`);
   return axes;
 }
 

@@ -22,7 +22,14 @@ export class Embed extends Module {
   }
 
   call(ids: Tensor): Tensor {
-    const { numEmbeddings, features, embeddingInit, embeddingAxes = ["vocab", "embed"], dtype = "float32", outputDtype } = this.options;
+    const {
+      numEmbeddings,
+      features,
+      embeddingInit,
+      embeddingAxes = ["vocab", "embed"],
+      dtype = "float32",
+      outputDtype,
+    } = this.options;
     const init = embeddingInit ?? varianceScaling(1, "fan_in", "normal", { outAxis: 0 });
     const table = this.param("embedding", init, [numEmbeddings, features], { dtype, axes: embeddingAxes });
     return take(table, ids, { axis: 0 }).astype(outputDtype ?? dtype);

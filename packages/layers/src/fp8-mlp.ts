@@ -1,4 +1,12 @@
-import { type ContractAxes, backwardDot, biasGradient, forwardDot, nextMetas, quantizedBy, quantizeWith } from "@te/fp8";
+import {
+  backwardDot,
+  biasGradient,
+  type ContractAxes,
+  forwardDot,
+  nextMetas,
+  quantizedBy,
+  quantizeWith,
+} from "@te/fp8";
 import { checkpointName, customVjp, type Tensor } from "@te/tensor";
 import type { Fp8Product } from "./dense.js";
 import { normGradient, quantizedNorm } from "./fp8-norm.js";
@@ -38,11 +46,24 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
   const axes: ContractAxes = { lhsContract: [x.rank - 1], rhsContract: [0] };
   type Metas = Fp8Product["metas"];
 
-  const forward = (x: Tensor, gamma: Tensor, beta: Tensor | null, wi: Tensor, wo: Tensor, wiBias: Tensor | null, woBias: Tensor | null, metas0: Metas, metas1: Metas) => {
+  const forward = (
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor | null,
+    wi: Tensor,
+    wo: Tensor,
+    wiBias: Tensor | null,
+    woBias: Tensor | null,
+    metas0: Metas,
+    metas1: Metas,
+  ) => {
     const { xq, statistics } = quantizedNorm(x, { ...norm, gamma, beta: beta ?? undefined }, { recipe, metas: metas0 });
     const wiq = quantizeWith(metas0.kernel, wi, toForward);
     const u = checkpointName(forwardDot(xq, wiq, axes, { dtype, bias: wiBias?.astype(dtype) }), names[0]);
-    const hq = quantizedBy(metas1.x, gatedActivationQuantizeOp({ u, scale: metas1.x.scale }, { ...activation, dtype: toForward }));
+    const hq = quantizedBy(
+      metas1.x,
+      gatedActivationQuantizeOp({ u, scale: metas1.x.scale }, { ...activation, dtype: toForward }),
+    );
     const woq = quantizeWith(metas1.kernel, wo, toForward);
     const y = checkpointName(forwardDot(hq, woq, axes, { dtype, bias: woBias?.astype(dtype) }), names[1]);
     return [y, { x, gamma, beta, wiBias, woBias, metas0, metas1, xq, statistics, wiq, u, hq, woq }] as const;
@@ -55,7 +76,12 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
     const { du } = gatedActivationBackwardOp({ dy: second.dx, u: r.u }, activation);
     const gq0 = quantizeWith(r.metas0.grad, du, toBackward);
     const first = backwardDot(r.xq, r.wiq, gq0, axes, { dtype });
-    const { dx, dgamma, dbeta } = normGradient(first.dx, r.x, { ...norm, gamma: r.gamma, beta: r.beta ?? undefined }, r.statistics);
+    const { dx, dgamma, dbeta } = normGradient(
+      first.dx,
+      r.x,
+      { ...norm, gamma: r.gamma, beta: r.beta ?? undefined },
+      r.statistics,
+    );
     return [
       dx,
       dgamma,
@@ -69,7 +95,21 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
     ];
   };
 
-  const run = customVjp((...args: Parameters<typeof forward>) => forward(...args)[0], (...args) => [...forward(...args)], backward);
+  const run = customVjp(
+    (...args: Parameters<typeof forward>) => forward(...args)[0],
+    (...args) => [...forward(...args)],
+    backward,
+  );
   const [first, second] = mlp.products;
-  return run(x, norm.gamma, norm.beta ?? null, mlp.wi, mlp.wo, mlp.wiBias ?? null, mlp.woBias ?? null, first.metas, second.metas);
+  return run(
+    x,
+    norm.gamma,
+    norm.beta ?? null,
+    mlp.wi,
+    mlp.wo,
+    mlp.wiBias ?? null,
+    mlp.woBias ?? null,
+    first.metas,
+    second.metas,
+  );
 }

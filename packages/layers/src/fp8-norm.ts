@@ -1,5 +1,13 @@
 /** Norms and activations that hand their result to an FP8 product without a high-precision copy of it. */
-import { type ContractAxes, backwardDot, forwardDot, nextMetas, type Quantized, quantizedBy, quantizeWith } from "@te/fp8";
+import {
+  backwardDot,
+  type ContractAxes,
+  forwardDot,
+  nextMetas,
+  type Quantized,
+  quantizedBy,
+  quantizeWith,
+} from "@te/fp8";
 import { customVjp, type Tensor } from "@te/tensor";
 import type { Fp8Product } from "./dense.js";
 import type { Norm } from "./layer-norm.js";
@@ -14,13 +22,20 @@ export interface NormStatistics {
 }
 
 /** The norm of x in FP8 with the scale of `fp8.metas.x`. */
-export function quantizedNorm(x: Tensor, norm: Norm, { recipe, metas }: Fp8Product): { xq: Quantized; statistics: NormStatistics } {
+export function quantizedNorm(
+  x: Tensor,
+  norm: Norm,
+  { recipe, metas }: Fp8Product,
+): { xq: Quantized; statistics: NormStatistics } {
   const dtype = recipe.fp8Format.forward;
   const gamma = norm.gamma.astype(x.dtype);
   const { epsilon, zeroCenteredGamma } = norm;
   if (norm.type === "layernorm") {
     const beta = norm.beta!.astype(x.dtype);
-    const { q, amax, mean, rstd } = layerNormQuantizeOp({ x, gamma, beta, scale: metas.x.scale }, { epsilon, zeroCenteredGamma, dtype });
+    const { q, amax, mean, rstd } = layerNormQuantizeOp(
+      { x, gamma, beta, scale: metas.x.scale },
+      { epsilon, zeroCenteredGamma, dtype },
+    );
     return { xq: quantizedBy(metas.x, { q, amax }), statistics: { mean, rstd } };
   }
   const { q, amax, rstd } = rmsNormQuantizeOp({ x, gamma, scale: metas.x.scale }, { epsilon, dtype });
@@ -28,7 +43,12 @@ export function quantizedNorm(x: Tensor, norm: Norm, { recipe, metas }: Fp8Produ
 }
 
 /** Cotangents of x, gamma and beta, given that of the norm's result. */
-export function normGradient(dy: Tensor, x: Tensor, norm: Norm, { mean, rstd }: NormStatistics): { dx: Tensor; dgamma: Tensor; dbeta: Tensor | null } {
+export function normGradient(
+  dy: Tensor,
+  x: Tensor,
+  norm: Norm,
+  { mean, rstd }: NormStatistics,
+): { dx: Tensor; dgamma: Tensor; dbeta: Tensor | null } {
   const gamma = norm.gamma.astype(x.dtype);
   if (norm.type === "layernorm") {
     return layerNormBackwardOp({ dy, x, gamma, mean: mean!, rstd }, { zeroCenteredGamma: norm.zeroCenteredGamma });

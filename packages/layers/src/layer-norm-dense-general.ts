@@ -1,6 +1,6 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { type DType, fail, type Tensor } from "@te/tensor";
-import { addBias, featureList, fp8Product, product } from "./dense.js";
+import { addBias, checkInput, featureList, fp8Product, product } from "./dense.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { type Initializer, ones, varianceScaling, zeros } from "./initializers.js";
 import { applyNorm, type Norm } from "./layer-norm.js";
@@ -51,20 +51,35 @@ export class LayerNormDenseGeneral extends Module {
 
   constructor(private readonly options: LayerNormDenseGeneralOptions) {
     super(options);
-    this.type = parseNormType("LayerNormDenseGeneral", options.layernormType ?? "layernorm", options.zeroCenteredGamma ?? false);
-    if ((options.axis ?? -1) !== -1) fail("option", "LayerNormDenseGeneral", "axis must be -1", options.axis, "Use LayerNorm and DenseGeneral.");
+    this.type = parseNormType(
+      "LayerNormDenseGeneral",
+      options.layernormType ?? "layernorm",
+      options.zeroCenteredGamma ?? false,
+    );
+    if ((options.axis ?? -1) !== -1)
+      fail("option", "LayerNormDenseGeneral", "axis must be -1", options.axis, "Use LayerNorm and DenseGeneral.");
     if (options.depthScaling === 0) fail("option", "LayerNormDenseGeneral", "depthScaling must not be 0");
   }
 
   call(x: Tensor): [y: Tensor, layernormOutput: Tensor | undefined] {
     const { options } = this;
-    const { enableLayernorm = true, returnLayernormOutput = false, enableLowRankAdaptation = false, layernormInputAxes, dotInputAxes } = options;
+    const {
+      enableLayernorm = true,
+      returnLayernormOutput = false,
+      enableLowRankAdaptation = false,
+      layernormInputAxes,
+      dotInputAxes,
+    } = options;
+    checkInput("LayerNormDenseGeneral", x);
     const features = featureList("LayerNormDenseGeneral", options.features);
     const hidden = x.shape.at(-1)!;
     const input = layernormInputAxes ? constrain(x, layernormInputAxes) : x;
     const norm = enableLayernorm ? this.norm(hidden) : undefined;
     const kernelInit = options.kernelInit ?? varianceScaling(1, "fan_in", "truncated_normal");
-    const kernel = this.param("kernel", kernelInit, [hidden, ...features], { dtype: options.dtype, axes: options.kernelAxes });
+    const kernel = this.param("kernel", kernelInit, [hidden, ...features], {
+      dtype: options.dtype,
+      axes: options.kernelAxes,
+    });
     const fp8 = fp8Product((...v) => this.variable(...v));
     let y: Tensor;
     let normalized: Tensor | undefined;
@@ -76,15 +91,31 @@ export class LayerNormDenseGeneral extends Module {
       y = product(operand, kernel, { lhsContract: [x.rank - 1], rhsContract: [0] }, fp8);
       if (enableLowRankAdaptation) y = y.add(this.lora(operand, kernelInit, features));
     }
-    if (options.useBias) y = addBias(y, this.param("bias", options.biasInit ?? zeros, features, { dtype: options.dtype, axes: options.biasAxes }));
+    if (options.useBias)
+      y = addBias(
+        y,
+        this.param("bias", options.biasInit ?? zeros, features, { dtype: options.dtype, axes: options.biasAxes }),
+      );
     if (options.depthScaling) y = y.div(options.depthScaling);
     return [y, returnLayernormOutput ? normalized : undefined];
   }
 
   private norm(hidden: number): Norm {
-    const { epsilon = 1e-6, zeroCenteredGamma = false, scaleInit, scaleAxes = ["embed"], lnBiasInit = zeros, lnBiasAxes = ["embed"], dtype } = this.options;
-    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], { dtype, axes: scaleAxes });
-    const beta = this.type === "layernorm" ? this.param("ln_bias", lnBiasInit, [hidden], { dtype, axes: lnBiasAxes }) : undefined;
+    const {
+      epsilon = 1e-6,
+      zeroCenteredGamma = false,
+      scaleInit,
+      scaleAxes = ["embed"],
+      lnBiasInit = zeros,
+      lnBiasAxes = ["embed"],
+      dtype,
+    } = this.options;
+    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], {
+      dtype,
+      axes: scaleAxes,
+    });
+    const beta =
+      this.type === "layernorm" ? this.param("ln_bias", lnBiasInit, [hidden], { dtype, axes: lnBiasAxes }) : undefined;
     return { type: this.type, epsilon, zeroCenteredGamma, gamma, beta };
   }
 

@@ -1,6 +1,6 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { checkpointName, type DType, fail, type Tensor } from "@te/tensor";
-import { addBias, fp8Product, product } from "./dense.js";
+import { addBias, checkInput, fp8Product, product } from "./dense.js";
 import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { chainSlices, type Initializer, ones, varianceScaling, zeros } from "./initializers.js";
@@ -71,12 +71,22 @@ export class LayerNormMLP extends Module {
     super(options);
     this.type = parseNormType("LayerNormMLP", options.layernormType ?? "layernorm", options.zeroCenteredGamma ?? false);
     this.activation = parseActivations(options);
-    if ((options.axis ?? -1) !== -1) fail("option", "LayerNormMLP", "axis must be -1", options.axis, "Transpose the input.");
+    if ((options.axis ?? -1) !== -1)
+      fail("option", "LayerNormMLP", "axis must be -1", options.axis, "Transpose the input.");
   }
 
-  call(x: Tensor, { deterministic = false }: { deterministic?: boolean } = {}): [out: Tensor, layernormOutput: Tensor | undefined] {
+  call(
+    x: Tensor,
+    { deterministic = false }: { deterministic?: boolean } = {},
+  ): [out: Tensor, layernormOutput: Tensor | undefined] {
     const { options, activation } = this;
-    const { returnLayernormOutput = false, intermediateDropoutRate = 0, enableLowRankAdaptation = false, enableLayernorm = true } = options;
+    checkInput("LayerNormMLP", x);
+    const {
+      returnLayernormOutput = false,
+      intermediateDropoutRate = 0,
+      enableLowRankAdaptation = false,
+      enableLayernorm = true,
+    } = options;
     const names = [options.ffn1CkptName ?? "ffn1", options.ffn2CkptName ?? "ffn2"] as const;
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
@@ -85,7 +95,10 @@ export class LayerNormMLP extends Module {
     const dropping = !deterministic && intermediateDropoutRate > 0;
     const fusesNorm = first !== undefined && norm !== undefined && !returnLayernormOutput && !enableLowRankAdaptation;
     if (fusesNorm && !dropping) {
-      return [fp8NormMlp(input, { norm, wi, wo, wiBias, woBias, activation, products: [first, second!], names }), undefined];
+      return [
+        fp8NormMlp(input, { norm, wi, wo, wiBias, woBias, activation, products: [first, second!], names }),
+        undefined,
+      ];
     }
     const axes = { lhsContract: [x.rank - 1], rhsContract: [0] };
     let normalized: Tensor | undefined;
@@ -116,13 +129,23 @@ export class LayerNormMLP extends Module {
     const kernelInit = this.kernelInit();
     let norm: Norm | undefined;
     if (enableLayernorm) {
-      const gamma = this.param("scale", o.scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], { dtype, axes: o.scaleAxes ?? ["embed"] });
-      const beta = this.type === "layernorm" ? this.param("ln_bias", o.lnBiasInit ?? zeros, [hidden], { dtype, axes: o.lnBiasAxes ?? ["embed"] }) : undefined;
+      const gamma = this.param("scale", o.scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], {
+        dtype,
+        axes: o.scaleAxes ?? ["embed"],
+      });
+      const beta =
+        this.type === "layernorm"
+          ? this.param("ln_bias", o.lnBiasInit ?? zeros, [hidden], { dtype, axes: o.lnBiasAxes ?? ["embed"] })
+          : undefined;
       norm = { type: this.type, epsilon: o.epsilon ?? 1e-6, zeroCenteredGamma, gamma, beta };
     }
-    const wi = this.param("wi_kernel", chainSlices(kernelInit), [hidden, count, width], { dtype, axes: o.kernelAxes1 ?? ["embed", "act", "mlp"] });
+    const wi = this.param("wi_kernel", chainSlices(kernelInit), [hidden, count, width], {
+      dtype,
+      axes: o.kernelAxes1 ?? ["embed", "act", "mlp"],
+    });
     const wo = this.param("wo_kernel", kernelInit, [width, hidden], { dtype, axes: o.kernelAxes2 ?? ["mlp", "embed"] });
-    const bias = (name: string, shape: number[], axes: Axes) => (o.useBias ? this.param(name, biasInit, shape, { dtype, axes }) : undefined);
+    const bias = (name: string, shape: number[], axes: Axes) =>
+      o.useBias ? this.param(name, biasInit, shape, { dtype, axes }) : undefined;
     const wiBias = bias("wi_bias", [count, width], o.biasAxes1 ?? ["act", "mlp"]);
     const woBias = bias("wo_bias", [hidden], o.biasAxes2 ?? ["embed"]);
     return { norm, wi, wo, wiBias, woBias };
@@ -152,16 +175,19 @@ export class LayerNormMLP extends Module {
 function parseActivations({ activations = ["gelu"], activationParams }: LayerNormMLPOptions): ActivationParams {
   const fn = "LayerNormMLP";
   const names = activations.map((name) => {
-    if (typeof name !== "string") fail("option", fn, "activations must be names", name, `Known: ${activationNames().join(", ")}.`);
+    if (typeof name !== "string")
+      fail("option", fn, "activations must be names", name, `Known: ${activationNames().join(", ")}.`);
     const lower = name.toLowerCase();
-    if (!activationNames().includes(lower)) fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
+    if (!activationNames().includes(lower))
+      fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
     return lower;
   });
   if (names.length === 0) fail("option", fn, "activations must not be empty");
   if (names[0] === "linear" || names[0] === "clamped_linear") names.reverse();
   const { limit = 7, alpha = 1.702, gluLinearOffset = 1 } = activationParams ?? {};
   for (const key of Object.keys(activationParams ?? {})) {
-    if (!["limit", "alpha", "gluLinearOffset"].includes(key)) fail("option", fn, "activationParams may hold limit, alpha and gluLinearOffset", key);
+    if (!["limit", "alpha", "gluLinearOffset"].includes(key))
+      fail("option", fn, "activationParams may hold limit, alpha and gluLinearOffset", key);
   }
   return { activations: names, limit, alpha, offset: gluLinearOffset };
 }

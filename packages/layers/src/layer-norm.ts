@@ -1,4 +1,5 @@
 import type { DType, Tensor } from "@te/tensor";
+import { checkInput } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
 import { type Axes, Module } from "./module.js";
 import { type LayerNormType, parseNormType } from "./norm-type.js";
@@ -55,10 +56,23 @@ export class LayerNorm extends Module {
   }
 
   call(x: Tensor): Tensor {
-    const { epsilon = 1e-6, zeroCenteredGamma = false, scaleInit, scaleAxes = ["embed"], biasInit = zeros, biasAxes = ["embed"], dtype } = this.options;
+    const {
+      epsilon = 1e-6,
+      zeroCenteredGamma = false,
+      scaleInit,
+      scaleAxes = ["embed"],
+      biasInit = zeros,
+      biasAxes = ["embed"],
+      dtype,
+    } = this.options;
+    checkInput("LayerNorm", x);
     const shape = [x.shape.at(-1)!];
-    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), shape, { dtype, axes: scaleAxes });
-    const beta = this.type === "layernorm" ? this.param("ln_bias", biasInit, shape, { dtype, axes: biasAxes }) : undefined;
+    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), shape, {
+      dtype,
+      axes: scaleAxes,
+    });
+    const beta =
+      this.type === "layernorm" ? this.param("ln_bias", biasInit, shape, { dtype, axes: biasAxes }) : undefined;
     return applyNorm(x, { type: this.type, epsilon, zeroCenteredGamma, gamma, beta });
   }
 }

@@ -12,9 +12,16 @@ export interface LoraOptions {
 const MAX_AXES = 5;
 
 /** Shapes of A [in..., features[:-1]..., r] and B [features[:-1]..., r, features[-1]]. */
-export function loraShapes(inputs: readonly number[], features: readonly number[], rank: number): { a: number[]; b: number[] } {
+export function loraShapes(
+  inputs: readonly number[],
+  features: readonly number[],
+  rank: number,
+): { a: number[]; b: number[] } {
   if (inputs.length > MAX_AXES || features.length > MAX_AXES) {
-    throw new TeError("option", `lora: at most ${MAX_AXES} contracted axes and ${MAX_AXES} feature axes are supported, got ${inputs.length} and ${features.length}.`);
+    throw new TeError(
+      "option",
+      `lora: at most ${MAX_AXES} contracted axes and ${MAX_AXES} feature axes are supported, got ${inputs.length} and ${features.length}.`,
+    );
   }
   const packed = features.slice(0, -1);
   return { a: [...inputs, ...packed, rank], b: [...packed, rank, features.at(-1)!] };
@@ -24,7 +31,13 @@ export function loraShapes(inputs: readonly number[], features: readonly number[
  * s * x·A·B with s = alpha / r, or 1. The axes `axes` of x are contracted with the leading ones of A; every packed slice
  * (q, k, v, or an activation) has its own A and B.
  */
-export function loraProduct(x: Tensor, a: Tensor, b: Tensor, axes: readonly number[], alpha: number | null | undefined): Tensor {
+export function loraProduct(
+  x: Tensor,
+  a: Tensor,
+  b: Tensor,
+  axes: readonly number[],
+  alpha: number | null | undefined,
+): Tensor {
   const packed = b.rank - 2;
   const low = dot(x, a.astype(x.dtype), { lhsContract: axes, rhsContract: axes.map((_, i) => i) });
   const lead = low.rank - packed - 1;

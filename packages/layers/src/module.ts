@@ -44,7 +44,8 @@ export abstract class Module {
 
   private placeOptions(args: unknown[]): unknown[] {
     const position = this.optionsPosition;
-    if (position === undefined || args.length === 0 || args.length > position || !isPlainObject(args.at(-1))) return args;
+    if (position === undefined || args.length === 0 || args.length > position || !isPlainObject(args.at(-1)))
+      return args;
     const given = args.slice(0, -1);
     return [...given, ...Array(position - given.length).fill(undefined), args.at(-1)];
   }
@@ -76,7 +77,8 @@ export abstract class Module {
     const { callArgs, options } = splitOptions(args);
     const mutable = new Set(options.mutable ?? []);
     const own: Variables = { ...variables };
-    for (const name of mutable) own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
+    for (const name of mutable)
+      own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
     const session = {
       variables: own,
       rngs: options.rngs ? namedRngs(options.rngs) : {},
@@ -106,7 +108,10 @@ export abstract class Module {
     const parent = active;
     const scope = this.rootScope ?? parent?.child(this, propertyHolding(parentModule, this));
     if (!scope) {
-      throw new TeError("state", `${this.constructor.name}.call: a module runs inside init or apply. Use module.apply(variables, ...).`);
+      throw new TeError(
+        "state",
+        `${this.constructor.name}.call: a module runs inside init or apply. Use module.apply(variables, ...).`,
+      );
     }
     const outerModule = parentModule;
     this.rootScope = undefined;
@@ -131,8 +136,19 @@ export abstract class Module {
   }
 
   /** A trainable parameter, made by `init` on first use. `axes` are recorded in params_axes. */
-  protected param(name: string, init: Initializer, shape: readonly number[], { dtype = "float32", axes = [] }: { dtype?: DType; axes?: Axes } = {}): Tensor {
+  protected param(
+    name: string,
+    init: Initializer,
+    shape: readonly number[],
+    { dtype = "float32", axes = [] }: { dtype?: DType; axes?: Axes } = {},
+  ): Tensor {
     const { scope } = this;
+    if (axes.length && axes.length !== shape.length) {
+      throw new TeError(
+        "option",
+        `${this.constructor.name}: the logical axes of ${name} must be ${shape.length} names for its shape [${shape.join(",")}], got [${axes.map(String).join(",")}].`,
+      );
+    }
     const found = scope.get("params", name);
     if (found === undefined) {
       if (!scope.session.initializing) missing(scope, "params", name);
@@ -142,7 +158,11 @@ export abstract class Module {
       return made;
     }
     const value = found as Tensor;
-    if (!(value instanceof Tensor) || value.shape.length !== shape.length || value.shape.some((d, i) => d !== shape[i])) {
+    if (
+      !(value instanceof Tensor) ||
+      value.shape.length !== shape.length ||
+      value.shape.some((d, i) => d !== shape[i])
+    ) {
       throw new TeError(
         "shape",
         `${scope.describe()}: parameter ${name} must have shape [${shape.join(",")}], got ${value instanceof Tensor ? `${value.dtype}[${value.shape}]` : typeof value}. ` +
@@ -192,12 +212,18 @@ function propertyHolding(parent: Module | undefined, module: Module): string | u
 }
 
 function notRunning(module: Module): never {
-  throw new TeError("state", `${module.constructor.name}: variables exist only inside init or apply. Use module.apply(variables, ...).`);
+  throw new TeError(
+    "state",
+    `${module.constructor.name}: variables exist only inside init or apply. Use module.apply(variables, ...).`,
+  );
 }
 
 function missing(scope: Scope, collection: string, name: string): never {
   const path = [collection, ...scope.path, name].join("/");
-  const hint = collection === "fp8_metas" ? "Call init inside the same fp8Autocast as apply." : "Pass the variables that init returned for this module.";
+  const hint =
+    collection === "fp8_metas"
+      ? "Call init inside the same fp8Autocast as apply."
+      : "Pass the variables that init returned for this module.";
   throw new TeError("state", `${scope.describe()}: variable ${path} does not exist. ${hint}`);
 }
 
@@ -210,6 +236,7 @@ function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOpt
   return { callArgs, options: { ...(rngs && { rngs }), ...(mutable && { mutable }) } };
 }
 
-const isPlainObject = (x: unknown): x is object => typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
+const isPlainObject = (x: unknown): x is object =>
+  typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
 
 const namedRngs = (rngs: Rngs): Readonly<Record<string, Tensor>> => (rngs instanceof Tensor ? { params: rngs } : rngs);

@@ -10,7 +10,10 @@ export function parseNormType(fn: string, text: LayerNormType, zeroCenteredGamma
     throw new TeError("option", `${fn}: layernormType must be "layernorm" or "rmsnorm", got "${text}".`);
   }
   if (normal === "rmsnorm" && zeroCenteredGamma) {
-    throw new TeError("option", `${fn}: zeroCenteredGamma is for layernormType "layernorm" only. Leave it out with rmsnorm.`);
+    throw new TeError(
+      "option",
+      `${fn}: zeroCenteredGamma is for layernormType "layernorm" only. Leave it out with rmsnorm.`,
+    );
   }
   return normal;
 }

@@ -11,10 +11,12 @@ export const dropoutOp = defineOp("dropout", {
   params: { rate: 0.5, broadcastDims: [] as readonly number[] },
   shape({ x, key }, { rate, broadcastDims }) {
     expectFloat("dropout", { x });
-    if (key.dtype !== "uint32" || key.shape.length !== 1 || key.shape[0] !== 2) fail("shape", "dropout", "key must be uint32[2]", key, "Make one with random.key(seed).");
+    if (key.dtype !== "uint32" || key.shape.length !== 1 || key.shape[0] !== 2)
+      fail("shape", "dropout", "key must be uint32[2]", key, "Make one with random.key(seed).");
     if (!(rate >= 0 && rate <= 1)) fail("option", "dropout", "rate must be in [0, 1]", rate);
     for (const d of broadcastDims) {
-      if (!Number.isInteger(d) || d < 0 || d >= x.shape.length) fail("option", "dropout", `broadcastDims must be axes of x, 0 to ${x.shape.length - 1}`, d);
+      if (!Number.isInteger(d) || d < 0 || d >= x.shape.length)
+        fail("option", "dropout", `broadcastDims must be axes of x, 0 to ${x.shape.length - 1}`, d);
     }
     return { y: x };
   },
@@ -23,7 +25,10 @@ export const dropoutOp = defineOp("dropout", {
     if (rate === 1) return { y: zeros(x.shape, { dtype: x.dtype }) };
     const mask = x.shape.map((d, i) => (broadcastDims.includes(i) ? 1 : d));
     const keep = random.uniform(key, mask).lt(1 - rate);
-    const scaled = x.astype("float32").div(1 - rate).astype(x.dtype);
+    const scaled = x
+      .astype("float32")
+      .div(1 - rate)
+      .astype(x.dtype);
     return { y: where(keep.broadcastTo(x.shape), scaled, zeros([], { dtype: x.dtype })) };
   },
   vjp: ({ inputs: { key }, grads, params }) => ({ x: dropout(grads.y, key!, params) }),
@@ -35,9 +40,15 @@ export const dropoutOp = defineOp("dropout", {
       ({ rate, broadcastDims }) => ({ rate, broadcastDims }),
     ),
     c.case("rate 1", { x: c.normal([4, 5]), key: c.values([2], [0, 7], "uint32") }, { rate: 1 }, { gradient: false }),
-    c.bench("2048x512 bfloat16", { x: c.normal([2048, 512], { dtype: "bfloat16" }), key: c.values([2], [0, 7], "uint32") }, { rate: 0.1 }, { bytes: 2 * 2 * 2048 * 512 }),
+    c.bench(
+      "2048x512 bfloat16",
+      { x: c.normal([2048, 512], { dtype: "bfloat16" }), key: c.values([2], [0, 7], "uint32") },
+      { rate: 0.1 },
+      { bytes: 2 * 2 * 2048 * 512 },
+    ),
   ],
 });
 
 /** Drops elements of x with probability `rate` and scales the others by 1 / (1 - rate). */
-export const dropout = (x: Tensor, key: Tensor, options: { rate: number; broadcastDims?: readonly number[] }): Tensor => dropoutOp({ x, key }, options).y;
+export const dropout = (x: Tensor, key: Tensor, options: { rate: number; broadcastDims?: readonly number[] }): Tensor =>
+  dropoutOp({ x, key }, options).y;

@@ -1,5 +1,5 @@
 import { quantizeOp } from "@te/fp8";
-import { type Aval, defineOp, type DType, FLOATS, rule } from "@te/tensor";
+import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
 import { gatedActivationOp } from "./gated-activation.js";
 
 /**
@@ -9,7 +9,15 @@ import { gatedActivationOp } from "./gated-activation.js";
 export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
   inputs: ["u", "scale"],
   outputs: ["q", "amax"],
-  params: { ...gatedActivationOp.definition.params as { activations: readonly string[]; limit: number; alpha: number; offset: number }, dtype: "float8_e4m3fn" as "float8_e4m3fn" | "float8_e5m2" },
+  params: {
+    ...(gatedActivationOp.definition.params as {
+      activations: readonly string[];
+      limit: number;
+      alpha: number;
+      offset: number;
+    }),
+    dtype: "float8_e4m3fn" as "float8_e4m3fn" | "float8_e5m2",
+  },
   shape({ u }, { dtype, ...params }) {
     const { y } = gatedActivationOp.definition.shape({ u }, params) as { y: Aval };
     return { q: { shape: y.shape, dtype: dtype as DType }, amax: { shape: [1], dtype: "float32" } };
@@ -23,7 +31,10 @@ export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
   cases: (c) =>
     c.product(
       { dtype: FLOATS, activations: [["gelu"], ["silu", "linear"], ["squared_relu"]] },
-      ({ dtype, activations }) => ({ u: c.normal([5, activations.length, 33], { dtype }), scale: c.values([1], [100]) }),
+      ({ dtype, activations }) => ({
+        u: c.normal([5, activations.length, 33], { dtype }),
+        scale: c.values([1], [100]),
+      }),
       ({ activations }) => ({ activations }),
       { gradient: false },
     ),

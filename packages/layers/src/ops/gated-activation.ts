@@ -29,8 +29,15 @@ const ACTIVATIONS: Record<string, Activation> = {
     value: (x) => x.mul(0.5).mul(geluTanh(x).add(1)),
     derivative: (x) => {
       const t = geluTanh(x);
-      const inner = x.mul(x).mul(3 * 0.044715).add(1).mul(SQRT_2_OVER_PI);
-      return t.add(1).mul(0.5).add(x.mul(0.5).mul(t.mul(t).neg().add(1)).mul(inner));
+      const inner = x
+        .mul(x)
+        .mul(3 * 0.044715)
+        .add(1)
+        .mul(SQRT_2_OVER_PI);
+      return t
+        .add(1)
+        .mul(0.5)
+        .add(x.mul(0.5).mul(t.mul(t).neg().add(1)).mul(inner));
     },
   },
   silu: swish(1),
@@ -47,7 +54,10 @@ const ACTIVATIONS: Record<string, Activation> = {
   linear: { value: (x) => x, derivative: one },
   clamped_silu: {
     value: (x, { limit, alpha }) => swish(alpha).value(x.minimum(limit), CLAMPED),
-    derivative: (x, { limit, alpha }) => swish(alpha).derivative(x.minimum(limit), CLAMPED).mul(indicator(x.le(limit))),
+    derivative: (x, { limit, alpha }) =>
+      swish(alpha)
+        .derivative(x.minimum(limit), CLAMPED)
+        .mul(indicator(x.le(limit))),
   },
   clamped_linear: {
     value: (x, { limit, offset }) => x.minimum(limit).maximum(-limit).add(offset),
@@ -66,7 +76,8 @@ type ActivationParams = typeof PARAMS;
 function checkInput(fn: string, u: Aval, { activations }: ActivationParams): Aval {
   expectFloat(fn, { u });
   for (const name of activations) {
-    if (!Object.hasOwn(ACTIVATIONS, name)) fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
+    if (!Object.hasOwn(ACTIVATIONS, name))
+      fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
   }
   if (u.shape.length < 2 || u.shape.at(-2) !== activations.length) {
     fail("shape", fn, `the second-last axis of u must be the number of activations, ${activations.length}`, u);
@@ -82,7 +93,12 @@ function slots(u: Tensor, params: ActivationParams, part: "value" | "derivative"
 const slot = (u: Tensor, i: number): Tensor => {
   const axis = u.rank - 2;
   const start = u.shape.map((_, k) => (k === axis ? i : 0));
-  return u.slice(start, u.shape.map((d, k) => (k === axis ? i + 1 : d))).squeeze(axis);
+  return u
+    .slice(
+      start,
+      u.shape.map((d, k) => (k === axis ? i + 1 : d)),
+    )
+    .squeeze(axis);
 };
 
 const product = (parts: readonly Tensor[]): Tensor => parts.reduce((a, b) => a.mul(b));
@@ -121,15 +137,31 @@ export const gatedActivationOp = defineOp("gated_activation", {
     ...c.product(
       {
         dtype: FLOATS,
-        activations: [...Object.keys(ACTIVATIONS).map((name) => [name]), ["gelu", "linear"], ["silu", "linear"], ["relu", "relu"], ["clamped_silu", "clamped_linear"], ["gelu", "silu", "linear"]],
+        activations: [
+          ...Object.keys(ACTIVATIONS).map((name) => [name]),
+          ["gelu", "linear"],
+          ["silu", "linear"],
+          ["relu", "relu"],
+          ["clamped_silu", "clamped_linear"],
+          ["gelu", "silu", "linear"],
+        ],
         std: [1, 4],
       },
       ({ dtype, activations, std }) => ({ u: c.normal([5, activations.length, 33], { dtype, std }) }),
       ({ activations }) => ({ activations }),
     ),
-    c.case("clamped with other parameters", { u: c.normal([4, 2, 40], { std: 2 }) }, { activations: ["clamped_silu", "clamped_linear"], limit: 0.75, alpha: 1.1, offset: 0.5 }),
+    c.case(
+      "clamped with other parameters",
+      { u: c.normal([4, 2, 40], { std: 2 }) },
+      { activations: ["clamped_silu", "clamped_linear"], limit: 0.75, alpha: 1.1, offset: 0.5 },
+    ),
     ...(["float32", "bfloat16"] as const).map((dtype) =>
-      c.bench(`gelu 2048x2048 ${dtype}`, { u: c.normal([2048, 1, 2048], { dtype }) }, {}, { bytes: 2 * (dtype === "float32" ? 4 : 2) * 2048 * 2048 }),
+      c.bench(
+        `gelu 2048x2048 ${dtype}`,
+        { u: c.normal([2048, 1, 2048], { dtype }) },
+        {},
+        { bytes: 2 * (dtype === "float32" ? 4 : 2) * 2048 * 2048 },
+      ),
     ),
   ],
 });

@@ -37,7 +37,13 @@ const scaleOf = (gamma: Tensor, zeroCentered: boolean): Tensor => {
 /** The statistics are outputs for the backward pass only; a gradient through them would be lost silently. */
 export function refuseStatistics(fn: string, ...grads: (Tensor | undefined)[]): void {
   if (grads.some((g) => g !== undefined)) {
-    fail("unsupported", fn, "mean and rstd have no derivative here", undefined, "Compute the statistics with mean() and variance().");
+    fail(
+      "unsupported",
+      fn,
+      "mean and rstd have no derivative here",
+      undefined,
+      "Compute the statistics with mean() and variance().",
+    );
   }
 }
 
@@ -71,7 +77,17 @@ export const layerNormOp = defineOp("layer_norm", {
   },
   cases: (c) => [
     ...c.product(
-      { dtype: FLOATS, shape: [[2, 31], [2, 32], [3, 33], [71, 229]], epsilon: [1e-6, 1e-2], zeroCenteredGamma: [false, true] },
+      {
+        dtype: FLOATS,
+        shape: [
+          [2, 31],
+          [2, 32],
+          [3, 33],
+          [71, 229],
+        ],
+        epsilon: [1e-6, 1e-2],
+        zeroCenteredGamma: [false, true],
+      },
       ({ dtype, shape }) => ({
         x: c.normal(shape, { dtype }),
         gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }),

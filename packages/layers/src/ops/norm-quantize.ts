@@ -2,8 +2,9 @@
  * A norm whose result goes to float8 straight from float32, without a rounding to the activation dtype in between:
  * q = float8(clip(norm(x) * scale)), amax = max |norm(x)|. Delayed scaling: the scale is known beforehand.
  */
-import { type Aval, defineOp, type DType, FLOATS, rule } from "@te/tensor";
+
 import { quantizeOp } from "@te/fp8";
+import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
 import { layerNormOp } from "./layer-norm.js";
 import { rmsNormOp } from "./rms-norm.js";
 
@@ -17,7 +18,10 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
   outputs: ["q", "amax", "mean", "rstd"],
   params: { epsilon: 1e-6, zeroCenteredGamma: false, dtype: E4M3 as Float8 },
   shape({ x, gamma, beta }, { epsilon, zeroCenteredGamma, dtype }) {
-    const { mean, rstd } = layerNormOp.definition.shape({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) as { mean: Aval; rstd: Aval };
+    const { mean, rstd } = layerNormOp.definition.shape({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) as {
+      mean: Aval;
+      rstd: Aval;
+    };
     return { q: { shape: x.shape, dtype: dtype as DType }, amax: SCALAR, mean, rstd };
   },
   sharding: rule("... h, h, h, o -> ... h, o, ..., ...", { whole: ["h"] }),
@@ -29,7 +33,13 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
   vjp: () => ({}),
   cases: (c) =>
     c.product(
-      { dtype: FLOATS, shape: [[3, 33], [64, 128]] },
+      {
+        dtype: FLOATS,
+        shape: [
+          [3, 33],
+          [64, 128],
+        ],
+      },
       ({ dtype, shape }) => ({
         x: c.normal(shape, { dtype }),
         gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }),
@@ -59,7 +69,13 @@ export const rmsNormQuantizeOp = defineOp("rms_norm_quantize", {
   vjp: () => ({}),
   cases: (c) =>
     c.product(
-      { dtype: FLOATS, shape: [[3, 33], [64, 128]] },
+      {
+        dtype: FLOATS,
+        shape: [
+          [3, 33],
+          [64, 128],
+        ],
+      },
       ({ dtype, shape }) => ({
         x: c.normal(shape, { dtype }),
         gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }),

@@ -49,10 +49,27 @@ export const rmsNormOp = defineOp("rms_norm", {
   },
   cases: (c) => [
     ...c.product(
-      { dtype: FLOATS, shape: [[2, 31], [2, 32], [3, 33], [71, 229]], epsilon: [1e-6, 1e-2] },
-      ({ dtype, shape }) => ({ x: c.normal(shape, { dtype }), gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }) }),
+      {
+        dtype: FLOATS,
+        shape: [
+          [2, 31],
+          [2, 32],
+          [3, 33],
+          [71, 229],
+        ],
+        epsilon: [1e-6, 1e-2],
+      },
+      ({ dtype, shape }) => ({
+        x: c.normal(shape, { dtype }),
+        gamma: c.normal([shape.at(-1)!], { dtype, mean: 1, std: 0.3 }),
+      }),
       ({ epsilon }) => ({ epsilon }),
     ),
-    c.bench("2048x512 float32", { x: c.normal([2048, 512]), gamma: c.normal([512]) }, {}, { bytes: 2 * 4 * 2048 * 512 }),
+    c.bench(
+      "2048x512 float32",
+      { x: c.normal([2048, 512]), gamma: c.normal([512]) },
+      {},
+      { bytes: 2 * 4 * 2048 * 512 },
+    ),
   ],
 });
