@@ -4,7 +4,7 @@ import type { Trace } from "../trace.js";
 import { Program, type ProgramNode } from "./program.js";
 
 /** Ops that only mark a place in the trace; the program sees through them. */
-const TRANSPARENT = new Set(["identity", "stop_gradient", "checkpoint_name"]);
+export const TRANSPARENT: ReadonlySet<string> = new Set(["identity", "stop_gradient", "checkpoint_name"]);
 
 /** Turns what a trace recorded into a program that computes `outputs` from `inputs`, leaving out what is not needed. */
 export function lower(
