@@ -15,6 +15,13 @@ namespace {
 
 // Throws unless every index lies in [0, size).
 inline void check_indices(const char* op, const int32_t* indices, int64_t n, int64_t size) {
+  uint32_t largest = 0;  // as unsigned numbers, negative ones are the largest
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t index = static_cast<uint32_t>(indices[i]);
+    largest = index > largest ? index : largest;
+  }
+  if (n == 0 || static_cast<int64_t>(largest) < size) return;
   for (int64_t i = 0; i < n; ++i) {
     if (indices[i] < 0 || indices[i] >= size) {
       throw Error("index", std::string(op) + ": indices must lie in [0, " + std::to_string(size) + "), got " +

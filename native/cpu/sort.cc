@@ -1,100 +1,146 @@
-// te: once
-// sort(x){axis, descending} → (values, indices). Stable; NaN comes last either way.
+// sort(x){axis, descending} → (values, indices). Stable; NaN comes last either way; -0 equals 0.
+// Every element becomes a 32-bit key whose order as an unsigned number is the wanted one. Rows of (key, index) are
+// sorted by the digits of the key, lowest first; short rows by insertion. Nothing is compared, so ties keep their order.
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <bit>
+#include <utility>
 
-#include "cpu/convert.h"
 #include "cpu/index.h"
-#include "te/parallel.h"
+#include "cpu/rows.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// A key that orders as its element does: every dtype but float64 fits a double.
-struct Item {
-  double key;
-  int32_t index;
-};
+constexpr int kDigitBits = 11, kDigits = 3;
+constexpr uint32_t kDigitValues = 1u << kDigitBits;
+
+inline uint32_t float_key(float x, bool descending) {
+  const uint32_t u = std::bit_cast<uint32_t>(x == 0.0f ? 0.0f : x);
+  const uint32_t ordered = u ^ (u >> 31 ? 0xffffffffu : 0x80000000u), key = descending ? ~ordered : ordered;
+  return x != x ? 0xffffffffu : key;
+}
+
+using Item = uint64_t;  // key, then index
+inline Item make_item(uint32_t key, int64_t index) { return static_cast<Item>(key) << 32 | static_cast<uint32_t>(index); }
+
+inline void insertion_sort(Item* items, int64_t n) {
+  for (int64_t i = 1; i < n; ++i) {
+    const Item item = items[i];
+    int64_t k = i;
+    for (; k > 0 && items[k - 1] > item; --k) items[k] = items[k - 1];
+    items[k] = item;
+  }
+}
+
+// Returns where the sorted items are: `items` or `spare`.
+inline Item* radix_sort(Item* items, Item* spare, uint32_t* counts, int64_t n) {
+  std::fill(counts, counts + kDigits * kDigitValues, 0u);
+  const auto digit = [](Item item, int d) { return (item >> (32 + d * kDigitBits)) & (kDigitValues - 1); };
+  for (int64_t i = 0; i < n; ++i)
+    for (int d = 0; d < kDigits; ++d) ++counts[d * kDigitValues + digit(items[i], d)];
+  for (int d = 0; d < kDigits; ++d) {
+    uint32_t* places = counts + d * kDigitValues;
+    if (places[digit(items[0], d)] == static_cast<uint32_t>(n)) continue;  // all the same
+    uint32_t sum = 0;
+    for (uint32_t v = 0; v < kDigitValues; ++v) sum += std::exchange(places[v], sum);
+    for (int64_t i = 0; i < n; ++i) spare[places[digit(items[i], d)]++] = items[i];
+    std::swap(items, spare);
+  }
+  return items;
+}
 
 class Sort : public Kernel {
  public:
-  Sort(const AroundAxis& x, DType dtype, bool descending) : x_(x), dtype_(dtype), descending_(descending) {}
+  Sort(const AroundAxis& x, DType dtype, bool descending)
+      : x_(x), dtype_(dtype), descending_(descending), parts_(parts_for_team(x.outer * x.inner, 8 * x.length)) {}
 
-  size_t scratch_bytes() const override {
-    return static_cast<size_t>(num_threads()) * 2 * static_cast<size_t>(x_.length) * sizeof(Item);
-  }
+  size_t scratch_bytes() const override { return static_cast<size_t>(parts_) * part_bytes(); }
 
   void run(const Call& call) override {
-    const int64_t rows = x_.outer * x_.inner, pieces = std::min<int64_t>(num_threads(), rows);
-    parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece) {
-        Item* items = static_cast<Item*>(call.scratch) + piece * 2 * x_.length;
-        for (int64_t row = rows * piece / pieces; row < rows * (piece + 1) / pieces; ++row) sort_row(call, row, items);
+    for_parts(x_.outer * x_.inner, parts_, [&](int64_t part, int64_t begin, int64_t end) {
+      char* scratch = static_cast<char*>(call.scratch) + static_cast<size_t>(part) * part_bytes();
+      Item* items = reinterpret_cast<Item*>(scratch);
+      uint32_t* counts = reinterpret_cast<uint32_t*>(items + 2 * x_.length);
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t first = row / x_.inner * x_.length * x_.inner + row % x_.inner;
+        read_keys(call, first, items);
+        const Item* sorted = items;
+        if (x_.length < 64) {
+          insertion_sort(items, x_.length);
+        } else {
+          sorted = radix_sort(items, items + x_.length, counts, x_.length);
+        }
+        write_row(call, first, sorted);
       }
     });
   }
 
  private:
-  double key(const void* x, int64_t at) const {
-    switch (dtype_) {
-      case DType::int32: return static_cast<const int32_t*>(x)[at];
-      case DType::uint32: return static_cast<const uint32_t*>(x)[at];
-      case DType::uint8:
-      case DType::boolean: return static_cast<const uint8_t*>(x)[at];
-      default: {
-        float value;
-        load_row(dtype_, static_cast<const char*>(x) + static_cast<size_t>(at) * dtype_bytes(dtype_), 1, &value);
-        return static_cast<double>(value);
+  size_t part_bytes() const {
+    return (static_cast<size_t>(2 * x_.length) * sizeof(Item) + kDigits * kDigitValues * sizeof(uint32_t) + 63) & ~size_t{63};
+  }
+
+  void read_keys(const Call& call, int64_t first, Item* items) const {
+    constexpr int64_t kPiece = 256;
+    float row[kPiece];
+    if (is_integer(dtype_)) {
+      for (int64_t k = 0; k < x_.length; ++k) items[k] = make_item(integer_key(call, first + k * x_.inner), k);
+      return;
+    }
+    for (int64_t k = 0; k < x_.length; k += kPiece) {
+      const int64_t n = std::min(kPiece, x_.length - k);
+      if (x_.inner == 1) {
+        load_row(dtype_, at(dtype_, call.in[0], first + k), n, row);
+      } else {
+        for (int64_t i = 0; i < n; ++i) load_row(dtype_, at(dtype_, call.in[0], first + (k + i) * x_.inner), 1, row + i);
       }
+      for (int64_t i = 0; i < n; ++i) items[k + i] = make_item(float_key(row[i], descending_), k + i);
     }
   }
 
-  bool before(const Item& a, const Item& b) const {
-    if (std::isnan(a.key)) return false;
-    if (std::isnan(b.key)) return true;
-    return descending_ ? a.key > b.key : a.key < b.key;
-  }
-
-  // Merge sort in place of std::stable_sort, which allocates.
-  void merge_sort(Item* items, Item* spare) const {
-    for (int64_t width = 1; width < x_.length; width *= 2) {
-      for (int64_t start = 0; start < x_.length; start += 2 * width) {
-        const int64_t middle = std::min(start + width, x_.length), end = std::min(start + 2 * width, x_.length);
-        std::merge(items + start, items + middle, items + middle, items + end, spare + start,
-                   [&](const Item& a, const Item& b) { return before(a, b); });
-      }
-      std::memcpy(items, spare, static_cast<size_t>(x_.length) * sizeof(Item));
+  uint32_t integer_key(const Call& call, int64_t element) const {
+    const void* x = at(dtype_, call.in[0], element);
+    uint32_t key;
+    if (dtype_bytes(dtype_) == 1) {
+      key = *static_cast<const uint8_t*>(x);
+    } else {
+      key = *static_cast<const uint32_t*>(x) ^ (dtype_ == DType::int32 ? 0x80000000u : 0u);
     }
+    return descending_ ? ~key : key;
   }
 
-  void sort_row(const Call& call, int64_t row, Item* items) const {
-    const int64_t first = (row / x_.inner) * x_.length * x_.inner + row % x_.inner;
-    for (int64_t k = 0; k < x_.length; ++k) items[k] = {key(call.in[0], first + k * x_.inner), static_cast<int32_t>(k)};
-    merge_sort(items, items + x_.length);
-    const size_t width = dtype_bytes(dtype_);
+  template <class T>
+  void write_values(const Call& call, int64_t first, const Item* items) const {
+    const T* from = call.input<T>(0) + first;
+    T* to = call.output<T>(0) + first;
+    int32_t* indices = call.output<int32_t>(1) + first;
     for (int64_t k = 0; k < x_.length; ++k) {
-      const int64_t to = first + k * x_.inner, from = first + items[k].index * x_.inner;
-      std::memcpy(call.output<char>(0) + static_cast<size_t>(to) * width,
-                  call.input<char>(0) + static_cast<size_t>(from) * width, width);
-      call.output<int32_t>(1)[to] = items[k].index;
+      const int64_t index = static_cast<uint32_t>(items[k]);
+      to[k * x_.inner] = from[index * x_.inner];
+      indices[k * x_.inner] = static_cast<int32_t>(index);
+    }
+  }
+
+  void write_row(const Call& call, int64_t first, const Item* items) const {
+    switch (dtype_bytes(dtype_)) {
+      case 1: return write_values<uint8_t>(call, first, items);
+      case 2: return write_values<uint16_t>(call, first, items);
+      default: return write_values<uint32_t>(call, first, items);
     }
   }
 
   AroundAxis x_;
   DType dtype_;
   bool descending_;
+  int64_t parts_;
 };
 
 std::unique_ptr<Kernel> prepare_sort(const Node& node, std::string* why) {
   if (!node.params.only({"axis", "descending"}, why)) return nullptr;
   AroundAxis around;
   if (!around_axis(node.inputs[0].shape, node.params.integer("axis"), &around, why)) return nullptr;
-  if (node.inputs[0].dtype == DType::float64) {
-    *why = "dtype float64";
-    return nullptr;
-  }
+  if (around.length > INT32_MAX) return decline(why, "an axis longer than an index");
   return std::make_unique<Sort>(around, node.inputs[0].dtype, node.params.flag("descending"));
 }
 

@@ -1,5 +1,6 @@
 // Copies between arrays whose axes have any strides: slices, broadcasts, reversals and windows are all this.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -25,6 +26,23 @@ inline std::vector<int64_t> strides_of(const Shape& shape) {
   return strides;
 }
 
+// `rows` runs of `bytes` bytes, a run in one move where its length is common enough to be compiled in.
+template <size_t kBytes>
+inline void copy_runs(const char* from, int64_t in, char* to, int64_t out, int64_t rows) {
+  for (int64_t row = 0; row < rows; ++row) std::memcpy(to + row * out, from + row * in, kBytes);
+}
+inline void copy_runs(const char* from, int64_t in, char* to, int64_t out, int64_t rows, size_t bytes) {
+  switch (bytes) {
+    case 8: return copy_runs<8>(from, in, to, out, rows);
+    case 16: return copy_runs<16>(from, in, to, out, rows);
+    case 32: return copy_runs<32>(from, in, to, out, rows);
+    case 64: return copy_runs<64>(from, in, to, out, rows);
+    case 128: return copy_runs<128>(from, in, to, out, rows);
+    case 256: return copy_runs<256>(from, in, to, out, rows);
+  }
+  for (int64_t row = 0; row < rows; ++row) std::memcpy(to + row * out, from + row * in, bytes);
+}
+
 // One innermost row: `n` elements from `from` with stride `in` to `to` with stride `out`, both in elements.
 template <class T>
 inline void copy_row(const T* from, int64_t in, T* to, int64_t out, int64_t n) {
@@ -33,6 +51,12 @@ inline void copy_row(const T* from, int64_t in, T* to, int64_t out, int64_t n) {
   } else if (in == 0 && out == 1) {
     const T value = *from;
     for (int64_t i = 0; i < n; ++i) to[i] = value;
+  } else if (in == -1 && out == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = from[-i];
+  } else if (in == 2 && out == 1) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] = from[2 * i];
   } else {
     for (int64_t i = 0; i < n; ++i) to[i * out] = from[i * in];
   }
@@ -81,18 +105,33 @@ class StridedCopy {
       });
       return;
     }
-    parallel_for(rows, (1 << 16) / n + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        int64_t rest = row, a = 0, b = 0;
-        for (size_t i = last; i-- > 0;) {
-          const int64_t index = rest % shape_[i];
-          rest /= shape_[i];
-          a += index * in_[i];
-          b += index * out_[i];
+    // A plane is a run of rows along the second last axis; only its start needs the multi-index.
+    const int64_t height = shape_[last - 1];
+    parallel_for(rows, (1 << 14) / n + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end;) {
+        const int64_t first = row % height, rows_here = std::min(end - row, height - first);
+        int64_t rest = row / height, a = first * in_[last - 1], b = first * out_[last - 1];
+        for (size_t i = last - 1; i-- > 0; rest /= shape_[i]) {
+          a += rest % shape_[i] * in_[i];
+          b += rest % shape_[i] * out_[i];
         }
-        copy_row(source + a, in_[last], target + b, out_[last], n);
+        copy_plane(source + a, target + b, rows_here);
+        row += rows_here;
       }
     });
+  }
+
+  template <class T>
+  void copy_plane(const T* from, T* to, int64_t rows) const {
+    const size_t last = shape_.size() - 1;
+    const int64_t n = shape_[last], in = in_[last], out = out_[last], down = in_[last - 1], along = out_[last - 1];
+    constexpr int64_t kSize = static_cast<int64_t>(sizeof(T));
+    if (in == 1 && out == 1) {
+      copy_runs(reinterpret_cast<const char*>(from), down * kSize, reinterpret_cast<char*>(to), along * kSize, rows,
+                static_cast<size_t>(n) * sizeof(T));
+    } else {
+      for (int64_t row = 0; row < rows; ++row) copy_row(from + row * down, in, to + row * along, out, n);
+    }
   }
 
   size_t width_;

@@ -1,5 +1,6 @@
 // te: once
 // take(x, indices){axis} → y and take_along_axis(x, indices){axis} → y. An index out of range is an error.
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/index.h"
@@ -16,10 +17,34 @@ class Take : public Kernel {
   void run(const Call& call) override {
     const int32_t* indices = call.input<int32_t>(1);
     check_indices("take", indices, indices_, x_.length);
+    switch (static_cast<size_t>(x_.inner) * width_) {  // a single element is a load and a store
+      case 1: return take_elements<uint8_t>(call, indices);
+      case 2: return take_elements<uint16_t>(call, indices);
+      case 4: return take_elements<uint32_t>(call, indices);
+      default: return take_rows(call, indices);
+    }
+  }
+
+ private:
+  template <class T>
+  void take_elements(const Call& call, const int32_t* indices) const {
+    parallel_for(x_.outer * indices_, 1 << 14, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end;) {
+        const int64_t outer = i / indices_, first = i % indices_, n = std::min(end - i, indices_ - first);
+        const T* from = call.input<T>(0) + outer * x_.length;
+        T* to = call.output<T>(0) + i;
+        for (int64_t k = 0; k < n; ++k) to[k] = from[indices[first + k]];
+        i += n;
+      }
+    });
+  }
+
+  void take_rows(const Call& call, const int32_t* indices) const {
     const char* from = call.input<char>(0);
     char* to = call.output<char>(0);
     const size_t row = static_cast<size_t>(x_.inner) * width_;
-    parallel_for(x_.outer * indices_, static_cast<int64_t>((size_t{1} << 16) / (row + 1)) + 1, [&](int64_t begin, int64_t end) {
+    const int64_t grain = static_cast<int64_t>((size_t{1} << 16) / (row + 1)) + 1;
+    parallel_for(x_.outer * indices_, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t source = (i / indices_) * x_.length + indices[i % indices_];
         std::memcpy(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, row);
@@ -27,7 +52,6 @@ class Take : public Kernel {
     });
   }
 
- private:
   AroundAxis x_;
   int64_t indices_;
   size_t width_;
@@ -49,22 +73,31 @@ class TakeAlongAxis : public Kernel {
   TakeAlongAxis(const AroundAxis& x, int64_t length, size_t width) : x_(x), length_(length), width_(width) {}
 
   void run(const Call& call) override {
+    check_indices("take_along_axis", call.input<int32_t>(1), x_.outer * length_ * x_.inner, x_.length);
+    switch (width_) {
+      case 1: return gather<uint8_t>(call);
+      case 2: return gather<uint16_t>(call);
+      case 4: return gather<uint32_t>(call);
+      default: return gather<uint64_t>(call);
+    }
+  }
+
+ private:
+  template <class T>
+  void gather(const Call& call) const {
     const int32_t* indices = call.input<int32_t>(1);
-    check_indices("take_along_axis", indices, x_.outer * length_ * x_.inner, x_.length);
-    const char* from = call.input<char>(0);
-    char* to = call.output<char>(0);
+    T* to = call.output<T>(0);
     parallel_for(x_.outer * length_, (1 << 14) / (x_.inner + 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
+        const T* from = call.input<T>(0) + (row / length_) * x_.length * x_.inner;
         for (int64_t k = 0; k < x_.inner; ++k) {
           const int64_t at = row * x_.inner + k;
-          const int64_t source = ((row / length_) * x_.length + indices[at]) * x_.inner + k;
-          std::memcpy(to + static_cast<size_t>(at) * width_, from + static_cast<size_t>(source) * width_, width_);
+          to[at] = from[indices[at] * x_.inner + k];
         }
       }
     });
   }
 
- private:
   AroundAxis x_;
   int64_t length_;
   size_t width_;
