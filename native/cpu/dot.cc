@@ -12,40 +12,42 @@ namespace {
 
 class Dot : public Kernel {
  public:
-  explicit Dot(ProductSpec spec) : biased_(spec.biased), product_(std::move(spec)) {}
-  size_t scratch_bytes() const override { return product_.scratch_bytes(); }
+  Dot(DotDims dims, const ProductFinish& finish)
+      : biased_(finish.biased), product_(make_product(std::move(dims), finish)) {}
+  size_t scratch_bytes() const override { return product_->scratch_bytes(); }
   void run(const Call& call) override {
     const void* bias = biased_ ? call.in[2] : nullptr;
-    product_.run({call.in[0], call.in[1], bias, 1.0f, call.out[0], static_cast<char*>(call.scratch)});
+    product_->run({call.in[0], call.in[1], bias, 1.0f, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
   }
 
  private:
   bool biased_;
-  Product product_;
+  std::unique_ptr<Product> product_;
 };
 
 bool is_half_or_single(DType t) { return t == DType::float32 || t == DType::bfloat16 || t == DType::float16; }
 
 std::unique_ptr<Kernel> prepare_dot(const Node& node, std::string* why) {
   if (!node.params.only({"lhsContract", "rhsContract", "lhsBatch", "rhsBatch", "dtype"}, why)) return nullptr;
-  ProductSpec spec;
-  if (!dot_dims(node, &spec.dims, why)) return nullptr;
-  spec.result = node.outputs[0].dtype;
-  spec.biased = node.inputs.size() > 2 && node.inputs[2].present;
-  if (is_dot_integer(spec.dims.a.dtype) && spec.dims.a.dtype == spec.dims.b.dtype && !spec.biased)
-    return prepare_integer_dot(spec.dims, spec.result, why);
-  if (!is_half_or_single(spec.dims.a.dtype) || !is_half_or_single(spec.dims.b.dtype) || !is_half_or_single(spec.result)) {
+  DotDims dims;
+  ProductFinish finish;
+  if (!dot_dims(node, &dims, why)) return nullptr;
+  finish.result = node.outputs[0].dtype;
+  finish.biased = node.inputs.size() > 2 && node.inputs[2].present;
+  if (is_dot_integer(dims.a.dtype) && dims.a.dtype == dims.b.dtype && !finish.biased)
+    return prepare_integer_dot(dims, finish.result, why);
+  if (!is_half_or_single(dims.a.dtype) || !is_half_or_single(dims.b.dtype) || !is_half_or_single(finish.result)) {
     *why = "dtypes other than float32, bfloat16 and float16, or integers of one kind";
     return nullptr;
   }
-  if (spec.biased) {
-    spec.bias = node.inputs[2].dtype;
-    if (!is_half_or_single(spec.bias) || node.inputs[2].size() != spec.dims.n) {
+  if (finish.biased) {
+    finish.bias = node.inputs[2].dtype;
+    if (!is_half_or_single(finish.bias) || node.inputs[2].size() != dims.n) {
       *why = "the bias must be a float as large as the free axes of b";
       return nullptr;
     }
   }
-  return std::make_unique<Dot>(std::move(spec));
+  return std::make_unique<Dot>(std::move(dims), finish);
 }
 
 }  // namespace

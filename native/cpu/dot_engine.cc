@@ -107,7 +107,7 @@ class GemmTile : public TileProduct {
   PanelLayout layout() const override { return {spec_.columns, spec_.depth, 1, 1}; }
   void run(int, const void* a, const void* b, void* c, void*) const override {
     sgemm(false, false, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a), spec_.a_row,
-          static_cast<const float*>(b), spec_.columns, 0.0f, static_cast<float*>(c), spec_.c_row);
+          static_cast<const float*>(b), spec_.columns, spec_.accumulate ? 1.0f : 0.0f, static_cast<float*>(c), spec_.c_row);
   }
 
  private:
@@ -120,6 +120,11 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
   const memory::desc c({spec.rows, spec.columns}, data_type(spec.result), memory::dims{spec.c_row, 1});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (spec.accumulate) {
+    dnnl::post_ops sum;
+    sum.append_sum();
+    attributes.set_post_ops(sum);
+  }
   for (tag right : {tag::any, tag::ab}) {
     const memory::desc b({spec.depth, spec.columns}, data_type(spec.operands), right);
     const dnnl::matmul::desc operation(a, b, c);
@@ -139,7 +144,10 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
 
 std::unique_ptr<TileProduct> TileProduct::create(const TileSpec& spec, int pieces) {
   const OneThread guard;
-  if (auto tile = create_primitive(spec, pieces)) return tile;
+  try {
+    if (auto tile = create_primitive(spec, pieces)) return tile;
+  } catch (const dnnl::error&) {  // not something oneDNN does on this processor
+  }
   if (spec.operands == DType::float32 && spec.result == DType::float32) return std::make_unique<GemmTile>(spec);
   return nullptr;
 }

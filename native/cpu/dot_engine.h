@@ -1,4 +1,4 @@
-// One tile of a matrix product on one thread: C[rows, columns] = A[rows, depth] B[depth, columns], by oneDNN.
+// One tile of a matrix product on one thread: C[rows, columns] = or += A[rows, depth] B[depth, columns], by oneDNN.
 //
 // Threads, conversions and layouts are the caller's business: it splits a product into tiles, brings B into the layout
 // that the tile wants and runs many tiles at a time. oneDNN's own threading would need whole matrices in one format.
@@ -17,6 +17,7 @@ struct TileSpec {
   int64_t rows, columns, depth;
   DType operands, result;
   int64_t a_row, c_row;
+  bool accumulate;
 };
 
 // The layout of B: panels of `width` columns, one after the other, and in a panel `depth / stack` lines of `width`

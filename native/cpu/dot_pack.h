@@ -21,6 +21,7 @@ struct DotView {
   const char* at(int64_t outer, int64_t inner) const {
     return data + (outer * outer_step + inner * inner_step) * static_cast<int64_t>(dtype_bytes(dtype));
   }
+  DotView from(int64_t outer, int64_t inner) const { return {dtype, at(outer, inner), outer_step, inner_step}; }
 };
 
 typedef float Floats __attribute__((vector_size(kSquare * 4)));
@@ -37,6 +38,18 @@ inline Words decode_words(Words code) {
   return code < (1u << M) ? subnormal : shifted + Format::kRebias;
 }
 
+template <DType T>
+inline Words decode_float8(Words code) {
+  const Words magnitude = code & 0x7f, sign = (code & 0x80) << 24;
+  if constexpr (T == DType::float8_e4m3fn)
+    return (magnitude == 0x7f ? Words{} + 0x7fc00000u : decode_words<4, 3>(magnitude)) | sign;
+  else
+    return (magnitude >= 0x7c ? ((magnitude & 3) << 21) | 0x7f800000u : decode_words<5, 2>(magnitude)) | sign;
+}
+
+// The bfloat16 codes of two vectors of floats as words, `low` in the lower halves.
+inline Words pair_up(Words low, Words high) { return (low >> 16) | (high & 0xffff0000u); }
+
 // kSquare successive numbers as the bits of float32.
 template <DType T>
 inline Words load_floats(const void* from) {
@@ -45,15 +58,15 @@ inline Words load_floats(const void* from) {
   } else if constexpr (T == DType::bfloat16) {
     return load_codes(static_cast<const uint16_t*>(from)) << 16;
   } else if constexpr (T == DType::float16) {
+#if defined(__AVX512F__)
+    const __m256i codes = _mm256_loadu_si256(static_cast<const __m256i*>(from));
+    return reinterpret_cast<Words>(_mm512_maskz_cvtph_ps(0xffff, codes));
+#endif
     float row[kSquare];
     float16_row_to_float(static_cast<const uint16_t*>(from), kSquare, row);
     return load_words(row);
   } else {
-    const Words code = load_codes(static_cast<const uint8_t*>(from)), magnitude = code & 0x7f, sign = (code & 0x80) << 24;
-    if constexpr (T == DType::float8_e4m3fn)
-      return (magnitude == 0x7f ? Words{} + 0x7fc00000u : decode_words<4, 3>(magnitude)) | sign;
-    else
-      return (magnitude >= 0x7c ? ((magnitude & 3) << 21) | 0x7f800000u : decode_words<5, 2>(magnitude)) | sign;
+    return decode_float8<T>(load_codes(static_cast<const uint8_t*>(from)));
   }
 }
 
@@ -63,14 +76,8 @@ inline Words load_pairs(const void* from) {
   if constexpr (T == DType::bfloat16) {
     return load_words(from);
   } else {
-    uint16_t row[2 * kSquare];
-    const uint8_t* codes = static_cast<const uint8_t*>(from);
-#pragma omp simd
-    for (int i = 0; i < 2 * kSquare; ++i) {
-      const float x = T == DType::float8_e4m3fn ? float8_e4m3fn_to_float(codes[i]) : float8_e5m2_to_float(codes[i]);
-      row[i] = static_cast<uint16_t>(float_bits(x) >> 16);
-    }
-    return load_words(row);
+    const Words codes = load_codes(static_cast<const uint16_t*>(from));
+    return pair_up(decode_float8<T>(codes & 0xff), decode_float8<T>(codes >> 8));
   }
 }
 
@@ -96,191 +103,201 @@ inline Words load_partial(const void* from, int64_t bytes, const Load& load) {
   return load(copy);
 }
 
-// Moves the `lines` x `length` rectangle whose lines are contiguous in the source to a target where they are columns:
-// load(line, at, words) gives kSquare words of a line from `at` on, of which `words` are wanted (the others zero);
-// store(at, line, words, square row) takes kSquare lines' words number `at`.
+// Transposes a rectangle of `lines` contiguous runs of `words` words. load(line, at, whole) gives kSquare words of a line
+// from `at` on; store(at, line, square, whole) takes the transposed square, whose row i is word at + i of kSquare lines.
+// `whole` says whether the square lies inside the rectangle; otherwise load is asked for existing lines only and fills
+// up with zeros, and store drops what lies outside. Blocks of 64 x 64 suit the first-level cache and the prefetcher.
 template <class Load, class Store>
-void transpose_lines_of_words(int64_t lines, int64_t words, const Load& load, const Store& store) {
-  for (int64_t line = 0; line < lines; line += kSquare) {
-    for (int64_t at = 0; at < words; at += kSquare) {
-      Words square[kSquare];
-      if (line + kSquare <= lines && at + kSquare <= words) {
+void transpose_words(int64_t lines, int64_t words, const Load& load, const Store& store) {
+  constexpr int64_t kBlock = 64;
+  const auto square_at = [&](int64_t line, int64_t at) {
+    Words square[kSquare];
+    if (line + kSquare <= lines && at + kSquare <= words) {
 #pragma GCC unroll 16
-        for (int i = 0; i < kSquare; ++i) square[i] = load(line + i, at, std::true_type{});
-      } else {
-        for (int i = 0; i < kSquare; ++i)
-          square[i] = line + i < lines ? load(line + i, at, std::false_type{}) : Words{};
-      }
+      for (int i = 0; i < kSquare; ++i) square[i] = load(line + i, at, std::true_type{});
       transpose_square(square);
-#pragma GCC unroll 16
-      for (int i = 0; i < kSquare; ++i) store(at + i, line, square[i]);
+      store(at, line, square, std::true_type{});
+    } else {
+      for (int i = 0; i < kSquare; ++i) square[i] = line + i < lines ? load(line + i, at, std::false_type{}) : Words{};
+      transpose_square(square);
+      store(at, line, square, std::false_type{});
     }
+  };
+  for (int64_t line = 0; line < lines; line += kBlock)
+    for (int64_t at = 0; at < words; at += kBlock)
+      for (int64_t l = line; l < std::min(lines, line + kBlock); l += kSquare)
+        for (int64_t w = at; w < std::min(words, at + kBlock); w += kSquare) square_at(l, w);
+}
+
+// Stores rows of a square at to, to + step, ...: `rows` of them and `bytes` of each, or all when `whole`.
+template <class Whole>
+inline void store_square(void* to, int64_t step_bytes, const Words (&square)[kSquare], int64_t rows, int64_t bytes, Whole) {
+  char* at = static_cast<char*>(to);
+  if constexpr (Whole::value) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSquare; ++i) store_words(at + i * step_bytes, square[i]);
+  } else {
+    for (int64_t i = 0; i < std::min<int64_t>(rows, kSquare); ++i)
+      std::memcpy(at + i * step_bytes, &square[i], static_cast<size_t>(std::min<int64_t>(bytes, kSquare * 4)));
   }
+}
+
+// kSquare numbers from (outer, inner) on along the contiguous direction, of which `left` exist.
+template <DType T, class Whole>
+inline Words load_some(const char* from, int64_t left, Whole) {
+  if constexpr (Whole::value) return load_floats<T>(from);
+  return load_partial(from, std::min<int64_t>(kSquare, left) * static_cast<int64_t>(dtype_bytes(T)), load_floats<T>);
 }
 
 // --- left operand: rows x depth, row-major, rows `to_row` elements apart ------------------------------------------------
 
 template <DType T>
 void pack_left_floats(const DotView& view, int64_t rows, int64_t depth, float* to, int64_t to_row) {
+  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
   if (view.inner_step == 1) {
     for (int64_t i = 0; i < rows; ++i) {
       const char* from = view.at(i, 0);
       int64_t k = 0;
-      for (; k + kSquare <= depth; k += kSquare)
-        store_words(to + i * to_row + k, load_floats<T>(from + k * static_cast<int64_t>(dtype_bytes(T))));
-      load_row(T, from + k * static_cast<int64_t>(dtype_bytes(T)), depth - k, to + i * to_row + k);
+      for (; k + kSquare <= depth; k += kSquare) store_words(to + i * to_row + k, load_floats<T>(from + k * kBytes));
+      load_row(T, from + k * kBytes, depth - k, to + i * to_row + k);
     }
     return;
   }
-  const auto load = [&](int64_t k, int64_t i, auto whole) {
-    if constexpr (whole.value) return load_floats<T>(view.at(i, k));
-    const int64_t left = std::min<int64_t>(kSquare, rows - i) * static_cast<int64_t>(dtype_bytes(T));
-    return load_partial(view.at(i, k), left, load_floats<T>);
-  };
-  const auto store = [&](int64_t i, int64_t k, Words words) {
-    if (i >= rows) return;
-    if (k + kSquare <= depth)
-      store_words(to + i * to_row + k, words);
-    else
-      std::memcpy(to + i * to_row + k, &words, static_cast<size_t>(depth - k) * 4);
-  };
-  transpose_lines_of_words(depth, rows, load, store);
+  transpose_words(
+      depth, rows, [&](int64_t k, int64_t i, auto whole) { return load_some<T>(view.at(i, k), rows - i, whole); },
+      [&](int64_t i, int64_t k, const auto& square, auto whole) {
+        store_square(to + i * to_row + k, to_row * 4, square, rows - i, (depth - k) * 4, whole);
+      });
 }
 
 template <DType T>
 void pack_left_bfloat16(const DotView& view, int64_t rows, int64_t depth, uint16_t* to, int64_t to_row) {
+  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
   if (view.inner_step == 1) {
     for (int64_t i = 0; i < rows; ++i) {
       const char* from = view.at(i, 0);
       uint16_t* line = to + i * to_row;
       int64_t k = 0;
-      for (; k + 2 * kSquare <= depth; k += 2 * kSquare)
-        store_words(line + k, load_pairs<T>(from + k * static_cast<int64_t>(dtype_bytes(T))));
+      for (; k + 2 * kSquare <= depth; k += 2 * kSquare) store_words(line + k, load_pairs<T>(from + k * kBytes));
       if (k == depth) continue;
-      const int64_t left = depth - k;
-      const Words words = load_partial(from + k * static_cast<int64_t>(dtype_bytes(T)),
-                                       left * static_cast<int64_t>(dtype_bytes(T)), load_pairs<T>);
-      std::memcpy(line + k, &words, static_cast<size_t>(left) * 2);
+      const Words words = load_partial(from + k * kBytes, (depth - k) * kBytes, load_pairs<T>);
+      std::memcpy(line + k, &words, static_cast<size_t>(depth - k) * 2);
     }
     return;
   }
-  // Two successive k of one row make a word.
-  const auto upper = [&](int64_t k, int64_t i, auto whole) -> Words {
-    if constexpr (whole.value) return load_floats<T>(view.at(i, k));
-    if (k >= depth) return Words{};
-    const int64_t left = std::min<int64_t>(kSquare, rows - i) * static_cast<int64_t>(dtype_bytes(T));
-    return load_partial(view.at(i, k), left, load_floats<T>);
-  };
-  const auto load = [&](int64_t pair, int64_t i, auto whole) -> Words {
-    if (2 * pair + 1 >= depth) return upper(2 * pair, i, std::false_type{}) >> 16;
-    return (upper(2 * pair, i, whole) >> 16) | (upper(2 * pair + 1, i, whole) & 0xffff0000u);
-  };
-  const auto store = [&](int64_t i, int64_t pair, Words words) {
-    if (i >= rows) return;
-    const int64_t left = std::min<int64_t>(2 * kSquare, depth - 2 * pair);
-    if (left == 2 * kSquare)
-      store_words(to + i * to_row + 2 * pair, words);
-    else
-      std::memcpy(to + i * to_row + 2 * pair, &words, static_cast<size_t>(left) * 2);
-  };
-  transpose_lines_of_words((depth + 1) / 2, rows, load, store);
+  transpose_words(
+      (depth + 1) / 2, rows,
+      [&](int64_t pair, int64_t i, auto whole) {
+        const Words low = load_some<T>(view.at(i, 2 * pair), rows - i, whole);
+        if (2 * pair + 1 == depth) return pair_up(low, Words{});
+        return pair_up(low, load_some<T>(view.at(i, 2 * pair + 1), rows - i, whole));
+      },
+      [&](int64_t i, int64_t pair, const auto& square, auto whole) {
+        const int64_t left = (depth - 2 * pair) * 2;  // bytes; an odd depth ends within a word
+        uint16_t* at = to + i * to_row + 2 * pair;
+        if (left < kSquare * 4)
+          store_square(at, to_row * 2, square, rows - i, left, std::false_type{});
+        else
+          store_square(at, to_row * 2, square, rows - i, left, whole);
+      });
 }
 
-// --- right operand: depth x columns, in panels --------------------------------------------------------------------------
+// --- right operand: depth x columns, in panels; `outer` of the view is the column ---------------------------------------
 
-// Panels of float32. `outer` of the view is the column.
+// Lines of a panel from (k, p * width) on; what lies beyond the columns becomes zero.
 template <DType T>
 void pack_right_floats(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, float* to) {
-  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
+  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T)), kRows = 16;
   const int64_t width = layout.width, panel = layout.width * layout.depth;
-  if (view.outer_step == 1) {
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t p = 0; p < layout.panels; ++p) {
-        const char* from = view.at(p * width, k);
-        float* line = to + p * panel + k * width;
-        const int64_t wide = std::min(width, columns - p * width);
-        int64_t j = 0;
-        for (; j + kSquare <= wide; j += kSquare) store_words(line + j, load_floats<T>(from + j * kBytes));
-        if (j < wide) load_row(T, from + j * kBytes, wide - j, line + j);
-        if (wide < width) std::memset(line + wide, 0, static_cast<size_t>(width - wide) * 4);
-      }
-    }
-  } else {
-    const auto load = [&](int64_t j, int64_t k, auto whole) {
-      if constexpr (whole.value) return load_floats<T>(view.at(j, k));
-      return load_partial(view.at(j, k), std::min<int64_t>(kSquare, depth - k) * kBytes, load_floats<T>);
-    };
-    const auto store = [&](int64_t k, int64_t j, Words words) {
-      if (k >= depth) return;
-      float* line = to + j / width * panel + k * width;
-      const int64_t left = width - j % width;
-      if (left >= kSquare)
-        store_words(line + j % width, words);
-      else
-        std::memcpy(line + j % width, &words, static_cast<size_t>(left) * 4);
-    };
-    transpose_lines_of_words(columns, depth, load, store);
-    // Columns of the last panel that no square reached.
-    const int64_t reached = (columns + kSquare - 1) / kSquare * kSquare, all = layout.panels * width;
-    for (int64_t k = 0; reached < all && k < depth; ++k)
-      std::memset(to + (layout.panels - 1) * panel + k * width + (reached - (layout.panels - 1) * width), 0,
-                  static_cast<size_t>(all - reached) * 4);
+  for (int64_t p = 0; p < layout.panels; ++p) {
+    const int64_t wide = std::min(width, columns - p * width);
+    if (wide < width) std::memset(to + p * panel, 0, static_cast<size_t>(panel) * 4);
+    if (depth < layout.depth)
+      std::memset(to + p * panel + depth * width, 0, static_cast<size_t>((layout.depth - depth) * width) * 4);
   }
-  for (int64_t p = 0; p < layout.panels && depth < layout.depth; ++p)
-    std::memset(to + p * panel + depth * width, 0, static_cast<size_t>((layout.depth - depth) * width) * 4);
-}
-
-// Panels of bfloat16: row-major, or with the pairs of successive k together.
-template <DType T>
-void pack_right_bfloat16(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, uint16_t* to) {
-  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
-  const int64_t width = layout.width, panel = layout.width * layout.depth, stack = layout.stack;
-  std::memset(to, 0, static_cast<size_t>(layout.size()) * 2);
-  if (stack == 2 && view.outer_step == 1) {
-    for (int64_t k = 0; k < depth; k += 2) {
+  if (view.outer_step == 1) {
+    for (int64_t from_k = 0; from_k < depth; from_k += kRows) {
       for (int64_t p = 0; p < layout.panels; ++p) {
-        uint16_t* line = to + p * panel + k * width;
         const int64_t wide = std::min(width, columns - p * width);
-        for (int64_t j = 0; j < wide; j += kSquare) {
-          const bool whole = j + kSquare <= wide;
-          const auto load = [&](int64_t at) -> Words {
-            if (at >= depth) return Words{};
-            const char* from = view.at(p * width + j, at);
-            return whole ? load_floats<T>(from) : load_partial(from, (wide - j) * kBytes, load_floats<T>);
-          };
-          const Words words = (load(k) >> 16) | (load(k + 1) & 0xffff0000u);
-          std::memcpy(line + 2 * j, &words, static_cast<size_t>(whole ? kSquare : wide - j) * 4);
+        for (int64_t k = from_k; k < std::min(depth, from_k + kRows); ++k) {
+          const char* from = view.at(p * width, k);
+          float* line = to + p * panel + k * width;
+          int64_t j = 0;
+          for (; j + kSquare <= wide; j += kSquare) store_words(line + j, load_floats<T>(from + j * kBytes));
+          if (j < wide) load_row(T, from + j * kBytes, wide - j, line + j);
         }
       }
     }
-  } else if (stack == 2) {
-    const auto load = [&](int64_t j, int64_t pair, auto whole) {
-      if constexpr (whole.value) return load_pairs<T>(view.at(j, 2 * pair));
-      return load_partial(view.at(j, 2 * pair), std::min<int64_t>(2 * kSquare, depth - 2 * pair) * kBytes, load_pairs<T>);
-    };
-    const auto store = [&](int64_t pair, int64_t j, Words words) {
-      if (2 * pair >= depth) return;
-      uint16_t* line = to + j / width * panel + 2 * pair * width;
-      const int64_t left = std::min<int64_t>(kSquare, width - j % width);
-      std::memcpy(line + j % width * 2, &words, static_cast<size_t>(left) * 4);
-    };
-    // With an odd depth the last word is half a pair; it counts as partial.
-    transpose_lines_of_words(columns, (depth + 1) / 2, [&](int64_t j, int64_t pair, auto whole) {
-      if constexpr (whole.value) {
-        if (2 * (pair + kSquare) <= depth) return load(j, pair, std::true_type{});
-      }
-      return load(j, pair, std::false_type{});
-    }, store);
-  } else {
-    for (int64_t k = 0; k < depth; ++k)
-      for (int64_t j = 0; j < columns; ++j) {
-        float x;
-        load_row(T, view.at(j, k), 1, &x);
-        to[j / width * panel + k * width + j % width] = static_cast<uint16_t>(float_bits(x) >> 16);
-      }
+    return;
+  }
+  for (int64_t p = 0; p < layout.panels; ++p) {
+    const int64_t wide = std::min(width, columns - p * width);
+    const DotView part = view.from(p * width, 0);
+    float* panel_at = to + p * panel;
+    transpose_words(
+        wide, depth, [&](int64_t j, int64_t k, auto whole) { return load_some<T>(part.at(j, k), depth - k, whole); },
+        [&](int64_t k, int64_t j, const auto& square, auto whole) {
+          store_square(panel_at + k * width + j, width * 4, square, depth - k, (wide - j) * 4, whole);
+        });
   }
 }
 
+// Panels of pairs: word (k / 2, j) holds the codes of k and k + 1.
+template <DType T>
+void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, uint16_t* to) {
+  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
+  const int64_t width = layout.width, panel = layout.width * layout.depth;
+  for (int64_t p = 0; p < layout.panels; ++p) {
+    const int64_t wide = std::min(width, columns - p * width);
+    const DotView part = view.from(p * width, 0);
+    uint16_t* panel_at = to + p * panel;
+    if (wide < width) std::memset(panel_at, 0, static_cast<size_t>(panel) * 2);
+    const int64_t full = (depth + 1) / 2 * 2;  // rows that the loops below write
+    if (full < layout.depth)
+      std::memset(panel_at + full * width, 0, static_cast<size_t>((layout.depth - full) * width) * 2);
+    if (part.outer_step == 1) {
+      for (int64_t k = 0; k < depth; k += 2) {
+        for (int64_t j = 0; j < wide; j += kSquare) {
+          const auto load = [&](int64_t at) {
+            if (at == depth) return Words{};
+            return j + kSquare <= wide ? load_floats<T>(part.at(j, at)) : load_some<T>(part.at(j, at), wide - j, std::false_type{});
+          };
+          const Words words = pair_up(load(k), load(k + 1));
+          const int64_t some = std::min<int64_t>(kSquare, wide - j);
+          if (some == kSquare)
+            store_words(panel_at + k * width + 2 * j, words);
+          else
+            std::memcpy(panel_at + k * width + 2 * j, &words, static_cast<size_t>(some) * 4);
+        }
+      }
+      continue;
+    }
+    transpose_words(
+        wide, (depth + 1) / 2,
+        [&](int64_t j, int64_t pair, auto whole) {
+          const int64_t left = depth - 2 * pair;  // an odd depth ends within a word
+          if (whole && left >= 2 * kSquare) return load_pairs<T>(part.at(j, 2 * pair));
+          return load_partial(part.at(j, 2 * pair), std::min<int64_t>(2 * kSquare, left) * kBytes, load_pairs<T>);
+        },
+        [&](int64_t pair, int64_t j, const auto& square, auto whole) {
+          store_square(panel_at + 2 * pair * width + 2 * j, width * 4, square, (depth + 1) / 2 - pair, (wide - j) * 4, whole);
+        });
+  }
+}
+
+// Row-major bfloat16, which only a processor without bfloat16 instructions asks for.
+template <DType T>
+void pack_right_rows(const DotView& view, int64_t depth, int64_t columns, uint16_t* to) {
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t j = 0; j < columns; ++j) {
+      float x;
+      load_row(T, view.at(j, k), 1, &x);
+      to[k * columns + j] = static_cast<uint16_t>(float_bits(x) >> 16);
+    }
+  }
+}
+
+// To float32, or to bfloat16 codes when `bfloat16`.
 inline void pack_left(const DotView& view, int64_t rows, int64_t depth, bool bfloat16, void* to, int64_t to_row) {
   with_format(view.dtype, [&]<DType T>() {
     if constexpr (T == DType::bfloat16 || is_float8(T))
@@ -293,7 +310,11 @@ inline void pack_right(const DotView& view, int64_t depth, int64_t columns, bool
                        void* to) {
   with_format(view.dtype, [&]<DType T>() {
     if constexpr (T == DType::bfloat16 || is_float8(T))
-      if (bfloat16) return pack_right_bfloat16<T>(view, depth, columns, layout, static_cast<uint16_t*>(to));
+      if (bfloat16) {
+        uint16_t* codes = static_cast<uint16_t*>(to);
+        return layout.stack == 2 ? pack_right_pairs<T>(view, depth, columns, layout, codes)
+                                 : pack_right_rows<T>(view, depth, columns, codes);
+      }
     pack_right_floats<T>(view, depth, columns, layout, static_cast<float*>(to));
   });
 }

@@ -1,4 +1,4 @@
-// How a product is cut into tiles.
+// How a large product is cut for the caches and the threads.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -9,57 +9,69 @@ namespace te {
 inline constexpr int64_t round_up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 inline constexpr int64_t divide_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
 
+// A length in pieces of `unit`; the last piece may be shorter.
+struct Cut {
+  int64_t length = 0, unit = 1;
+  int64_t pieces() const { return divide_up(length, unit); }
+  int64_t size(int64_t piece) const { return std::min(unit, length - piece * unit); }
+};
+
+// Pieces of about the same size, at most `most` and a multiple of `grain`.
+inline Cut cut_evenly(int64_t length, int64_t most, int64_t grain) {
+  const int64_t pieces = std::max<int64_t>(1, divide_up(length, most));
+  return {length, std::max<int64_t>(1, std::min(length, round_up_to(divide_up(length, pieces), grain)))};
+}
+
+// A tile is what one call of the matrix library computes. A block is a rectangle of tiles that one thread computes
+// alone: for each stretch of the depth it packs its columns of B once, and for each row of tiles its rows of A.
 struct Tiling {
-  int64_t batches = 0, m = 0, n = 0;
-  int64_t rows = 1, columns = 1;  // of a tile; the last ones may be smaller
-  int64_t row_blocks() const { return divide_up(m, rows); }
-  int64_t column_blocks() const { return divide_up(n, columns); }
-  int64_t last_rows() const { return m - (row_blocks() - 1) * rows; }
-  int64_t last_columns() const { return n - (column_blocks() - 1) * columns; }
-  int64_t items() const { return batches * row_blocks() * column_blocks(); }
+  Cut rows, columns, depth;            // tiles
+  Cut block_rows, block_columns;       // blocks, counted in tiles
+  int64_t batches = 1;
+  int64_t blocks() const { return batches * block_rows.pieces() * block_columns.pieces(); }
 };
 
 struct TilingProblem {
   int64_t batches, m, n, k;
   int threads;
-  bool pack_left;
+  int64_t element_bytes;     // of packed operands
+  double pack_a, pack_b;     // cost of packing a number, in multiplications
+  bool sums_in_block;        // sums over several stretches of the depth need memory for the whole block
 };
 
-// Time of the busiest thread, in products of one row by one column. The constants were measured: a tile of r rows runs
-// at r / (r + 28) of the full speed, packing a column of B costs as much as 22 rows, a row of A as much as 16 columns.
-inline double tiling_cost(const TilingProblem& problem, const Tiling& tiling) {
-  const double items = static_cast<double>(divide_up(tiling.items(), problem.threads));
-  const double column_blocks = static_cast<double>(divide_up(static_cast<int64_t>(items), tiling.row_blocks()));
-  const double rows = static_cast<double>(tiling.rows), columns = static_cast<double>(tiling.columns);
-  return items * ((rows + 28) * columns + (problem.pack_left ? 16 * rows : 0)) + column_blocks * 22 * columns;
-}
-
-// Tiles as large as the second-level cache likes, evenly cut, that keep all threads busy.
-inline Tiling choose_tiling(const TilingProblem& problem) {
-  constexpr int64_t kMostFloats = 8 << 20;  // of a packed part of A or B
-  Tiling best;
-  double best_cost = std::numeric_limits<double>::infinity();
-  for (int64_t rows : {256, 192, 128, 64, 32}) {
-    for (int64_t columns : {512, 384, 256, 128, 64}) {
-      if (std::max(rows, columns) * problem.k > kMostFloats && columns > 64 && rows > 32) continue;
-      Tiling tiling{problem.batches, problem.m, problem.n, rows, columns};
-      tiling.rows = std::min(problem.m, round_up_to(divide_up(problem.m, tiling.row_blocks()), 16));
-      tiling.columns = std::min(problem.n, round_up_to(divide_up(problem.n, tiling.column_blocks()), 64));
-      const double cost = tiling_cost(problem, tiling);
-      if (cost < best_cost) {
-        best_cost = cost;
-        best = tiling;
+inline Tiling choose_tiling(const TilingProblem& p) {
+  constexpr int64_t kTileRows = 256, kTileColumns = 512;
+  constexpr int64_t kDepthBytes = 1024;          // kTileRows or kTileColumns of these fit the second-level cache
+  constexpr int64_t kBlockColumnBytes = 8 << 20;   // packed columns of a block, for the third-level cache
+  Tiling tiling;
+  tiling.batches = p.batches;
+  tiling.depth = cut_evenly(p.k, kDepthBytes / p.element_bytes, 32);
+  double best = std::numeric_limits<double>::infinity();
+  for (int64_t tile_rows : {kTileRows, kTileRows / 2, kTileRows / 4}) {
+    for (int64_t tile_columns : {kTileColumns, kTileColumns / 2, kTileColumns / 4, kTileColumns / 8}) {
+      const Cut rows = cut_evenly(p.m, tile_rows, 16), columns = cut_evenly(p.n, tile_columns, 64);
+      // Blocks of all heights; for each, the widest that still gives every thread its share.
+      for (int64_t tall = rows.pieces(); tall >= 1; tall = tall > 1 ? divide_up(tall, 2) : 0) {
+        for (int64_t wide = columns.pieces(); wide >= 1; wide = wide > 1 ? divide_up(wide, 2) : 0) {
+          Tiling t{rows, columns, tiling.depth, {rows.pieces(), tall}, {columns.pieces(), wide}, p.batches};
+          const double height = static_cast<double>(std::min(p.m, tall * rows.unit));
+          const double width = static_cast<double>(std::min(p.n, wide * columns.unit));
+          const bool fits = width * static_cast<double>(t.depth.unit * p.element_bytes) <= kBlockColumnBytes &&
+                            (!p.sums_in_block || t.depth.pieces() == 1 || height * width * 4 <= kBlockColumnBytes);
+          if (!fits && (tall > 1 || wide > 1)) continue;
+          // A tile of r rows runs at r / (r + 28) of the full speed.
+          const double slow = 1 + 28.0 / static_cast<double>(rows.unit);
+          const double cost = static_cast<double>(divide_up(t.blocks(), p.threads)) *
+                              (height * width * slow + height * p.pack_a + width * p.pack_b);
+          if (cost < best) {
+            best = cost;
+            tiling = t;
+          }
+        }
       }
     }
   }
-  return best;
-}
-
-// Columns of a tile of a small product: whole cache lines of sums that stay in the first-level cache.
-inline int64_t small_columns(int64_t batches, int64_t n, int threads) {
-  constexpr int64_t kMost = 512;
-  const int64_t share = batches >= threads ? n : divide_up(n, threads);
-  return std::min(n, std::min(kMost, round_up_to(share, 64)));
+  return tiling;
 }
 
 }  // namespace te

@@ -11,30 +11,32 @@ namespace {
 
 class ScaledDot : public Kernel {
  public:
-  explicit ScaledDot(ProductSpec spec) : biased_(spec.biased), product_(std::move(spec)) {}
-  size_t scratch_bytes() const override { return product_.scratch_bytes(); }
+  ScaledDot(DotDims dims, const ProductFinish& finish)
+      : biased_(finish.biased), product_(make_product(std::move(dims), finish)) {}
+  size_t scratch_bytes() const override { return product_->scratch_bytes(); }
   void run(const Call& call) override {
     const float scale = *call.input<float>(2) * *call.input<float>(3);
     const void* bias = biased_ ? call.in[4] : nullptr;
-    product_.run({call.in[0], call.in[1], bias, scale, call.out[0], static_cast<char*>(call.scratch)});
+    product_->run({call.in[0], call.in[1], bias, scale, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
   }
 
  private:
   bool biased_;
-  Product product_;
+  std::unique_ptr<Product> product_;
 };
 
 std::unique_ptr<Kernel> prepare_scaled_dot(const Node& node, std::string* why) {
   if (!node.params.only({"lhsContract", "rhsContract", "lhsBatch", "rhsBatch", "dtype"}, why)) return nullptr;
-  ProductSpec spec;
-  if (!dot_dims(node, &spec.dims, why)) return nullptr;
+  DotDims dims;
+  ProductFinish finish;
+  if (!dot_dims(node, &dims, why)) return nullptr;
   const DType a = node.inputs[0].dtype, b = node.inputs[1].dtype;
-  spec.result = node.outputs[0].dtype;
-  spec.scaled = true;
-  spec.biased = node.inputs.size() > 4 && node.inputs[4].present;
-  if (spec.biased) spec.bias = node.inputs[4].dtype;
+  finish.result = node.outputs[0].dtype;
+  finish.scaled = true;
+  finish.biased = node.inputs.size() > 4 && node.inputs[4].present;
+  if (finish.biased) finish.bias = node.inputs[4].dtype;
   const auto is_float = [](DType t) { return t == DType::float32 || t == DType::bfloat16 || t == DType::float16; };
-  if (!is_float8(a) || !is_float8(b) || !is_float(spec.result) || !is_float(spec.bias)) {
+  if (!is_float8(a) || !is_float8(b) || !is_float(finish.result) || !is_float(finish.bias)) {
     *why = "operands other than float8_e4m3fn and float8_e5m2, or a result that is not float32, bfloat16 or float16";
     return nullptr;
   }
@@ -48,11 +50,11 @@ std::unique_ptr<Kernel> prepare_scaled_dot(const Node& node, std::string* why) {
       return nullptr;
     }
   }
-  if (spec.biased && node.inputs[4].size() != spec.dims.n) {
+  if (finish.biased && node.inputs[4].size() != dims.n) {
     *why = "the bias must be as large as the free axes of b";
     return nullptr;
   }
-  return std::make_unique<ScaledDot>(std::move(spec));
+  return std::make_unique<ScaledDot>(std::move(dims), finish);
 }
 
 }  // namespace

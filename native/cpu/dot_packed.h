@@ -1,0 +1,175 @@
+// Large products: parts of A and B are packed for the cache and multiplied tile by tile with oneDNN.
+//
+// Each thread computes blocks of the result on its own, without waiting for another. Packing converts to the format of
+// the arithmetic (float32, or bfloat16 where the processor multiplies that) and undoes every transposition, so that all
+// layouts and formats run at the speed of the best one.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "cpu/dot_dims.h"
+#include "cpu/dot_engine.h"
+#include "cpu/dot_finish.h"
+#include "cpu/dot_pack.h"
+#include "cpu/dot_tiling.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+class PackedProduct {
+ public:
+  // False when oneDNN has no product for it.
+  bool plan(const DotDims& dims, const Finish& finish, int threads) {
+    dims_ = dims;
+    finish_ = finish;
+    bfloat16_ = native_bfloat16() && exact_in_bfloat16(dims.a.dtype) && exact_in_bfloat16(dims.b.dtype);
+    const DType operands = bfloat16_ ? DType::bfloat16 : DType::float32;
+    element_ = static_cast<int64_t>(dtype_bytes(operands));
+    a_in_place_ = dims.a.dtype == operands && dims.a.inner_step == 1;
+    const double pack_a = a_in_place_ ? 0 : dims.a.inner_step == 1 ? 16 : 30;
+    const bool float_result = finish.result == DType::float32;
+    tiling_ = choose_tiling({dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, 25, !float_result});
+    pieces_ = static_cast<int>(std::min<int64_t>(threads, tiling_.blocks()));
+    const bool deep = tiling_.depth.pieces() > 1;
+    direct_ = float_result || (bfloat16_ && finish.result == DType::bfloat16 && finish.nothing() && !deep);
+    a_row_ = a_in_place_ ? dims.a.outer_step : tiling_.depth.unit + 64 / element_;
+    sums_row_ = direct_ ? dims.n : deep ? tiling_.block_columns.unit * tiling_.columns.unit : tiling_.columns.unit;
+    return create_tiles(operands) && plan_scratch(deep);
+  }
+
+  int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
+
+  void run(const ProductCall& call) const {
+    parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t blocks = tiling_.blocks();
+        for (int64_t block = blocks * piece / pieces_; block < blocks * (piece + 1) / pieces_; ++block)
+          run_block(call, static_cast<int>(piece), block);
+      }
+    });
+  }
+
+ private:
+  // The tiles differ at the last row, the last column and the last stretch of the depth, and add after the first.
+  struct TileKind {
+    bool last_row, last_column, last_depth, add;
+    size_t index() const { return static_cast<size_t>(last_row * 8 + last_column * 4 + last_depth * 2 + add); }
+  };
+
+  static bool is_last(const Cut& cut, int64_t piece) { return piece + 1 == cut.pieces() && cut.size(piece) != cut.unit; }
+
+  const TileProduct& tile(int64_t row, int64_t column, int64_t depth) const {
+    const TileKind kind{is_last(tiling_.rows, row), is_last(tiling_.columns, column), is_last(tiling_.depth, depth), depth > 0};
+    return *tiles_[kind.index()];
+  }
+
+  bool create_tiles(DType operands) {
+    const Cut &rows = tiling_.rows, &columns = tiling_.columns, &depth = tiling_.depth;
+    const DType sums = direct_ ? finish_.result : DType::float32;
+    for (int64_t i : {int64_t{0}, rows.pieces() - 1}) {
+      for (int64_t j : {int64_t{0}, columns.pieces() - 1}) {
+        for (int64_t k : {int64_t{0}, std::min<int64_t>(1, depth.pieces() - 1), depth.pieces() - 1}) {
+          const TileKind kind{is_last(rows, i), is_last(columns, j), is_last(depth, k), k > 0};
+          auto& tile = tiles_[kind.index()];
+          if (tile) continue;
+          tile = TileProduct::create(
+              {rows.size(i), columns.size(j), depth.size(k), operands, sums, a_row_, sums_row_, k > 0}, pieces_);
+          if (!tile) return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  bool plan_scratch(bool deep) {
+    int64_t inner = 0;
+    b_tile_ = 0;
+    for (const auto& tile : tiles_) {
+      if (!tile) continue;
+      b_tile_ = std::max(b_tile_, round_up_to(tile->layout().size() * element_, 64));
+      inner = std::max(inner, static_cast<int64_t>(tile->scratch_bytes()));
+    }
+    const int64_t block_rows = tiling_.block_rows.unit * tiling_.rows.unit;
+    Layout layout;
+    a_at_ = layout.take(a_in_place_ ? 0 : tiling_.rows.unit * a_row_ * element_);
+    b_at_ = layout.take(b_tile_ * tiling_.block_columns.unit);
+    sums_at_ = layout.take(direct_ ? 0 : (deep ? block_rows : tiling_.rows.unit) * sums_row_ * 4);
+    bias_at_ = layout.take(finish_.biased ? tiling_.block_columns.unit * tiling_.columns.unit * 4 : 0);
+    inner_at_ = layout.take(inner);
+    piece_bytes_ = round_up_to(layout.end(), 4096) + 64 * 5;  // pieces do not start at the same place of a page
+    return true;
+  }
+
+  DotView view(const DotOperand& operand, const void* data, int64_t batch) const {
+    int64_t offset = 0;
+    for (size_t i = dims_.batch.size(); i-- > 0; batch /= dims_.batch[i])
+      offset += batch % dims_.batch[i] * operand.batch_steps[i];
+    return {operand.dtype, static_cast<const char*>(data) + offset * static_cast<int64_t>(dtype_bytes(operand.dtype)),
+            operand.outer_step, operand.inner_step};
+  }
+
+  void run_block(const ProductCall& call, int piece, int64_t block) const {
+    const Cut &rows = tiling_.rows, &columns = tiling_.columns, &depth = tiling_.depth;
+    const int64_t across = tiling_.block_columns.pieces(), down = tiling_.block_rows.pieces();
+    const int64_t batch = block / (across * down), block_row = block / across % down, block_column = block % across;
+    const int64_t row_begin = block_row * tiling_.block_rows.unit, row_end = row_begin + tiling_.block_rows.size(block_row);
+    const int64_t column_begin = block_column * tiling_.block_columns.unit;
+    const int64_t column_end = column_begin + tiling_.block_columns.size(block_column);
+    char* base = call.scratch + piece * piece_bytes_;
+    char* packed_b = base + b_at_;
+    float* bias = reinterpret_cast<float*>(base + bias_at_);
+    const int64_t first_column = column_begin * columns.unit;
+    finish_.load_bias(call.bias, first_column, std::min(columns.length, column_end * columns.unit) - first_column, bias);
+    const DotView a = view(dims_.a, call.a, batch), b = view(dims_.b, call.b, batch);
+    char* result = call.result + batch * dims_.m * dims_.n * finish_.result_bytes();
+    for (int64_t k = 0; k < depth.pieces(); ++k) {
+      for (int64_t j = column_begin; j < column_end; ++j) {
+        const DotView part = b.from(j * columns.unit, k * depth.unit);
+        pack_right(part, depth.size(k), columns.size(j), bfloat16_, tile(row_begin, j, k).layout(),
+                   packed_b + (j - column_begin) * b_tile_);
+      }
+      for (int64_t i = row_begin; i < row_end; ++i) {
+        DotView left = a.from(i * rows.unit, k * depth.unit);
+        if (!a_in_place_) {
+          pack_left(left, rows.size(i), depth.size(k), bfloat16_, base + a_at_, a_row_);
+          left.data = base + a_at_;
+        }
+        for (int64_t j = column_begin; j < column_end; ++j) {
+          const int64_t row = i * rows.unit, column = j * columns.unit;
+          char* to = result + (row * dims_.n + column) * finish_.result_bytes();
+          float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
+          if (!direct_ && depth.pieces() > 1)
+            sums += (row - row_begin * rows.unit) * sums_row_ + (column - first_column);
+          tile(i, j, k).run(piece, left.data, packed_b + (j - column_begin) * b_tile_, sums, base + inner_at_);
+          if (k + 1 == depth.pieces())
+            finish_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);
+        }
+      }
+    }
+  }
+
+  void finish_tile(int64_t rows, int64_t columns, float scale, const float* bias, float* sums, char* to) const {
+    if (direct_ && finish_.nothing()) return;
+    for (int64_t i = 0; i < rows; ++i, sums += sums_row_, to += dims_.n * finish_.result_bytes()) {
+      finish_.apply(sums, columns, scale, bias, false);
+      if (!direct_) store_row(finish_.result, sums, columns, to);
+    }
+  }
+
+  DotDims dims_;
+  Finish finish_;
+  Tiling tiling_;
+  std::array<std::unique_ptr<TileProduct>, 16> tiles_;  // by TileKind
+  bool bfloat16_ = false, a_in_place_ = false;
+  bool direct_ = false;  // sums are made where the result belongs
+  int pieces_ = 0;
+  int64_t element_ = 4, a_row_ = 0, b_tile_ = 0, sums_row_ = 0;
+  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, inner_at_ = 0, piece_bytes_ = 0;
+};
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
