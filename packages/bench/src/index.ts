@@ -1,4 +1,4 @@
-export { benchLayer, type LayerReport, layerGflop, type LayerRow } from "./layer.js";
+export { benchLayer, type LayerReport, type LayerRow, layerGflop } from "./layer.js";
 export { type Machine, machine, Peak } from "./machine.js";
 export { benchOps, type OpRow, type OpsReport } from "./ops.js";
 export { benchStep, type StepReport } from "./step.js";

@@ -61,7 +61,8 @@ function subject(dtype: LayerRow["dtype"]): Subject {
   const [x, dy] = [draw(1), draw(2)];
   const { params_axes: _, ...variables } = inContext(() => layer.init(random.key(0), x));
   const apply = (v: typeof variables, input: Tensor): Tensor => layer.apply(v, input, { deterministic: true });
-  const loss = (v: typeof variables, input: Tensor, upstream: Tensor): Tensor => apply(v, input).mul(upstream).astype("float32").sum();
+  const loss = (v: typeof variables, input: Tensor, upstream: Tensor): Tensor =>
+    apply(v, input).mul(upstream).astype("float32").sum();
   const forward = jit(apply);
   const backward = jit(valueAndGrad(loss, { argnums: [0, 1] }));
   return {
@@ -76,7 +77,8 @@ async function validate({ dtype, forwardBackward }: Subject): Promise<void> {
   const results = forwardBackward() as [Tensor, [{ params: unknown }, Tensor]];
   for (const leaf of tree.leaves(results[1][0].params)) {
     const values = await leaf.values();
-    if (!values.every(Number.isFinite) || values.every((v) => v === 0)) throw new Error(`layer bench: ${dtype} gave a bad gradient`);
+    if (!values.every(Number.isFinite) || values.every((v) => v === 0))
+      throw new Error(`layer bench: ${dtype} gave a bad gradient`);
   }
   await settle(results);
   disposeAll(results);
@@ -108,5 +110,11 @@ export async function benchLayer({ rounds = 12, log = (_: string) => {} } = {}):
       peakShare: round(gflops / products[dtype === "float32" ? "float32" : "bfloat16"]),
     };
   });
-  return { machine: machine(), shape: SHAPE, gflop: round(gflop, 4), peak: { float32: round(products.float32, 4), bfloat16: round(products.bfloat16, 4) }, rows };
+  return {
+    machine: machine(),
+    shape: SHAPE,
+    gflop: round(gflop, 4),
+    peak: { float32: round(products.float32, 4), bfloat16: round(products.bfloat16, 4) },
+    rows,
+  };
 }

@@ -29,7 +29,13 @@ export interface OpsReport {
 
 const ROUNDS = 7;
 
-export async function benchOps({ only, log = (_: string) => {} }: { only?: string | undefined; log?: (line: string) => void } = {}): Promise<OpsReport> {
+export async function benchOps({
+  only,
+  log = (_: string) => {},
+}: {
+  only?: string | undefined;
+  log?: (line: string) => void;
+} = {}): Promise<OpsReport> {
   const peak = new Peak().measure(1).measureCopy(1);
   const rows: OpRow[] = [];
   for (const op of definedOps().values()) {
@@ -53,7 +59,9 @@ export async function benchOps({ only, log = (_: string) => {} }: { only?: strin
 
 async function benchCase(op: OpDefinition, c: Case, peak: Peak): Promise<OpRow> {
   const names = [...op.inputs, ...(op.optional ?? [])];
-  const inputs = names.map((name, i) => (c.inputs[name] ? toTensor(fillArray(c.inputs[name], `${c.name} ${i}`)) : undefined));
+  const inputs = names.map((name, i) =>
+    c.inputs[name] ? toTensor(fillArray(c.inputs[name], `${c.name} ${i}`)) : undefined,
+  );
   const params = { ...op.params, ...c.params };
   const call = (): Tensor[] => applyOp(op, inputs, params);
   const samples: number[] = [];
@@ -68,6 +76,9 @@ async function benchCase(op: OpDefinition, c: Case, peak: Peak): Promise<OpRow> 
     case: c.name,
     ms: round(ms),
     ...(gbps && { gbps: round(gbps), copyShare: round(gbps / peak.copy, 2) }),
-    ...(gflops && { gflops: round(gflops), peakShare: round(gflops / peak.products[wide ? "float32" : "bfloat16"], 2) }),
+    ...(gflops && {
+      gflops: round(gflops),
+      peakShare: round(gflops / peak.products[wide ? "float32" : "bfloat16"], 2),
+    }),
   };
 }

@@ -1,5 +1,12 @@
 /** The demo's train step: time, memory, and how much of the time no kernel runs. */
-import { createTrainer, DEMO_MODEL, disposeAll, PRECISIONS, type Precision, trainingFlopsPerToken } from "@te/example-char-lm";
+import {
+  createTrainer,
+  DEMO_MODEL,
+  disposeAll,
+  PRECISIONS,
+  type Precision,
+  trainingFlopsPerToken,
+} from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
 import { currentBackend, memory, random } from "@te/tensor";
 import { type Machine, machine, Peak } from "./machine.js";

@@ -1,7 +1,7 @@
 /** The CPU as a device of @te/tensor: programs are fused, planned and handed to the native executor. */
 import {
-  asTeError,
   type Aval,
+  asTeError,
   type Backend,
   byteSize,
   type DeviceBuffer,
@@ -11,8 +11,8 @@ import {
   fuseElementwise,
   type MemoryStats,
   type NodeSpec,
-  planMemory,
   type Program,
+  planMemory,
 } from "@te/tensor";
 import type { Native, NativeProgram } from "./native.js";
 
@@ -115,7 +115,12 @@ export class CpuBackend implements Backend {
   }
 
   supports(node: NodeSpec): true | string {
-    const key = JSON.stringify([node.op, node.inputs.map(withoutExtras), node.outputs.map(withoutExtras), formatParams(node.params)]);
+    const key = JSON.stringify([
+      node.op,
+      node.inputs.map(withoutExtras),
+      node.outputs.map(withoutExtras),
+      formatParams(node.params),
+    ]);
     let answer = this.answers.get(key);
     if (answer === undefined) {
       answer = this.ask(node);

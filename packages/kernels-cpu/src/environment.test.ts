@@ -50,7 +50,10 @@ describe.skipIf(!path)("the end of a process", () => {
   });
 
   test("an uncaught exception with work queued is only that exception", async () => {
-    await expect(script("queue(500); throw new Error('mine');")).rejects.toMatchObject({ code: 1, stderr: /Error: mine/ });
+    await expect(script("queue(500); throw new Error('mine');")).rejects.toMatchObject({
+      code: 1,
+      stderr: /Error: mine/,
+    });
   });
 
   test("worker threads have buffers of their own and end with work queued", async () => {

@@ -13,7 +13,9 @@ registerBackend("cpu", () => {
 });
 
 /** What the kernels run on, or the reason why there are none. */
-export function cpuInfo(): ({ readonly available: true } & NativeInfo) | { readonly available: false; readonly reason: string } {
+export function cpuInfo():
+  | ({ readonly available: true } & NativeInfo)
+  | { readonly available: false; readonly reason: string } {
   const found = load();
   return "native" in found ? { available: true, ...found.native.info() } : { available: false, reason: found.reason };
 }
@@ -52,9 +54,11 @@ export async function profile(body: () => void | Promise<void>): Promise<KernelT
   } finally {
     native.profile(false);
   }
-  return native.profileResults().map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
+  return native
+    .profileResults()
+    .map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
 }
 
+export { type Loaded, loadNative } from "./load.js";
 export { copyBandwidth, dispatchCost, productPeak } from "./measure.js";
-export { loadNative, type Loaded } from "./load.js";
 export type { Native, NativeInfo } from "./native.js";

@@ -38,6 +38,12 @@ describe("loadNative", () => {
     expect(reasonOf({ env: {}, repository })).toMatch(/te_cpu\.node does not load: /);
   });
 
+  test("the environment is as it was after loading", () => {
+    const before = { ...process.env };
+    loadNative();
+    expect({ ...process.env }).toEqual(before);
+  });
+
   test("without a build the platform package is asked for by name", () => {
     const found = loadNative({ env: {}, repository: emptyFolder() });
     if ("reason" in found) expect(found.reason).toMatch(/@te\/kernels-cpu-|there are kernels for/);

@@ -17,14 +17,22 @@ const require = createRequire(import.meta.url);
  * Finds and loads te_cpu.node: the folder in TE_NATIVE_DIR, this repository's build, the platform package. The first that
  * exists is taken; one that exists and does not load is named in the reason. Never throws.
  */
-export function loadNative({ env = process.env, repository = REPOSITORY }: { env?: NodeJS.ProcessEnv; repository?: string } = {}): Loaded {
+export function loadNative({
+  env = process.env,
+  repository = REPOSITORY,
+}: {
+  env?: NodeJS.ProcessEnv;
+  repository?: string;
+} = {}): Loaded {
   if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
   const problems: string[] = [];
   const folder = env.TE_NATIVE_DIR;
   if (folder) {
     const path = join(folder, "te_cpu.node");
     // What was asked for by name is not silently replaced by something else.
-    return tryLoad(path, problems) ?? explain(existsSync(path) ? problems : [`${path} (from TE_NATIVE_DIR) does not exist`]);
+    return (
+      tryLoad(path, problems) ?? explain(existsSync(path) ? problems : [`${path} (from TE_NATIVE_DIR) does not exist`])
+    );
   }
   const built = join(repository, "te_cpu.node");
   if (existsSync(built)) return tryLoad(built, problems) ?? explain(problems);
@@ -44,10 +52,24 @@ export function loadNative({ env = process.env, repository = REPOSITORY }: { env
 
 function tryLoad(path: string, problems: string[]): Loaded | undefined {
   try {
-    return { native: require(path) as Native, path };
+    return { native: patiently(() => require(path) as Native), path };
   } catch (error) {
     problems.push(`${path} does not load: ${error instanceof Error ? error.message : error}`);
     return undefined;
+  }
+}
+
+/**
+ * Loads with a short spin of OpenMP's waiting threads (about 50 µs), which libgomp reads when it is loaded. Its default
+ * spins for milliseconds: on a machine with other work, such as the JavaScript thread itself, steps take ten times longer.
+ */
+function patiently<T>(load: () => T): T {
+  if (process.env.GOMP_SPINCOUNT !== undefined || process.env.OMP_WAIT_POLICY !== undefined) return load();
+  process.env.GOMP_SPINCOUNT = "1000";
+  try {
+    return load();
+  } finally {
+    delete process.env.GOMP_SPINCOUNT;
   }
 }
 
@@ -58,5 +80,7 @@ function explain(problems: readonly string[]): Loaded {
     "set TE_NATIVE_DIR to a folder that holds te_cpu.node",
     "set TE_KERNELS=off to use the reference without this message",
   ];
-  return { reason: `${problems.join("; ")}. Solutions: ${solutions.map((text, i) => `(${i + 1}) ${text}`).join("; ")}` };
+  return {
+    reason: `${problems.join("; ")}. Solutions: ${solutions.map((text, i) => `(${i + 1}) ${text}`).join("; ")}`,
+  };
 }

@@ -9,7 +9,8 @@ function native(fn: string): Native {
 }
 
 /** GFLOP/s of the best oneDNN product of square and layer-like sizes from 1024³ up, measured for about `seconds`. */
-export const productPeak = (dtype: "float32" | "bfloat16", seconds = 1): number => native("productPeak").productPeak(dtype, seconds);
+export const productPeak = (dtype: "float32" | "bfloat16", seconds = 1): number =>
+  native("productPeak").productPeak(dtype, seconds);
 
 /** GB/s, read plus written, of copying between buffers that are larger than the caches and already mapped. */
 export const copyBandwidth = (seconds = 0.5): number => native("copyBandwidth").copyBandwidth(seconds);

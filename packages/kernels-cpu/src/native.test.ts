@@ -166,6 +166,22 @@ describeNative("memory", () => {
     expect(native.memory().used).toBe(before.used);
   });
 
+  test("peak is the most that was live; a donated tensor and its output count once", () => {
+    const program = native.compile(scaling(256, 2, 0));
+    const x = native.create(1024);
+    native.resetPeak();
+    const { live } = native.memory();
+    const results = new Int32Array(1);
+    native.run(program, Int32Array.of(x), results);
+    expect(native.memory()).toMatchObject({ live, peak: live });
+    native.release(x);
+    expect(native.memory().live).toBe(live);
+    const other = native.create(64);
+    native.release(other);
+    native.release(results[0]!);
+    expect(native.memory()).toMatchObject({ live: live - 1024, peak: live + 64 });
+  });
+
   test("a program that runs again and again allocates nothing new", async () => {
     const program = native.compile(scaling(1 << 14, 2));
     const x = fromFloats(new Float32Array(1 << 14));
@@ -177,9 +193,9 @@ describeNative("memory", () => {
     };
     for (let i = 0; i < 3; i++) await once();
     native.resetPeak();
-    const { peak } = native.memory();
+    const { usedPeak } = native.memory();
     for (let i = 0; i < 50; i++) await once();
-    expect(native.memory().peak).toBeLessThanOrEqual(peak + 2 * 4 * (1 << 14));
+    expect(native.memory().usedPeak).toBeLessThanOrEqual(usedPeak + 2 * 4 * (1 << 14));
   });
 
   test("sizes that no machine has are errors that say how much was asked for", () => {
@@ -188,7 +204,9 @@ describeNative("memory", () => {
     expect(codeOf(() => native.create(1e300))).toBe("memory");
     expect(codeOf(() => native.compile({ ...scaling(4, 1), arenaBytes: 2 ** 50 }))).toBe("memory");
     const huge: Value = { dtype: "float32", shape: [2 ** 40, 2 ** 40], kind: 0, at: 0 };
-    expect(codeOf(() => native.compile({ values: [huge], nodes: [], inputs: 1, outputs: [], arenaBytes: 0 }))).toBe("memory");
+    expect(codeOf(() => native.compile({ values: [huge], nodes: [], inputs: 1, outputs: [], arenaBytes: 0 }))).toBe(
+      "memory",
+    );
   });
 });
 
@@ -223,7 +241,9 @@ describeNative("errors", () => {
   test("compile names the op that no kernel takes, and why", () => {
     const program = scaling(4, 1);
     const node = { op: "no_such_op", inputs: [0], outputs: [1], params: {} };
-    expect(() => native.compile({ ...program, nodes: [node] })).toThrow(/no_such_op\(float32\[4\]\): there is no kernel of this name/);
+    expect(() => native.compile({ ...program, nodes: [node] })).toThrow(
+      /no_such_op\(float32\[4\]\): there is no kernel of this name/,
+    );
     expect(codeOf(() => native.compile({ ...program, nodes: [node] }))).toBe("unsupported");
     const unknown = { op: "copy", inputs: [0], outputs: [1], params: { speed: 2 } };
     expect(() => native.compile({ ...program, nodes: [unknown] })).toThrow(/parameter 'speed' is not known/);

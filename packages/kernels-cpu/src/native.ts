@@ -21,7 +21,11 @@ export interface Native {
   /** Resolves when everything queued so far is done. */
   wait(): Promise<void>;
 
-  memory(): { live: number; peak: number; used: number; cached: number; arena: number };
+  /**
+   * Bytes: held by handles of this environment now and at most (live, peak), taken from the system by all of the process,
+   * arena included, now and at most (used, usedPeak), kept for reuse (cached), and working memory of programs (arena).
+   */
+  memory(): { live: number; peak: number; used: number; usedPeak: number; cached: number; arena: number };
   resetPeak(): void;
   /** Gives cached memory back to the system. */
   trim(): void;

@@ -75,7 +75,9 @@ export class CaseBuilder {
     }
     return combinations.map((combination) => {
       const c = combination as { [K in keyof A]: A[K][number] };
-      const name = Object.entries(combination).map(([key, value]) => `${key}=${format(value)}`).join(" ");
+      const name = Object.entries(combination)
+        .map(([key, value]) => `${key}=${format(value)}`)
+        .join(" ");
       return { name, inputs: inputs(c), params: params(c), ...options };
     });
   }

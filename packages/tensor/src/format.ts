@@ -15,7 +15,10 @@ export function formatTensor(t: Tensor): string {
     if (axis === t.rank) return write(values[offset]!);
     const length = t.shape[axis]!;
     const step = sizeOf(t.shape.slice(axis + 1));
-    const show = length > 2 * EDGE + 2 ? [...Array(EDGE).keys(), -1, ...Array.from({ length: EDGE }, (_, i) => length - EDGE + i)] : [...Array(length).keys()];
+    const show =
+      length > 2 * EDGE + 2
+        ? [...Array(EDGE).keys(), -1, ...Array.from({ length: EDGE }, (_, i) => length - EDGE + i)]
+        : [...Array(length).keys()];
     return `[${show.map((i) => (i < 0 ? "…" : build(axis + 1, offset + i * step))).join(", ")}]`;
   };
   return `${head} ${build(0, 0)}`;

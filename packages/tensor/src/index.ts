@@ -42,8 +42,8 @@ export type { TensorMethods } from "./methods.js";
 export {
   definedOps,
   defineOp,
-  type HostArray,
   formatParams,
+  type HostArray,
   inferShapes,
   inputNames,
   nameInputs,

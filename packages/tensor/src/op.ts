@@ -80,10 +80,12 @@ export const definedOps = (): ReadonlyMap<string, OpDefinition> => registry;
  * Defines an op: its names, shape rule, reference, gradient, sharding rule and cases. The result is called with named
  * tensors and parameters and returns named tensors.
  */
-export function defineOp<const I extends string, const O extends string, P extends object, const Q extends string = never>(
-  name: string,
-  spec: OpSpec<I, O, P, Q>,
-): Op<I, O, P, Q> {
+export function defineOp<
+  const I extends string,
+  const O extends string,
+  P extends object,
+  const Q extends string = never,
+>(name: string, spec: OpSpec<I, O, P, Q>): Op<I, O, P, Q> {
   if (!spec.evaluate === !spec.reference) {
     fail("option", `defineOp(${name})`, "exactly one of evaluate and reference must be given");
   }
@@ -100,7 +102,8 @@ export function defineOp<const I extends string, const O extends string, P exten
 function mergeParams(op: OpDefinition, params: object | undefined): Params {
   if (!params) return op.params;
   for (const key of Object.keys(params)) {
-    if (!(key in op.params)) fail("option", op.name, `unknown parameter ${key}`, undefined, `Known: ${Object.keys(op.params).join(", ")}.`);
+    if (!(key in op.params))
+      fail("option", op.name, `unknown parameter ${key}`, undefined, `Known: ${Object.keys(op.params).join(", ")}.`);
   }
   const merged: Record<string, ParamValue> = { ...op.params };
   for (const [key, value] of Object.entries(params)) if (value !== undefined) merged[key] = value;
@@ -110,7 +113,8 @@ function mergeParams(op: OpDefinition, params: object | undefined): Params {
 function orderInputs(op: OpDefinition, inputs: Record<string, Tensor | undefined>): (Tensor | undefined)[] {
   if (op.variadic) return (inputs as unknown as { inputs: Tensor[] }).inputs;
   for (const name of op.inputs) {
-    if (!inputs[name]) fail("option", op.name, `input ${name} is missing`, undefined, `Inputs: ${op.inputs.join(", ")}.`);
+    if (!inputs[name])
+      fail("option", op.name, `input ${name} is missing`, undefined, `Inputs: ${op.inputs.join(", ")}.`);
   }
   return inputNames(op).map((name) => inputs[name]);
 }
@@ -144,7 +148,13 @@ export function inferShapes(op: OpDefinition, inputs: readonly (Aval | undefined
   const named = op.shape(nameInputs(op, inputs), params);
   return op.outputs.map((name) => {
     const out = named[name];
-    if (!out) fail("state", op.name, `the shape rule must describe output ${name}`, inputs.map((a) => a && formatAval(a)));
+    if (!out)
+      fail(
+        "state",
+        op.name,
+        `the shape rule must describe output ${name}`,
+        inputs.map((a) => a && formatAval(a)),
+      );
     return { shape: out.shape, dtype: out.dtype };
   });
 }

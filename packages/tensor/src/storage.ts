@@ -36,7 +36,10 @@ export class Storage {
   private check(fn: string): void {
     if (!this.gone) return;
     const why = this.gone === "donated" ? "it was donated to a jit call, which reused its memory" : "it was disposed";
-    const wayOut = this.gone === "donated" ? "Use the value that the call returned, or leave the argument out of donateArgnums." : "Keep it until its last use.";
+    const wayOut =
+      this.gone === "donated"
+        ? "Use the value that the call returned, or leave the argument out of donateArgnums."
+        : "Keep it until its last use.";
     fail("disposed", fn, `tensor ${formatAval(this.aval)} has no data: ${why}`, undefined, wayOut);
   }
 
@@ -106,4 +109,5 @@ export class Storage {
   }
 }
 
-const bytesOfArray = (data: TypedArray): Uint8Array => new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+const bytesOfArray = (data: TypedArray): Uint8Array =>
+  new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);

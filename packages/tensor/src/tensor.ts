@@ -59,7 +59,16 @@ export class Tensor implements Aval {
 
   /** @internal The storage, or an error for a traced tensor. */
   expectStorage(fn: string): Storage {
-    return this.storage ?? fail("traced", fn, `${formatAval(this)} is traced and has no data yet`, undefined, "Return it from the jit function and read the result.");
+    return (
+      this.storage ??
+      fail(
+        "traced",
+        fn,
+        `${formatAval(this)} is traced and has no data yet`,
+        undefined,
+        "Return it from the jit function and read the result.",
+      )
+    );
   }
 
   /**
@@ -145,7 +154,13 @@ function fromTyped(data: TypedArray, shape: readonly number[] | undefined, dtype
   const wanted = allocate(own, 0).constructor;
   if (data.constructor === wanted) return place(target, own, data.slice());
   if (data instanceof Uint16Array) {
-    fail("dtype", "tensor", "a Uint16Array holds bfloat16 or float16 codes and needs that dtype", own, 'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.');
+    fail(
+      "dtype",
+      "tensor",
+      "a Uint16Array holds bfloat16 or float16 codes and needs that dtype",
+      own,
+      'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.',
+    );
   }
   return place(target, own, fromFloat64(own, data));
 }
@@ -156,7 +171,13 @@ function typeOfArray(data: ArrayBufferView): DType {
   if (data instanceof Uint32Array) return "uint32";
   if (data instanceof Uint8Array) return "uint8";
   if (data instanceof Float64Array) return "float32";
-  return fail("dtype", "tensor", "dtype is required for this array type", data.constructor.name, 'Pass { dtype: "bfloat16" } or another dtype.');
+  return fail(
+    "dtype",
+    "tensor",
+    "dtype is required for this array type",
+    data.constructor.name,
+    'Pass { dtype: "bfloat16" } or another dtype.',
+  );
 }
 
 function place(shape: readonly number[], dtype: DType, data: TypedArray): Tensor {
@@ -174,14 +195,20 @@ function firstLeaf(data: NestedArray): number | boolean | undefined {
 /** Collects the leaves and returns the shape; ragged arrays are an error. */
 function measure(data: NestedArray, into: number[]): number[] {
   if (!Array.isArray(data)) {
-    if (typeof data !== "number" && typeof data !== "boolean") fail("dtype", "tensor", "elements must be numbers or booleans", data);
+    if (typeof data !== "number" && typeof data !== "boolean")
+      fail("dtype", "tensor", "elements must be numbers or booleans", data);
     into.push(Number(data));
     return [];
   }
   const shapes = data.map((item) => measure(item, into));
   const first = shapes[0] ?? [];
   const odd = shapes.find((s) => s.length !== first.length || s.some((d, i) => d !== first[i]));
-  if (odd) fail("shape", "tensor", `nested arrays must be rectangular, but [${first.join(",")}] stands beside [${odd.join(",")}]`);
+  if (odd)
+    fail(
+      "shape",
+      "tensor",
+      `nested arrays must be rectangular, but [${first.join(",")}] stands beside [${odd.join(",")}]`,
+    );
   return [data.length, ...first];
 }
 

@@ -34,7 +34,14 @@ export interface Region {
   readonly saves?: (node: TraceNode) => boolean;
 }
 
-const regionOp: OpDefinition = { name: "region", inputs: [], outputs: [], params: {}, variadic: true, shape: () => ({}) };
+const regionOp: OpDefinition = {
+  name: "region",
+  inputs: [],
+  outputs: [],
+  params: {},
+  variadic: true,
+  shape: () => ({}),
+};
 
 export class Trace {
   readonly nodes: TraceNode[] = [];
@@ -42,7 +49,13 @@ export class Trace {
   record(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
     for (const input of inputs) {
       if (input?.trace && input.trace !== this) {
-        fail("traced", op.name, "a traced tensor was used outside of the function that traced it", input, "Return it from that function instead of storing it.");
+        fail(
+          "traced",
+          op.name,
+          "a traced tensor was used outside of the function that traced it",
+          input,
+          "Return it from that function instead of storing it.",
+        );
       }
     }
     const outputs = inferShapes(op, inputs, params).map((out) => Tensor.traced(out, this));
@@ -79,7 +92,13 @@ export function within<T>(trace: Trace, body: (trace: Trace) => T): T {
   try {
     const result = body(trace);
     if (result instanceof Promise) {
-      fail("traced", "jit", "a traced function must be synchronous", "a Promise", "Read data before or after it, not inside.");
+      fail(
+        "traced",
+        "jit",
+        "a traced function must be synchronous",
+        "a Promise",
+        "Read data before or after it, not inside.",
+      );
     }
     return result;
   } finally {
@@ -92,7 +111,13 @@ export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[
   if (current) return current.record(op, inputs, params);
   for (const input of inputs) {
     if (input?.trace) {
-      fail("traced", op.name, "a traced tensor was used after its trace ended", input, "Return it from the traced function instead of storing it.");
+      fail(
+        "traced",
+        op.name,
+        "a traced tensor was used after its trace ended",
+        input,
+        "Return it from the traced function instead of storing it.",
+      );
     }
   }
   return runEager(op, inputs, params);

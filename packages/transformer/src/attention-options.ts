@@ -25,7 +25,14 @@ export function parseMaskType(fn: string, text: string): MaskType {
   return { padding, causal, bottomRight };
 }
 
-export const MASK_TYPES = ["no_mask", "padding", "causal", "padding_causal", "causal_bottom_right", "padding_causal_bottom_right"] as const;
+export const MASK_TYPES = [
+  "no_mask",
+  "padding",
+  "causal",
+  "padding_causal",
+  "causal_bottom_right",
+  "padding_causal_bottom_right",
+] as const;
 
 export type BiasType = "no_bias" | "pre_scale_bias" | "post_scale_bias";
 
@@ -34,10 +41,16 @@ export function resolveBiasType(fn: string, text: string | undefined, hasBias: b
   if (text === undefined) return hasBias ? "post_scale_bias" : "no_bias";
   const lower = text.toLowerCase();
   if (lower !== "no_bias" && lower !== "pre_scale_bias" && lower !== "post_scale_bias") {
-    throw new TeError("option", `${fn}: attnBiasType must be no_bias, pre_scale_bias or post_scale_bias, got "${text}".`);
+    throw new TeError(
+      "option",
+      `${fn}: attnBiasType must be no_bias, pre_scale_bias or post_scale_bias, got "${text}".`,
+    );
   }
   if ((lower === "no_bias") === hasBias) {
-    throw new TeError("option", `${fn}: attnBiasType "${lower}" ${hasBias ? "does not take a bias, but one was given" : "needs a bias"}.`);
+    throw new TeError(
+      "option",
+      `${fn}: attnBiasType "${lower}" ${hasBias ? "does not take a bias, but one was given" : "needs a bias"}.`,
+    );
   }
   return lower;
 }
@@ -56,7 +69,10 @@ export function parseQkvLayout(fn: string, text: string): QkvLayout {
   const lower = text.toLowerCase();
   if (lower === "bs3hd" || lower === "bshd_bs2hd" || lower === "bshd_bshd_bshd") return lower;
   if (lower.includes("thd")) {
-    throw new TeError("unsupported", `${fn}: qkvLayout "${text}" is not supported yet. Use a bshd layout with segment ids for packed sequences.`);
+    throw new TeError(
+      "unsupported",
+      `${fn}: qkvLayout "${text}" is not supported yet. Use a bshd layout with segment ids for packed sequences.`,
+    );
   }
   throw new TeError("option", `${fn}: qkvLayout must be bs3hd, bshd_bs2hd or bshd_bshd_bshd, got "${text}".`);
 }
@@ -70,10 +86,14 @@ export function parseRopeMethod(fn: string, text: string): RopeMethod {
 }
 
 /** [left, right], inclusive; a negative side is unbounded. */
-export function parseWindow(fn: string, window: readonly [number, number] | null | undefined): { windowLeft: number; windowRight: number } {
+export function parseWindow(
+  fn: string,
+  window: readonly [number, number] | null | undefined,
+): { windowLeft: number; windowRight: number } {
   const [left, right] = window ?? [-1, -1];
   for (const side of [left, right]) {
-    if (!Number.isInteger(side)) throw new TeError("option", `${fn}: windowSize must be two integers, got [${left}, ${right}].`);
+    if (!Number.isInteger(side))
+      throw new TeError("option", `${fn}: windowSize must be two integers, got [${left}, ${right}].`);
   }
   return { windowLeft: Math.max(left, -1), windowRight: Math.max(right, -1) };
 }

@@ -1,7 +1,16 @@
 import { Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
 import { TeError, type Tensor } from "@te/tensor";
-import { type MaskType, parseMaskType, parseQkvLayout, parseSoftmaxType, parseWindow, type QkvLayout, resolveBiasType, type SoftmaxType } from "./attention-options.js";
+import {
+  type MaskType,
+  parseMaskType,
+  parseQkvLayout,
+  parseSoftmaxType,
+  parseWindow,
+  type QkvLayout,
+  resolveBiasType,
+  type SoftmaxType,
+} from "./attention-options.js";
 import { attentionOp } from "./ops/attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 
@@ -91,7 +100,10 @@ export class DotProductAttention extends Module {
     const fn = "DotProductAttention";
     const { attentionDropout = 0, float32Logits = false, transposeBatchSequence = false } = options;
     if (maskType.padding && !mask) {
-      throw new TeError("option", `${fn}: attnMaskType "${options.attnMaskType}" needs a mask (1 = masked out) or a SequenceDescriptor, got none.`);
+      throw new TeError(
+        "option",
+        `${fn}: attnMaskType "${options.attnMaskType}" needs a mask (1 = masked out) or a SequenceDescriptor, got none.`,
+      );
     }
     const biasType = resolveBiasType(fn, options.attnBiasType, Boolean(bias));
     const dropout = deterministic ? 0 : attentionDropout;
@@ -136,12 +148,17 @@ export class DotProductAttention extends Module {
 /** Holds the parameter of learnable softmax under the path that checkpoints of the original have it at. */
 class SoftmaxOffset extends Module {
   call(heads: number): Tensor {
-    return this.param("softmax_offset", zeros, [1, heads, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([heads]);
+    return this.param("softmax_offset", zeros, [1, heads, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([
+      heads,
+    ]);
   }
 }
 
 export function checkGroups(fn: string, heads: number, groups: number): void {
   if (!Number.isInteger(groups) || groups < 1 || heads % groups !== 0) {
-    throw new TeError("option", `${fn}: numAttentionHeads must be a multiple of numGqaGroups, got ${heads} and ${groups}.`);
+    throw new TeError(
+      "option",
+      `${fn}: numAttentionHeads must be a multiple of numGqaGroups, got ${heads} and ${groups}.`,
+    );
   }
 }

@@ -1,11 +1,22 @@
 // Attention
-export { MASK_TYPES, type BiasType, type QkvLayout, type RopeMethod, type SoftmaxType } from "./attention-options.js";
-export { type AttentionCallOptions, DotProductAttention, type DotProductAttentionOptions } from "./dot-product-attention.js";
-export { MultiHeadAttention, type MultiHeadAttentionCallOptions, type MultiHeadAttentionOptions } from "./multi-head-attention.js";
-export { SequenceDescriptor } from "./sequence-descriptor.js";
+export { type BiasType, MASK_TYPES, type QkvLayout, type RopeMethod, type SoftmaxType } from "./attention-options.js";
+export {
+  type AttentionCallOptions,
+  DotProductAttention,
+  type DotProductAttentionOptions,
+} from "./dot-product-attention.js";
+export type { LoraScope } from "./lora-scope.js";
+export {
+  MultiHeadAttention,
+  type MultiHeadAttentionCallOptions,
+  type MultiHeadAttentionOptions,
+} from "./multi-head-attention.js";
+// Ops
+export { attentionBackwardOp, attentionOp } from "./ops/attention.js";
+export { rope } from "./ops/rope.js";
 // Positions
 export { RelativePositionBiases, type RelativePositionBiasesOptions } from "./relative-position-biases.js";
-export { rope } from "./ops/rope.js";
+export { SequenceDescriptor } from "./sequence-descriptor.js";
 // The layer
 export {
   TransformerLayer,
@@ -13,6 +24,3 @@ export {
   type TransformerLayerOptions,
   TransformerLayerType,
 } from "./transformer-layer.js";
-export type { LoraScope } from "./lora-scope.js";
-// Ops
-export { attentionBackwardOp, attentionOp } from "./ops/attention.js";

@@ -17,7 +17,10 @@ export type LoraScope = keyof typeof SCOPES;
 export function parseLoraScope(fn: string, scope: string | null | undefined): LoraScope {
   const lower = (scope ?? "none").toLowerCase();
   if (Object.hasOwn(SCOPES, lower)) return lower as LoraScope;
-  throw new TeError("option", `${fn}: lowRankAdaptationScope must be one of ${Object.keys(SCOPES).join(", ")}, got "${scope}".`);
+  throw new TeError(
+    "option",
+    `${fn}: lowRankAdaptationScope must be one of ${Object.keys(SCOPES).join(", ")}, got "${scope}".`,
+  );
 }
 
 export const loraUses = (scope: LoraScope, part: "qkv_proj" | "output_proj" | "mlp"): boolean =>

@@ -1,6 +1,16 @@
-import { DenseGeneral, type Initializer, LayerNormDenseGeneral, type LayerNormType, Module, stackSlices, varianceScaling, type Variable } from "@te/layers";
+import {
+  DenseGeneral,
+  type Initializer,
+  LayerNormDenseGeneral,
+  type LayerNormType,
+  Module,
+  stackSlices,
+  type Variable,
+  varianceScaling,
+} from "@te/layers";
 import {
   BATCH_AXES,
+  withShardingConstraintByLogicalAxes as constrain,
   HEAD_AXES,
   HIDDEN_AXES,
   HIDDEN_TP_AXES,
@@ -11,12 +21,11 @@ import {
   W_JOINED_AXES,
   W_NO_SHARD_AXES,
   W_TP_AXES,
-  withShardingConstraintByLogicalAxes as constrain,
 } from "@te/sharding";
 import { arange, checkpointName, type DType, dynamicUpdateSlice, TeError, type Tensor, zeros } from "@te/tensor";
 import { parseRopeMethod, type RopeMethod } from "./attention-options.js";
 import { checkGroups, DotProductAttention } from "./dot-product-attention.js";
-import { loraUses, type LoraScope, parseLoraScope } from "./lora-scope.js";
+import { type LoraScope, loraUses, parseLoraScope } from "./lora-scope.js";
 import { rope } from "./ops/rope.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 
@@ -147,7 +156,10 @@ export class MultiHeadAttention extends Module {
   }
 
   private constrainInput(x: Tensor): Tensor {
-    return constrain(x, this.axes(BATCH_AXES, this.options.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES, HIDDEN_AXES));
+    return constrain(
+      x,
+      this.axes(BATCH_AXES, this.options.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES, HIDDEN_AXES),
+    );
   }
 
   private constrainHeads(p: Projected): Projected {
@@ -181,8 +193,21 @@ export class MultiHeadAttention extends Module {
     return { useBias, biasInit, dtype, transposeBatchSequence, ...this.lora(part) };
   }
 
-  private normalizedDense(name: string, features: number | readonly number[], kernelInit: Initializer, kernelAxes: string[], biasAxes: string[], returnOutput: boolean) {
-    const { inputLayernorm = true, layernormType, layernormEpsilon, zeroCenteredGamma, enableSequenceParallel } = this.options;
+  private normalizedDense(
+    name: string,
+    features: number | readonly number[],
+    kernelInit: Initializer,
+    kernelAxes: string[],
+    biasAxes: string[],
+    returnOutput: boolean,
+  ) {
+    const {
+      inputLayernorm = true,
+      layernormType,
+      layernormEpsilon,
+      zeroCenteredGamma,
+      enableSequenceParallel,
+    } = this.options;
     return new LayerNormDenseGeneral({
       ...this.common("qkv_proj"),
       name,
@@ -202,7 +227,13 @@ export class MultiHeadAttention extends Module {
     });
   }
 
-  private dense(name: string, features: number | readonly number[], kernelInit: Initializer, kernelAxes: string[], biasAxes: string[]) {
+  private dense(
+    name: string,
+    features: number | readonly number[],
+    kernelInit: Initializer,
+    kernelAxes: string[],
+    biasAxes: string[],
+  ) {
     return new DenseGeneral({ ...this.common("qkv_proj"), name, features, kernelInit, kernelAxes, biasAxes });
   }
 
@@ -216,16 +247,42 @@ export class MultiHeadAttention extends Module {
     const packedBias = [W_JOINED_AXES, W_TP_AXES];
     if (fuse && isSelf && h === g) {
       const qkvInit = stackSlices([this.queryInit(), init, init]);
-      const [qkv, normalized] = this.normalizedDense("qkv", [3, h * d], qkvInit, packed, packedBias, wantsNormalized).call(inputsQ);
-      return { q: heads(checkpointName(qkv, "combined_qkv_proj"), 3, h, d), k: undefined, v: undefined, packing: "bs3hd", normalized };
+      const [qkv, normalized] = this.normalizedDense(
+        "qkv",
+        [3, h * d],
+        qkvInit,
+        packed,
+        packedBias,
+        wantsNormalized,
+      ).call(inputsQ);
+      return {
+        q: heads(checkpointName(qkv, "combined_qkv_proj"), 3, h, d),
+        k: undefined,
+        v: undefined,
+        packing: "bs3hd",
+        normalized,
+      };
     }
     // The original hands the norm's output out wherever it has it; so does this.
     const needsNormalized = isSelf || !fuse || wantsNormalized;
-    const [q, normalized] = this.normalizedDense("query", h * d, this.queryInit(), column, [W_TP_AXES], needsNormalized).call(inputsQ);
+    const [q, normalized] = this.normalizedDense(
+      "query",
+      h * d,
+      this.queryInit(),
+      column,
+      [W_TP_AXES],
+      needsNormalized,
+    ).call(inputsQ);
     const source = isSelf ? normalized! : inputsKv;
     if (fuse) {
       const kv = this.dense("kv", [2, g * d], stackSlices([init, init]), packed, packedBias).call(source);
-      return { q: heads(q, h, d), k: heads(checkpointName(kv, "combined_kv_proj"), 2, g, d), v: undefined, packing: "bshd_bs2hd", normalized };
+      return {
+        q: heads(q, h, d),
+        k: heads(checkpointName(kv, "combined_kv_proj"), 2, g, d),
+        v: undefined,
+        packing: "bshd_bs2hd",
+        normalized,
+      };
     }
     const k = this.dense("key", g * d, init, column, [W_TP_AXES]).call(source);
     const v = this.dense("value", g * d, init, column, [W_TP_AXES]).call(source);
@@ -242,7 +299,8 @@ export class MultiHeadAttention extends Module {
   private unpack(p: Projected): Projected {
     const slot = (t: Tensor, i: number): Tensor =>
       t.slice([0, 0, i, 0, 0], [t.shape[0]!, t.shape[1]!, i + 1, t.shape[3]!, t.shape[4]!]).squeeze(2);
-    if (p.packing === "bs3hd") return { ...p, q: slot(p.q, 0), k: slot(p.q, 1), v: slot(p.q, 2), packing: "bshd_bshd_bshd" };
+    if (p.packing === "bs3hd")
+      return { ...p, q: slot(p.q, 0), k: slot(p.q, 1), v: slot(p.q, 2), packing: "bshd_bshd_bshd" };
     if (p.packing === "bshd_bs2hd") return { ...p, k: slot(p.k!, 0), v: slot(p.k!, 1), packing: "bshd_bshd_bshd" };
     return p;
   }
@@ -258,7 +316,8 @@ export class MultiHeadAttention extends Module {
   }
 
   private attention(qkvLayout: Projected["packing"], maskType?: string): DotProductAttention {
-    const { attnBiasType, attentionDropout, dropoutRngName, float32Logits, scaleAttnLogits, windowSize, softmaxType } = this.options;
+    const { attnBiasType, attentionDropout, dropoutRngName, float32Logits, scaleAttnLogits, windowSize, softmaxType } =
+      this.options;
     return new DotProductAttention({
       headDim: this.headDim,
       numAttentionHeads: this.numAttentionHeads,
@@ -299,13 +358,18 @@ export class MultiHeadAttention extends Module {
     bias: Tensor | null | undefined,
     deterministic: boolean,
   ): Tensor {
-    const cache = (name: string, of: Tensor): Variable => this.variable("cache", name, () => zeros(of.shape, { dtype: of.dtype }));
+    const cache = (name: string, of: Tensor): Variable =>
+      this.variable("cache", name, () => zeros(of.shape, { dtype: of.dtype }));
     const keys = cache("cached_key", p.k!);
     const values = cache("cached_value", p.v!);
     if (mask instanceof SequenceDescriptor) {
-      throw new TeError("unsupported", "MultiHeadAttention: a SequenceDescriptor with decode is not supported yet. Pass a mask array [B, 1, newTokens, cacheLength].");
+      throw new TeError(
+        "unsupported",
+        "MultiHeadAttention: a SequenceDescriptor with decode is not supported yet. Pass a mask array [B, 1, newTokens, cacheLength].",
+      );
     }
-    if (this.initializing) return this.attention("bshd_bshd_bshd", "causal").call(p.q, p.k, p.v, null, bias, { deterministic });
+    if (this.initializing)
+      return this.attention("bshd_bshd_bshd", "causal").call(p.q, p.k, p.v, null, bias, { deterministic });
     const axis = this.sequenceFirst ? 0 : 1;
     const [count, length] = [p.k!.shape[axis]!, keys.value.shape[axis]!];
     checkCache(p.k!, keys.value, axis);
@@ -319,15 +383,25 @@ export class MultiHeadAttention extends Module {
     const all = rows(arange(length));
     index.value = index.value.add(count);
     const sequences = SequenceDescriptor.fromPositions([now, all], mask ?? undefined);
-    return this.attention("bshd_bshd_bshd", "padding_causal").call(p.q, keys.value, values.value, sequences, bias, { deterministic });
+    return this.attention("bshd_bshd_bshd", "padding_causal").call(p.q, keys.value, values.value, sequences, bias, {
+      deterministic,
+    });
   }
 }
 
 function checkInputs(q: Tensor, kv: Tensor): void {
   for (const [name, x] of Object.entries({ inputsQ: q, inputsKv: kv })) {
-    if (x.rank !== 3) throw new TeError("shape", `MultiHeadAttention: ${name} must have 3 axes (batch, sequence, hidden), got ${x.dtype}[${x.shape}].`);
+    if (x.rank !== 3)
+      throw new TeError(
+        "shape",
+        `MultiHeadAttention: ${name} must have 3 axes (batch, sequence, hidden), got ${x.dtype}[${x.shape}].`,
+      );
   }
-  if (q.dtype !== kv.dtype) throw new TeError("dtype", `MultiHeadAttention: inputsQ and inputsKv must have one dtype, got ${q.dtype} and ${kv.dtype}.`);
+  if (q.dtype !== kv.dtype)
+    throw new TeError(
+      "dtype",
+      `MultiHeadAttention: inputsQ and inputsKv must have one dtype, got ${q.dtype} and ${kv.dtype}.`,
+    );
 }
 
 function checkCache(fresh: Tensor, cached: Tensor, axis: number): void {

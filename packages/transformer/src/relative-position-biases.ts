@@ -51,10 +51,14 @@ export class RelativePositionBiases extends Module {
   call(queryLength: number, keyLength: number, { bidirectional = true }: { bidirectional?: boolean } = {}): Tensor {
     const { numBuckets, maxDistance, numAttentionHeads } = this;
     checkBuckets(numBuckets, maxDistance, bidirectional);
-    const table = this.param("rel_embedding", this.embeddingInit, [numAttentionHeads, numBuckets], { dtype: this.dtype, axes: this.embeddingAxes });
+    const table = this.param("rel_embedding", this.embeddingInit, [numAttentionHeads, numBuckets], {
+      dtype: this.dtype,
+      axes: this.embeddingAxes,
+    });
     const buckets = new Int32Array(queryLength * keyLength);
     for (let i = 0; i < queryLength; i++) {
-      for (let j = 0; j < keyLength; j++) buckets[i * keyLength + j] = relativeBucket(j - i, numBuckets, maxDistance, bidirectional);
+      for (let j = 0; j < keyLength; j++)
+        buckets[i * keyLength + j] = relativeBucket(j - i, numBuckets, maxDistance, bidirectional);
     }
     const index = tensor(buckets, { shape: [queryLength, keyLength] });
     return table.take(index, { axis: 1 }).expandDims(0);
@@ -78,7 +82,12 @@ const FLOAT32_EPSILON = 2 ** -23;
  * The bucket of a distance (key position minus query position). With n = |distance| (or max(-distance, 0) in one
  * direction) and e exact buckets: n if n < e, else min(last, e + trunc(ln(n/e + eps) / ln(maxDistance/e) * (buckets - e))).
  */
-export function relativeBucket(distance: number, numBuckets: number, maxDistance: number, bidirectional: boolean): number {
+export function relativeBucket(
+  distance: number,
+  numBuckets: number,
+  maxDistance: number,
+  bidirectional: boolean,
+): number {
   const buckets = bidirectional ? Math.floor(numBuckets / 2) : numBuckets;
   const base = bidirectional && distance > 0 ? buckets : 0;
   const n = bidirectional ? Math.abs(distance) : Math.max(-distance, 0);

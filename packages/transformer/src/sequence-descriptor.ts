@@ -1,11 +1,12 @@
-import { TeError, type Tensor, arange } from "@te/tensor";
+import { arange, TeError, type Tensor } from "@te/tensor";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 
 /** One tensor serves queries and keys; two are for queries and for keys. */
 function pair(fn: string, given: Tensor | Pair): Pair {
   if (!Array.isArray(given)) return [given as Tensor, given as Tensor];
-  if (given.length !== 2) throw new TeError("option", `${fn}: a tuple must hold two tensors, for queries and for keys, got ${given.length}.`);
+  if (given.length !== 2)
+    throw new TeError("option", `${fn}: a tuple must hold two tensors, for queries and for keys, got ${given.length}.`);
   return given as unknown as Pair;
 }
 
@@ -29,12 +30,16 @@ export class SequenceDescriptor {
    */
   static fromSegmentIdsAndPos(segmentIds: Tensor | Pair, segmentPos: Tensor | Pair): SequenceDescriptor {
     const fn = "SequenceDescriptor.fromSegmentIdsAndPos";
-    if (!segmentPos) throw new TeError("option", `${fn}: segmentPos is required. Give each token its position inside its segment.`);
+    if (!segmentPos)
+      throw new TeError("option", `${fn}: segmentPos is required. Give each token its position inside its segment.`);
     const ids = pair(fn, segmentIds);
     const positions = pair(fn, segmentPos);
     ids.forEach((id, i) => {
       if (String(id.shape) !== String(positions[i]!.shape)) {
-        throw new TeError("shape", `${fn}: segmentPos must have the shape of segmentIds, [${id.shape}], got [${positions[i]!.shape}].`);
+        throw new TeError(
+          "shape",
+          `${fn}: segmentPos must have the shape of segmentIds, [${id.shape}], got [${positions[i]!.shape}].`,
+        );
       }
     });
     return new SequenceDescriptor(undefined, ids, positions);
@@ -56,7 +61,8 @@ export class SequenceDescriptor {
         ...(mask && { mask }),
       };
     }
-    const ids = (lengths: Tensor, size: number): Tensor => arange(size).expandDims(0).lt(lengths.expandDims(-1)).astype("int32");
+    const ids = (lengths: Tensor, size: number): Tensor =>
+      arange(size).expandDims(0).lt(lengths.expandDims(-1)).astype("int32");
     return { segmentsQ: ids(this.lengths![0], queries), segmentsKv: ids(this.lengths![1], keys) };
   }
 }

@@ -1,6 +1,15 @@
-import { Dropout, type Initializer, LayerNorm, LayerNormMLP, type LayerNormType, Module, varianceScaling } from "@te/layers";
+import {
+  Dropout,
+  type Initializer,
+  LayerNorm,
+  LayerNormMLP,
+  type LayerNormType,
+  Module,
+  varianceScaling,
+} from "@te/layers";
 import {
   BATCH_AXES,
+  withShardingConstraintByLogicalAxes as constrain,
   HIDDEN_AXES,
   HIDDEN_TP_AXES,
   SEQLEN_AXES,
@@ -9,7 +18,6 @@ import {
   W_JOINED_AXES,
   W_NO_SHARD_AXES,
   W_TP_AXES,
-  withShardingConstraintByLogicalAxes as constrain,
 } from "@te/sharding";
 import { type DType, dynamicSlice, TeError, type Tensor, zeros } from "@te/tensor";
 import { loraUses, parseLoraScope } from "./lora-scope.js";
@@ -143,7 +151,11 @@ export class TransformerLayer extends Module {
     let residual = postLayernorm ? normalized! : x;
     let hidden = this.dropPath(this.dropHidden(attended, deterministic), deterministic).add(residual);
     if (isDecoder) {
-      const cross = this.attention("encoder_decoder_attention", { inputLayernorm: true, attnMaskType: "padding", attnBiasType: "no_bias" });
+      const cross = this.attention("encoder_decoder_attention", {
+        inputLayernorm: true,
+        attnMaskType: "padding",
+        attnBiasType: "no_bias",
+      });
       const [seen, crossNormalized] = cross.call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
       residual = postLayernorm ? crossNormalized! : hidden;
       hidden = this.dropHidden(seen, deterministic).add(residual);
@@ -151,17 +163,25 @@ export class TransformerLayer extends Module {
     hidden = this.constrainHidden(hidden);
     const [transformed, mlpNormalized] = this.mlp().call(hidden, { deterministic });
     residual = postLayernorm ? mlpNormalized! : hidden;
-    const result = this.constrainHidden(this.dropPath(this.dropHidden(transformed, deterministic), deterministic).add(residual));
+    const result = this.constrainHidden(
+      this.dropPath(this.dropHidden(transformed, deterministic), deterministic).add(residual),
+    );
     return options.outputLayernorm ? this.finalNorm().call(result) : result;
   }
 
   private checkCall(inputs: Tensor, encoded: Tensor | null | undefined, decode: boolean): void {
     const fn = "TransformerLayer";
     if (inputs.rank !== 3 || inputs.shape[2] !== this.hiddenSize) {
-      throw new TeError("shape", `${fn}: inputs must have shape [batch, sequence, hiddenSize = ${this.hiddenSize}], got ${inputs.dtype}[${inputs.shape}].`);
+      throw new TeError(
+        "shape",
+        `${fn}: inputs must have shape [batch, sequence, hiddenSize = ${this.hiddenSize}], got ${inputs.dtype}[${inputs.shape}].`,
+      );
     }
     if (this.layerType === TransformerLayerType.DECODER && !encoded) {
-      throw new TeError("option", `${fn}: a DECODER needs the encoder's output as second argument. For a decoder-only model use ENCODER with a causal mask.`);
+      throw new TeError(
+        "option",
+        `${fn}: a DECODER needs the encoder's output as second argument. For a decoder-only model use ENCODER with a causal mask.`,
+      );
     }
   }
 
@@ -239,7 +259,8 @@ export class TransformerLayer extends Module {
 
   private mlp(): LayerNormMLP {
     const o = this.options;
-    const first = (...axes: [string, string, string]): string[] => (this.sequenceFirst ? [axes[1], axes[0], axes[2]] : axes);
+    const first = (...axes: [string, string, string]): string[] =>
+      this.sequenceFirst ? [axes[1], axes[0], axes[2]] : axes;
     return new LayerNormMLP({
       name: "mlp",
       intermediateDim: o.mlpHiddenSize ?? 2048,
@@ -274,7 +295,9 @@ export class TransformerLayer extends Module {
 
   private dropHidden(x: Tensor, deterministic: boolean): Tensor {
     const { hiddenDropout = 0.1, hiddenDropoutDims = [], dropoutRngName } = this.options;
-    return new Dropout({ rate: hiddenDropout, broadcastDims: hiddenDropoutDims, rngName: dropoutRngName }).call(x, { deterministic });
+    return new Dropout({ rate: hiddenDropout, broadcastDims: hiddenDropoutDims, rngName: dropoutRngName }).call(x, {
+      deterministic,
+    });
   }
 
   /** Drops the whole branch of a sample. */
@@ -303,13 +326,22 @@ function checkOptions(layer: TransformerLayer, options: TransformerLayerOptions)
   const fn = "TransformerLayer";
   const { hiddenSize, numAttentionHeads, layerType } = layer;
   if (!Object.values(TransformerLayerType).includes(layerType)) {
-    throw new TeError("option", `${fn}: layerType must be TransformerLayerType.ENCODER or DECODER, got ${String(layerType)}.`);
+    throw new TeError(
+      "option",
+      `${fn}: layerType must be TransformerLayerType.ENCODER or DECODER, got ${String(layerType)}.`,
+    );
   }
   if (hiddenSize % numAttentionHeads !== 0) {
-    throw new TeError("option", `${fn}: hiddenSize must be a multiple of numAttentionHeads, got ${hiddenSize} and ${numAttentionHeads}.`);
+    throw new TeError(
+      "option",
+      `${fn}: hiddenSize must be a multiple of numAttentionHeads, got ${hiddenSize} and ${numAttentionHeads}.`,
+    );
   }
   const dims = options.hiddenDropoutDims ?? [];
   if (!Array.isArray(dims) || dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3)) {
-    throw new TeError("option", `${fn}: hiddenDropoutDims must be an array of axes in [-3, 3), got ${JSON.stringify(dims)}.`);
+    throw new TeError(
+      "option",
+      `${fn}: hiddenDropoutDims must be an array of axes in [-3, 3), got ${JSON.stringify(dims)}.`,
+    );
   }
 }

@@ -1,4 +1,5 @@
 import { type Aval, aval } from "../aval.js";
+import { zerosLike } from "../create.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
@@ -10,7 +11,6 @@ import { logsumexp } from "./logsumexp.js";
 import { expandDims, squeeze } from "./reshape.js";
 import { softmaxOp } from "./softmax.js";
 import { oneHot, takeAlongAxis } from "./take.js";
-import { zerosLike } from "../create.js";
 
 const FN = "crossEntropy";
 

@@ -1,4 +1,5 @@
 import { aval, normalizeAxis } from "../aval.js";
+import { full } from "../create.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
@@ -9,7 +10,6 @@ import { expectFloat } from "./check.js";
 import { expandDims, moveAxis } from "./reshape.js";
 import { select } from "./select.js";
 import { softmaxOp } from "./softmax.js";
-import { full } from "../create.js";
 
 /** y = log(sum(exp(x))) over the last axis, which disappears; float32 inside. x [..., n] → y [...] of the dtype of x. */
 export const logsumexpOp = defineOp("logsumexp", {

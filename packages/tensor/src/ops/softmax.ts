@@ -1,13 +1,13 @@
 import { type Aval, aval, normalizeAxis } from "../aval.js";
 import { FLOATS } from "../dtype.js";
-import { defineOp } from "../op.js";
 import { fail } from "../errors.js";
+import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectFloat, expectShape } from "./check.js";
-import { swapAxes } from "./reshape.js";
 import { logsumexp } from "./logsumexp.js";
+import { swapAxes } from "./reshape.js";
 
 /** Throws unless x is floating and has a last axis. */
 function expectRows(fn: string, x: Aval): void {

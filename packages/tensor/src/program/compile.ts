@@ -51,7 +51,9 @@ export function execute({ program, backend, executable }: Compiled, inputs: read
     throw asTeError(error);
   }
   for (const index of program.donated) inputs[index]!.expectStorage("jit").donated();
-  return results.map((buffer, i) => Tensor.concrete(Storage.ofBuffer(program.values[program.outputs[i]!]!, buffer, backend)));
+  return results.map((buffer, i) =>
+    Tensor.concrete(Storage.ofBuffer(program.values[program.outputs[i]!]!, buffer, backend)),
+  );
 }
 
 const CACHE_LIMIT = 512;

@@ -1,6 +1,6 @@
 import { currentBackend } from "../backend.js";
 import { formatParams, inferShapes, type OpDefinition, type Params } from "../op.js";
-import { Tensor } from "../tensor.js";
+import type { Tensor } from "../tensor.js";
 import { type Compiled, compile, execute } from "./compile.js";
 import { TRANSPARENT } from "./lower.js";
 import { Program } from "./program.js";

@@ -51,7 +51,12 @@ function traceReference(op: OpDefinition, program: Program, node: ProgramNode): 
       const out = named[name];
       const want = program.values[node.outputs[i]!]!;
       if (!out || out.dtype !== want.dtype || String(out.shape) !== String(want.shape)) {
-        fail("state", op.name, `the reference must give output ${name} as the shape rule says, ${want.dtype}[${want.shape}]`, out);
+        fail(
+          "state",
+          op.name,
+          `the reference must give output ${name} as the shape rule says, ${want.dtype}[${want.shape}]`,
+          out,
+        );
       }
       return out;
     });

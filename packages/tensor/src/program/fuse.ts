@@ -162,7 +162,10 @@ function fusedNode(
     const node = program.nodes[m]!;
     const operands = node.inputs.map((id) => `%${registers.get(id)!}`).join(" ");
     const name = node.op.name === "cast" && node.params.saturate ? "cast_saturate" : node.op.name;
-    registers.set(node.outputs[0]!, inputs.length + code.push(`${name} ${program.values[node.outputs[0]!]!.dtype} ${operands}`) - 1);
+    registers.set(
+      node.outputs[0]!,
+      inputs.length + code.push(`${name} ${program.values[node.outputs[0]!]!.dtype} ${operands}`) - 1,
+    );
   }
   const outputs = group.members
     .map((m) => program.nodes[m]!.outputs[0]!)

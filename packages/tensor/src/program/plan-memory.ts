@@ -118,7 +118,12 @@ function inPlacePairs(program: Program, node: ProgramNode): [number, number][] {
   return pairs;
 }
 
-function takeOverDonated(program: Program, blockOf: Block[], nodes: readonly ProgramNode[], order: Map<ProgramNode, number>): number[] {
+function takeOverDonated(
+  program: Program,
+  blockOf: Block[],
+  nodes: readonly ProgramNode[],
+  order: Map<ProgramNode, number>,
+): number[] {
   const aliases = new Array<number>(program.outputs.length).fill(-1);
   const free = new Set(program.donated.filter((i) => blockOf[program.given[i]!]!.output < 0));
   const take = (input: number, output: Block): void => {
@@ -147,7 +152,12 @@ function takeOverDonated(program: Program, blockOf: Block[], nodes: readonly Pro
   return aliases;
 }
 
-function placeArena(program: Program, blockOf: Block[], nodes: readonly ProgramNode[], order: Map<ProgramNode, number>) {
+function placeArena(
+  program: Program,
+  blockOf: Block[],
+  nodes: readonly ProgramNode[],
+  order: Map<ProgramNode, number>,
+) {
   const offsets = new Map<Block, number>();
   const live: { block: Block; offset: number; bytes: number }[] = [];
   let arenaBytes = 0;
@@ -177,7 +187,9 @@ function placeArena(program: Program, blockOf: Block[], nodes: readonly ProgramN
       if (!inArena(block)) continue;
       const pair = pairs.find(([from, to]) => {
         const source = blockOf[from]!;
-        return to === out && inArena(source) && source.last === now && source.bytes === block.bytes && offsets.has(source);
+        return (
+          to === out && inArena(source) && source.last === now && source.bytes === block.bytes && offsets.has(source)
+        );
       });
       const held = pair && live.find((entry) => entry.block === blockOf[pair[0]]);
       if (held) {

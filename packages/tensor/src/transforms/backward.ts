@@ -3,13 +3,13 @@
  * in the same trace. Gradients of gradients need nothing more.
  */
 import { formatAval, sameShape } from "../aval.js";
+import { zeros } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { nameInputs, nameOutputs, type OpDefinition, inputNames } from "../op.js";
+import { inputNames, nameInputs, nameOutputs, type OpDefinition } from "../op.js";
 import { barrierOp } from "../ops/mark.js";
 import type { Tensor } from "../tensor.js";
 import type { Trace, TraceNode } from "../trace.js";
-import { zeros } from "../create.js";
 
 type Cotangents = Map<Tensor, Tensor>;
 
@@ -56,10 +56,17 @@ function pull(trace: Trace, start: number, end: number, cotangents: Cotangents, 
   }
 }
 
-function pullNode(trace: Trace, node: TraceNode, grads: (Tensor | undefined)[], cotangents: Cotangents, active: Set<Tensor>): void {
+function pullNode(
+  trace: Trace,
+  node: TraceNode,
+  grads: (Tensor | undefined)[],
+  cotangents: Cotangents,
+  active: Set<Tensor>,
+): void {
   const { op } = node;
   if (!op.vjp) {
-    if (!op.reference) fail("unsupported", op.name, "this op has no derivative", undefined, "Wrap its operand in stopGradient.");
+    if (!op.reference)
+      fail("unsupported", op.name, "this op has no derivative", undefined, "Wrap its operand in stopGradient.");
     pullReference(trace, node, grads, cotangents, active);
     return;
   }
@@ -78,7 +85,13 @@ function pullNode(trace: Trace, node: TraceNode, grads: (Tensor | undefined)[], 
 }
 
 /** Differentiates a composite through its reference. */
-function pullReference(trace: Trace, node: TraceNode, grads: (Tensor | undefined)[], cotangents: Cotangents, active: Set<Tensor>): void {
+function pullReference(
+  trace: Trace,
+  node: TraceNode,
+  grads: (Tensor | undefined)[],
+  cotangents: Cotangents,
+  active: Set<Tensor>,
+): void {
   const op: OpDefinition = node.op;
   const start = trace.nodes.length;
   const outputs = op.reference!(nameInputs(op, node.inputs) as never, node.params) as Record<string, Tensor>;
@@ -115,7 +128,12 @@ function pullRegion(
     else if (active.has(t!)) accumulate(cotangents, t!, grads[k]); // the function returned its argument
   });
   const inputs = [...external.keys()].filter((t) => active.has(t));
-  backward(trace, start, seeds, inputs.map((t) => external.get(t)!)).forEach((grad, k) => {
+  backward(
+    trace,
+    start,
+    seeds,
+    inputs.map((t) => external.get(t)!),
+  ).forEach((grad, k) => {
     if (grad) accumulate(cotangents, inputs[k]!, grad);
   });
 }
@@ -148,18 +166,25 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
     let outputs: Tensor[];
     if (node.region) {
       const { region } = node;
-      outputs = trace.recordRegion(node.inputs.map((t) => substitute(t!)), {
-        ...region,
-        start: firstNode.get(region.start) ?? trace.nodes.length,
-        args: region.args.map(substitute),
-        residuals: region.residuals.map(substitute),
-      });
+      outputs = trace.recordRegion(
+        node.inputs.map((t) => substitute(t!)),
+        {
+          ...region,
+          start: firstNode.get(region.start) ?? trace.nodes.length,
+          args: region.args.map(substitute),
+          residuals: region.residuals.map(substitute),
+        },
+      );
     } else if (saves?.(node)) {
       outputs = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
       // The saved value stands for the recomputed one, but its gradient still flows through the recomputation.
       outputs = linkSaved(trace, node, outputs, substitute);
     } else {
-      outputs = trace.record(node.op, node.inputs.map((t) => t && substitute(t)), node.params);
+      outputs = trace.record(
+        node.op,
+        node.inputs.map((t) => t && substitute(t)),
+        node.params,
+      );
     }
     node.outputs.forEach((out, k) => replica.set(out, outputs[k]!));
   }
@@ -182,7 +207,12 @@ function linkSaved(trace: Trace, node: TraceNode, saved: Tensor[], substitute: (
     pullback: (_, grads) => {
       const from = trace.nodes.length;
       const again = trace.record(node.op, inputs, node.params);
-      return backward(trace, from, again.map((out, k) => [out, grads[k]!] as const), args);
+      return backward(
+        trace,
+        from,
+        again.map((out, k) => [out, grads[k]!] as const),
+        args,
+      );
     },
   });
 }

@@ -27,14 +27,24 @@ export interface CheckpointOptions {
  * f with less memory in training: its intermediate values are not kept for the backward pass but computed again there.
  * Results and gradients are the same, bit for bit.
  */
-export function checkpoint<F extends (...args: any[]) => any>(f: F, { policy = checkpointPolicies.nothingSaveable }: CheckpointOptions = {}): F {
+export function checkpoint<F extends (...args: any[]) => any>(
+  f: F,
+  { policy = checkpointPolicies.nothingSaveable }: CheckpointOptions = {},
+): F {
   const wrapped = (...args: unknown[]): unknown => {
     const trace = currentTrace();
     if (!trace) return f(...args);
     const start = trace.nodes.length;
     const [leaves, definition] = flatten(f(...args));
-    const saves = (node: TraceNode): boolean => policy({ op: node.op.name, name: node.params.name as string | undefined });
-    const outputs = trace.recordRegion(leaves as Tensor[], { start, kind: "recompute", args: [], residuals: [], saves });
+    const saves = (node: TraceNode): boolean =>
+      policy({ op: node.op.name, name: node.params.name as string | undefined });
+    const outputs = trace.recordRegion(leaves as Tensor[], {
+      start,
+      kind: "recompute",
+      args: [],
+      residuals: [],
+      saves,
+    });
     return unflatten(definition, outputs);
   };
   return wrapped as F;

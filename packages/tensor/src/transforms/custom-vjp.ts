@@ -31,7 +31,9 @@ export function customVjp<A extends any[], R>(
         let next = 0;
         const restored = residualLeaves.map((leaf) => (leaf instanceof Tensor ? saved[next++] : leaf));
         const results = backward(unflatten(residualDefinition, restored), unflatten(definition, grads));
-        return flatArgs.flatMap(([argLeaves, argDefinition], i) => cotangentLeaves(argLeaves, argDefinition, results[i]));
+        return flatArgs.flatMap(([argLeaves, argDefinition], i) =>
+          cotangentLeaves(argLeaves, argDefinition, results[i]),
+        );
       },
     });
     return unflatten(definition, outputs) as R;
@@ -39,12 +41,21 @@ export function customVjp<A extends any[], R>(
 }
 
 /** The cotangents at the tensor leaves of one argument; a missing subtree is zero. */
-function cotangentLeaves(argLeaves: unknown[], argDefinition: ReturnType<typeof flatten>[1], given: unknown): (Tensor | undefined)[] {
+function cotangentLeaves(
+  argLeaves: unknown[],
+  argDefinition: ReturnType<typeof flatten>[1],
+  given: unknown,
+): (Tensor | undefined)[] {
   const tensors = argLeaves.filter((leaf) => leaf instanceof Tensor);
   if (given === null || given === undefined) return tensors.map(() => undefined);
   const [leaves, definition] = flatten(given);
   if (formatTreeDef(definition) !== formatTreeDef(argDefinition)) {
-    fail("state", "customVjp", `backward must return a cotangent like its argument, ${formatTreeDef(argDefinition)}`, formatTreeDef(definition));
+    fail(
+      "state",
+      "customVjp",
+      `backward must return a cotangent like its argument, ${formatTreeDef(argDefinition)}`,
+      formatTreeDef(definition),
+    );
   }
   return argLeaves.flatMap((leaf, k) => (leaf instanceof Tensor ? [leaves[k] as Tensor] : []));
 }

@@ -1,5 +1,5 @@
 import { formatAval, sameShape } from "../aval.js";
-import { zeros, ones } from "../create.js";
+import { ones, zeros } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { identityOp } from "../ops/mark.js";
@@ -19,13 +19,19 @@ export interface GradOptions {
 /** Fresh names for the arguments, so that only their use through f counts and not f's closure. */
 function freshArgument(arg: unknown): unknown {
   const [leaves, definition] = flatten(arg);
-  return unflatten(definition, leaves.map((leaf) => (leaf instanceof Tensor ? identityOp({ x: leaf }).y : leaf)));
+  return unflatten(
+    definition,
+    leaves.map((leaf) => (leaf instanceof Tensor ? identityOp({ x: leaf }).y : leaf)),
+  );
 }
 
 /** A tree like `arg` with the gradients in place of its tensors; other leaves, such as names, stay. */
 function gradientTree(arg: unknown, next: () => Tensor | undefined): unknown {
   const [leaves, definition] = flatten(arg);
-  return unflatten(definition, leaves.map((leaf) => (leaf instanceof Tensor ? fill(leaf, next()) : leaf)));
+  return unflatten(
+    definition,
+    leaves.map((leaf) => (leaf instanceof Tensor ? fill(leaf, next()) : leaf)),
+  );
 }
 
 const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.shape, { dtype: of.dtype });
@@ -35,12 +41,16 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
  * f must return a float scalar. The gradient has the structure of the argument; integer leaves get zeros. Works inside
  * jit and inside another gradient; called on concrete tensors it traces, compiles and runs.
  */
-export function valueAndGrad(f: (...args: any[]) => any, { argnums = 0, hasAux = false }: GradOptions = {}): (...args: any[]) => [any, any] {
+export function valueAndGrad(
+  f: (...args: any[]) => any,
+  { argnums = 0, hasAux = false }: GradOptions = {},
+): (...args: any[]) => [any, any] {
   const positions = typeof argnums === "number" ? [argnums] : argnums;
   const traced = (...args: unknown[]): [unknown, unknown] => {
     const trace = currentTrace()!;
     for (const i of positions) {
-      if (i >= args.length) fail("option", "valueAndGrad", `argnums must be below the number of arguments, ${args.length}`, i);
+      if (i >= args.length)
+        fail("option", "valueAndGrad", `argnums must be below the number of arguments, ${args.length}`, i);
     }
     const start = trace.nodes.length;
     const wrt = positions.map((i) => freshArgument(args[i]));
@@ -60,9 +70,22 @@ export function valueAndGrad(f: (...args: any[]) => any, { argnums = 0, hasAux =
 }
 
 function checkScalar(value: unknown): asserts value is Tensor {
-  if (!(value instanceof Tensor)) fail("dtype", "valueAndGrad", "f must return a scalar tensor", value, "With extra results return [value, aux] and set hasAux.");
+  if (!(value instanceof Tensor))
+    fail(
+      "dtype",
+      "valueAndGrad",
+      "f must return a scalar tensor",
+      value,
+      "With extra results return [value, aux] and set hasAux.",
+    );
   if (value.shape.length !== 0 || !isFloat(value.dtype)) {
-    fail("shape", "valueAndGrad", "f must return a float scalar", value, "Reduce it, for example with mean() or sum().");
+    fail(
+      "shape",
+      "valueAndGrad",
+      "f must return a float scalar",
+      value,
+      "Reduce it, for example with mean() or sum().",
+    );
   }
 }
 
@@ -83,10 +106,13 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
   const trace = currentTrace();
   if (!trace) {
     const pullback = (cotangent: unknown) =>
-      runTraced((ct: unknown, ...args: unknown[]) => {
-        const [, pull] = vjp(f, ...args);
-        return pull(ct);
-      }, [cotangent, ...primals]) as unknown[];
+      runTraced(
+        (ct: unknown, ...args: unknown[]) => {
+          const [, pull] = vjp(f, ...args);
+          return pull(ct);
+        },
+        [cotangent, ...primals],
+      ) as unknown[];
     return [f(...primals), pullback];
   }
   const start = trace.nodes.length;
@@ -96,7 +122,12 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
     const [values, definition] = flatten(result);
     const [seeds, given] = flatten(cotangent);
     if (formatTreeDef(definition) !== formatTreeDef(given)) {
-      fail("state", "vjp", `the cotangent must have the structure of the result, ${formatTreeDef(definition)}`, formatTreeDef(given));
+      fail(
+        "state",
+        "vjp",
+        `the cotangent must have the structure of the result, ${formatTreeDef(definition)}`,
+        formatTreeDef(given),
+      );
     }
     const pairs = values.map((value, i) => [value as Tensor, checkSeed(value as Tensor, seeds[i] as Tensor)] as const);
     const grads = backward(trace, start, pairs, tensorLeaves(fresh));

@@ -7,7 +7,7 @@ import { traceContextKey } from "../scope.js";
 import { Tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef } from "../tree.js";
-import { numbersToTensors, rebuild, type ResultTree, tensorLeaves, traceFunction } from "./run-traced.js";
+import { numbersToTensors, type ResultTree, rebuild, tensorLeaves, traceFunction } from "./run-traced.js";
 
 export interface JitOptions {
   /** Positions of arguments that are not tensors; the function is traced anew for each of their values. */
@@ -30,7 +30,10 @@ const collected = new FinalizationRegistry<Map<string, Entry>>((entries) => {
  * from then on runs it in one native call. f must be synchronous and must not read data. Arguments and results are trees
  * of tensors; numbers become float32 scalars, strings and booleans are static.
  */
-export function jit<F extends (...args: any[]) => any>(f: F, { staticArgnums = [], donateArgnums = [] }: JitOptions = {}): F {
+export function jit<F extends (...args: any[]) => any>(
+  f: F,
+  { staticArgnums = [], donateArgnums = [] }: JitOptions = {},
+): F {
   const entries = new Map<string, Entry>();
   const call = (...original: unknown[]): unknown => {
     if (currentTrace()) return f(...original);
@@ -48,7 +51,12 @@ export function jit<F extends (...args: any[]) => any>(f: F, { staticArgnums = [
   return call as F;
 }
 
-function build(f: (...args: any[]) => unknown, args: readonly unknown[], statics: readonly number[], donate: readonly number[]): Entry {
+function build(
+  f: (...args: any[]) => unknown,
+  args: readonly unknown[],
+  statics: readonly number[],
+  donate: readonly number[],
+): Entry {
   const donated = new Set(donate.flatMap((i) => tensorLeaves([args[i]])));
   const { program, result } = traceFunction(
     (...dynamic) => {
@@ -77,7 +85,13 @@ function cacheKey(args: readonly unknown[], statics: readonly number[], donate: 
         continue;
       }
       if (!(leaf instanceof Tensor)) {
-        fail("dtype", "jit", `argument ${i} must be a tree of tensors, numbers, strings and booleans`, leaf, `Name it in staticArgnums: [${i}].`);
+        fail(
+          "dtype",
+          "jit",
+          `argument ${i} must be a tree of tensors, numbers, strings and booleans`,
+          leaf,
+          `Name it in staticArgnums: [${i}].`,
+        );
       }
       if (donate.includes(i)) {
         if (donated.has(leaf)) fail("state", "jit", "a tensor may be donated once", formatAval(leaf), "Pass a copy.");
@@ -94,7 +108,13 @@ let nextIdentity = 0;
 
 /** Plain data by value, functions and class instances by identity. */
 function staticKey(value: unknown): string {
-  if (typeof value === "function" || (typeof value === "object" && value !== null && Object.getPrototypeOf(value) !== Object.prototype && !Array.isArray(value))) {
+  if (
+    typeof value === "function" ||
+    (typeof value === "object" &&
+      value !== null &&
+      Object.getPrototypeOf(value) !== Object.prototype &&
+      !Array.isArray(value))
+  ) {
     let id = identities.get(value);
     if (id === undefined) {
       id = nextIdentity++;
@@ -102,7 +122,9 @@ function staticKey(value: unknown): string {
     }
     return `#${id}`;
   }
-  return JSON.stringify(value, (_, v) => (typeof v === "function" || v instanceof Tensor ? staticKey(v) : v)) ?? "undefined";
+  return (
+    JSON.stringify(value, (_, v) => (typeof v === "function" || v instanceof Tensor ? staticKey(v) : v)) ?? "undefined"
+  );
 }
 
 /** The program that jit(f) would compile for these arguments, before the device sees it. For reading and for tests. */

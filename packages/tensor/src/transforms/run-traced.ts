@@ -44,23 +44,37 @@ export function traceFunction(
     });
     const returned = f(...standIns);
     if (returned instanceof Promise) {
-      fail("traced", "jit", "a traced function must be synchronous", "a Promise", "Read data before or after it, not inside.");
+      fail(
+        "traced",
+        "jit",
+        "a traced function must be synchronous",
+        "a Promise",
+        "Read data before or after it, not inside.",
+      );
     }
     const [leaves, definition] = flatten(returned);
     const outputs: Tensor[] = [];
-    const resultLeaves = leaves.map((leaf) => (leaf instanceof Tensor ? { output: outputs.push(leaf) - 1 } : { value: leaf }));
+    const resultLeaves = leaves.map((leaf) =>
+      leaf instanceof Tensor ? { output: outputs.push(leaf) - 1 } : { value: leaf },
+    );
     return { program: lower(trace, given, outputs, donatedInputs), result: { definition, leaves: resultLeaves } };
   });
 }
 
 export function rebuild(result: ResultTree, outputs: readonly Tensor[]): unknown {
-  return unflatten(result.definition, result.leaves.map((leaf) => ("output" in leaf ? outputs[leaf.output] : leaf.value)));
+  return unflatten(
+    result.definition,
+    result.leaves.map((leaf) => ("output" in leaf ? outputs[leaf.output] : leaf.value)),
+  );
 }
 
 /** Numbers become float32 scalars, so that a new value does not mean a new program. */
 export function numbersToTensors(arg: unknown): unknown {
   const [leaves, definition] = flatten(arg);
-  return unflatten(definition, leaves.map((leaf) => (typeof leaf === "number" ? tensor(leaf) : leaf)));
+  return unflatten(
+    definition,
+    leaves.map((leaf) => (typeof leaf === "number" ? tensor(leaf) : leaf)),
+  );
 }
 
 export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
