@@ -68,7 +68,7 @@ export type QkvLayout = "bs3hd" | "bshd_bs2hd" | "bshd_bshd_bshd";
 export function parseQkvLayout(fn: string, text: string): QkvLayout {
   const lower = text.toLowerCase();
   if (lower === "bs3hd" || lower === "bshd_bs2hd" || lower === "bshd_bshd_bshd") return lower;
-  if (lower.includes("thd")) {
+  if (/t[23]?hd/.test(lower)) {
     throw new TeError(
       "unsupported",
       `${fn}: qkvLayout "${text}" is not supported yet. Use a bshd layout with segment ids for packed sequences.`,
