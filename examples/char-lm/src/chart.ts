@@ -26,7 +26,8 @@ const INK = "#1f2328";
 const FAINT = "#d8dee4";
 const MUTED = "#59636e";
 
-const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
+const escapeText = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 
 /** Round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten, about `count` of them. */
 export function ticks(low: number, high: number, count: number): number[] {
@@ -44,21 +45,27 @@ interface Attributes {
 
 function element(name: string, attributes: Attributes, content?: string): string {
   const written = Object.entries(attributes).filter(([, value]) => value !== undefined);
-  const list = written.map(([key, value]) => ` ${key}="${typeof value === "number" ? Number(value.toFixed(2)) : value}"`).join("");
+  const list = written
+    .map(([key, value]) => ` ${key}="${typeof value === "number" ? Number(value.toFixed(2)) : value}"`)
+    .join("");
   return content === undefined ? `<${name}${list}/>` : `<${name}${list}>${content}</${name}>`;
 }
 
-const text = (content: string, attributes: Attributes): string => element("text", { fill: INK, ...attributes }, escape(content));
+const text = (content: string, attributes: Attributes): string =>
+  element("text", { fill: INK, ...attributes }, escapeText(content));
 
 /** The chart as the text of an SVG file. */
 export function lineChart(series: readonly Series[], options: ChartOptions): string {
   const steps = Math.max(2, ...series.map((s) => s.values.length));
-  const all = [...series.flatMap((s) => [...s.values, s.final ?? Number.NaN]), options.reference.value].filter(Number.isFinite);
+  const all = [...series.flatMap((s) => [...s.values, s.final ?? Number.NaN]), options.reference.value].filter(
+    Number.isFinite,
+  );
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const margin = (high - low || 1) * 0.05;
   const x = (step: number): number => SIZE.left + ((step - 1) / (steps - 1)) * (SIZE.width - SIZE.left - SIZE.right);
   const bottom = SIZE.height - SIZE.bottom;
-  const y = (value: number): number => bottom - ((value - low + margin) / (high - low + 2 * margin)) * (bottom - SIZE.top);
+  const y = (value: number): number =>
+    bottom - ((value - low + margin) / (high - low + 2 * margin)) * (bottom - SIZE.top);
 
   const parts = [
     element("rect", { width: SIZE.width, height: SIZE.height, fill: "white" }),
@@ -78,7 +85,7 @@ export function lineChart(series: readonly Series[], options: ChartOptions): str
     "font-size": 13,
     role: "img",
   };
-  return `${element("svg", root, `\n${element("title", {}, escape(options.title))}\n${parts.join("\n")}\n`)}\n`;
+  return `${element("svg", root, `\n${element("title", {}, escapeText(options.title))}\n${parts.join("\n")}\n`)}\n`;
 }
 
 interface Scales {
@@ -119,7 +126,9 @@ function referenceLine({ value, label }: ChartOptions["reference"], y: Scales["y
 }
 
 function curve({ values, final, color, width, dash }: Series, x: Scales["x"], y: Scales["y"]): string[] {
-  const points = values.map((value, i) => (Number.isFinite(value) ? `${x(i + 1).toFixed(1)},${y(value).toFixed(1)}` : "")).filter(Boolean);
+  const points = values
+    .map((value, i) => (Number.isFinite(value) ? `${x(i + 1).toFixed(1)},${y(value).toFixed(1)}` : ""))
+    .filter(Boolean);
   const line = element("polyline", {
     points: points.join(" "),
     fill: "none",
@@ -128,7 +137,18 @@ function curve({ values, final, color, width, dash }: Series, x: Scales["x"], y:
     "stroke-dasharray": dash,
     "stroke-linejoin": "round",
   });
-  const end = Number.isFinite(final) ? [element("circle", { cx: x(values.length), cy: y(final!), r: 2 + width, fill: "none", stroke: color, "stroke-width": 2 })] : [];
+  const end = Number.isFinite(final)
+    ? [
+        element("circle", {
+          cx: x(values.length),
+          cy: y(final!),
+          r: 2 + width,
+          fill: "none",
+          stroke: color,
+          "stroke-width": 2,
+        }),
+      ]
+    : [];
   return [line, ...end];
 }
 
@@ -139,7 +159,15 @@ function legend(series: readonly Series[]): string[] {
     const top = SIZE.top + 18 + i * 21;
     const value = final === undefined ? "" : `, held out ${final.toFixed(3)}`;
     return [
-      element("line", { x1: left, x2: left + 36, y1: top - 4, y2: top - 4, stroke: color, "stroke-width": width, "stroke-dasharray": dash }),
+      element("line", {
+        x1: left,
+        x2: left + 36,
+        y1: top - 4,
+        y2: top - 4,
+        stroke: color,
+        "stroke-width": width,
+        "stroke-dasharray": dash,
+      }),
       text(`${name}${value}`, { x: left + 46, y: top }),
     ];
   });

@@ -39,7 +39,9 @@ function createDecodeStep(model: CharModel, temperature: number) {
     ({ cache, key }: DecodeState, variables: Variables, ids: Tensor): [DecodeState, Tensor] => {
       const options = { decode: true, mutable: ["cache"] };
       const [logits, changed] = model.apply({ ...variables, cache }, ids, options) as [Tensor, Variables];
-      const last = logits.slice([0, ids.shape[1]! - 1, 0], [1, ids.shape[1]!, model.config.vocabulary]).astype("float32");
+      const last = logits
+        .slice([0, ids.shape[1]! - 1, 0], [1, ids.shape[1]!, model.config.vocabulary])
+        .astype("float32");
       const [next, use] = random.split(key) as [Tensor, Tensor];
       const id = temperature === 0 ? last.argmax(-1) : random.categorical(use, last.div(temperature));
       return [{ cache: changed.cache!, key: next }, id];
@@ -57,7 +59,9 @@ export async function generate(
 ): Promise<Int32Array> {
   const room = model.config.sequence - prompt.length;
   if (prompt.length === 0 || count > room) {
-    throw new RangeError(`generate: prompt and continuation must fit into ${model.config.sequence} ids, got ${prompt.length} + ${count}.`);
+    throw new RangeError(
+      `generate: prompt and continuation must fit into ${model.config.sequence} ids, got ${prompt.length} + ${count}.`,
+    );
   }
   const step = createDecodeStep(model, temperature);
   const found = new Int32Array(count);

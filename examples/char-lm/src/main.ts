@@ -35,12 +35,21 @@ async function chooseDevice({ device }: Options): Promise<string> {
 }
 
 /** Makes the runs that are left. Returns the session with all results and the last run, or undefined when interrupted. */
-async function train(session: Session, corpus: Corpus, interrupted: () => boolean): Promise<{ session: Session; last: RunOutcome } | undefined> {
+async function train(
+  session: Session,
+  corpus: Corpus,
+  interrupted: () => boolean,
+): Promise<{ session: Session; last: RunOutcome } | undefined> {
   const widest = Math.max(...session.precisions.map((p) => p.name.length));
   let { results, current } = session;
   for (;;) {
     const precision = session.precisions[results.length]!;
-    const progress = new Progress(process.stdout, precision.name.padEnd(widest), session.steps, session.batch * session.model.sequence);
+    const progress = new Progress(
+      process.stdout,
+      precision.name.padEnd(widest),
+      session.steps,
+      session.batch * session.model.sequence,
+    );
     const onStep = (step: number, loss: number): void => progress.update(step, loss);
     const last = await run(corpus, { ...session, precision }, current ?? undefined, { onStep, interrupted });
     progress.end();
@@ -51,7 +60,12 @@ async function train(session: Session, corpus: Corpus, interrupted: () => boolea
     const tokensPerSecond = (session.batch * session.model.sequence * last.timedSteps) / last.timedSeconds;
     results = [...results, { precision, losses: last.losses, heldOut: last.heldOut, tokensPerSecond }];
     current = null;
-    await writeWeights(weightsPath(session.out, precision), last.state.variables.params, session.model, corpus.characters);
+    await writeWeights(
+      weightsPath(session.out, precision),
+      last.state.variables.params,
+      session.model,
+      corpus.characters,
+    );
     if (results.length === session.precisions.length) return { session: { ...session, results }, last };
     disposeAll(last.state);
   }
@@ -77,7 +91,9 @@ const quote = (path: string): string => (/^[\w./-]+$/.test(path) ? path : `'${pa
 
 async function report({ results, model, out }: Session, corpus: Corpus): Promise<void> {
   say(`\n${resultTable(results, model, measurePeaks())}\n`);
-  say(`A model that knows only how frequent each character is has a loss of ${corpus.unigramEntropy.toFixed(4)} (nats per character).`);
+  say(
+    `A model that knows only how frequent each character is has a loss of ${corpus.unigramEntropy.toFixed(4)} (nats per character).`,
+  );
   const [bfloat16, fp8] = ["none", "delayed"].map((recipe) =>
     results.find(({ precision }) => precision.dtype === "bfloat16" && precision.recipe === recipe),
   );
@@ -94,7 +110,11 @@ function compare(a: RunResult, b: RunResult): string {
 }
 
 /** Lets the model of the last run go on from the opening of the book. */
-async function write({ model, precisions, seed }: Session, { trainer, state }: RunOutcome, { characters }: Corpus): Promise<void> {
+async function write(
+  { model, precisions, seed }: Session,
+  { trainer, state }: RunOutcome,
+  { characters }: Corpus,
+): Promise<void> {
   const opening = "Call me Ishmael. ".slice(0, model.sequence / 2);
   const count = model.sequence - opening.length;
   say(`\nThe ${precisions.at(-1)!.name} model writes, with a KV cache and temperature 0.8:\n`);
@@ -119,12 +139,16 @@ async function main(argv: readonly string[]): Promise<number> {
   const began = performance.now();
   const corpus = readCorpus();
   const device = await chooseDevice(options);
-  say(`Moby-Dick: ${formatCount(corpus.training.length)} characters to train on, ${formatCount(corpus.heldOut.length)} held out, ${corpus.characters.length} different.`);
+  say(
+    `Moby-Dick: ${formatCount(corpus.training.length)} characters to train on, ${formatCount(corpus.heldOut.length)} held out, ${corpus.characters.length} different.`,
+  );
   say(`Device: ${device} (${currentBackend().description}).`);
   const session = await planSession(options, corpus, device, say);
   await mkdir(session.out, { recursive: true });
   const { layers, hiddenSize, heads, sequence } = session.model;
-  say(`Model: ${layers} layers of width ${hiddenSize}, ${heads} heads, ${sequence} characters; ${session.steps} steps of ${session.batch} × ${sequence}.\n`);
+  say(
+    `Model: ${layers} layers of width ${hiddenSize}, ${heads} heads, ${sequence} characters; ${session.steps} steps of ${session.batch} × ${sequence}.\n`,
+  );
   const done = await withInterrupt((interrupted) => train(session, corpus, interrupted));
   if (!done) return 130;
   await report(done.session, corpus);

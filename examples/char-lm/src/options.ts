@@ -79,7 +79,8 @@ function split(argv: readonly string[]) {
     const { name, rawName, value } = token;
     if (!Object.hasOwn(options, name)) throw new UsageError(`${rawName} is not an option; --help lists them.`);
     if (name === "help") values.help = true;
-    else if (value === undefined || value === "") throw new UsageError(`${rawName} needs a value, as in ${rawName} ${EXAMPLES[name as keyof typeof EXAMPLES]}.`);
+    else if (value === undefined || value === "")
+      throw new UsageError(`${rawName} needs a value, as in ${rawName} ${EXAMPLES[name as keyof typeof EXAMPLES]}.`);
     else values[name as keyof typeof EXAMPLES] = value;
   }
   return values;

@@ -17,7 +17,12 @@ const SMALL = { batch: 4, steps: 120, seconds: 165 } as const;
 const FEWEST_STEPS = 40;
 
 /** The session that the options ask for; `say` gets lines that explain choices. */
-export async function planSession(options: Options, corpus: Corpus, device: string, say: (line: string) => void): Promise<Session> {
+export async function planSession(
+  options: Options,
+  corpus: Corpus,
+  device: string,
+  say: (line: string) => void,
+): Promise<Session> {
   const vocabulary = corpus.characters.length;
   if (options.resume !== undefined) {
     const saved = await loadSession(options.resume, vocabulary);
@@ -39,7 +44,9 @@ export async function planSession(options: Options, corpus: Corpus, device: stri
     results: [],
     current: null,
   };
-  return options.steps === undefined ? { ...session, steps: await affordableSteps(session, corpus, defaults.seconds, say) } : session;
+  return options.steps === undefined
+    ? { ...session, steps: await affordableSteps(session, corpus, defaults.seconds, say) }
+    : session;
 }
 
 function smallModelLine({ layers, hiddenSize, sequence }: ModelConfig): string {
@@ -51,11 +58,18 @@ function smallModelLine({ layers, hiddenSize, sequence }: ModelConfig): string {
 }
 
 /** The planned number of steps, or as many as fit into the time. */
-async function affordableSteps(session: Session, corpus: Corpus, seconds: number, say: (line: string) => void): Promise<number> {
+async function affordableSteps(
+  session: Session,
+  corpus: Corpus,
+  seconds: number,
+  say: (line: string) => void,
+): Promise<number> {
   let perStep = 0;
   for (const precision of session.precisions) perStep += await measureStep(corpus, { ...session, precision });
   const fitting = Math.max(FEWEST_STEPS, Math.floor(seconds / perStep / 10) * 10);
   if (fitting >= session.steps) return session.steps;
-  say(`${fitting} steps instead of ${session.steps}, to be done in ${formatTime(fitting * perStep)} on this machine; --steps N sets another number.`);
+  say(
+    `${fitting} steps instead of ${session.steps}, to be done in ${formatTime(fitting * perStep)} on this machine; --steps N sets another number.`,
+  );
   return fitting;
 }

@@ -30,7 +30,9 @@ export class Progress {
       this.firstTime = now;
     }
     const every = Math.ceil(this.steps / LINES_PER_RUN);
-    const due = this.out.isTTY ? now - this.drawn > REDRAW_MS || step === this.steps : step % every === 0 || step === this.steps;
+    const due = this.out.isTTY
+      ? now - this.drawn > REDRAW_MS || step === this.steps
+      : step % every === 0 || step === this.steps;
     if (!due) return;
     this.drawn = now;
     this.draw(this.line(step, loss, now));

@@ -39,7 +39,8 @@ export function resultTable(results: readonly RunResult[], model: ModelConfig, p
 
 function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const align = (cell: string, column: number): string => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]! + 3));
+  const align = (cell: string, column: number): string =>
+    column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]! + 3);
   return rows.map((row) => row.map(align).join("")).join("\n");
 }
 
@@ -52,7 +53,12 @@ const STYLES = [
 /** Writes the losses of all runs as one chart. */
 export async function writeChart(path: string, results: readonly RunResult[], unigramEntropy: number): Promise<void> {
   const series = results.map(
-    ({ precision, losses, heldOut }, i): Series => ({ name: precision.name, values: losses, final: heldOut, ...STYLES[i % STYLES.length]! }),
+    ({ precision, losses, heldOut }, i): Series => ({
+      name: precision.name,
+      values: losses,
+      final: heldOut,
+      ...STYLES[i % STYLES.length]!,
+    }),
   );
   const svg = lineChart(series, {
     title: "Character model on Moby-Dick",
@@ -69,7 +75,15 @@ export const weightsPath = (out: string, { name }: Precision): string =>
   join(out, `weights-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}.safetensors`);
 
 /** Writes parameters under their paths, such as layers_0/mlp/wi_kernel, with what it takes to rebuild the model. */
-export async function writeWeights(path: string, params: unknown, model: ModelConfig, characters: readonly string[]): Promise<void> {
+export async function writeWeights(
+  path: string,
+  params: unknown,
+  model: ModelConfig,
+  characters: readonly string[],
+): Promise<void> {
   const named: [string, Tensor][] = tree.leavesWithPath(params).map(({ path: at, leaf }) => [at.join("/"), leaf]);
-  await writeSafetensors(path, Object.fromEntries(named), { model: JSON.stringify(model), characters: characters.join("") });
+  await writeSafetensors(path, Object.fromEntries(named), {
+    model: JSON.stringify(model),
+    characters: characters.join(""),
+  });
 }

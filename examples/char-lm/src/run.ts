@@ -45,7 +45,12 @@ const HELD_OUT_BATCHES = 24;
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Trains from the start or from where `from` stands. The state of `from` is used up. */
-export async function run(corpus: Corpus, settings: RunSettings, from?: RunProgress, hooks: RunHooks = {}): Promise<RunOutcome> {
+export async function run(
+  corpus: Corpus,
+  settings: RunSettings,
+  from?: RunProgress,
+  hooks: RunHooks = {},
+): Promise<RunOutcome> {
   const trainer = createTrainer(settings.model, settings.precision, settings);
   const start = from ?? { state: trainer.start(), losses: [], timedSteps: 0, timedSeconds: 0 };
   const progress = await trainSteps(trainer, corpus, settings, start, hooks);
@@ -58,7 +63,13 @@ export async function run(corpus: Corpus, settings: RunSettings, from?: RunProgr
  * The loss of step k is read while step k + 1 computes, so that the device never waits for this loop and this loop never
  * for more than one step.
  */
-async function trainSteps(trainer: Trainer, corpus: Corpus, settings: RunSettings, from: RunProgress, hooks: RunHooks): Promise<RunProgress> {
+async function trainSteps(
+  trainer: Trainer,
+  corpus: Corpus,
+  settings: RunSettings,
+  from: RunProgress,
+  hooks: RunHooks,
+): Promise<RunProgress> {
   const { model, batch, steps } = settings;
   const offsets = await trainingOffsets(settings.key, corpus.training, { steps, batch, sequence: model.sequence });
   const losses = [...from.losses];
@@ -89,7 +100,13 @@ async function trainSteps(trainer: Trainer, corpus: Corpus, settings: RunSetting
   };
 }
 
-async function heldOutLoss(trainer: Trainer, corpus: Corpus, settings: RunSettings, { variables }: TrainState, hooks: RunHooks) {
+async function heldOutLoss(
+  trainer: Trainer,
+  corpus: Corpus,
+  settings: RunSettings,
+  { variables }: TrainState,
+  hooks: RunHooks,
+) {
   const { model, batch } = settings;
   const offsets = heldOutOffsets(corpus.heldOut, { batch, sequence: model.sequence }, HELD_OUT_BATCHES);
   let sum = 0;

@@ -31,7 +31,8 @@ export interface Session {
 const FORMAT = "char-lm session 1";
 
 /** Parameters, optimizer state, FP8 state, random key, step, losses: all that the next step depends on. */
-export const saveSession = (path: string, session: Session): Promise<void> => saveState(path, { format: FORMAT, ...session });
+export const saveSession = (path: string, session: Session): Promise<void> =>
+  saveState(path, { format: FORMAT, ...session });
 
 /** Throws a UsageError where the file is not one of saveSession. */
 export async function loadSession(path: string, vocabulary: number): Promise<Session> {
@@ -44,7 +45,9 @@ export async function loadSession(path: string, vocabulary: number): Promise<Ses
   }
   if (loaded?.format !== FORMAT) throw new UsageError(`--resume ${path} is not a state that this demo saved.`);
   if (loaded.model.vocabulary !== vocabulary) {
-    throw new UsageError(`--resume ${path} was trained on a text of ${loaded.model.vocabulary} characters, not on this one of ${vocabulary}.`);
+    throw new UsageError(
+      `--resume ${path} was trained on a text of ${loaded.model.vocabulary} characters, not on this one of ${vocabulary}.`,
+    );
   }
   const { format: _, ...session } = loaded;
   return session;

@@ -1,7 +1,14 @@
 /** The model, its train step and its evaluation, each one jit program. */
 import { DelayedScaling, fp8Autocast, updateCollections } from "@te/fp8";
 import type { Variables } from "@te/layers";
-import { adamw, applyUpdates, chain, clipByGlobalNorm, type GradientTransformation, warmupCosineDecaySchedule } from "@te/optim";
+import {
+  adamw,
+  applyUpdates,
+  chain,
+  clipByGlobalNorm,
+  type GradientTransformation,
+  warmupCosineDecaySchedule,
+} from "@te/optim";
 import { crossEntropy, jit, random, type Tensor, tree, valueAndGrad, zeros } from "@te/tensor";
 import { CharModel, type ModelConfig } from "./model.js";
 
@@ -37,7 +44,8 @@ export interface TrainState {
 /** (state, tokens int32 [B, S + 1]) → [next state, mean loss float32 []]. The state is donated. */
 export type TrainStep = (state: TrainState, tokens: Tensor) => [state: TrainState, loss: Tensor];
 
-export const createModel = (config: ModelConfig, precision: Precision): CharModel => new CharModel(config, precision.dtype);
+export const createModel = (config: ModelConfig, precision: Precision): CharModel =>
+  new CharModel(config, precision.dtype);
 
 /** AdamW with warm-up and cosine decay over `steps`; vectors, which are norms' scales and biases, do not decay. */
 export function createOptimizer(steps: number): GradientTransformation {
@@ -53,7 +61,12 @@ export function createOptimizer(steps: number): GradientTransformation {
 }
 
 /** The first state. The same key gives the same parameters in every precision. */
-export function createState(model: CharModel, precision: Precision, optimizer: GradientTransformation, key: Tensor): TrainState {
+export function createState(
+  model: CharModel,
+  precision: Precision,
+  optimizer: GradientTransformation,
+  key: Tensor,
+): TrainState {
   const ids = zeros([1, 2], { dtype: "int32" });
   const { params_axes: _, ...variables } = inPrecision(precision, () => model.init(key, ids));
   return { variables, optimizer: optimizer.init(variables.params) };
@@ -75,7 +88,10 @@ export function createTrainStep(model: CharModel, precision: Precision, optimize
       const [loss, { params: gradients, ...metas }] = differentiate(state.variables, tokens);
       const [updates, next] = optimizer.update(gradients, state.optimizer, state.variables.params);
       const params = applyUpdates(state.variables.params, updates);
-      return [{ variables: updateCollections({ ...metas, params }, state.variables) as Variables, optimizer: next }, loss];
+      return [
+        { variables: updateCollections({ ...metas, params }, state.variables) as Variables, optimizer: next },
+        loss,
+      ];
     },
     { donateArgnums: [0] },
   );
@@ -83,7 +99,10 @@ export function createTrainStep(model: CharModel, precision: Precision, optimize
 }
 
 /** (variables, tokens int32 [B, S + 1]) → mean loss float32 []. */
-export function createEvaluation(model: CharModel, precision: Precision): (variables: Variables, tokens: Tensor) => Tensor {
+export function createEvaluation(
+  model: CharModel,
+  precision: Precision,
+): (variables: Variables, tokens: Tensor) => Tensor {
   const evaluate = jit((variables: Variables, tokens: Tensor) => lossOf(model, variables, tokens));
   return (variables, tokens) => inPrecision(precision, () => evaluate(variables, tokens));
 }
@@ -96,7 +115,11 @@ export interface Trainer {
 }
 
 /** All of the above for a run of `steps` from a seed. */
-export function createTrainer(config: ModelConfig, precision: Precision, { steps, seed }: { steps: number; seed: number }): Trainer {
+export function createTrainer(
+  config: ModelConfig,
+  precision: Precision,
+  { steps, seed }: { steps: number; seed: number },
+): Trainer {
   const model = createModel(config, precision);
   const optimizer = createOptimizer(steps);
   return {
@@ -108,4 +131,6 @@ export function createTrainer(config: ModelConfig, precision: Precision, { steps
 }
 
 /** Frees the tensors of a tree. */
-export const disposeAll = (state: unknown): void => tree.leaves(state).forEach((leaf) => leaf.dispose());
+export function disposeAll(state: unknown): void {
+  for (const leaf of tree.leaves(state)) leaf.dispose();
+}

@@ -15,8 +15,11 @@ test("a chart names its axes and series and keeps points inside", () => {
     ],
     { title: "T & t", subtitle: "s", xLabel: "step", yLabel: "loss", reference: { value: 3.06, label: "line" } },
   );
-  for (const part of ["T &amp; t", "a &lt;b>, held out 2.250", ">step<", ">loss<", ">line<", 'stroke-dasharray="4 2"']) expect(svg).toContain(part);
-  const points = [...svg.matchAll(/points="([^"]*)"/g)].map(([, list]) => list!.split(" ").map((p) => p.split(",").map(Number)));
+  for (const part of ["T &amp; t", "a &lt;b>, held out 2.250", ">step<", ">loss<", ">line<", 'stroke-dasharray="4 2"'])
+    expect(svg).toContain(part);
+  const points = [...svg.matchAll(/points="([^"]*)"/g)].map(([, list]) =>
+    list!.split(" ").map((p) => p.split(",").map(Number)),
+  );
   expect(points.map((list) => list.length)).toEqual([3, 4]);
   for (const [x, y] of points.flat() as [number, number][]) {
     expect(x).toBeGreaterThanOrEqual(64);

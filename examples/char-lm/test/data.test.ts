@@ -22,7 +22,8 @@ describe("data", () => {
   });
 
   test("offsets depend on the key and the step alone", async () => {
-    const draw = (seed: number, steps: number) => trainingOffsets(random.key(seed), corpus.training, { steps, batch: 3, sequence: 16 });
+    const draw = (seed: number, steps: number) =>
+      trainingOffsets(random.key(seed), corpus.training, { steps, batch: 3, sequence: 16 });
     const [few, many, other] = [await draw(5, 4), await draw(5, 9), await draw(6, 4)];
     expect(many.slice(0, 4)).toEqual(few);
     expect(other).not.toEqual(few);

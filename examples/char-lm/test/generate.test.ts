@@ -20,7 +20,15 @@ describe.each(PRECISIONS)("$name", (precision) => {
     for (let i = 0; i < count; i++) {
       const input = tensor(Int32Array.from(ids), { shape: [1, ids.length] });
       const logits = inPrecision(precision, () => trainer.model.apply(state.variables, input) as Tensor);
-      ids.push(Number(await logits.at(0).at(ids.length - 1).argmax().item()));
+      ids.push(
+        Number(
+          await logits
+            .at(0)
+            .at(ids.length - 1)
+            .argmax()
+            .item(),
+        ),
+      );
     }
     expect([...cached]).toEqual(ids.slice(prompt.length));
     // The model has learnt something else than to repeat one character.
@@ -64,5 +72,7 @@ describe.each(PRECISIONS)("$name", (precision) => {
 test("too long a text is an error", async () => {
   const { trainer, state } = await run(corpus, settingsOf(PRECISIONS[0]!, 1));
   const options = { prompt, count: 11, temperature: 0, key: random.key(0) };
-  await expect(generate(trainer.model, PRECISIONS[0]!, state.variables, options)).rejects.toThrow("must fit into 16 ids, got 6 + 11");
+  await expect(generate(trainer.model, PRECISIONS[0]!, state.variables, options)).rejects.toThrow(
+    "must fit into 16 ids, got 6 + 11",
+  );
 });

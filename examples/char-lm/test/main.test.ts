@@ -17,10 +17,23 @@ interface Ended {
 }
 
 /** Runs the demo on the reference backend, where models are small everywhere. */
-function demo(args: readonly string[], watch: (child: ChildProcessWithoutNullStreams, stdout: string) => void = () => {}): Promise<Ended> {
-  const child = spawn(process.execPath, ["--conditions=@te/source", "--import", "tsx", main, "--device", "reference", ...args]);
+function demo(
+  args: readonly string[],
+  watch: (child: ChildProcessWithoutNullStreams, stdout: string) => void = () => {},
+): Promise<Ended> {
+  const child = spawn(process.execPath, [
+    "--conditions=@te/source",
+    "--import",
+    "tsx",
+    main,
+    "--device",
+    "reference",
+    ...args,
+  ]);
   let [stdout, stderr] = ["", ""];
-  child.stderr.on("data", (chunk) => void (stderr += chunk));
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
   child.stdout.on("data", (chunk) => {
     stdout += chunk;
     watch(child, stdout);
@@ -28,7 +41,9 @@ function demo(args: readonly string[], watch: (child: ChildProcessWithoutNullStr
   return new Promise((resolve) => child.on("close", (code) => resolve({ code, stdout, stderr })));
 }
 
-test("Ctrl-C saves, and the command that it prints finishes the run as if nothing had been", { timeout: 180_000 }, async () => {
+test("Ctrl-C saves, and the command that it prints finishes the run as if nothing had been", {
+  timeout: 180_000,
+}, async () => {
   const [whole, stopped] = [join(folder, "whole"), join(folder, "stopped")];
   const run = ["--recipe", "delayed", "--steps", "8", "--batch", "1"];
   let sent = false;

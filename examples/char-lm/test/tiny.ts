@@ -6,7 +6,9 @@ import type { Precision } from "../src/train.js";
 
 /** Enough of the book for a few steps. */
 export const corpus = readCorpus(
-  "It was quite late in the evening when the little Moss came snugly to anchor, and Queequeg and I went ashore; so we could attend to no business that day, at least none but a supper and a bed. ".repeat(8),
+  "It was quite late in the evening when the little Moss came snugly to anchor, and Queequeg and I went ashore; so we could attend to no business that day, at least none but a supper and a bed. ".repeat(
+    8,
+  ),
 );
 
 export const tinyModel: ModelConfig = {
