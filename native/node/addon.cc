@@ -185,14 +185,16 @@ napi_value memory(napi_env env, napi_callback_info) {
   const Pool::Stats stats = Pool::get().stats();
   Napi::Object result = Napi::Object::New(env);
   result.Set("live", static_cast<double>(s.live_bytes()));
-  result.Set("peak", static_cast<double>(stats.peak));
+  result.Set("peak", static_cast<double>(s.peak_bytes()));
   result.Set("used", static_cast<double>(stats.used));
+  result.Set("usedPeak", static_cast<double>(stats.peak));
   result.Set("cached", static_cast<double>(stats.cached));
   result.Set("arena", static_cast<double>(s.device().arena_bytes()));
   return result;
 }
 
 napi_value reset_peak(napi_env env, napi_callback_info) {
+  session(env).reset_peak();
   Pool::get().reset_peak();
   return nullptr;
 }

@@ -1,5 +1,6 @@
 #include "node/session.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -50,10 +51,13 @@ Buffer* Session::new_buffer(size_t bytes) {
   return buffer;
 }
 
-int32_t Session::add(Buffer* buffer) {
+int32_t Session::add(Buffer* buffer, Buffer* takes_over) {
   const int32_t handle = buffers_.add(buffer);
-  live_ += buffer->bytes;
-  account(static_cast<int64_t>(buffer->bytes));
+  buffer->counted = buffer->bytes;
+  const size_t before = takes_over ? std::exchange(takes_over->counted, 0) : 0;
+  live_ += buffer->counted - before;
+  peak_ = std::max(peak_, live_);
+  if (before == 0) account(static_cast<int64_t>(buffer->counted));
   return handle;
 }
 
@@ -82,8 +86,8 @@ void Session::write(int32_t handle, const void* from, size_t bytes) {
 
 void Session::release(int32_t handle) {
   Buffer* buffer = buffers_.remove(handle);
-  live_ -= buffer->bytes;
-  account(-static_cast<int64_t>(buffer->bytes));
+  live_ -= buffer->counted;
+  if (buffer->counted > 0) account(-static_cast<int64_t>(buffer->counted));
   dead_.push_back(buffer);
   dead_bytes_ += buffer->bytes;
   free_dead_if_idle();
@@ -145,7 +149,8 @@ void Session::run(int32_t handle, const int32_t* inputs, size_t input_count, int
   for (size_t j = 0; j < output_count; ++j) {
     Buffer* buffer = new_buffer(program.output_bytes(j));
     task.buffers[input_count + j] = buffer;
-    outputs[j] = add(buffer);
+    const int alias = program.alias(j);
+    outputs[j] = add(buffer, alias < 0 ? nullptr : task.buffers[static_cast<size_t>(alias)]);
   }
   submit(std::move(task));
 }

@@ -32,7 +32,10 @@ class Session : public Client {
   void run(int32_t program, const int32_t* inputs, size_t input_count, int32_t* outputs, size_t output_count);
   void destroy(int32_t program);
 
+  // Bytes that handles hold, and the highest that was. A donated tensor counts once, as the output that took it over.
   size_t live_bytes() const { return live_; }
+  size_t peak_bytes() const { return peak_; }
+  void reset_peak() { peak_ = live_; }
   Device& device() { return *device_; }
 
   // Drops all work that is queued and waits for the kernel that runs. Called when the environment ends.
@@ -49,7 +52,7 @@ class Session : public Client {
     uint64_t token;
     std::shared_ptr<const Failure> failure;
   };
-  int32_t add(Buffer* buffer);
+  int32_t add(Buffer* buffer, Buffer* takes_over = nullptr);
   Buffer* new_buffer(size_t bytes);
   void submit(Task task);
   void wait_for_device();
@@ -65,7 +68,7 @@ class Session : public Client {
   std::vector<Buffer*> dead_;  // released; freed when the device is past the runs that may use them
   size_t dead_bytes_ = 0;
   std::vector<std::unique_ptr<Program>> ended_;
-  size_t live_ = 0;
+  size_t live_ = 0, peak_ = 0;
   int64_t unreported_ = 0;  // external memory that V8 was not told of yet
   uint64_t next_token_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;

@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
 
@@ -36,6 +37,12 @@ describe("loadNative", () => {
     const repository = emptyFolder();
     writeFileSync(join(repository, "te_cpu.node"), "not a library");
     expect(reasonOf({ env: {}, repository })).toMatch(/te_cpu\.node does not load: /);
+  });
+
+  test("a build that is there loads: the tests of native code are not skipped by accident", () => {
+    const folder = process.env.TE_NATIVE_DIR ?? fileURLToPath(new URL("../../../native/build", import.meta.url));
+    if (process.env.TE_KERNELS === "off" || !existsSync(join(folder, "te_cpu.node"))) return;
+    expect(loadNative()).toMatchObject({ path: join(folder, "te_cpu.node") });
   });
 
   test("the environment is as it was after loading", () => {
