@@ -45,7 +45,9 @@ describe.skipIf(!built)("CUDA kernels", () => {
     const gamma = Float32Array.from({ length: columns }, (_, i) => 1 + Math.cos(i) / 4);
     const beta = Float32Array.from({ length: columns }, (_, i) => Math.sin(i) / 2);
     const bytes = [x, gamma, beta].map((a) => new Uint8Array(a.buffer));
-    const [y, mean, rstd] = built!.evaluate(node("float32", rows, columns), bytes).map((b) => new Float32Array(b.buffer));
+    const [y, mean, rstd] = built!
+      .evaluate(node("float32", rows, columns), bytes)
+      .map((b) => new Float32Array(b.buffer));
     for (let r = 0; r < rows; r++) {
       const row = x.subarray(r * columns, (r + 1) * columns);
       const average = row.reduce((s, v) => s + v, 0) / columns;
@@ -54,7 +56,9 @@ describe.skipIf(!built)("CUDA kernels", () => {
       expect(mean![r]).toBeCloseTo(average, 4);
       expect(rstd![r]).toBeCloseTo(scale, 4);
       for (let c = 0; c < columns; c++) {
-        expect(Math.abs(y![r * columns + c]! - ((row[c]! - average) * scale * gamma[c]! + beta[c]!))).toBeLessThan(2e-5);
+        expect(Math.abs(y![r * columns + c]! - ((row[c]! - average) * scale * gamma[c]! + beta[c]!))).toBeLessThan(
+          2e-5,
+        );
       }
     }
   });

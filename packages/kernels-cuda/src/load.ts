@@ -30,7 +30,10 @@ const REPOSITORY = fileURLToPath(new URL("../../../native/build", import.meta.ur
 const require = createRequire(import.meta.url);
 
 /** Finds and loads te_cuda.node in TE_NATIVE_DIR, this repository's build, or the platform package. Never throws. */
-export function loadCuda(env: NodeJS.ProcessEnv = process.env, repository = REPOSITORY): NativeCuda | { readonly reason: string } {
+export function loadCuda(
+  env: NodeJS.ProcessEnv = process.env,
+  repository = REPOSITORY,
+): NativeCuda | { readonly reason: string } {
   if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
   const built = join(env.TE_NATIVE_DIR || repository, "te_cuda.node");
   const path = existsSync(built) || env.TE_NATIVE_DIR ? built : PACKAGES[`${process.platform}-${process.arch}`];

@@ -1,0 +1,51 @@
+import "@te/kernels-cpu";
+import { type Tensor, tensor } from "@te/tensor";
+import { expectClose, onEachDevice, valuesOf } from "@te/testkit";
+import { describe, expect, test } from "vitest";
+import { rope } from "../src/ops/rope.js";
+
+const METHODS = ["consecutive", "alternate"] as const;
+
+onEachDevice(() => {
+  describe("rope", () => {
+    test.each([
+      ["alternate", 1, [-1.98411065, 1.95990067, 2.4623779, 4.01979967]],
+      ["alternate", 2, [-3.14403912, 1.91960535, -0.33914308, 4.03919736]],
+      ["consecutive", 1, [-1.14263966, 1.9220756, 2.95985067, 4.0297995]],
+      ["consecutive", 2, [-2.23474169, 0.07700375, 2.91940535, 4.05919603]],
+    ] as const)("%s at position %i", (method, position, expected) => {
+      const x = tensor([1, 2, 3, 4]).broadcastTo([1, 3, 1, 4]);
+      const y = rope(x, { method }).at(0, position, 0);
+      expectClose(y, expected, "op");
+    });
+
+    test.each(METHODS)("%s: angles keep their digits at position 100000", (method) => {
+      const pairs = 32;
+      const x = tensor(
+        Float32Array.from({ length: 2 * pairs }, (_, i) => ((i * 37) % 11) - 5),
+        { shape: [1, 1, 1, 2 * pairs] },
+      );
+      const y = valuesOf(rope(x, { method, positions: tensor([99991], { dtype: "int32" }) })).values;
+      const at = (i: number): [number, number] => (method === "alternate" ? [i, i + pairs] : [2 * i, 2 * i + 1]);
+      const { values } = valuesOf(x);
+      for (let i = 0; i < pairs; i++) {
+        const angle = 99991 / 10000 ** (i / pairs);
+        const [u, v] = at(i).map((k) => values[k]!) as [number, number];
+        expect(Math.abs(y[at(i)[0]]! - (u * Math.cos(angle) - v * Math.sin(angle)))).toBeLessThan(2e-5);
+        expect(Math.abs(y[at(i)[1]]! - (v * Math.cos(angle) + u * Math.sin(angle)))).toBeLessThan(2e-5);
+      }
+    });
+
+    test("scores depend on the distance of positions alone", () => {
+      const [q, k] = [tensor([[[[1, 2, 3, 4]]]]), tensor([[[[4, -1, 2, 5]]]])];
+      const score = (i: number, j: number): number => {
+        const turned = (x: Tensor, p: number): ArrayLike<number> =>
+          valuesOf(rope(x, { positions: tensor([p], { dtype: "int32" }) })).values;
+        const [a, b] = [turned(q, i), turned(k, j)];
+        return Array.from(a).reduce((sum, value, e) => sum + value * b[e]!, 0);
+      };
+      expect(score(7, 3)).toBeCloseTo(score(1004, 1000), 4);
+      expect(Math.abs(score(7, 3) - score(7, 4))).toBeGreaterThan(0.1);
+    });
+  });
+});
