@@ -1,0 +1,151 @@
+/** Random options of the layer: jit equals eager, every device equals the reference, sequence-first equals batch-first. */
+import { fc, test } from "@fast-check/vitest";
+import { jit, random, setDevice, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { findBitDifference, findDifference, limitOf, presentDevices } from "@te/testkit";
+import { afterAll, describe, expect } from "vitest";
+import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
+import { maskOf, normals, perturbed } from "./helpers.js";
+
+const maskTypes = ["no_mask", "padding", "causal", "padding_causal", "causal_bottom_right"];
+const activations = [
+  ["gelu"],
+  ["relu"],
+  ["silu", "linear"],
+  ["quick_gelu"],
+  ["squared_relu", "linear"],
+  ["relu", "relu"],
+];
+
+const anyOptions = fc
+  .record({
+    heads: fc.constantFrom(1, 2, 4),
+    group: fc.constantFrom(1, 2, 4),
+    layernormType: fc.constantFrom("layernorm", "rmsnorm"),
+    mlpActivations: fc.constantFrom(...activations),
+    selfAttnMaskType: fc.constantFrom(...maskTypes),
+    softmaxType: fc.constantFrom("vanilla", "off_by_one", "learnable"),
+    windowSize: fc.constantFrom(null, [2, 0], [3, 1], [-1, 2]),
+    rotaryPosEmbGroupMethod: fc.constantFrom("consecutive", "alternate"),
+    lowRankAdaptationScope: fc.constantFrom("none", "all", "mlp", "exclude_mlp"),
+    useBias: fc.boolean(),
+    fuseQkvParams: fc.boolean(),
+    scaleAttnLogits: fc.boolean(),
+    enableRotaryPosEmb: fc.boolean(),
+    enableRelativeEmbedding: fc.boolean(),
+    applyResidualConnectionPostLayernorm: fc.boolean(),
+    outputLayernorm: fc.boolean(),
+    isDecoder: fc.boolean(),
+  })
+  .map(({ heads, group, isDecoder, ...rest }) => ({
+    ...rest,
+    hiddenSize: 16,
+    mlpHiddenSize: 24,
+    hiddenDropout: 0,
+    attentionDropout: 0,
+    lowRankAdaptationDim: 2,
+    numAttentionHeads: heads,
+    numGqaGroups: Math.min(heads, group),
+    layerType: isDecoder ? TransformerLayerType.DECODER : TransformerLayerType.ENCODER,
+  })) as fc.Arbitrary<TransformerLayerOptions>;
+
+const anyCase = fc.record({
+  options: anyOptions,
+  batch: fc.integer({ min: 1, max: 3 }),
+  length: fc.integer({ min: 1, max: 7 }),
+  dropped: fc.integer({ min: 0, max: 3 }),
+});
+type Case = typeof anyCase extends fc.Arbitrary<infer T> ? T : never;
+
+const swap = (t: Tensor): Tensor => t.transpose([1, 0, 2]);
+
+function setUp({ options, batch, length, dropped }: Case, sequenceFirst = false) {
+  const order = (t: Tensor): Tensor => (sequenceFirst ? swap(t) : t);
+  const layer = new TransformerLayer({ ...options, transposeBatchSequence: sequenceFirst });
+  const x = order(normals([batch, length, 16]));
+  const encoded =
+    options.layerType === TransformerLayerType.DECODER ? order(normals([batch, 4, 16], { seed: "encoded" })) : null;
+  // The first key stays visible, so that no row of a causal mask is empty.
+  const mask = maskOf([batch, length, length], (b, _, j) => j > 0 && j >= length - ((dropped + b) % 3));
+  const cross = encoded && maskOf([batch, length, 4], (b, _, j) => j > b);
+  const { params } = layer.init(random.key(5), x, encoded, mask, cross);
+  const call = (p: unknown, x: Tensor): Tensor => layer.apply({ params: p as never }, x, encoded, mask, cross);
+  return { call, x, params: perturbed(params) };
+}
+
+/** The result and all gradients. */
+function gradients(
+  { call, x, params }: ReturnType<typeof setUp>,
+  dy: Tensor,
+  run = <T>(f: T): T => f,
+): Record<string, Tensor> {
+  const loss = (p: unknown, x: Tensor) => {
+    const y = call(p, x);
+    return [y.mul(dy).sum(), y];
+  };
+  const f = (p: unknown, x: Tensor) => valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(p, x);
+  const [[, y], [dp, dx]] = run(f)(params, x) as any;
+  return Object.fromEntries(tree.leavesWithPath({ y, dx, dp }).map(({ path, leaf }) => [path.join("/"), leaf]));
+}
+
+// A gradient that cancels to nothing, such as that of a key bias, is rounding: the size of the largest one counts.
+function expectClose(actual: Record<string, Tensor>, reference: Record<string, Tensor>): void {
+  expect(Object.keys(actual)).toEqual(Object.keys(reference));
+  const { n, x } = limitOf("layer", "float32");
+  for (const [name, t] of Object.entries(reference)) {
+    const found = findDifference(actual[name]!, t, { n: 4 * n, x });
+    if (!found) continue;
+    const largest = (of: Tensor): number => of.abs().max().dataSync()[0]! as number;
+    const scale = Math.max(...Object.values(reference).map(largest));
+    expect(largest(actual[name]!.sub(t)), `${name}: ${found}`).toBeLessThan(1e-6 * scale);
+  }
+}
+
+const devices = presentDevices();
+afterAll(() => setDevice("auto"));
+
+describe("any options", () => {
+  test.prop([anyCase], { numRuns: 12 })("jit equals eager on every device, and every device the reference", (given) => {
+    const results = devices.map((device) => {
+      setDevice(device);
+      const setting = setUp(given);
+      const dy = normals(setting.x.shape, { seed: "dy" });
+      const eager = gradients(setting, dy);
+      const compiled = gradients(setting, dy, jit as never);
+      for (const [name, t] of Object.entries(eager))
+        expect(findBitDifference(compiled[name]!, t), `${name} on ${device}`).toBeUndefined();
+      return eager;
+    });
+    for (const result of results.slice(1)) expectClose(result, results[0]!);
+  });
+
+  test.prop([anyCase], { numRuns: 8 })("sequence-first equals batch-first", (given) => {
+    setDevice("auto");
+    const [first, second] = [setUp(given), setUp(given, true)];
+    const dy = normals(first.x.shape, { seed: "dy" });
+    const batchFirst = gradients(first, dy);
+    const { y, dx, ...rest } = gradients(second, swap(dy));
+    expectClose(
+      { ...rest, dx: swap(dx!), y: swap(y!) },
+      Object.fromEntries(
+        ["dp", "dx", "y"].flatMap((start) =>
+          Object.entries(batchFirst).filter(([name]) => name === start || name.startsWith(`${start}/`)),
+        ),
+      ),
+    );
+  });
+
+  test.prop([anyCase], { numRuns: 8 })("a sample does not depend on the others", (given) => {
+    fc.pre(given.batch > 1);
+    setDevice("auto");
+    const { call, x, params } = setUp(given);
+    const other = x.add(normals(x.shape, { seed: "other" }).mul(maskFirst(x)));
+    const [a, b] = [call(params, x), call(params, other)].map((y) => y.slice([0, 0, 0], [1, y.shape[1]!, 16]));
+    expect(findDifference(b!, a!, { n: 1e-6, x: 1e-5 })).toBeUndefined();
+  });
+});
+
+/** 0 for the first sample, 1 for the others. */
+const maskFirst = ({ shape: [batch] }: Tensor): Tensor =>
+  maskOf([batch!, 1, 1], (b) => b > 0)
+    .reshape([batch!, 1, 1])
+    .astype("float32");
