@@ -25,7 +25,8 @@ inline void relax() {
 
 void parallel_copy(void* to, const void* from, size_t bytes) {
   parallel_for(static_cast<int64_t>(bytes), 1 << 20, [&](int64_t begin, int64_t end) {
-    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin, static_cast<size_t>(end - begin));
+    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin,
+                static_cast<size_t>(end - begin));
   });
 }
 
@@ -119,7 +120,9 @@ void Device::perform(Task& task) {
     case Task::Kind::wait:
       if (task.client) task.client->finished(task.token, nullptr);
       break;
-    case Task::Kind::stop: stopped_ = true; break;
+    case Task::Kind::stop:
+      stopped_ = true;
+      break;
   }
 }
 

@@ -2,9 +2,8 @@
 
 namespace te {
 namespace {
-constexpr const char* kNames[] = {"float32",        "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2",
-                                  "float8_e8m0fnu", "int32",    "uint32",  "uint8",         "bool",
-                                  "float64"};
+constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu",
+                                  "int32",   "uint32",   "uint8",   "bool",          "float64"};
 }  // namespace
 
 const char* dtype_name(DType t) { return kNames[static_cast<int>(t)]; }

@@ -12,7 +12,8 @@ namespace te {
 namespace {
 
 int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 std::string describe(const Aval& aval) {
@@ -151,7 +152,8 @@ void Program::place_outputs(Buffer* const* inputs, Buffer* const* outputs) {
     Buffer& in = *inputs[alias];
     if (in.uses == 1 && in.data) {
       out.data = std::exchange(in.data, nullptr);
-      in.failure = std::make_shared<Failure>(Failure{"disposed", "the tensor was donated to a program that ran before"});
+      in.failure =
+          std::make_shared<Failure>(Failure{"disposed", "the tensor was donated to a program that ran before"});
     } else {
       out.data = Pool::get().take(out.bytes);
       std::memcpy(out.data, donated_[static_cast<size_t>(alias)], out.bytes);
@@ -165,9 +167,15 @@ void Program::resolve(Buffer* const* inputs, Buffer* const* outputs, char* works
   for (size_t v = 0; v < values_.size(); ++v) {
     const auto at = static_cast<size_t>(values_[v].at);
     switch (values_[v].place) {
-      case Value::Place::input: memory_[v] = donated_[at]; break;
-      case Value::Place::arena: memory_[v] = workspace + at; break;
-      case Value::Place::output: memory_[v] = outputs[at]->data; break;
+      case Value::Place::input:
+        memory_[v] = donated_[at];
+        break;
+      case Value::Place::arena:
+        memory_[v] = workspace + at;
+        break;
+      case Value::Place::output:
+        memory_[v] = outputs[at]->data;
+        break;
     }
   }
   for (size_t k = 0; k < operands_.size(); ++k)

@@ -5,8 +5,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "te/status.h"
 #include "te/kernel.h"
+#include "te/status.h"
 
 namespace te {
 namespace {
@@ -25,7 +25,8 @@ Isa detect_isa() {
   Isa best = Isa::scalar;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) best = Isa::avx2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    best = Isa::avx2;
   if (best == Isa::avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     best = Isa::avx512;

@@ -24,7 +24,8 @@ inline float bits_float(uint32_t u) { return std::bit_cast<float>(u); }
 inline constexpr float kMaxE4M3 = 448.0f;
 inline constexpr float kMaxE5M2 = 57344.0f;
 
-// --- bfloat16: the upper half of a float32 -----------------------------------------------------------------------------
+// --- bfloat16: the upper half of a float32
+// -----------------------------------------------------------------------------
 inline float bfloat16_to_float(uint16_t code) { return bits_float(static_cast<uint32_t>(code) << 16); }
 
 // The float32 bits of x rounded to bfloat16 precision (the lower half is not cleared).
@@ -39,9 +40,10 @@ inline uint16_t float_to_bfloat16(float x) { return static_cast<uint16_t>(bfloat
 // float_to_bfloat16 and back without leaving 32-bit lanes.
 inline float round_bfloat16(float x) { return bits_float(bfloat16_bits(x) & 0xffff0000u); }
 
-// --- formats with a sign, E exponent bits, M mantissa bits and subnormals ----------------------------------------------
-// Encoding a normal number adds half a unit (ties to even) to the float32 bits and drops the tail. A subnormal result is
-// the low bits of |x| + 2^k with k chosen so that the unit in the last place of that sum is the smallest subnormal.
+// --- formats with a sign, E exponent bits, M mantissa bits and subnormals
+// ---------------------------------------------- Encoding a normal number adds half a unit (ties to even) to the
+// float32 bits and drops the tail. A subnormal result is the low bits of |x| + 2^k with k chosen so that the unit in
+// the last place of that sum is the smallest subnormal.
 template <int E, int M>
 struct Small {
   static constexpr int kBias = (1 << (E - 1)) - 1, kShift = 23 - M;
@@ -112,7 +114,8 @@ inline uint8_t float_to_float8_e5m2(float x, bool saturate = false) {
   return static_cast<uint8_t>(code | sign);
 }
 
-// --- float8_e8m0fnu: 2^(code - 127); 255 is NaN; there is no zero and no sign -------------------------------------------
+// --- float8_e8m0fnu: 2^(code - 127); 255 is NaN; there is no zero and no sign
+// -------------------------------------------
 inline float float8_e8m0fnu_to_float(uint8_t code) {
   const uint32_t normal = static_cast<uint32_t>(code) << 23;
   return bits_float(code == 0 ? 0x00400000u : code == 255 ? 0x7fc00000u : normal);
@@ -125,7 +128,8 @@ inline uint8_t float_to_float8_e8m0fnu(float x) {
   return static_cast<uint8_t>(u == 0 || u >= 0x7f800000u ? 255u : code);
 }
 
-// --- integers: truncation towards zero, clamped to the range; NaN gives 0 ----------------------------------------------
+// --- integers: truncation towards zero, clamped to the range; NaN gives 0
+// ----------------------------------------------
 inline int32_t float_to_int32(float x) {
   const float clamped = x > -2147483648.0f ? (x < 2147483520.0f ? x : 2147483520.0f) : -2147483648.0f;
   const int32_t value = static_cast<int32_t>(clamped);
@@ -154,7 +158,8 @@ inline uint8_t float_to_uint8(float x) {
   return static_cast<uint8_t>(static_cast<int32_t>(clamped));
 }
 
-// --- rows --------------------------------------------------------------------------------------------------------------
+// --- rows
+// --------------------------------------------------------------------------------------------------------------
 inline void float16_row_to_float(const uint16_t* from, int64_t n, float* to) {
   int64_t i = 0;
 #if defined(__F16C__)
@@ -186,9 +191,15 @@ inline void map_row(const void* from, int64_t n, void* to, F f) {
 // n numbers of dtype `type` at `from`, as float32. float64 is not a device format: it gives NaN.
 inline void load_row(DType type, const void* from, int64_t n, float* to) {
   switch (type) {
-    case DType::float32: if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
-    case DType::bfloat16: map_row<uint16_t, float>(from, n, to, [](uint16_t c) { return bfloat16_to_float(c); }); break;
-    case DType::float16: float16_row_to_float(static_cast<const uint16_t*>(from), n, to); break;
+    case DType::float32:
+      if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
+      break;
+    case DType::bfloat16:
+      map_row<uint16_t, float>(from, n, to, [](uint16_t c) { return bfloat16_to_float(c); });
+      break;
+    case DType::float16:
+      float16_row_to_float(static_cast<const uint16_t*>(from), n, to);
+      break;
     case DType::float8_e4m3fn:
       map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return float8_e4m3fn_to_float(c); });
       break;
@@ -198,8 +209,12 @@ inline void load_row(DType type, const void* from, int64_t n, float* to) {
     case DType::float8_e8m0fnu:
       map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return float8_e8m0fnu_to_float(c); });
       break;
-    case DType::int32: map_row<int32_t, float>(from, n, to, [](int32_t c) { return static_cast<float>(c); }); break;
-    case DType::uint32: map_row<uint32_t, float>(from, n, to, [](uint32_t c) { return uint32_to_float(c); }); break;
+    case DType::int32:
+      map_row<int32_t, float>(from, n, to, [](int32_t c) { return static_cast<float>(c); });
+      break;
+    case DType::uint32:
+      map_row<uint32_t, float>(from, n, to, [](uint32_t c) { return uint32_to_float(c); });
+      break;
     case DType::uint8:
     case DType::boolean:
       map_row<uint8_t, float>(from, n, to, [](uint8_t c) { return static_cast<float>(c); });
@@ -213,9 +228,15 @@ inline void load_row(DType type, const void* from, int64_t n, float* to) {
 // The reverse: rounds to `type`. float8 overflows as a plain cast does (NaN or infinity) unless `saturate`.
 inline void store_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
   switch (type) {
-    case DType::float32: if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4); break;
-    case DType::bfloat16: map_row<float, uint16_t>(from, n, to, [](float x) { return float_to_bfloat16(x); }); break;
-    case DType::float16: float_row_to_float16(from, n, static_cast<uint16_t*>(to)); break;
+    case DType::float32:
+      if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
+      break;
+    case DType::bfloat16:
+      map_row<float, uint16_t>(from, n, to, [](float x) { return float_to_bfloat16(x); });
+      break;
+    case DType::float16:
+      float_row_to_float16(from, n, static_cast<uint16_t*>(to));
+      break;
     case DType::float8_e4m3fn:
       map_row<float, uint8_t>(from, n, to, [=](float x) { return float_to_float8_e4m3fn(x, saturate); });
       break;
@@ -225,13 +246,20 @@ inline void store_row(DType type, const float* from, int64_t n, void* to, bool s
     case DType::float8_e8m0fnu:
       map_row<float, uint8_t>(from, n, to, [](float x) { return float_to_float8_e8m0fnu(x); });
       break;
-    case DType::int32: map_row<float, int32_t>(from, n, to, [](float x) { return float_to_int32(x); }); break;
-    case DType::uint32: map_row<float, uint32_t>(from, n, to, [](float x) { return float_to_uint32(x); }); break;
-    case DType::uint8: map_row<float, uint8_t>(from, n, to, [](float x) { return float_to_uint8(x); }); break;
+    case DType::int32:
+      map_row<float, int32_t>(from, n, to, [](float x) { return float_to_int32(x); });
+      break;
+    case DType::uint32:
+      map_row<float, uint32_t>(from, n, to, [](float x) { return float_to_uint32(x); });
+      break;
+    case DType::uint8:
+      map_row<float, uint8_t>(from, n, to, [](float x) { return float_to_uint8(x); });
+      break;
     case DType::boolean:
       map_row<float, uint8_t>(from, n, to, [](float x) { return static_cast<uint8_t>(x != 0.0f); });
       break;
-    case DType::float64: break;
+    case DType::float64:
+      break;
   }
 }
 
@@ -261,7 +289,8 @@ inline void round_row(DType type, float* x, int64_t n) {
 #pragma omp simd
       for (int64_t i = 0; i < n; ++i) x[i] = float8_e8m0fnu_to_float(float_to_float8_e8m0fnu(x[i]));
       break;
-    default: break;
+    default:
+      break;
   }
 }
 

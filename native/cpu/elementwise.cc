@@ -11,8 +11,8 @@ namespace TE_ISA_NAMESPACE {
 namespace {
 
 constexpr int64_t kMaxBlock = 1024, kMinBlock = 128;
-constexpr int64_t kRowBytes = 24 << 10;     // all rows of a block together
-constexpr int64_t kWalkRows = 512;          // from this inner size on, a block stays inside one row
+constexpr int64_t kRowBytes = 24 << 10;      // all rows of a block together
+constexpr int64_t kWalkRows = 512;           // from this inner size on, a block stays inside one row
 constexpr int64_t kWorkPerThread = 1 << 16;  // element steps that pay for waking a thread
 
 void load(DType dtype, const void* from, int64_t n, char* row) {
@@ -43,8 +43,13 @@ void fill(char* row, int64_t n, uint32_t bits) {
 
 class Elementwise : public Kernel {
  public:
-  Elementwise(const Node& node, Walk walk, const CodeReader& code, RowPlan plan, int64_t block, std::vector<bool> points)
-      : walk_(std::move(walk)), registers_(code.registers), plan_(std::move(plan)), points_(std::move(points)), block_(block) {
+  Elementwise(const Node& node, Walk walk, const CodeReader& code, RowPlan plan, int64_t block,
+              std::vector<bool> points)
+      : walk_(std::move(walk)),
+        registers_(code.registers),
+        plan_(std::move(plan)),
+        points_(std::move(points)),
+        block_(block) {
     for (const Aval& aval : node.inputs) input_bytes_.push_back(static_cast<int64_t>(dtype_bytes(aval.dtype)));
     for (const Aval& aval : node.outputs) output_dtypes_.push_back(aval.dtype);
     for (size_t r = 0; r < registers_.size(); ++r) {
@@ -130,7 +135,8 @@ class Elementwise : public Kernel {
     return call.input<char>(input) + at * input_bytes_[input];
   }
 
-  void load_input(const Call& call, int input, DType dtype, int64_t start, int64_t line, int64_t column, int64_t n, char* row) const {
+  void load_input(const Call& call, int input, DType dtype, int64_t start, int64_t line, int64_t column, int64_t n,
+                  char* row) const {
     const InputPlan& plan = walk_.inputs[input];
     const char* from = call.input<char>(input);
     if (plan.mode == InputPlan::Mode::full) return load(dtype, from + start * input_bytes_[input], n, row);
@@ -181,7 +187,8 @@ std::unique_ptr<Kernel> prepare_elementwise(const Node& node, std::string* why) 
       return nullptr;
     }
     const Register& reg = code.registers[wanted[j]];
-    outputs.push_back(reg.input >= 0 || reg.constant ? code.copy_of(static_cast<int>(wanted[j])) : static_cast<int>(wanted[j]));
+    outputs.push_back(reg.input >= 0 || reg.constant ? code.copy_of(static_cast<int>(wanted[j]))
+                                                     : static_cast<int>(wanted[j]));
     output_dtypes.push_back(node.outputs[j].dtype);
   }
   if (outputs.empty()) {

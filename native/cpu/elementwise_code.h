@@ -17,18 +17,21 @@ enum class RowKind { real, is_signed, is_unsigned };
 
 inline RowKind row_kind(DType t) {
   switch (t) {
-    case DType::uint32: return RowKind::is_unsigned;
+    case DType::uint32:
+      return RowKind::is_unsigned;
     case DType::int32:
     case DType::uint8:
-    case DType::boolean: return RowKind::is_signed;
-    default: return RowKind::real;
+    case DType::boolean:
+      return RowKind::is_signed;
+    default:
+      return RowKind::real;
   }
 }
 
 struct Register {
   DType dtype;
-  int input = -1;          // which input, or
-  bool constant = false;   // a constant with this row value, or neither: computed
+  int input = -1;         // which input, or
+  bool constant = false;  // a constant with this row value, or neither: computed
   uint32_t bits = 0;
 };
 
@@ -39,8 +42,8 @@ struct RowStep {
   enum class Rounds { no, plain, saturating } rounds = Rounds::no;
 };
 
-// Nearest float, except that an inexact result has an odd last bit: rounding it again, to a narrower format, is then the
-// same as rounding the double once.
+// Nearest float, except that an inexact result has an odd last bit: rounding it again, to a narrower format, is then
+// the same as rounding the double once.
 inline float round_to_odd(double x) {
   const float nearest = static_cast<float>(x);
   if (static_cast<double>(nearest) == x || !std::isfinite(nearest) || (float_bits(nearest) & 1u)) return nearest;
@@ -110,10 +113,13 @@ class CodeReader {
       }
       case RowKind::is_signed:
         result.bits = result.dtype == DType::boolean ? (value != 0)
-                      : result.dtype == DType::uint8 ? float_to_uint8(static_cast<float>(value))
-                                                     : static_cast<uint32_t>(static_cast<int32_t>(clamp(value, -2147483648.0, 2147483647.0)));
+                      : result.dtype == DType::uint8
+                          ? float_to_uint8(static_cast<float>(value))
+                          : static_cast<uint32_t>(static_cast<int32_t>(clamp(value, -2147483648.0, 2147483647.0)));
         break;
-      case RowKind::is_unsigned: result.bits = static_cast<uint32_t>(clamp(value, 0, 4294967295.0)); break;
+      case RowKind::is_unsigned:
+        result.bits = static_cast<uint32_t>(clamp(value, 0, 4294967295.0));
+        break;
     }
     registers.push_back(result);
     return true;
@@ -124,16 +130,29 @@ class CodeReader {
   bool finish(int out, bool rounded = false) {
     if (rounded) return true;
     switch (dtype(out)) {
-      case DType::bfloat16: round(&rounding<DType::bfloat16>, out, out); break;
-      case DType::float16: round(&rounding<DType::float16>, out, out); break;
-      case DType::float8_e4m3fn: round(&rounding<DType::float8_e4m3fn>, out, out); break;
-      case DType::float8_e5m2: round(&rounding<DType::float8_e5m2>, out, out); break;
-      case DType::float8_e8m0fnu: round(&rounding<DType::float8_e8m0fnu>, out, out); break;
-      case DType::uint8: step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 255u; }>, out, -1, -1, out); break;
+      case DType::bfloat16:
+        round(&rounding<DType::bfloat16>, out, out);
+        break;
+      case DType::float16:
+        round(&rounding<DType::float16>, out, out);
+        break;
+      case DType::float8_e4m3fn:
+        round(&rounding<DType::float8_e4m3fn>, out, out);
+        break;
+      case DType::float8_e5m2:
+        round(&rounding<DType::float8_e5m2>, out, out);
+        break;
+      case DType::float8_e8m0fnu:
+        round(&rounding<DType::float8_e8m0fnu>, out, out);
+        break;
+      case DType::uint8:
+        step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 255u; }>, out, -1, -1, out);
+        break;
       case DType::boolean:
         step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>, out, -1, -1, out);
         break;
-      default: break;
+      default:
+        break;
     }
     return true;
   }
@@ -200,7 +219,8 @@ class CodeReader {
   }
 
   bool ternary(const std::string& op, const std::vector<int>& from, int out) {
-    if (op != "select" || dtype(from[0]) != DType::boolean || dtype(from[1]) != dtype(out) || dtype(from[2]) != dtype(out))
+    if (op != "select" || dtype(from[0]) != DType::boolean || dtype(from[1]) != dtype(out) ||
+        dtype(from[2]) != dtype(out))
       return false;
     step(&rows::select, from[0], from[1], from[2], out);
     return true;
@@ -215,7 +235,8 @@ class CodeReader {
       return kind(a) == RowKind::real || finish(out);
     }
     if (kind(a) != RowKind::real) {
-      step(kind(a) == RowKind::is_signed ? integer_to_real<int32_t>(to) : integer_to_real<uint32_t>(to), a, -1, -1, out);
+      step(kind(a) == RowKind::is_signed ? integer_to_real<int32_t>(to) : integer_to_real<uint32_t>(to), a, -1, -1,
+           out);
       a = out;
     }
     if (saturate && to == DType::float8_e4m3fn) {
@@ -249,15 +270,20 @@ class CodeReader {
 
   static RowFunction real_to_integer(DType to) {
     switch (to) {
-      case DType::int32: return &rows::unary<float, int32_t, [](float x) { return float_to_int32(x); }>;
-      case DType::uint32: return &rows::unary<float, uint32_t, [](float x) { return float_to_uint32(x); }>;
-      case DType::uint8: return &rows::unary<float, int32_t, [](float x) -> int32_t { return float_to_uint8(x); }>;
-      default: return &rows::unary<float, int32_t, [](float x) -> int32_t { return x != 0.0f; }>;
+      case DType::int32:
+        return &rows::unary<float, int32_t, [](float x) { return float_to_int32(x); }>;
+      case DType::uint32:
+        return &rows::unary<float, uint32_t, [](float x) { return float_to_uint32(x); }>;
+      case DType::uint8:
+        return &rows::unary<float, int32_t, [](float x) -> int32_t { return float_to_uint8(x); }>;
+      default:
+        return &rows::unary<float, int32_t, [](float x) -> int32_t { return x != 0.0f; }>;
     }
   }
 
   static RowFunction to_bool_or_move(DType to) {
-    return to == DType::boolean ? &rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }> : &rows::move;
+    return to == DType::boolean ? &rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>
+                                : &rows::move;
   }
 
   // To float32, rounded; or for a narrower target exact but for a sticky 24th bit, so that the rounding that follows is
@@ -265,8 +291,10 @@ class CodeReader {
   template <class T>
   static RowFunction integer_to_real(DType to) {
     if (to == DType::float32) {
-      if constexpr (std::is_signed_v<T>) return &rows::unary<T, float, [](T x) { return static_cast<float>(x); }>;
-      else return &rows::unary<T, float, [](T x) { return uint32_to_float(x); }>;
+      if constexpr (std::is_signed_v<T>)
+        return &rows::unary<T, float, [](T x) { return static_cast<float>(x); }>;
+      else
+        return &rows::unary<T, float, [](T x) { return uint32_to_float(x); }>;
     }
     return &rows::unary<T, float, [](T x) {
       const bool negative = x < 0;
@@ -291,10 +319,14 @@ class CodeReader {
 
   static RowFunction clamping(DType to) {
     switch (to) {
-      case DType::bfloat16: return &clamp_row<0x7f7f0000u>;
-      case DType::float16: return &clamp_row<0x477fe000u>;
-      case DType::float8_e8m0fnu: return &clamp_row<0x7f000000u>;
-      default: return &clamp_row<0x7f7fffffu>;
+      case DType::bfloat16:
+        return &clamp_row<0x7f7f0000u>;
+      case DType::float16:
+        return &clamp_row<0x477fe000u>;
+      case DType::float8_e8m0fnu:
+        return &clamp_row<0x7f000000u>;
+      default:
+        return &clamp_row<0x7f7fffffu>;
     }
   }
 
@@ -302,21 +334,44 @@ class CodeReader {
   bool bitcast(int a, int out) {
     if (dtype_bytes(dtype(a)) != dtype_bytes(dtype(out))) return false;
     switch (dtype(a)) {
-      case DType::bfloat16: step(&to_code<uint16_t, float_to_bfloat16>, a, -1, -1, out); break;
-      case DType::float16: step(&to_code<uint16_t, float_to_float16>, a, -1, -1, out); break;
-      case DType::float8_e4m3fn: step(&to_code<uint8_t, e4m3>, a, -1, -1, out); break;
-      case DType::float8_e5m2: step(&to_code<uint8_t, e5m2>, a, -1, -1, out); break;
-      case DType::float8_e8m0fnu: step(&to_code<uint8_t, float_to_float8_e8m0fnu>, a, -1, -1, out); break;
-      default: step(&rows::move, a, -1, -1, out);
+      case DType::bfloat16:
+        step(&to_code<uint16_t, float_to_bfloat16>, a, -1, -1, out);
+        break;
+      case DType::float16:
+        step(&to_code<uint16_t, float_to_float16>, a, -1, -1, out);
+        break;
+      case DType::float8_e4m3fn:
+        step(&to_code<uint8_t, e4m3>, a, -1, -1, out);
+        break;
+      case DType::float8_e5m2:
+        step(&to_code<uint8_t, e5m2>, a, -1, -1, out);
+        break;
+      case DType::float8_e8m0fnu:
+        step(&to_code<uint8_t, float_to_float8_e8m0fnu>, a, -1, -1, out);
+        break;
+      default:
+        step(&rows::move, a, -1, -1, out);
     }
     switch (dtype(out)) {
-      case DType::bfloat16: step(&from_code<uint16_t, bfloat16_to_float>, out, -1, -1, out); break;
-      case DType::float16: step(&from_code<uint16_t, float16_to_float>, out, -1, -1, out); break;
-      case DType::float8_e4m3fn: step(&from_code<uint8_t, float8_e4m3fn_to_float>, out, -1, -1, out); break;
-      case DType::float8_e5m2: step(&from_code<uint8_t, float8_e5m2_to_float>, out, -1, -1, out); break;
-      case DType::float8_e8m0fnu: step(&from_code<uint8_t, float8_e8m0fnu_to_float>, out, -1, -1, out); break;
-      case DType::boolean: return finish(out);
-      default: break;
+      case DType::bfloat16:
+        step(&from_code<uint16_t, bfloat16_to_float>, out, -1, -1, out);
+        break;
+      case DType::float16:
+        step(&from_code<uint16_t, float16_to_float>, out, -1, -1, out);
+        break;
+      case DType::float8_e4m3fn:
+        step(&from_code<uint8_t, float8_e4m3fn_to_float>, out, -1, -1, out);
+        break;
+      case DType::float8_e5m2:
+        step(&from_code<uint8_t, float8_e5m2_to_float>, out, -1, -1, out);
+        break;
+      case DType::float8_e8m0fnu:
+        step(&from_code<uint8_t, float8_e8m0fnu_to_float>, out, -1, -1, out);
+        break;
+      case DType::boolean:
+        return finish(out);
+      default:
+        break;
     }
     return true;
   }
@@ -329,7 +384,8 @@ class CodeReader {
   }
   template <class Code, float (*F)(Code)>
   static void from_code(const void* a, const void*, const void*, void* out, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) static_cast<float*>(out)[i] = F(static_cast<Code>(static_cast<const uint32_t*>(a)[i]));
+    for (int64_t i = 0; i < n; ++i)
+      static_cast<float*>(out)[i] = F(static_cast<Code>(static_cast<const uint32_t*>(a)[i]));
   }
 
   std::string* why_;

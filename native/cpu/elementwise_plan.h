@@ -53,11 +53,15 @@ inline bool plan_walk(const Node& node, Walk* walk, std::string* why) {
     if (shape[d] == 1) continue;
     bool joins = !walk->sizes.empty();
     for (size_t i = 0; i < count && joins; ++i) joins = merged[i].back() == strides[i][d] * shape[d];
-    if (joins) walk->sizes.back() *= shape[d];
-    else walk->sizes.push_back(shape[d]);
+    if (joins)
+      walk->sizes.back() *= shape[d];
+    else
+      walk->sizes.push_back(shape[d]);
     for (size_t i = 0; i < count; ++i) {
-      if (joins) merged[i].back() = strides[i][d];
-      else merged[i].push_back(strides[i][d]);
+      if (joins)
+        merged[i].back() = strides[i][d];
+      else
+        merged[i].push_back(strides[i][d]);
     }
   }
   walk->inputs.resize(count);
@@ -83,7 +87,7 @@ struct RowPlan {
   std::vector<int> slot;     // per register: its row of scratch, or -1 when it points into an operand or is unused
   std::vector<int> outputs;  // register that each output is stored from
   std::vector<RowStep::Rounds> rounds;  // per output: whether storing rounds to its dtype
-  std::vector<bool> direct;  // per output: written by its last step straight into memory
+  std::vector<bool> direct;             // per output: written by its last step straight into memory
   int slots = 0;
 };
 

@@ -121,8 +121,10 @@ class NormKernel : public Kernel {
     T* y = call.output<T>(0);
     float* mean = norm_.centred ? call.output<float>(1) : nullptr;
     float* rstd = call.output<float>(outputs - 1);
-    if (wide_) launch<kWidth>(x, gamma, beta, y, mean, rstd);
-    else launch<1>(x, gamma, beta, y, mean, rstd);
+    if (wide_)
+      launch<kWidth>(x, gamma, beta, y, mean, rstd);
+    else
+      launch<1>(x, gamma, beta, y, mean, rstd);
     check(cudaGetLastError(), "layer_norm");
   }
 
@@ -133,10 +135,17 @@ class NormKernel : public Kernel {
   void launch(const T* x, const G* gamma, const G* beta, T* y, float* mean, float* rstd) const {
     const dim3 grid(static_cast<unsigned>(rows_)), block(static_cast<unsigned>(threads_));
     switch (packs_) {
-      case 1: norm_rows<T, G, Width, 1><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_); break;
-      case 2: norm_rows<T, G, Width, 2><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_); break;
-      case 4: norm_rows<T, G, Width, 4><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_); break;
-      default: norm_rows<T, G, Width, 8><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+      case 1:
+        norm_rows<T, G, Width, 1><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        break;
+      case 2:
+        norm_rows<T, G, Width, 2><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        break;
+      case 4:
+        norm_rows<T, G, Width, 4><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        break;
+      default:
+        norm_rows<T, G, Width, 8><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
     }
   }
 

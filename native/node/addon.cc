@@ -78,7 +78,8 @@ napi_value integer(napi_env env, int32_t value) {
   return result;
 }
 
-// --- hot --------------------------------------------------------------------------------------------------------------
+// --- hot
+// --------------------------------------------------------------------------------------------------------------
 
 napi_value run(napi_env env, napi_callback_info info) {
   const Arguments<3> a(env, info);
@@ -132,7 +133,8 @@ napi_value release(napi_env env, napi_callback_info info) {
 
 napi_value wait(napi_env env, napi_callback_info) { return session(env).wait(); }
 
-// --- compiling --------------------------------------------------------------------------------------------------------
+// --- compiling
+// --------------------------------------------------------------------------------------------------------
 
 napi_value supports(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
@@ -154,12 +156,14 @@ napi_value destroy(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// --- asking -----------------------------------------------------------------------------------------------------------
+// --- asking
+// -----------------------------------------------------------------------------------------------------------
 
 napi_value describe(napi_env env, napi_callback_info) {
   Napi::Object result = Napi::Object::New(env);
   Napi::Array isas = Napi::Array::New(env);
-  for (int i = 0; i <= static_cast<int>(active_isa()); ++i) isas.Set(static_cast<uint32_t>(i), isa_name(static_cast<Isa>(i)));
+  for (int i = 0; i <= static_cast<int>(active_isa()); ++i)
+    isas.Set(static_cast<uint32_t>(i), isa_name(static_cast<Isa>(i)));
   const dnnl_version_t* version = dnnl_version();
   const bool bfloat16 = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_bf16 ||
                         dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
@@ -175,7 +179,8 @@ napi_value describe(napi_env env, napi_callback_info) {
 napi_value set_threads(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   const int32_t n = a.integer(0);
-  if (n < 1 || n > 4096) throw Error("option", "setThreads: the number of threads must lie in 1 ... 4096, got " + std::to_string(n) + ".");
+  if (n < 1 || n > 4096)
+    throw Error("option", "setThreads: the number of threads must lie in 1 ... 4096, got " + std::to_string(n) + ".");
   set_num_threads(n);
   return nullptr;
 }
@@ -242,7 +247,8 @@ napi_value product_peak(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   const std::string name = Napi::Value(env, a.value[0]).ToString();
   DType dtype;
-  if (!dtype_from_name(name, &dtype)) throw Error("dtype", "productPeak: dtype must be float32 or bfloat16, got " + name + ".");
+  if (!dtype_from_name(name, &dtype))
+    throw Error("dtype", "productPeak: dtype must be float32 or bfloat16, got " + name + ".");
   return number(env, measure_product_peak(dtype, Napi::Value(env, a.value[1]).ToNumber()));
 }
 

@@ -31,7 +31,7 @@ Napi::Value cuda_available(const Napi::CallbackInfo& info) {
   cudaGetLastError();  // the answer above is the whole of it; later calls start clean
   result.Set("available", available);
   if (!available)
-    result.Set("reason", driver == 0              ? "there is no NVIDIA driver on this machine"
+    result.Set("reason", driver == 0             ? "there is no NVIDIA driver on this machine"
                          : status == cudaSuccess ? "the driver shows no usable GPU"
                                                  : cudaGetErrorString(status));
   result.Set("devices", devices);
@@ -66,7 +66,8 @@ Napi::Value evaluate(const Napi::CallbackInfo& info) {
   for (uint32_t i = 0; i < node.inputs.size(); ++i) {
     const size_t bytes = node.inputs[i].bytes();
     const Napi::Uint8Array from = given.Get(i).As<Napi::Uint8Array>();
-    if (from.ByteLength() != bytes) throw Error("shape", node.op + ": input " + std::to_string(i) + " has another size");
+    if (from.ByteLength() != bytes)
+      throw Error("shape", node.op + ": input " + std::to_string(i) + " has another size");
     memory.emplace_back(bytes);
     in.push_back(memory.back().data);
     cuda::check(cudaMemcpy(memory.back().data, from.Data(), bytes, cudaMemcpyHostToDevice), "copy to the GPU");

@@ -8,9 +8,9 @@
 namespace te {
 
 namespace {
-constexpr int64_t kReport = int64_t{1} << 20;   // tell V8 about external memory in steps of a megabyte
+constexpr int64_t kReport = int64_t{1} << 20;    // tell V8 about external memory in steps of a megabyte
 constexpr size_t kDeadBytes = size_t{16} << 20;  // released memory that may wait for the next submission
-constexpr uint64_t kSyncToken = 0;  // of the task that wait_for_device submits
+constexpr uint64_t kSyncToken = 0;               // of the task that wait_for_device submits
 }  // namespace
 
 napi_value make_error(napi_env env, const std::string& code, const std::string& message) {
@@ -43,7 +43,8 @@ void Session::close() {
   device_.reset();
 }
 
-// --- buffers ----------------------------------------------------------------------------------------------------------
+// --- buffers
+// ----------------------------------------------------------------------------------------------------------
 
 Buffer* Session::new_buffer(size_t bytes) {
   auto* buffer = new Buffer;
@@ -113,7 +114,8 @@ void Session::account(int64_t bytes) {
   napi_adjust_external_memory(env_, std::exchange(unreported_, 0), &total);
 }
 
-// --- programs ---------------------------------------------------------------------------------------------------------
+// --- programs
+// ---------------------------------------------------------------------------------------------------------
 
 int32_t Session::compile(const ProgramSpec& spec) {
   auto program = std::make_unique<Program>(spec);
@@ -172,12 +174,14 @@ void Session::wait_for_device() {
   task.token = kSyncToken;
   submit(std::move(task));
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
-  while (!device_->idle() && std::chrono::steady_clock::now() < deadline) {}
+  while (!device_->idle() && std::chrono::steady_clock::now() < deadline) {
+  }
   std::unique_lock lock(done_mutex_);
   synced_.wait(lock, [this] { return sync_done_; });
 }
 
-// --- reading ----------------------------------------------------------------------------------------------------------
+// --- reading
+// ----------------------------------------------------------------------------------------------------------
 
 napi_value Session::promise(Task task, napi_value array) {
   Pending pending{};

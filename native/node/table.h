@@ -24,7 +24,8 @@ class Table {
     } else {
       place = static_cast<uint32_t>(slots_.size());
       if (place >= (1u << kPlaceBits))
-        throw Error("memory", std::string("there are more than 2097152 ") + what_ + "s. Dispose those that are not needed.");
+        throw Error("memory",
+                    std::string("there are more than 2097152 ") + what_ + "s. Dispose those that are not needed.");
       slots_.emplace_back();
     }
     slots_[place].object = object;

@@ -1,4 +1,5 @@
-// The elementwise kernel: repeating inputs, integers' edge cases, in-place outputs, fused against one by one, and speed.
+// The elementwise kernel: repeating inputs, integers' edge cases, in-place outputs, fused against one by one, and
+// speed.
 #include "test/harness.h"
 
 using namespace te;
@@ -35,7 +36,8 @@ void check_broadcast(DType dtype, const Shape& a, const Shape& b, const Shape& y
   op.expect_close("broadcast", 0, wanted, 0, 0);
 }
 
-void check_integers(const std::string& name, DType dtype, std::vector<double> a, std::vector<double> b, std::vector<double> wanted) {
+void check_integers(const std::string& name, DType dtype, std::vector<double> a, std::vector<double> b,
+                    std::vector<double> wanted) {
   Op op("elementwise");
   const auto n = static_cast<int64_t>(a.size());
   op.input(dtype, {n}).input(dtype, {n}).output(dtype, {n});
@@ -43,9 +45,12 @@ void check_integers(const std::string& name, DType dtype, std::vector<double> a,
   for (int i = 0; i < 2; ++i)
     for (int64_t k = 0; k < n; ++k) {
       const double v = (i ? b : a)[static_cast<size_t>(k)];
-      if (dtype == DType::int32) op.inputs[i].as<int32_t>()[k] = static_cast<int32_t>(v);
-      else if (dtype == DType::uint32) op.inputs[i].as<uint32_t>()[k] = static_cast<uint32_t>(v);
-      else op.inputs[i].as<uint8_t>()[k] = static_cast<uint8_t>(v);
+      if (dtype == DType::int32)
+        op.inputs[i].as<int32_t>()[k] = static_cast<int32_t>(v);
+      else if (dtype == DType::uint32)
+        op.inputs[i].as<uint32_t>()[k] = static_cast<uint32_t>(v);
+      else
+        op.inputs[i].as<uint8_t>()[k] = static_cast<uint8_t>(v);
     }
   op.run();
   op.expect_close(name, 0, wanted, 0, 0);
@@ -53,9 +58,13 @@ void check_integers(const std::string& name, DType dtype, std::vector<double> a,
 
 // tanh-GELU as its primitives.
 std::vector<std::string> gelu(const std::string& t) {
-  return {"const " + t + " 0.044715", "const " + t + " 0.7978845608028654", "const " + t + " 1", "const " + t + " 0.5",
-          "mul " + t + " %0 %0", "mul " + t + " %5 %0", "mul " + t + " %6 %1", "add " + t + " %0 %7",
-          "mul " + t + " %8 %2", "tanh " + t + " %9", "add " + t + " %10 %3", "mul " + t + " %0 %4", "mul " + t + " %12 %11"};
+  return {"const " + t + " 0.044715", "const " + t + " 0.7978845608028654",
+          "const " + t + " 1",        "const " + t + " 0.5",
+          "mul " + t + " %0 %0",      "mul " + t + " %5 %0",
+          "mul " + t + " %6 %1",      "add " + t + " %0 %7",
+          "mul " + t + " %8 %2",      "tanh " + t + " %9",
+          "add " + t + " %10 %3",     "mul " + t + " %0 %4",
+          "mul " + t + " %12 %11"};
 }
 
 void check_fused(DType dtype) {
@@ -96,7 +105,10 @@ void check_fused(DType dtype) {
 
 void check_in_place() {
   Op op("elementwise");
-  op.input(DType::float32, {5000}).input(DType::float32, {5000}).output(DType::float32, {5000}).output(DType::float32, {5000});
+  op.input(DType::float32, {5000})
+      .input(DType::float32, {5000})
+      .output(DType::float32, {5000})
+      .output(DType::float32, {5000});
   op.texts("code", {"add float32 %0 %1", "sub float32 %0 %1"}).param("outputs", std::vector<double>{2, 3});
   op.normal(0).normal(1);
   const std::vector<double> x = op.in(0), z = op.in(1);
@@ -109,7 +121,8 @@ void check_in_place() {
   kernel->run({in, out, scratch.as()});
   bool same = true;
   for (size_t i = 0; i < x.size(); ++i)
-    same = same && op.inputs[0].as<float>()[i] == float(x[i]) + float(z[i]) && op.inputs[1].as<float>()[i] == float(x[i]) - float(z[i]);
+    same = same && op.inputs[0].as<float>()[i] == float(x[i]) + float(z[i]) &&
+           op.inputs[1].as<float>()[i] == float(x[i]) - float(z[i]);
   expect(same, "outputs over their inputs");
 }
 
@@ -139,7 +152,8 @@ void check_casts() {
       }
 }
 
-void time(const char* what, DType from, DType to, const std::vector<std::string>& code, int inputs, double out, int64_t n) {
+void time(const char* what, DType from, DType to, const std::vector<std::string>& code, int inputs, double out,
+          int64_t n) {
   Op op("elementwise");
   for (int i = 0; i < inputs; ++i) op.input(from, {n / 1024, 1024});
   op.output(to, {n / 1024, 1024}).texts("code", code).param("outputs", std::vector<double>{out});

@@ -26,9 +26,9 @@
 #include <vector>
 
 #include "cpu/convert.h"
-#include "te/status.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
+#include "te/status.h"
 
 namespace te::test {
 using namespace te::TE_ISA_NAMESPACE;
@@ -52,7 +52,10 @@ class Memory {  // 64-byte aligned, filled with NaN patterns so that a forgotten
   Memory(Memory&& other) noexcept : size(other.size), data_(other.data_) { other.data_ = nullptr; }
   Memory(const Memory&) = delete;
   ~Memory() { ::operator delete(data_, std::align_val_t{64}); }
-  template <class T = void> T* as() const { return static_cast<T*>(data_); }
+  template <class T = void>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   // False when something wrote behind the end.
   bool intact() const {
     for (size_t i = size; i < size + 64; ++i)
@@ -115,7 +118,9 @@ class Op {
   Op& param(const std::string& name, int value) { return node.params.set(name, static_cast<double>(value)), *this; }
   Op& param(const std::string& name, bool value) { return node.params.set(name, value), *this; }
   Op& param(const std::string& name, const char* value) { return node.params.set(name, std::string(value)), *this; }
-  Op& param(const std::string& name, std::vector<double> value) { return node.params.set(name, std::move(value)), *this; }
+  Op& param(const std::string& name, std::vector<double> value) {
+    return node.params.set(name, std::move(value)), *this;
+  }
   Op& texts(const std::string& name, std::vector<std::string> value) {
     return node.params.set(name, std::move(value)), *this;
   }

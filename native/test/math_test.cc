@@ -52,14 +52,14 @@ void check_special(const char* name, F simd, G exact, float huge = 3e38f) {
   }
 }
 
-#define CHECK(name, exact, low, high, limit)                                                            \
+#define CHECK(name, exact, low, high, limit)                                                              \
   check(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; }, low, high, limit); \
   check_special(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; })
 
 void check_pow() {
   const float inf = HUGE_VALF;
-  const float special[] = {0.0f, -0.0f, 1.0f, -1.0f, inf, -inf, NAN, 2.0f, -2.0f, 0.5f, -0.5f, 3.0f, -3.0f, 1e30f, 1e-40f,
-                           16777217.0f, -16777216.0f, 1e10f};
+  const float special[] = {0.0f, -0.0f, 1.0f, -1.0f, inf,   -inf,   NAN,         2.0f,         -2.0f,
+                           0.5f, -0.5f, 3.0f, -3.0f, 1e30f, 1e-40f, 16777217.0f, -16777216.0f, 1e10f};
   for (float x : special)
     for (float y : special) {
       const float got = simd_pow(x, y), wanted = std::pow(x, y);
@@ -122,8 +122,9 @@ int main() {
   CHECK(floor, std::floor(x), -10.0f, 10.0f, 0);
   CHECK(ceil, std::ceil(x), -10.0f, 10.0f, 0);
   CHECK(round, std::nearbyint(x), -10.0f, 10.0f, 0);
-  check("erf(erf_inv)", [](float x) { return static_cast<float>(std::erf(double(simd_erf_inv(x)))); },
-        [](double x) { return x; }, -0.99f, 0.99f, 8);
+  check(
+      "erf(erf_inv)", [](float x) { return static_cast<float>(std::erf(double(simd_erf_inv(x)))); },
+      [](double x) { return x; }, -0.99f, 0.99f, 8);
   check_pow();
   check_codes<uint16_t>("float16", 65536, float16_to_float, float_to_float16);
   check_codes<uint16_t>("bfloat16", 65536, bfloat16_to_float, float_to_bfloat16);

@@ -28,7 +28,7 @@ class Client {
 struct Task {
   enum class Kind { run, read, wait, stop } kind = Kind::wait;
   Client* client = nullptr;
-  std::vector<Buffer*> dead;                     // released before this task was submitted: freed before it starts
+  std::vector<Buffer*> dead;                    // released before this task was submitted: freed before it starts
   std::vector<std::unique_ptr<Program>> ended;  // the same for programs
   Program* program = nullptr;
   std::unique_ptr<Buffer*[]> buffers;  // inputs, then outputs
