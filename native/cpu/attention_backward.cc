@@ -61,7 +61,7 @@ class AttentionBackward : public Kernel {
   }
 
  private:
-  static constexpr int64_t kItems = 16;
+  static constexpr int64_t kItems = 8;
 
   size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
   int64_t sum_size() const { return key_rows_ * (key_stride_ + value_stride_); }

@@ -39,12 +39,15 @@ inline void load_block(const Problem& p, const Call& call, const Block& block, G
   load_rows(p, call.in[p.operands.out], p.out, block, p.value_depth, s.values.stride(), s.weights);
   load_rows(p, call.in[p.operands.dout], p.out, block, p.value_depth, s.values.stride(), s.dout);
   const int64_t stride = s.values.stride();
+  std::fill(s.mean, s.mean + block.rows, 0.0f);
+  // Number after number, as the tiles sum: a query that sees one key gets D = dp to the bit, and so no gradient.
+  for (int64_t c = 0; c < p.value_depth; ++c) {
+    for (int64_t r = 0; r < block.rows; ++r) s.mean[r] += s.dout[r * stride + c] * s.weights[r * stride + c];
+  }
+  const float* dlse = p.operands.dlse < 0 ? nullptr : call.input<float>(p.operands.dlse);
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
-    float mean = p.operands.dlse >= 0 && call.in[p.operands.dlse] ? -call.input<float>(p.operands.dlse)[row] : 0.0f;
-#pragma omp simd reduction(+ : mean)
-    for (int64_t c = 0; c < stride; ++c) mean += s.weights[r * stride + c] * s.dout[r * stride + c];
-    s.mean[r] = mean;
+    if (dlse) s.mean[r] -= dlse[row];
     const float lse = call.input<float>(p.operands.lse)[row];
     s.lse[r] = lse == -kInfinity ? 0.0f : lse;  // nothing visible: every score is -inf
   }

@@ -1,4 +1,5 @@
-// softmax_backward: dx = y * (dy - sum(y * dy)) over the last axis.
+// softmax_backward: dx = y * (dy - mean of dy under y) over the last axis. Dividing the mean by the sum of y, which is
+// 1 but for the rounding of y, keeps that rounding from being amplified where dy - mean cancels.
 #include "cpu/softmax_row.h"
 
 namespace te {
@@ -20,7 +21,7 @@ class SoftmaxBackward : public Kernel {
         const float* y = row_in(shape_.dtype, call.in[0], first, n, y_buffer);
         const float* dy = row_in(dy_dtype_, call.in[1], first, n, dy_buffer);
         float* dx = writer.at(first, shape_.buffer(call, part, 3, 2));
-        const float mean = static_cast<float>(row_dot(y, dy, n));
+        const float mean = row_mean(y, dy, n);
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - mean);
         writer.done(dx, n, first);

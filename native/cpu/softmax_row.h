@@ -37,17 +37,21 @@ inline double row_exponentials(const float* x, int64_t n, float base, float* y) 
   return total;
 }
 
-// The sum of a * b.
-inline double row_dot(const float* a, const float* b, int64_t n) {
-  double total = 0;
+// sum(weight * x) / sum(weight); 0 when the weights sum to 0.
+inline float row_mean(const float* weight, const float* x, int64_t n) {
+  double total = 0, weights = 0;
   for (int64_t first = 0; first < n; first += kSumBlock) {
     const int64_t last = std::min(n, first + kSumBlock);
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = first; i < last; ++i) sum += a[i] * b[i];
+    float sum = 0, plain = 0;
+#pragma omp simd reduction(+ : sum, plain)
+    for (int64_t i = first; i < last; ++i) {
+      sum += weight[i] * x[i];
+      plain += weight[i];
+    }
     total += static_cast<double>(sum);
+    weights += static_cast<double>(plain);
   }
-  return total;
+  return weights == 0 ? 0.0f : static_cast<float>(total / weights);
 }
 
 // log(sum(exp(x))): -inf when every element is, +inf when one is.

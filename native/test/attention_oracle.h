@@ -20,6 +20,7 @@ struct AttentionCase {
   int left = -1, right = -1;
   Shape bias = {}, mask = {};  // leading two axes of the bias, leading three of the mask; empty: absent
   bool segments = false, q_positions = false, kv_positions = false;
+  bool zero_dlse = false;
   int64_t hidden_from = 1 << 30;  // queries from here on have a mask that hides everything
 };
 

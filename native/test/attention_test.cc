@@ -194,6 +194,20 @@ void check_repeats() {
   set_num_threads(threads);
 }
 
+// A query that sees one key has no gradient: not even rounding.
+void check_lonely_keys() {
+  for (DType dtype : kFloats) {
+    AttentionCase c;
+    c.name = "window 0 0";
+    c.dtype = dtype, c.left = c.right = 0, c.depth = c.value_depth = 40, c.zero_dlse = true;
+    Trio trio(c);
+    trio.run();
+    for (int o = 0; o < 2; ++o)
+      for (double x : trio.backward.out(o))
+        expect(x == 0, std::string("dq and dk of lonely keys ") + dtype_name(dtype));
+  }
+}
+
 void time_layer(DType dtype) {
   for (bool causal : {true, false}) {
     AttentionCase c;
@@ -230,6 +244,7 @@ int main() {
       Trio(typed).check();
     }
   check_repeats();
+  check_lonely_keys();
   const char* wish = std::getenv("TE_TIMES");
   if (!wish || *wish != '0')
     for (DType dtype : {DType::float32, DType::bfloat16}) time_layer(dtype);

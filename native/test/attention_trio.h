@@ -137,7 +137,7 @@ class Trio {
     share(7, wanted.positions_q), share(8, wanted.positions_kv);
     if (c.dropout > 0) share(10, std::vector<uint32_t>{wanted.key[0], wanted.key[1]});
     if (c.softmax == "learnable") forward.normal(9);
-    backward.normal(3).normal(13);
+    backward.normal(3).normal(13, 0, c.zero_dlse ? 0 : 1);
     for (int i : {3, 13}) std::memcpy(bias_backward.inputs[i].as(), backward.inputs[i].as(), backward.inputs[i].size);
     for (Op* op : {&backward, &bias_backward}) {
       std::memcpy(op->inputs[0].as(), forward.inputs[0].as(), forward.inputs[0].size);

@@ -40,8 +40,9 @@ void check_softmax(DType dtype, int64_t width) {
   const Values y = back.in(0), dy = back.in(1);
   Values dx(y.size());
   for (size_t first = 0; first < y.size(); first += n) {
-    double mean = 0;
-    for (size_t i = first; i < first + n; ++i) mean += y[i] * dy[i];
+    double mean = 0, total = 0;
+    for (size_t i = first; i < first + n; ++i) mean += y[i] * dy[i], total += y[i];
+    mean /= total;
     for (size_t i = first; i < first + n; ++i) dx[i] = y[i] * (dy[i] - mean);
   }
   if (width > 1) expect_rounded(back, label(dtype, shape), 0, dx);  // for one column y * (dy - y dy) is rounding alone

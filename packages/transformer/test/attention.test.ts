@@ -1,5 +1,5 @@
 import "@te/kernels-cpu";
-import { type DType, FLOATS, jit, memory, random, tensor, type Tensor, vjp } from "@te/tensor";
+import { type DType, FLOATS, jit, memory, random, type Tensor, tensor, vjp } from "@te/tensor";
 import {
   expectClose,
   fillArray,
@@ -7,6 +7,7 @@ import {
   findGradientDifference,
   limitOf,
   onEachDevice,
+  presentDevices,
   toTensor,
   valuesOf,
 } from "@te/testkit";
@@ -27,6 +28,11 @@ interface Wanted {
 const normal = (shape: readonly number[], dtype: DType, seed: string): Tensor =>
   toTensor(fillArray({ kind: "normal", shape, dtype }, seed));
 
+type Four = [Tensor, Tensor, Tensor, Tensor];
+
+const draw = (names: readonly string[], shape: readonly number[]): Four =>
+  names.map((name) => normal(shape, "bfloat16", name)) as Four;
+
 function paddingMask({ batch, queries, keys }: OracleSizes, lengths: NonNullable<Wanted["lengths"]>): Tensor {
   const mask = new Uint8Array(batch * queries * keys).map((_, at) => {
     const [i, j] = [Math.floor(at / keys) % queries, at % keys];
@@ -45,14 +51,14 @@ const run = (params: Partial<AttentionParams>, rest: Record<string, Tensor> = {}
   });
 
 /** Compares one call with the oracle and returns [out, dq, dk, dv]. */
-function check({ sizes, dtype, params = {}, lengths, visible = () => true }: Wanted): Tensor[] {
+function check({ sizes, dtype, params = {}, lengths, visible = () => true }: Wanted): Four {
   const { batch, queries, keys, heads, groups, depth } = sizes;
   const q = normal([batch, queries, heads, depth], dtype, "q");
   const k = normal([batch, keys, groups, depth], dtype, "k");
   const v = normal([batch, keys, groups, depth], dtype, "v");
   const dout = normal(q.shape, dtype, "dout");
   const scale = 1 / Math.sqrt(depth);
-  const results = run({ ...params, scale }, lengths && { mask: paddingMask(sizes, lengths) })(q, k, v, dout);
+  const results = run({ ...params, scale }, lengths && { mask: paddingMask(sizes, lengths) })(q, k, v, dout) as Four;
   const numbers = (t: Tensor): ArrayLike<number> => valuesOf(t).values;
   const expected = attentionOracle(sizes, {
     q: numbers(q),
@@ -65,10 +71,17 @@ function check({ sizes, dtype, params = {}, lengths, visible = () => true }: Wan
   (["out", "dq", "dk", "dv"] as const).forEach((name, i) => {
     const t = results[i]!;
     const limit = limitOf(name === "out" || name === "dq" ? "attention" : "attentionKeyValue", dtype);
-    const found = findGradientDifference(t, { shape: t.shape, dtype, values: expected[name] }, limit);
+    const zero = expected[name].every((x) => x === 0);
+    if (zero) expectNearly0(t);
+    const found = !zero && findGradientDifference(t, { shape: t.shape, dtype, values: expected[name] }, limit);
     if (found) expect.fail(`${name}: ${found}`);
   });
   return results;
+}
+
+/** What has no gradient may get rounding errors of one. */
+function expectNearly0(t: Tensor): void {
+  for (const x of Array.from(valuesOf(t).values)) expect(Math.abs(x)).toBeLessThan(1e-5);
 }
 
 const allZero = (t: Tensor): boolean => Array.from(valuesOf(t).values).every((x) => x === 0);
@@ -99,12 +112,7 @@ describe("against float64", () => {
           ["padding", {}, () => true],
           ["padding causal", { causal: true }, causal],
         ] as const)("%s: padded parts are exactly 0", (_, params, visible) => {
-          const [out, dq, dk, dv] = check({ sizes, dtype, params, lengths, visible }) as [
-            Tensor,
-            Tensor,
-            Tensor,
-            Tensor,
-          ];
+          const [out, dq, dk, dv] = check({ sizes, dtype, params, lengths, visible });
           lengths.forEach(([q, k], b) => {
             for (const t of [out, dq]) expect(allZero(t.at(b, [q, queries]))).toBe(true);
             for (const t of [dk, dv]) expect(allZero(t.at(b, [k, keys]))).toBe(true);
@@ -167,7 +175,7 @@ describe("F08 dropout", () => {
     test("the backward pass drops what the forward pass dropped", () => {
       const [out, dv] = weights(0.5, 9); // out[b, i, h, j] and dv[b, j, h, i] are the same weights
       const transposed = dv.transpose([0, 3, 2, 1]);
-      expectClose(transposed, out, limitOf("attention", "float32"));
+      expectClose(transposed, out, "attention");
       const zeros = (t: Tensor): boolean[] => Array.from(valuesOf(t).values, (x) => x === 0);
       expect(zeros(transposed)).toEqual(zeros(out));
     });
@@ -196,32 +204,25 @@ describe("F11", () => {
   onEachDevice(() => {
     test("10 repeats of forward and backward are equal to the bit", () => {
       const f = run({ causal: true, scale: 0.2, dropout: 0.1 }, { key: random.key(3) });
-      const inputs = ["q", "k", "v", "dout"].map((name) => normal([1, 300, 2, 16], "bfloat16", name)) as [
-        Tensor,
-        Tensor,
-        Tensor,
-        Tensor,
-      ];
+      const inputs = draw(["q", "k", "v", "dout"], [1, 300, 2, 16]);
       const first = f(...inputs);
-      for (let i = 0; i < 10; i++)
-        f(...inputs).forEach((t, k) => expect(findBitDifference(t, first[k]!)).toBeUndefined());
+      for (let i = 0; i < 10; i++) {
+        for (const [k, t] of f(...inputs).entries()) expect(findBitDifference(t, first[k]!)).toBeUndefined();
+      }
     });
   });
 });
 
 describe("long sequences", () => {
-  test("memory grows with the length, not with its square", async () => {
-    const length = 8192;
-    const inputs = ["q", "k", "v", "dout"].map((name) => normal([1, length, 1, 64], "bfloat16", name)) as [
-      Tensor,
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-    if (inputs[0].device === "reference") return; // the reference holds every score
-    const before = memory().arena;
-    const results = run({ causal: true, scale: 0.125 })(...inputs);
-    expect(Number.isFinite(await results[1]!.sum().item())).toBe(true);
-    expect(memory().arena - before).toBeLessThan(64 * 2 ** 20); // one matrix of scores takes 256 MiB
-  });
+  // The reference holds every score.
+  const fused = presentDevices().filter((name) => name !== "reference");
+  onEachDevice(() => {
+    test("memory grows with the length, not with its square", async () => {
+      const inputs = draw(["q", "k", "v", "dout"], [1, 8192, 1, 64]);
+      const before = memory().arena;
+      const results = run({ causal: true, scale: 0.125 })(...inputs);
+      for (const t of results) expect((await t.values()).every(Number.isFinite)).toBe(true);
+      expect(memory().arena - before).toBeLessThan(64 * 2 ** 20); // one matrix of scores takes 256 MiB
+    });
+  }, fused);
 });

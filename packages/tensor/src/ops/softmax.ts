@@ -8,6 +8,7 @@ import { cast } from "./cast.js";
 import { expectFloat, expectShape } from "./check.js";
 import { logsumexp } from "./logsumexp.js";
 import { swapAxes } from "./reshape.js";
+import { select } from "./select.js";
 
 /** Throws unless x is floating and has a last axis. */
 function expectRows(fn: string, x: Aval): void {
@@ -24,7 +25,10 @@ const SHAPES = [
   [2, 2049],
 ];
 
-/** dx = y * (dy - sum(y * dy)) over the last axis: the gradient of softmax from its result. Sums are float32. */
+/**
+ * dx = y * (dy - sum(y * dy) / sum(y)) over the last axis: the gradient of softmax from its result, in float32. sum(y) is 1
+ * but for the rounding of y; dividing by it keeps that rounding from being amplified where dy - sum(y * dy) cancels.
+ */
 export const softmaxBackwardOp = defineOp("softmax_backward", {
   inputs: ["y", "dy"],
   outputs: ["dx"],
@@ -42,7 +46,11 @@ export const softmaxBackwardOp = defineOp("softmax_backward", {
   },
   reference({ y, dy }) {
     const [wide, dwide] = [cast(y, "float32"), cast(dy, "float32")];
-    const mean = wide.mul(dwide).sum(-1, { keepDims: true });
+    const total = wide.sum(-1, { keepDims: true });
+    const mean = wide
+      .mul(dwide)
+      .sum(-1, { keepDims: true })
+      .div(select(total.eq(0), 1, total));
     return { dx: cast(wide.mul(dwide.sub(mean)), y.dtype) };
   },
   cases: (c) => [
