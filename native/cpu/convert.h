@@ -121,10 +121,11 @@ inline float float8_e8m0fnu_to_float(uint8_t code) {
   return bits_float(code == 0 ? 0x00400000u : code == 255 ? 0x7fc00000u : normal);
 }
 
-// The nearest power of two, a tie upwards; zero, negative and infinite values give NaN.
+// The nearest power of two, a tie upwards; zero, negative and infinite values give NaN. Between 2^-127 and 2^-126, which
+// float32 holds as subnormals, everything goes up, as in ml_dtypes.
 inline uint8_t float_to_float8_e8m0fnu(float x) {
   const uint32_t u = float_bits(x);
-  const uint32_t code = u < 0x00800000u ? (u >= 0x00600000u ? 1u : 0u) : (u + 0x00400000u) >> 23;
+  const uint32_t code = u < 0x00800000u ? (u > 0x00400000u ? 1u : 0u) : (u + 0x00400000u) >> 23;
   return static_cast<uint8_t>(u == 0 || u >= 0x7f800000u ? 255u : code);
 }
 

@@ -278,4 +278,22 @@ describeNative("errors", () => {
     expect(() => native.readSync(bad!, new Uint8Array(16))).toThrow(/donated/);
     expect(await floats(good!, 4)).toEqual([2, 4, 6, 8]);
   });
+
+  test("a kernel that fails while it runs rejects the read with its code; the next run is not touched", async () => {
+    const indices = { dtype: "int32", shape: [1] };
+    const program = native.compile({
+      values: [f32(4, 0, 0), { ...indices, kind: 0, at: 1 }, f32(1, 2, 0)],
+      nodes: [{ op: "take", inputs: [0, 1], outputs: [2], params: { axis: 0 } }],
+      inputs: 2,
+      outputs: [{ value: 2, alias: -1 }],
+      arenaBytes: 0,
+    });
+    const x = fromFloats([1, 2, 3, 4]);
+    const at = (i: number): number => keep(native.fromArray(new Uint8Array(Int32Array.of(i).buffer)));
+    const [bad] = run(program, [x, at(9)], 1);
+    const [good] = run(program, [x, at(2)], 1);
+    await expect(floats(bad!, 1)).rejects.toMatchObject({ code: "index", message: /9/ });
+    await expect(floats(bad!, 1)).rejects.toMatchObject({ code: "index" });
+    expect(await floats(good!, 1)).toEqual([3]);
+  });
 });
