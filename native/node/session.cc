@@ -1,7 +1,6 @@
 #include "node/session.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -173,9 +172,6 @@ void Session::wait_for_device() {
   task.client = this;
   task.token = kSyncToken;
   submit(std::move(task));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
-  while (!device_->idle() && std::chrono::steady_clock::now() < deadline) {
-  }
   std::unique_lock lock(done_mutex_);
   synced_.wait(lock, [this] { return sync_done_; });
 }
