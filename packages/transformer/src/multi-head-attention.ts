@@ -130,7 +130,7 @@ export class MultiHeadAttention extends Module {
     bias?: Tensor | null,
     { deterministic = false, decode = false }: MultiHeadAttentionCallOptions = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
-    const { options, sequenceFirst } = this;
+    const { options } = this;
     checkInputs(inputsQ, inputsKv);
     const query = this.constrainInput(inputsQ);
     const isSelf = inputsQ === inputsKv;

@@ -138,7 +138,7 @@ export class TransformerLayer extends Module {
   ): Tensor {
     const { options } = this;
     const isDecoder = this.layerType === TransformerLayerType.DECODER;
-    this.checkCall(inputs, encoded, decode);
+    this.checkCall(inputs, encoded);
     const postLayernorm = options.applyResidualConnectionPostLayernorm ?? false;
     const x = this.constrainHidden(inputs);
     const bias = this.relativeBias(x, decode, maxDecodeLength);
@@ -169,7 +169,7 @@ export class TransformerLayer extends Module {
     return options.outputLayernorm ? this.finalNorm().call(result) : result;
   }
 
-  private checkCall(inputs: Tensor, encoded: Tensor | null | undefined, decode: boolean): void {
+  private checkCall(inputs: Tensor, encoded: Tensor | null | undefined): void {
     const fn = "TransformerLayer";
     if (inputs.rank !== 3 || inputs.shape[2] !== this.hiddenSize) {
       throw new TeError(
