@@ -19,6 +19,6 @@ describe("E01 associative lookup", () => {
   });
 
   test("without the padding mask the decoys win", { timeout: 600_000 }, async () => {
-    expect(await trainLookup({ ...FULL, mask: false }, 0)).toBeLessThanOrEqual(0.5);
+    expect(await trainLookup({ ...FULL, mask: false }, 0)).toBeLessThanOrEqual(0.19);
   });
 });

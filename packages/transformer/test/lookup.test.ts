@@ -14,8 +14,8 @@ describe("E01 associative lookup", () => {
 
   test("on the reference, a smaller task", async () => {
     setDevice("reference");
-    const small = { ...FULL, batch: 32, length: 8, shortest: 2, longest: 4, width: 32, steps: 150, learningRate: 5e-3 };
+    const small = { ...FULL, batch: 32, length: 8, shortest: 2, longest: 4, width: 32, steps: 100, learningRate: 5e-3 };
     const accuracy = await trainLookup(small, 0);
-    expect(accuracy).toBeGreaterThan(0.9);
+    expect(accuracy).toBeGreaterThan(0.85);
   });
 });
