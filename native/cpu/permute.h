@@ -133,6 +133,9 @@ class Permutation {
   static constexpr int64_t kTileBytes = 256;  // of an input row; long enough for the prefetcher, short enough for L1
   static constexpr int64_t kTileRows = 64;
   static constexpr int64_t kGrainBytes = 1 << 17;
+  // Results from here on are streamed: sooner than elsewhere, because ordinary stores to rows that lie a power of two
+  // apart also push each other out of the cache.
+  static constexpr int64_t kStreamed = 4 << 20;
 
   // The last output axis is `down_`; the axis that is contiguous in the input is `across_`; the others are outer_.
   void plan_tiles() {
@@ -149,7 +152,7 @@ class Permutation {
       }
       out_step *= axes_[i].size;
     }
-    stream_ = count_ * bytes_ >= kStreamBytes && across_out_ * bytes_ % 64 == 0;
+    stream_ = count_ * bytes_ >= kStreamed && across_out_ * bytes_ % 64 == 0;
     for (int64_t step : outer_out_) stream_ = stream_ && step * bytes_ % 64 == 0;
   }
 

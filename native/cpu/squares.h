@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #endif
 
+#include "cpu/stream.h"
+
 #ifndef TE_ISA_NAMESPACE
 #define TE_ISA_NAMESPACE isa_scalar
 #endif
@@ -58,8 +60,25 @@ inline Words load_codes(const Code* from) {
   return words;
 }
 
+// The low bytes of kSquare words.
+inline void store_bytes(uint8_t* to, Words words) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                   _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(words)));
+#elif defined(__AVX2__)
+  const __m256i pick = _mm256_set1_epi32(0x0c080400);
+  const __m256i packed = _mm256_shuffle_epi8(reinterpret_cast<__m256i>(words), pick);
+  const uint32_t low = static_cast<uint32_t>(_mm256_extract_epi32(packed, 0));
+  const uint32_t high = static_cast<uint32_t>(_mm256_extract_epi32(packed, 4));
+  std::memcpy(to, &low, 4);
+  std::memcpy(to + 4, &high, 4);
+#else
+  for (int i = 0; i < kSquare; ++i) to[i] = static_cast<uint8_t>(words[i]);
+#endif
+}
+
 // Stores that go past the caches, for results too large to be found there later; `to` is aligned to the vector. Lines
-// should be completed soon; end with finish_streaming() before another thread looks.
+// should be completed soon; end with finish_streaming() (stream.h) before another thread looks.
 inline void stream_words(void* to, Words words) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(static_cast<__m512i*>(to), reinterpret_cast<__m512i>(words));
@@ -71,15 +90,6 @@ inline void stream_words(void* to, Words words) {
   store_words(to, words);
 #endif
 }
-
-inline void finish_streaming() {
-#if defined(__x86_64__)
-  _mm_sfence();
-#endif
-}
-
-// Results from this size on are worth streaming.
-inline constexpr int64_t kStreamBytes = 4 << 20;
 
 // Word j of the result is word pick(j) of (a, b) laid end to end. The compiler turns each pattern below into one
 // instruction.
