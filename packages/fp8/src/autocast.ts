@@ -1,5 +1,5 @@
 import { globalShardGuard, type MeshResource } from "@te/sharding";
-import { createScope, fail } from "@te/tensor";
+import { checkOptions, createScope, fail } from "@te/tensor";
 import { DelayedScaling } from "./recipes/delayed-scaling.js";
 import { checkRecipe, type Recipe } from "./recipes/index.js";
 
@@ -30,7 +30,7 @@ export const currentRecipe = (): Recipe | undefined => scope.current();
 export function autocast<R>(options: AutocastOptions, fn: () => R): R;
 export function autocast(options?: AutocastOptions): Disposable;
 export function autocast<R>(options: AutocastOptions = {}, fn?: () => R): R | Disposable {
-  checkNames("autocast", options, ["enabled", "recipe", "meshResource"]);
+  checkOptions("autocast", options, ["enabled", "recipe", "meshResource"]);
   return enter("autocast", options.enabled, options.recipe, options.meshResource, fn);
 }
 
@@ -38,23 +38,8 @@ export function autocast<R>(options: AutocastOptions = {}, fn?: () => R): R | Di
 export function fp8Autocast<R>(options: Fp8AutocastOptions, fn: () => R): R;
 export function fp8Autocast(options?: Fp8AutocastOptions): Disposable;
 export function fp8Autocast<R>(options: Fp8AutocastOptions = {}, fn?: () => R): R | Disposable {
-  checkNames("fp8Autocast", options, ["enabled", "fp8Recipe", "meshResource"]);
+  checkOptions("fp8Autocast", options, ["enabled", "fp8Recipe", "meshResource"]);
   return enter("fp8Autocast", options.enabled, options.fp8Recipe, options.meshResource, fn);
-}
-
-function checkNames(name: string, options: object, known: string[]): void {
-  if (typeof options !== "object" || options === null) {
-    fail(
-      "option",
-      name,
-      "the first argument must be an options object",
-      options,
-      `Call ${name}({ enabled: true }, fn).`,
-    );
-  }
-  for (const key of Object.keys(options)) {
-    if (!known.includes(key)) fail("option", name, `unknown option ${key}`, undefined, `Options: ${known.join(", ")}.`);
-  }
 }
 
 function enter<R>(

@@ -73,7 +73,7 @@ describe.each([
     expectError("option", /the recipe must be a DelayedScaling, got Map/, () =>
       cast(false, new Map() as never, () => 0),
     );
-    expectError("option", new RegExp(`${name}: the first argument must be an options object`), () =>
+    expectError("option", new RegExp(`${name}: options must be an object, got null. Options: enabled`), () =>
       enter(null as never),
     );
   });
@@ -81,8 +81,12 @@ describe.each([
 
 describe("autocast", () => {
   it("knows the recipe under its own option name only", () => {
-    expectError("option", /unknown option fp8Recipe/, () => autocast({ fp8Recipe: recipe } as never, () => 0));
-    expectError("option", /unknown option recipe/, () => fp8Autocast({ recipe } as never, () => 0));
+    expectError("option", /unknown option fp8Recipe\. Did you mean recipe\?/, () =>
+      autocast({ fp8Recipe: recipe } as never, () => 0),
+    );
+    expectError("option", /unknown option recipe\. Did you mean fp8Recipe\?/, () =>
+      fp8Autocast({ recipe } as never, () => 0),
+    );
   });
 
   it("enters the guard of its mesh resource and restores it", () => {

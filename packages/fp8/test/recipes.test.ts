@@ -82,8 +82,12 @@ describe("DelayedScaling", () => {
     ],
     ["unsupported", { fp8Dpa: true }, /fp8Dpa must be false: attention in FP8 is not supported, got true/],
     ["unsupported", { fp8Mha: true }, /fp8Mha must be false/],
-    ["option", { historyLen: 4 }, /unknown option historyLen\. Options: margin, fp8Format/],
-    ["option", { backwardOverride: null }, /unknown option backwardOverride/],
+    [
+      "option",
+      { historyLen: 4 },
+      /unknown option historyLen\. Did you mean amaxHistoryLen\? Options: margin, fp8Format/,
+    ],
+    ["unsupported", { backwardOverride: "dequantized" }, /backwardOverride must be null.*got dequantized/],
   ])("rejects with %s: %o", (code, options, message) => {
     expectError(code, message, make(options));
   });

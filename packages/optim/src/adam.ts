@@ -1,4 +1,13 @@
-import { type DType, fail, type Tensor, tree, zerosLike } from "@te/tensor";
+import {
+  type Defaults,
+  type DType,
+  fail,
+  type Tensor,
+  tree,
+  type WithDefaults,
+  withDefaults,
+  zerosLike,
+} from "@te/tensor";
 import { adamwUpdateOp } from "./ops/adamw-update.js";
 import { type Rate, rateAt } from "./schedule.js";
 import { type GradientTransformation, nextCount, startCount } from "./transform.js";
@@ -38,8 +47,20 @@ export interface AdamState {
   readonly nu: any;
 }
 
+const ADAM = {
+  learningRate: undefined,
+  b1: 0.9,
+  b2: 0.999,
+  eps: 1e-8,
+  epsRoot: 0,
+  muDtype: undefined,
+  nuDtype: undefined,
+} satisfies Defaults<AdamOptions>;
+const ADAMW = { ...ADAM, weightDecay: 1e-4, mask: undefined } satisfies Defaults<AdamWOptions>;
+
 /** Adam: {@link adamw} without weight decay. Does not need the parameters in update. */
-export const adam = (options: AdamOptions): GradientTransformation<AdamState> => build("adam", options, 0, undefined);
+export const adam = (options: AdamOptions): GradientTransformation<AdamState> =>
+  build("adam", withDefaults("adam", options, ADAM), 0, undefined);
 
 /**
  * AdamW: Adam with weight decay that is not part of the gradient. Each parameter is one `adamw_update` op, which computes
@@ -48,17 +69,18 @@ export const adam = (options: AdamOptions): GradientTransformation<AdamState> =>
  * Throws TeError: "option" for decays outside of [0, 1) and negative eps, "state" for trees of different structure and
  * where `update` is called without the parameters that the decay needs.
  */
-export function adamw({ weightDecay = 1e-4, mask, ...options }: AdamWOptions): GradientTransformation<AdamState> {
-  return build("adamw", options, weightDecay, mask);
+export function adamw(options: AdamWOptions): GradientTransformation<AdamState> {
+  const { weightDecay, mask, ...adam } = withDefaults("adamw", options, ADAMW);
+  return build("adamw", adam, weightDecay, mask);
 }
 
 function build(
   fn: string,
-  options: AdamOptions,
+  options: WithDefaults<AdamOptions, typeof ADAM>,
   weightDecay: number,
   mask: unknown,
 ): GradientTransformation<AdamState> {
-  const { learningRate, b1 = 0.9, b2 = 0.999, eps = 1e-8, epsRoot = 0, muDtype, nuDtype } = options;
+  const { learningRate, b1, b2, eps, epsRoot, muDtype, nuDtype } = options;
   for (const [name, decay] of Object.entries({ b1, b2 })) {
     if (!(decay >= 0 && decay < 1)) fail("option", fn, `${name} must be in [0, 1)`, decay);
   }

@@ -1,5 +1,5 @@
 /** Learning rates as functions of the number of steps done, which is 0 in the first step; optax's formulas. */
-import { fail, full, Tensor } from "@te/tensor";
+import { fail, full, Tensor, withDefaults } from "@te/tensor";
 
 /** Takes an int32 scalar, traced or not, and gives a float32 scalar or a number. */
 export type Schedule = (count: Tensor) => Tensor | number;
@@ -32,13 +32,14 @@ export interface PolynomialScheduleOptions {
 }
 
 /** (initValue - endValue) (1 - c)^power + endValue with c = (count - transitionBegin) / transitionSteps held in [0, 1]. */
-export function polynomialSchedule({
-  initValue,
-  endValue,
-  power,
-  transitionSteps,
-  transitionBegin = 0,
-}: PolynomialScheduleOptions): (count: Tensor) => Tensor {
+export function polynomialSchedule(options: PolynomialScheduleOptions): (count: Tensor) => Tensor {
+  const { initValue, endValue, power, transitionSteps, transitionBegin } = withDefaults("polynomialSchedule", options, {
+    initValue: undefined,
+    endValue: undefined,
+    power: undefined,
+    transitionSteps: undefined,
+    transitionBegin: 0,
+  });
   checkSteps("polynomialSchedule", "transitionSteps", transitionSteps, 0);
   checkSteps("polynomialSchedule", "transitionBegin", transitionBegin, 0);
   if (transitionSteps === 0) return constantSchedule(initValue);
@@ -64,12 +65,13 @@ export interface CosineDecayScheduleOptions {
 }
 
 /** initValue ((1 - alpha) c^exponent + alpha) with c = ½ (1 + cos(π count / decaySteps)). */
-export function cosineDecaySchedule({
-  initValue,
-  decaySteps,
-  alpha = 0,
-  exponent = 1,
-}: CosineDecayScheduleOptions): (count: Tensor) => Tensor {
+export function cosineDecaySchedule(options: CosineDecayScheduleOptions): (count: Tensor) => Tensor {
+  const { initValue, decaySteps, alpha, exponent } = withDefaults("cosineDecaySchedule", options, {
+    initValue: undefined,
+    decaySteps: undefined,
+    alpha: 0,
+    exponent: 1,
+  });
   checkSteps("cosineDecaySchedule", "decaySteps", decaySteps, 1);
   return (count) => {
     const angle = count
@@ -92,14 +94,19 @@ export interface WarmupCosineDecayScheduleOptions {
 }
 
 /** Up in a straight line from `initValue` to `peakValue`, then down along a cosine to `endValue` (default 0). */
-export function warmupCosineDecaySchedule({
-  initValue,
-  peakValue,
-  warmupSteps,
-  decaySteps,
-  endValue = 0,
-  exponent = 1,
-}: WarmupCosineDecayScheduleOptions): (count: Tensor) => Tensor {
+export function warmupCosineDecaySchedule(options: WarmupCosineDecayScheduleOptions): (count: Tensor) => Tensor {
+  const { initValue, peakValue, warmupSteps, decaySteps, endValue, exponent } = withDefaults(
+    "warmupCosineDecaySchedule",
+    options,
+    {
+      initValue: undefined,
+      peakValue: undefined,
+      warmupSteps: undefined,
+      decaySteps: undefined,
+      endValue: 0,
+      exponent: 1,
+    },
+  );
   if (!(decaySteps > warmupSteps)) {
     fail(
       "option",

@@ -1,4 +1,4 @@
-import { type DType, fail, type Tensor, tree, zerosLike } from "@te/tensor";
+import { type DType, fail, type Tensor, tree, withDefaults, zerosLike } from "@te/tensor";
 import { scaleByLearningRate } from "./scale-by-rate.js";
 import type { Rate } from "./schedule.js";
 import { chain, type GradientTransformation } from "./transform.js";
@@ -16,7 +16,12 @@ export interface TraceState {
 }
 
 /** Replaces g by the decaying sum s = g + decay s, or with nesterov by g + decay s. */
-export function trace({ decay, nesterov = false, accumulatorDtype }: TraceOptions): GradientTransformation<TraceState> {
+export function trace(options: TraceOptions): GradientTransformation<TraceState> {
+  const { decay, nesterov, accumulatorDtype } = withDefaults("trace", options, {
+    decay: undefined,
+    nesterov: false,
+    accumulatorDtype: undefined,
+  });
   if (!(decay >= 0 && decay < 1)) fail("option", "trace", "decay must be in [0, 1)", decay);
   const add = (g: Tensor, s: Tensor): Tensor => g.add(s.mul(decay));
   return {
@@ -42,7 +47,13 @@ export interface SgdOptions {
 }
 
 /** Stochastic gradient descent, with momentum where given. */
-export function sgd({ learningRate, momentum, nesterov, accumulatorDtype }: SgdOptions): GradientTransformation {
+export function sgd(options: SgdOptions): GradientTransformation {
+  const { learningRate, momentum, nesterov, accumulatorDtype } = withDefaults("sgd", options, {
+    learningRate: undefined,
+    momentum: undefined,
+    nesterov: false,
+    accumulatorDtype: undefined,
+  });
   const descent = scaleByLearningRate(learningRate);
   if (momentum === undefined) {
     if (nesterov || accumulatorDtype) fail("option", "sgd", "nesterov and accumulatorDtype need a momentum", "none");

@@ -243,3 +243,11 @@ test("fifty steps in jit with donation hold no more memory than one", async () =
   flat(params);
   expect(memory().live).toBeLessThanOrEqual(live);
 });
+
+test("options that do not exist", () => {
+  expect(() => adamw({ learningRate: 1, weight_decay: 0 } as never)).toThrow(
+    /adamw: unknown option weight_decay\. Did you mean weightDecay\?/,
+  );
+  expect(() => adam({ learningRate: 1, weightDecay: 0 } as never)).toThrow(/adam: unknown option weightDecay/);
+  expect(() => sgd({ lr: 1 } as never)).toThrow(/sgd: unknown option lr\. Options: learningRate, momentum/);
+});

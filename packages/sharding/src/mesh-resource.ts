@@ -1,4 +1,4 @@
-import { createScope, fail } from "@te/tensor";
+import { checkOptions, createScope, fail } from "@te/tensor";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
 
 const FIELDS = [
@@ -35,10 +35,8 @@ export class MeshResource {
   readonly epResource: string | null;
 
   constructor(options: MeshResourceOptions = {}) {
+    checkOptions("MeshResource", options, FIELDS);
     for (const [field, axis] of Object.entries(options)) {
-      if (!(FIELDS as readonly string[]).includes(field)) {
-        fail("option", "MeshResource", `unknown field ${field}`, undefined, `Fields: ${FIELDS.join(", ")}.`);
-      }
       if (axis !== null && axis !== undefined && (typeof axis !== "string" || axis === "")) {
         fail("option", "MeshResource", `${field} must be the name of a mesh axis or null`, axis === "" ? '""' : axis);
       }

@@ -82,7 +82,7 @@ describe("MeshResource", () => {
   });
 
   it("rejects unknown fields and values", () => {
-    expectError("option", /unknown field dp\. Fields: dpResource/, () => new MeshResource({ dp: "x" } as never));
+    expectError("option", /unknown option dp\..*Options: dpResource/, () => new MeshResource({ dp: "x" } as never));
     expectError(
       "option",
       /dpResource must be the name of a mesh axis or null, got 3/,

@@ -57,6 +57,7 @@ export {
 } from "./op.js";
 // Ops: functions of tensors, and the definitions behind them (addOp, dotOp, …).
 export * from "./ops/index.js";
+export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "./options.js";
 export { fuseElementwise } from "./program/fuse.js";
 export { type MemoryPlan, planMemory } from "./program/plan-memory.js";
 // Programs and the devices that run them.

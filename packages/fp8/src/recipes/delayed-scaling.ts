@@ -1,4 +1,4 @@
-import { fail, warnOnce } from "@te/tensor";
+import { type Defaults, fail, warnOnce, withDefaults } from "@te/tensor";
 import { Format, type FormatSpec } from "../format.js";
 
 /** How the amaxes of past steps become one. */
@@ -25,22 +25,26 @@ export interface DelayedScalingOptions {
   readonly fp8Dpa?: false;
   /** FP8 between the projections and attention is not supported: must be false (default). */
   readonly fp8Mha?: false;
+  /** Gradients' products in another precision are not supported: must be null (default). */
+  readonly backwardOverride?: null;
 }
 
 const NAME = "DelayedScaling";
 
-const KNOWN = [
-  "margin",
-  "fp8Format",
-  "amaxHistoryLen",
-  "amaxComputeAlgo",
-  "scalingFactorComputeAlgo",
-  "reduceAmax",
-  "interval",
-  "overrideLinearPrecision",
-  "fp8Dpa",
-  "fp8Mha",
-];
+/** The options and their defaults. */
+export const delayedScalingDefaults = {
+  margin: 0,
+  fp8Format: Format.HYBRID,
+  amaxHistoryLen: 1024,
+  amaxComputeAlgo: "max",
+  scalingFactorComputeAlgo: undefined,
+  reduceAmax: true,
+  interval: -1,
+  overrideLinearPrecision: [false, false, false],
+  fp8Dpa: false,
+  fp8Mha: false,
+  backwardOverride: null,
+} satisfies Defaults<DelayedScalingOptions>;
 
 /**
  * FP8 with one scale per tensor, made from the largest magnitudes (amax) that the tensor had in earlier steps:
@@ -59,15 +63,12 @@ export class DelayedScaling {
 
   /** Throws a TeError for every value that is not allowed or not supported, with or without an autocast around it. */
   constructor(options: DelayedScalingOptions = {}) {
-    for (const key of Object.keys(options)) {
-      if (!KNOWN.includes(key))
-        fail("option", NAME, `unknown option ${key}`, undefined, `Options: ${KNOWN.join(", ")}.`);
-    }
-    this.margin = checkMargin(options.margin ?? 0);
-    this.fp8Format = checkFormat(options.fp8Format ?? Format.HYBRID);
-    this.amaxHistoryLen = checkHistoryLength(options.amaxHistoryLen ?? 1024);
-    this.amaxComputeAlgo = checkAlgorithm(options.amaxComputeAlgo ?? "max");
-    checkFixedOptions(options);
+    const all = withDefaults(NAME, options, delayedScalingDefaults);
+    this.margin = checkMargin(all.margin);
+    this.fp8Format = checkFormat(all.fp8Format);
+    this.amaxHistoryLen = checkHistoryLength(all.amaxHistoryLen);
+    this.amaxComputeAlgo = checkAlgorithm(all.amaxComputeAlgo);
+    checkFixedOptions(all);
     Object.freeze(this);
   }
 
@@ -98,11 +99,9 @@ function checkAlgorithm(algorithm: AmaxComputeAlgo): AmaxComputeAlgo {
   return fail("option", NAME, 'amaxComputeAlgo must be "max" or "most_recent"', algorithm);
 }
 
-function checkFixedOptions(options: DelayedScalingOptions): void {
-  const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, fp8Dpa, fp8Mha, interval } = options as Record<
-    keyof DelayedScalingOptions,
-    unknown
-  >;
+function checkFixedOptions(all: Readonly<Record<keyof DelayedScalingOptions, unknown>>): void {
+  const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, fp8Dpa, fp8Mha, interval, backwardOverride } =
+    all;
   if (scalingFactorComputeAlgo !== undefined && scalingFactorComputeAlgo !== null) {
     fail(
       "unsupported",
@@ -111,10 +110,10 @@ function checkFixedOptions(options: DelayedScalingOptions): void {
       scalingFactorComputeAlgo,
     );
   }
-  if (reduceAmax !== undefined && reduceAmax !== true) {
+  if (reduceAmax !== true) {
     fail("unsupported", NAME, "reduceAmax must be true: all devices share one scale per tensor", reduceAmax);
   }
-  if (overrideLinearPrecision !== undefined && String(overrideLinearPrecision) !== "false,false,false") {
+  if (String(overrideLinearPrecision) !== "false,false,false") {
     const rule = "overrideLinearPrecision must be [false, false, false]: every product runs in FP8";
     fail(
       "unsupported",
@@ -125,10 +124,13 @@ function checkFixedOptions(options: DelayedScalingOptions): void {
     );
   }
   for (const [option, value] of Object.entries({ fp8Dpa, fp8Mha })) {
-    if (value !== undefined && value !== false)
-      fail("unsupported", NAME, `${option} must be false: attention in FP8 is not supported`, value);
+    if (value !== false) fail("unsupported", NAME, `${option} must be false: attention in FP8 is not supported`, value);
   }
-  if (interval !== undefined && interval !== -1) {
+  if (backwardOverride !== null) {
+    const rule = "backwardOverride must be null: the gradients' products run in FP8 too";
+    fail("unsupported", NAME, rule, backwardOverride);
+  }
+  if (interval !== -1) {
     warnOnce(`${NAME}: interval is deprecated and ignored (got ${interval}): scales are updated in every step`);
   }
 }

@@ -1,4 +1,5 @@
 import { checkpointNameOp, stopGradientOp } from "../ops/mark.js";
+import { withDefaults } from "../options.js";
 import type { Tensor } from "../tensor.js";
 import { currentTrace, type TraceNode } from "../trace.js";
 import { flatten, unflatten } from "../tree.js";
@@ -27,10 +28,8 @@ export interface CheckpointOptions {
  * f with less memory in training: its intermediate values are not kept for the backward pass but computed again there.
  * Results and gradients are the same, bit for bit.
  */
-export function checkpoint<F extends (...args: any[]) => any>(
-  f: F,
-  { policy = checkpointPolicies.nothingSaveable }: CheckpointOptions = {},
-): F {
+export function checkpoint<F extends (...args: any[]) => any>(f: F, options: CheckpointOptions = {}): F {
+  const { policy } = withDefaults("checkpoint", options, { policy: checkpointPolicies.nothingSaveable });
   const wrapped = (...args: unknown[]): unknown => {
     const trace = currentTrace();
     if (!trace) return f(...args);

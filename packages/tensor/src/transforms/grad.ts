@@ -3,6 +3,7 @@ import { ones, zeros } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { identityOp } from "../ops/mark.js";
+import { withDefaults } from "../options.js";
 import { Tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef, unflatten } from "../tree.js";
@@ -41,10 +42,12 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
  * f must return a float scalar. The gradient has the structure of the argument; integer leaves get zeros. Works inside
  * jit and inside another gradient; called on concrete tensors it traces, compiles and runs.
  */
-export function valueAndGrad(
-  f: (...args: any[]) => any,
-  { argnums = 0, hasAux = false }: GradOptions = {},
-): (...args: any[]) => [any, any] {
+export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => [any, any] {
+  return differentiate("valueAndGrad", f, options);
+}
+
+function differentiate(fn: string, f: (...args: any[]) => any, options: GradOptions): (...args: any[]) => [any, any] {
+  const { argnums, hasAux } = withDefaults(fn, options, { argnums: 0, hasAux: false });
   const positions = typeof argnums === "number" ? [argnums] : argnums;
   const traced = (...args: unknown[]): [unknown, unknown] => {
     const trace = currentTrace()!;
@@ -91,7 +94,7 @@ function checkScalar(value: unknown): asserts value is Tensor {
 
 /** Like valueAndGrad, without the value: the gradient, or [gradient, aux] with hasAux. */
 export function grad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => any {
-  const both = valueAndGrad(f, options);
+  const both = differentiate("grad", f, options);
   return (...args) => {
     const [value, gradient] = both(...args);
     return options.hasAux ? [gradient, value[1]] : gradient;

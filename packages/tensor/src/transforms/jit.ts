@@ -1,6 +1,7 @@
 import { formatAval } from "../aval.js";
 import { currentBackend } from "../backend.js";
 import { fail } from "../errors.js";
+import { withDefaults } from "../options.js";
 import { type Compiled, compile, execute } from "../program/compile.js";
 import type { Program } from "../program/program.js";
 import { traceContextKey } from "../scope.js";
@@ -30,10 +31,8 @@ const collected = new FinalizationRegistry<Map<string, Entry>>((entries) => {
  * from then on runs it in one native call. f must be synchronous and must not read data. Arguments and results are trees
  * of tensors; numbers become float32 scalars, strings and booleans are static.
  */
-export function jit<F extends (...args: any[]) => any>(
-  f: F,
-  { staticArgnums = [], donateArgnums = [] }: JitOptions = {},
-): F {
+export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions = {}): F {
+  const { staticArgnums, donateArgnums } = withDefaults("jit", options, { staticArgnums: [], donateArgnums: [] });
   const entries = new Map<string, Entry>();
   const call = (...original: unknown[]): unknown => {
     if (currentTrace()) return f(...original);

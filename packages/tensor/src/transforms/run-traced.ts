@@ -44,6 +44,7 @@ export function traceFunction(
     });
     const returned = f(...standIns);
     if (returned instanceof Promise) {
+      returned.catch(() => {}); // Most often it rejects for the same reason; nobody else waits for it.
       fail(
         "traced",
         "jit",
