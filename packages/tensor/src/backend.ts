@@ -129,9 +129,14 @@ export function warnOnce(message: string): void {
   process.stderr.write(`te: ${message}\n`);
 }
 
-/** Turns an error of native code, which carries code and message, into a TeError. */
+/** Turns an error of native code, which carries code and message, or of an allocation into a TeError. */
 export function asTeError(error: unknown): TeError {
   if (TeError.is(error)) return error;
+  // Node's error for an array that is too long as well as for one that memory does not hold.
+  if (error instanceof RangeError) {
+    const message = `memory: every tensor must fit into memory, but ${error.message}. Split the work, or free tensors.`;
+    return new TeError("memory", message, { cause: error });
+  }
   const { code, message } = error as { code?: string; message?: string };
   return new TeError((code as ErrorCode) ?? "backend", message ?? String(error), { cause: error });
 }

@@ -62,13 +62,7 @@ export const isFloat8 = (dtype: DType): boolean => INFO[dtype].bytes === 1 && IN
 
 /** A zero-filled array of the storage type: numbers for 32-bit types, codes for narrower floats. */
 export function allocate(dtype: DType, length: number): TypedArray {
-  try {
-    return new INFO[dtype].array(length);
-  } catch (error) {
-    // Node throws a RangeError for what is too long as well as for what memory does not hold.
-    if (!(error instanceof RangeError)) throw error;
-    return fail("memory", "allocate", "memory must hold the array", `${dtype}[${length}]`, "Split the work, or free tensors.");
-  }
+  return new INFO[dtype].array(length);
 }
 
 /** A view of bytes as the storage type. */
