@@ -15,6 +15,7 @@ export const packageTests = defineConfig({
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     exclude: slow ? configDefaults.exclude : [...configDefaults.exclude, "**/*.slow.test.ts"],
     passWithNoTests: true,
+    setupFiles: report ? [join(import.meta.dirname, "../packages/testkit/src/record-setup.ts")] : [],
     // A native crash must take down one test file, not the run.
     pool: "forks",
     maxWorkers: "100%",

@@ -1,5 +1,6 @@
 import {
   type Aval,
+  currentBackend,
   type DType,
   formatAval,
   type HostArray,
@@ -8,6 +9,7 @@ import {
   type TypedArray,
   toFloat64,
 } from "@te/tensor";
+import { record } from "./record.js";
 import { errorN, errorX, type Limit, limitOf, type Row } from "./tolerance.js";
 
 /** An array of known shape and dtype with its values decoded. */
@@ -35,7 +37,7 @@ const avalOf = ({ shape, dtype }: Aval): Aval => ({ shape, dtype });
 export function findDifference(actual: Comparable, reference: Comparable, { n, x }: Limit): string | undefined {
   const t = valuesOf(actual);
   const r = valuesOf(reference);
-  return findShapeDifference(t, r) ?? findOddElement(t.values, r.values) ?? findExcess(t.values, r.values, { n, x });
+  return findShapeDifference(t, r) ?? findOddElement(t.values, r.values) ?? findExcess(t, r, { n, x });
 }
 
 export function findShapeDifference(t: Aval, r: Aval): string | undefined {
@@ -51,14 +53,19 @@ function findOddElement(t: ArrayLike<number>, r: ArrayLike<number>): string | un
   return undefined;
 }
 
-function findExcess(t: ArrayLike<number>, r: ArrayLike<number>, limit: Limit): string | undefined {
+function findExcess({ values: t, dtype }: Values, { values: r }: Values, limit: Limit): string | undefined {
   const n = errorN(t, r);
   const x = errorX(t, r);
-  if (n <= limit.n && x <= limit.x) return undefined;
+  const isWithin = n <= limit.n && x <= limit.x;
+  recordError(dtype, n, limit.n, isWithin);
+  if (isWithin) return undefined;
   const at = worst(t, r);
   const show = (value: number) => value.toExponential(1);
   return `N = ${show(n)} (limit ${show(limit.n)}), X = ${show(x)} (limit ${show(limit.x)}); element ${at} is ${t[at]} instead of ${r[at]}`;
 }
+
+const recordError = (dtype: DType, error: number, tolerance: number, isWithin: boolean): void =>
+  record({ backend: currentBackend().name, dtype, error, tolerance }, isWithin);
 
 function worst(t: ArrayLike<number>, r: ArrayLike<number>): number {
   let at = 0;
@@ -94,9 +101,13 @@ export function findCodeDifference(actual: HostArray, expected: HostArray, share
     const [a, e] = [actual.data[i]!, expected.data[i]!];
     if (a === e || (Number.isNaN(t[i]!) && Number.isNaN(r[i]!))) continue;
     if (share > 0 && Math.abs(a - e) === 1) apart++;
-    else return `element ${i} must be ${r[i]} (code ${e}), got ${t[i]} (code ${a})`;
+    else {
+      recordError(actual.dtype, 1, share, false);
+      return `element ${i} must be ${r[i]} (code ${e}), got ${t[i]} (code ${a})`;
+    }
   }
   const allowed = share > 0 ? Math.max(1, Math.floor(share * actual.data.length)) : 0;
+  recordError(actual.dtype, apart / Math.max(actual.data.length, 1), share, apart <= allowed);
   return apart > allowed ? `${apart} elements are one code apart, ${allowed} may be` : undefined;
 }
 
@@ -106,6 +117,7 @@ export function findBitDifference(actual: Tensor, expected: Tensor): string | un
   if (odd) return odd;
   const [a, e] = [bytes(actual), bytes(expected)];
   const at = a.findIndex((byte, i) => byte !== e[i]);
+  recordError(actual.dtype, at < 0 ? 0 : 1, 0, at < 0);
   if (at < 0) return undefined;
   const element = Math.floor(at / (a.length / actual.size));
   const [t, r] = [valuesOf(actual).values[element], valuesOf(expected).values[element]];

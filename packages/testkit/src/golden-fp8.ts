@@ -95,7 +95,8 @@ function limitsOn(device: string, of: Steps): { values: LimitFor; metas: number 
 
 export function testRecordedFp8({ modules, make, recordedName = (_, name) => name }: RecordedFp8Options): void {
   const golden = readGolden("fp8_delayed_scaling");
-  const cases = golden.cases.filter(({ module }) => modules.includes(module)) as unknown as readonly Steps[];
+  const steps = golden.cases.filter(({ module }) => modules.includes(module)) as unknown as readonly Steps[];
+  const cases = steps.map((of) => [of.id, of] as const);
   const setUp = (of: Steps) => {
     const module = make(of, optionsOf(of));
     const variables = initialVariables(of, module, argumentsOf(of, { x: golden.tensor(of, "step0/in/x") }));
@@ -105,12 +106,12 @@ export function testRecordedFp8({ modules, make, recordedName = (_, name) => nam
     fp8Autocast({ enabled: true, fp8Recipe: new DelayedScaling(of.recipeOptions) }, f);
 
   describe("FP8 with delayed scaling, recorded", () => {
-    test.each(cases)("$id: initial variables and metas", (of) =>
+    test.each(cases)("%s: initial variables and metas", (_, of) =>
       inFp8(of, () => expectInitialVariables(golden, of, setUp(of).variables)),
     );
 
     onEachDevice((device) => {
-      test.each(cases)("$id: values, gradients and metas of $steps steps", (of) =>
+      test.each(cases)("%s: values, gradients and metas of every step", (_, of) =>
         inFp8(of, () => {
           const { module, variables } = setUp(of);
           const params = recordedParameters(golden, of, variables);

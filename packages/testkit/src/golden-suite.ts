@@ -24,10 +24,11 @@ export function testRecorded(group: string, make: ModuleOf, limitFor: LimitFor):
     const variables = initialVariables(of, module, argumentsOf(of, golden.tensors(of, "in/")));
     return { module, variables };
   };
+  const cases = golden.cases.map((of) => [of.id, of] as const);
   describe(`${group}, recorded`, () => {
-    test.each(golden.cases)("$id: initial variables", (of) => expectInitialVariables(golden, of, setUp(of).variables));
+    test.each(cases)("%s: initial variables", (_, of) => expectInitialVariables(golden, of, setUp(of).variables));
     onEachDevice(() => {
-      test.each(golden.cases)("$id", (of) => {
+      test.each(cases)("%s", (_, of) => {
         const { module, variables } = setUp(of);
         const params = recordedParameters(golden, of, variables);
         expectRecorded(golden, of, replay(golden, of, module, params), limitFor);
