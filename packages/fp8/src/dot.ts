@@ -2,7 +2,7 @@ import { customVjp, type DType, fail, freeAxes, type Tensor } from "@te/tensor";
 import { currentRecipe } from "./autocast.js";
 import { HIGH_PRECISION } from "./ops/check.js";
 import { scaledDotOp } from "./ops/scaled-dot.js";
-import { nextMetas, type ProductMetas, type Quantized, quantizeWith } from "./quantizer.js";
+import { nameQuantized, nextMetas, type ProductMetas, type Quantized, quantizeWith } from "./quantizer.js";
 import type { DelayedScaling } from "./recipes/delayed-scaling.js";
 
 /** The axes of x and of the kernel that a product sums over, pair by pair. */
@@ -84,6 +84,8 @@ export interface Fp8DotOptions {
   readonly recipe?: DelayedScaling | undefined;
   /** Added before the result is rounded; shape of the kernel's free axes. */
   readonly bias?: Tensor | null | undefined;
+  /** Name by which checkpoint policies know the rounded operands, which the backward pass reads. */
+  readonly checkpointName?: string | null | undefined;
 }
 
 /**
@@ -117,8 +119,8 @@ export function fp8DotGeneral(
   const { forward, backward } = recipe.fp8Format;
 
   const product = (x: Tensor, kernel: Tensor, bias: Tensor | null, metas: ProductMetas) => {
-    const xq = quantizeWith(metas.x, x, forward);
-    const kq = quantizeWith(metas.kernel, kernel, forward);
+    const xq = nameQuantized(quantizeWith(metas.x, x, forward), options.checkpointName);
+    const kq = nameQuantized(quantizeWith(metas.kernel, kernel, forward), options.checkpointName);
     return [forwardDot(xq, kq, axes, { dtype, bias }), { xq, kq, bias, metas }] as const;
   };
   type Residuals = ReturnType<typeof product>[1];

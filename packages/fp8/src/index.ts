@@ -15,6 +15,7 @@ export { quantizeOp } from "./ops/quantize.js";
 export { scaledDotOp } from "./ops/scaled-dot.js";
 export {
   dequantize,
+  nameQuantized,
   nextMetas,
   nextState,
   type ProductMetas,

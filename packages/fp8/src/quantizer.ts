@@ -1,4 +1,4 @@
-import { div, fail, full, type Tensor } from "@te/tensor";
+import { checkpointName, div, fail, full, type Tensor } from "@te/tensor";
 import { checkFloat8, type Float8 } from "./format.js";
 import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
 import { quantizeOp } from "./ops/quantize.js";
@@ -26,6 +26,12 @@ export function quantizeWith(state: ScaleState, x: Tensor, dtype: Float8): Quant
 export function quantizedBy(state: ScaleState, { q, amax }: { readonly q: Tensor; readonly amax: Tensor }): Quantized {
   checkFloat8("quantizedBy", "q", q.dtype);
   return { q, scaleInv: div(1, state.scale), amax };
+}
+
+/** Marks the three parts with a name that checkpoint policies can keep; without a name the value itself. */
+export function nameQuantized({ q, scaleInv, amax }: Quantized, name: string | null | undefined): Quantized {
+  const mark = (part: Tensor): Tensor => (name ? checkpointName(part, name) : part);
+  return { q: mark(q), scaleInv: mark(scaleInv), amax: mark(amax) };
 }
 
 /** The tensor in float32 again: q * scaleInv. */

@@ -8,7 +8,8 @@ import {
   type ProductMetas,
   productMetas,
 } from "@te/fp8";
-import { dot, expectDType, FLOATS, fail, type Tensor } from "@te/tensor";
+import { checkpointName, type DType, dot, expectDType, FLOATS, fail, Tensor } from "@te/tensor";
+import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
 export interface Fp8Product {
@@ -26,14 +27,37 @@ export function fp8Product(variable: VariableMaker, index?: number): Fp8Product 
   return { recipe, metas: productMetas(recipe, read, index === undefined ? "" : `_${index}`) };
 }
 
-/** x · kernel in the dtype of x: in FP8 where a recipe is in force, else with the kernel cast to the dtype of x. */
-export function product(x: Tensor, kernel: Tensor, axes: ContractAxes, fp8: Fp8Product | undefined): Tensor {
-  if (fp8) return fp8DotGeneral(x, kernel, fp8.metas, axes, { recipe: fp8.recipe });
-  return dot(x, kernel.astype(x.dtype), { ...axes, dtype: x.dtype });
+/**
+ * x · kernel in the dtype of x: in FP8 where a recipe is in force, else with the kernel cast to the dtype of x.
+ * `quantizedName` is the name that checkpoint policies know the FP8 operands by.
+ */
+export function product(
+  x: Tensor,
+  kernel: Tensor,
+  axes: ContractAxes,
+  fp8: Fp8Product | undefined,
+  quantizedName?: string | null,
+): Tensor {
+  if (fp8) return fp8DotGeneral(x, kernel, fp8.metas, axes, { recipe: fp8.recipe, checkpointName: quantizedName });
+  return checkpointName(dot(x, kernel.astype(x.dtype), { ...axes, dtype: x.dtype }), TE_GEMM);
 }
 
-/** Throws unless x is float32, bfloat16 or float16: parameters follow its dtype. */
-export const checkInput = (fn: string, x: Tensor): void => expectDType(fn, { x }, ...FLOATS);
+/** Throws unless x is a float32, bfloat16 or float16 tensor with an axis: parameters follow its shape. */
+export function checkInput(fn: string, x: Tensor): void {
+  if (!(x instanceof Tensor)) fail("option", fn, "x must be a tensor", x ?? String(x));
+  expectDType(fn, { x }, ...FLOATS);
+  if (x.rank === 0) fail("shape", fn, "x must have at least one axis", x);
+}
+
+/** Throws unless parameters can have this dtype. */
+export function checkParameterDType(fn: string, dtype: DType): void {
+  if (!FLOATS.includes(dtype)) fail("dtype", fn, `dtype must be ${FLOATS.join(" or ")}`, dtype);
+}
+
+/** Throws for an `axis` other than -1, the number. */
+export function checkLastAxis(fn: string, axis: unknown, wayOut: string): void {
+  if (axis !== -1) fail("option", fn, "axis must be -1", axis, wayOut);
+}
 
 /** y + bias along the trailing axes, in the dtype of y. */
 export const addBias = (y: Tensor, bias: Tensor): Tensor => y.add(bias.astype(y.dtype));
@@ -51,6 +75,7 @@ export function contractedAxes(fn: string, axis: number | readonly number[], ran
 
 /** Feature sizes as a list. */
 export function featureList(fn: string, features: number | readonly number[]): number[] {
+  if (features === undefined) fail("option", fn, "features is required");
   const list = typeof features === "number" ? [features] : [...features];
   if (list.length === 0 || list.some((f) => !Number.isInteger(f) || f < 1)) {
     fail("option", fn, "features must be a positive integer or a list of them", `[${list}]`);

@@ -1,27 +1,48 @@
-import { TeError, type Tensor } from "@te/tensor";
+import { type Defaults, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
 import { Module } from "./module.js";
 import { dropout } from "./ops/dropout.js";
 
 export interface DropoutOptions {
-  /** Probability of dropping an element, in [0, 1]. */
+  /** Probability of dropping an element, in [0, 1]. Required. */
   rate: number;
-  /** Axes along which one draw serves all elements; negative axes count from the end. */
+  /** Axes along which one draw serves all elements; negative axes count from the end. Default []. */
   broadcastDims?: readonly number[];
   /** Random stream. Default "dropout". */
   rngName?: string;
+  /** Name among the parent's variables. */
   name?: string;
 }
 
-/** `call(x, { deterministic })`: x with elements dropped and the rest scaled by 1 / (1 - rate); x itself when deterministic. */
+/** Throws unless the rate is a probability. */
+export function checkRate(fn: string, name: string, rate: number): void {
+  if (!(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
+}
+
+/**
+ * `call(x, { deterministic })`: x, float32, bfloat16 or float16 of any shape, with elements dropped and the rest scaled by
+ * 1 / (1 - rate); x itself when deterministic or at rate 0, all zeros at rate 1. Has no variables; draws from `rngName`.
+ *
+ * Throws TeError: "option" for a rate outside of [0, 1], axes that x does not have, or a missing key of the stream.
+ */
 export class Dropout extends Module {
-  constructor(private readonly options: DropoutOptions) {
+  static readonly defaults = {
+    rate: undefined,
+    broadcastDims: [],
+    rngName: "dropout",
+    name: undefined,
+  } satisfies Defaults<DropoutOptions>;
+
+  private readonly options: WithDefaults<DropoutOptions, typeof Dropout.defaults>;
+  protected override readonly callOptions = ["deterministic"];
+
+  constructor(options: DropoutOptions) {
     super(options);
-    const { rate } = options;
-    if (!(rate >= 0 && rate <= 1)) throw new TeError("option", `Dropout: rate must be in [0, 1], got ${rate}.`);
+    this.options = withDefaults("Dropout", options, Dropout.defaults);
+    checkRate("Dropout", "rate", options.rate);
   }
 
   call(x: Tensor, { deterministic = false }: { deterministic?: boolean } = {}): Tensor {
-    const { rate, broadcastDims = [], rngName = "dropout" } = this.options;
+    const { rate, broadcastDims, rngName } = this.options;
     if (deterministic || rate === 0) return x;
     const dims = broadcastDims.map((d) => (d < 0 ? d + x.rank : d));
     return dropout(x, this.makeRng(rngName), { rate, broadcastDims: dims });

@@ -3,14 +3,16 @@ import {
   biasGradient,
   type ContractAxes,
   forwardDot,
+  nameQuantized,
   nextMetas,
   quantizedBy,
   quantizeWith,
 } from "@te/fp8";
 import { checkpointName, customVjp, type Tensor } from "@te/tensor";
 import type { Fp8Product } from "./dense.js";
-import { normGradient, quantizedNorm } from "./fp8-norm.js";
+import { normGradient, operand, quantizedNorm } from "./fp8-norm.js";
 import type { Norm } from "./layer-norm.js";
+import type { Axes } from "./module.js";
 import { gatedActivationBackwardOp } from "./ops/gated-activation.js";
 import { gatedActivationQuantizeOp } from "./ops/gated-activation-quantize.js";
 
@@ -31,6 +33,10 @@ export interface Fp8Mlp {
   readonly activation: ActivationParams;
   readonly products: readonly [first: Fp8Product, second: Fp8Product];
   readonly names: readonly [first: string, second: string];
+  /** Logical axes of the products' inputs. */
+  readonly inputAxes: readonly [first: Axes | null, second: Axes | null];
+  /** Name by which checkpoint policies know the FP8 operands. */
+  readonly quantizationCheckpointName: string | null;
 }
 
 /**
@@ -39,7 +45,7 @@ export interface Fp8Mlp {
  * product 0 that of the pre-activation.
  */
 export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
-  const { norm, activation, names } = mlp;
+  const { norm, activation, names, quantizationCheckpointName } = mlp;
   const { recipe } = mlp.products[0];
   const { forward: toForward, backward: toBackward } = recipe.fp8Format;
   const { dtype } = x;
@@ -57,14 +63,20 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
     metas0: Metas,
     metas1: Metas,
   ) => {
-    const { xq, statistics } = quantizedNorm(x, { ...norm, gamma, beta: beta ?? undefined }, { recipe, metas: metas0 });
-    const wiq = quantizeWith(metas0.kernel, wi, toForward);
+    const { xq: normalized, statistics } = quantizedNorm(
+      x,
+      { ...norm, gamma, beta: beta ?? undefined },
+      { recipe, metas: metas0 },
+    );
+    const xq = operand(normalized, { inputAxes: mlp.inputAxes[0], quantizationCheckpointName });
+    const wiq = nameQuantized(quantizeWith(metas0.kernel, wi, toForward), quantizationCheckpointName);
     const u = checkpointName(forwardDot(xq, wiq, axes, { dtype, bias: wiBias?.astype(dtype) }), names[0]);
-    const hq = quantizedBy(
+    const activated = quantizedBy(
       metas1.x,
       gatedActivationQuantizeOp({ u, scale: metas1.x.scale }, { ...activation, dtype: toForward }),
     );
-    const woq = quantizeWith(metas1.kernel, wo, toForward);
+    const hq = operand(activated, { inputAxes: mlp.inputAxes[1], quantizationCheckpointName });
+    const woq = nameQuantized(quantizeWith(metas1.kernel, wo, toForward), quantizationCheckpointName);
     const y = checkpointName(forwardDot(hq, woq, axes, { dtype, bias: woBias?.astype(dtype) }), names[1]);
     return [y, { x, gamma, beta, wiBias, woBias, metas0, metas1, xq, statistics, wiq, u, hq, woq }] as const;
   };

@@ -3,14 +3,17 @@ import {
   backwardDot,
   type ContractAxes,
   forwardDot,
+  nameQuantized,
   nextMetas,
   type Quantized,
   quantizedBy,
   quantizeWith,
 } from "@te/fp8";
+import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { customVjp, type Tensor } from "@te/tensor";
 import type { Fp8Product } from "./dense.js";
 import type { Norm } from "./layer-norm.js";
+import type { Axes } from "./module.js";
 import { layerNormBackwardOp } from "./ops/layer-norm.js";
 import { layerNormQuantizeOp, rmsNormQuantizeOp } from "./ops/norm-quantize.js";
 import { rmsNormBackwardOp } from "./ops/rms-norm.js";
@@ -19,6 +22,20 @@ import { rmsNormBackwardOp } from "./ops/rms-norm.js";
 export interface NormStatistics {
   readonly mean: Tensor | null;
   readonly rstd: Tensor;
+}
+
+/** Of the operands of a product in FP8. */
+export interface OperandOptions {
+  /** Logical axes of the input. */
+  readonly inputAxes: Axes | null;
+  /** Name by which checkpoint policies know the operands. */
+  readonly quantizationCheckpointName: string | null;
+}
+
+/** The product's input as these options want it. */
+export function operand(xq: Quantized, { inputAxes, quantizationCheckpointName }: OperandOptions): Quantized {
+  const split = inputAxes ? { ...xq, q: constrain(xq.q, inputAxes) } : xq;
+  return nameQuantized(split, quantizationCheckpointName);
 }
 
 /** The norm of x in FP8 with the scale of `fp8.metas.x`. */
@@ -60,13 +77,27 @@ export function normGradient(
  * norm(x) · kernel with the norm's result quantised straight from float32. Contracts the last axis of x with the first of
  * the kernel. The cotangent of the metas is their value after this step.
  */
-export function fp8NormProduct(x: Tensor, norm: Norm, kernel: Tensor, fp8: Fp8Product): Tensor {
+export function fp8NormProduct(
+  x: Tensor,
+  norm: Norm,
+  kernel: Tensor,
+  fp8: Fp8Product,
+  options: OperandOptions,
+): Tensor {
   const { recipe } = fp8;
   const axes: ContractAxes = { lhsContract: [x.rank - 1], rhsContract: [0] };
   const { dtype } = x;
   const forward = (x: Tensor, gamma: Tensor, beta: Tensor | null, kernel: Tensor, metas: Fp8Product["metas"]) => {
-    const { xq, statistics } = quantizedNorm(x, { ...norm, gamma, beta: beta ?? undefined }, { recipe, metas });
-    const kq = quantizeWith(metas.kernel, kernel, recipe.fp8Format.forward);
+    const { xq: normalized, statistics } = quantizedNorm(
+      x,
+      { ...norm, gamma, beta: beta ?? undefined },
+      { recipe, metas },
+    );
+    const xq = operand(normalized, options);
+    const kq = nameQuantized(
+      quantizeWith(metas.kernel, kernel, recipe.fp8Format.forward),
+      options.quantizationCheckpointName,
+    );
     return [forwardDot(xq, kq, axes, { dtype }), { x, gamma, beta, xq, kq, statistics, metas }] as const;
   };
   type Residuals = ReturnType<typeof forward>[1];

@@ -2,15 +2,16 @@
 import "@te/kernels-cpu";
 
 // Layers
+export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
 export { DenseGeneral, type DenseGeneralOptions } from "./dense-general.js";
 export { Dropout, type DropoutOptions } from "./dropout.js";
 export { Embed, type EmbedOptions } from "./embed.js";
 export * from "./initializers.js";
 export { LayerNorm, type LayerNormOptions } from "./layer-norm.js";
 export { LayerNormDenseGeneral, type LayerNormDenseGeneralOptions } from "./layer-norm-dense-general.js";
-export { LayerNormMLP, type LayerNormMLPOptions } from "./layer-norm-mlp.js";
+export { type ClampedActivationParams, LayerNormMLP, type LayerNormMLPOptions } from "./layer-norm-mlp.js";
 // Modules
-export { type ApplyOptions, type Axes, Module, type Variable } from "./module.js";
+export { type ApplyOptions, type Axes, Module, type ParameterMaker, type Variable } from "./module.js";
 export type { LayerNormType } from "./norm-type.js";
 // Ops
 export { dropout, dropoutOp } from "./ops/dropout.js";

@@ -1,129 +1,153 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
-import { type DType, fail, type Tensor } from "@te/tensor";
-import { addBias, checkInput, featureList, fp8Product, product } from "./dense.js";
+import { type Defaults, type DType, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import { addBias, checkInput, checkLastAxis, checkParameterDType, featureList, fp8Product, product } from "./dense.js";
 import { fp8NormProduct } from "./fp8-norm.js";
-import { type Initializer, ones, varianceScaling, zeros } from "./initializers.js";
-import { applyNorm, type Norm } from "./layer-norm.js";
-import { type LoraOptions, loraProduct, loraShapes } from "./lora.js";
+import { type Initializer, varianceScaling, zeros } from "./initializers.js";
+import { applyNorm, checkNorm, type Norm, normParameters } from "./layer-norm.js";
+import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
-import { type LayerNormType, parseNormType } from "./norm-type.js";
+import type { LayerNormType } from "./norm-type.js";
 
 export interface LayerNormDenseGeneralOptions extends LoraOptions {
+  /** Output feature sizes. Required. */
   features: number | readonly number[];
   /** Default true; false leaves the dense product alone. */
   enableLayernorm?: boolean;
+  /** "layernorm" (default) or "rmsnorm", in any spelling. */
   layernormType?: LayerNormType;
+  /** Added to the variance, or to the mean square. Default 1e-6. */
   epsilon?: number;
+  /** Scale by 1 + gamma; layernorm only. Default false. */
   zeroCenteredGamma?: boolean;
+  /** Default ones, or zeros with zeroCenteredGamma. */
   scaleInit?: Initializer;
+  /** Logical axes of gamma. Default ["embed"]. */
   scaleAxes?: Axes;
+  /** Of beta; layernorm only. Default zeros. */
   lnBiasInit?: Initializer;
+  /** Logical axes of beta. Default ["embed"]. */
   lnBiasAxes?: Axes;
   /** Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
+  /** Logical axes of the kernel, one per axis; none by default. */
   kernelAxes?: Axes;
   /** Default false. */
   useBias?: boolean;
+  /** Default zeros. */
   biasInit?: Initializer;
+  /** Logical axes of the bias, one per axis; none by default. */
   biasAxes?: Axes;
   /** Also return the norm's output. Default false; in FP8 the norm then writes high precision. */
   returnLayernormOutput?: boolean;
-  /** Only -1. */
-  axis?: number;
+  /** Only -1, the default. */
+  axis?: -1;
+  /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
+  /** Inputs are sequence-first; says only which logical axes apply. Default false. */
   transposeBatchSequence?: boolean;
-  /** Logical axes of the norm's input. */
+  /** Logical axes of the norm's input, one per axis. Default null: no constraint. */
   layernormInputAxes?: Axes | null;
-  /** Logical axes of the product's input. */
+  /** Logical axes of the product's input, one per axis. Default null: no constraint. */
   dotInputAxes?: Axes | null;
-  /** Divide the result by this number. */
+  /** Divide the result by this number. Default null: do not. */
   depthScaling?: number | null;
+  /** Name by which checkpoint policies know the FP8 operands. Default null: none. */
+  quantizationCheckpointName?: string | null;
+  /** Name among the parent's variables. */
   name?: string;
 }
 
 /**
- * A norm and a linear map: y = norm(x) · kernel (+ adapter) (+ bias) (/ depthScaling). `call(x)` with x [..., H] gives [y
- * [..., features...], layernormOutput | undefined]. Parameters: scale, ln_bias [H], kernel [H, features...], bias
- * [features...]. Inside fp8Autocast the norm writes FP8 directly, unless its output is asked for or an adapter needs it.
+ * A norm and a linear map: y = norm(x) · kernel (+ adapter) (+ bias) (/ depthScaling). `call(x)` with x [..., H], float32,
+ * bfloat16 or float16, gives [y [..., features...], layernormOutput [..., H] | undefined] in the dtype of x. Without the
+ * norm layernormOutput is x.
+ *
+ * Parameters, in `dtype`: scale, ln_bias [H], kernel [H, features...], bias [features...], lora_a_kernel and lora_b_kernel
+ * as in DenseGeneral, and its fp8_metas. Inside fp8Autocast the norm writes FP8 directly, unless its output is asked for
+ * or an adapter, which reads the norm's output, needs it.
+ *
+ * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an axis other than -1 or a depthScaling of 0.
  */
 export class LayerNormDenseGeneral extends Module {
-  private readonly type: "layernorm" | "rmsnorm";
+  static readonly defaults = {
+    features: undefined,
+    enableLayernorm: true,
+    layernormType: "layernorm",
+    epsilon: 1e-6,
+    zeroCenteredGamma: false,
+    scaleInit: undefined,
+    scaleAxes: ["embed"],
+    lnBiasInit: zeros,
+    lnBiasAxes: ["embed"],
+    kernelInit: varianceScaling(1, "fan_in", "truncated_normal"),
+    kernelAxes: [],
+    useBias: false,
+    biasInit: zeros,
+    biasAxes: [],
+    returnLayernormOutput: false,
+    ...loraDefaults,
+    axis: -1,
+    dtype: "float32",
+    transposeBatchSequence: false,
+    layernormInputAxes: null,
+    dotInputAxes: null,
+    depthScaling: null,
+    quantizationCheckpointName: null,
+    name: undefined,
+  } satisfies Defaults<LayerNormDenseGeneralOptions>;
 
-  constructor(private readonly options: LayerNormDenseGeneralOptions) {
+  private readonly options: WithDefaults<LayerNormDenseGeneralOptions, typeof LayerNormDenseGeneral.defaults>;
+  private readonly type: Norm["type"];
+  private readonly features: readonly number[];
+  protected override readonly callOptions = [];
+
+  constructor(options: LayerNormDenseGeneralOptions) {
     super(options);
-    this.type = parseNormType(
-      "LayerNormDenseGeneral",
-      options.layernormType ?? "layernorm",
-      options.zeroCenteredGamma ?? false,
-    );
-    if ((options.axis ?? -1) !== -1)
-      fail("option", "LayerNormDenseGeneral", "axis must be -1", options.axis, "Use LayerNorm and DenseGeneral.");
-    if (options.depthScaling === 0) fail("option", "LayerNormDenseGeneral", "depthScaling must not be 0");
+    const fn = "LayerNormDenseGeneral";
+    this.options = withDefaults(fn, options, LayerNormDenseGeneral.defaults);
+    this.type = checkNorm(fn, this.options);
+    this.features = featureList(fn, options.features);
+    checkLastAxis(fn, this.options.axis, "Use LayerNorm and DenseGeneral.");
+    checkParameterDType(fn, this.options.dtype);
+    checkLora(fn, this.options);
+    const { depthScaling } = this.options;
+    if (depthScaling !== null && !(Number.isFinite(depthScaling) && depthScaling !== 0))
+      fail("option", fn, "depthScaling must be a finite number other than 0, or null", depthScaling);
   }
 
   call(x: Tensor): [y: Tensor, layernormOutput: Tensor | undefined] {
-    const { options } = this;
-    const {
-      enableLayernorm = true,
-      returnLayernormOutput = false,
-      enableLowRankAdaptation = false,
-      layernormInputAxes,
-      dotInputAxes,
-    } = options;
+    const { options, features } = this;
+    const { dtype, kernelInit, dotInputAxes, quantizationCheckpointName, returnLayernormOutput } = options;
     checkInput("LayerNormDenseGeneral", x);
-    const features = featureList("LayerNormDenseGeneral", options.features);
     const hidden = x.shape.at(-1)!;
-    const input = layernormInputAxes ? constrain(x, layernormInputAxes) : x;
-    const norm = enableLayernorm ? this.norm(hidden) : undefined;
-    const kernelInit = options.kernelInit ?? varianceScaling(1, "fan_in", "truncated_normal");
-    const kernel = this.param("kernel", kernelInit, [hidden, ...features], {
-      dtype: options.dtype,
-      axes: options.kernelAxes,
-    });
+    const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
+    const norm = options.enableLayernorm ? this.norm(hidden) : undefined;
+    const kernel = this.param("kernel", kernelInit, [hidden, ...features], { dtype, axes: options.kernelAxes });
     const fp8 = fp8Product((...v) => this.variable(...v));
     let y: Tensor;
     let normalized: Tensor | undefined;
-    if (fp8 && norm && !returnLayernormOutput && !enableLowRankAdaptation) {
-      y = fp8NormProduct(input, norm, kernel, fp8);
+    if (fp8 && norm && !returnLayernormOutput && !options.enableLowRankAdaptation) {
+      y = fp8NormProduct(input, norm, kernel, fp8, { inputAxes: dotInputAxes, quantizationCheckpointName });
     } else {
       normalized = norm ? applyNorm(input, norm) : input;
       const operand = dotInputAxes ? constrain(normalized, dotInputAxes) : normalized;
-      y = product(operand, kernel, { lhsContract: [x.rank - 1], rhsContract: [0] }, fp8);
-      if (enableLowRankAdaptation) y = y.add(this.lora(operand, kernelInit, features));
+      const axes = [x.rank - 1];
+      y = product(operand, kernel, { lhsContract: axes, rhsContract: [0] }, fp8, quantizationCheckpointName);
+      if (options.enableLowRankAdaptation)
+        y = y.add(adapter(this.parameters, "", kernelInit, operand, axes, features, options));
     }
     if (options.useBias)
-      y = addBias(
-        y,
-        this.param("bias", options.biasInit ?? zeros, features, { dtype: options.dtype, axes: options.biasAxes }),
-      );
-    if (options.depthScaling) y = y.div(options.depthScaling);
+      y = addBias(y, this.param("bias", options.biasInit, features, { dtype, axes: options.biasAxes }));
+    if (options.depthScaling !== null) y = y.div(options.depthScaling);
     return [y, returnLayernormOutput ? normalized : undefined];
   }
 
   private norm(hidden: number): Norm {
-    const {
-      epsilon = 1e-6,
-      zeroCenteredGamma = false,
-      scaleInit,
-      scaleAxes = ["embed"],
-      lnBiasInit = zeros,
-      lnBiasAxes = ["embed"],
-      dtype,
-    } = this.options;
-    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], {
-      dtype,
-      axes: scaleAxes,
+    const { lnBiasInit, lnBiasAxes, ...options } = this.options;
+    return normParameters(this.parameters, this.type, hidden, {
+      ...options,
+      biasInit: lnBiasInit,
+      biasAxes: lnBiasAxes,
     });
-    const beta =
-      this.type === "layernorm" ? this.param("ln_bias", lnBiasInit, [hidden], { dtype, axes: lnBiasAxes }) : undefined;
-    return { type: this.type, epsilon, zeroCenteredGamma, gamma, beta };
-  }
-
-  private lora(x: Tensor, kernelInit: Initializer, features: number[]): Tensor {
-    const { lowRankAdaptationDim = 32, lowRankAdaptationAlpha, dtype } = this.options;
-    const shapes = loraShapes([x.shape.at(-1)!], features, lowRankAdaptationDim);
-    const a = this.param("lora_a_kernel", kernelInit, shapes.a, { dtype, axes: shapes.a.map(() => null) });
-    const b = this.param("lora_b_kernel", zeros, shapes.b, { dtype, axes: shapes.b.map(() => null) });
-    return loraProduct(x, a, b, [x.rank - 1], lowRankAdaptationAlpha);
   }
 }

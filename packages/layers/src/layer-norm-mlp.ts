@@ -1,179 +1,280 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
-import { checkpointName, type DType, fail, type Tensor } from "@te/tensor";
-import { addBias, checkInput, fp8Product, product } from "./dense.js";
+import {
+  checkpointName,
+  type Defaults,
+  type DType,
+  fail,
+  type Tensor,
+  type WithDefaults,
+  withDefaults,
+} from "@te/tensor";
+import {
+  addBias,
+  checkInput,
+  checkLastAxis,
+  checkParameterDType,
+  type Fp8Product,
+  fp8Product,
+  product,
+} from "./dense.js";
+import { checkRate } from "./dropout.js";
 import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
 import { fp8NormProduct } from "./fp8-norm.js";
-import { chainSlices, type Initializer, ones, varianceScaling, zeros } from "./initializers.js";
-import { applyNorm, type Norm } from "./layer-norm.js";
-import { type LoraOptions, loraProduct, loraShapes } from "./lora.js";
+import { chainSlices, type Initializer, varianceScaling, zeros } from "./initializers.js";
+import { applyNorm, checkNorm, type Norm, normParameters } from "./layer-norm.js";
+import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
-import { type LayerNormType, parseNormType } from "./norm-type.js";
+import type { LayerNormType } from "./norm-type.js";
 import { dropout } from "./ops/dropout.js";
-import { activationNames, gatedActivationOp } from "./ops/gated-activation.js";
+import { activationNames, CLAMPED, gatedActivationOp } from "./ops/gated-activation.js";
+
+/** Of ["clamped_silu", "clamped_linear"]: g = min(u0, limit), l = clip(u1, ±limit) + gluLinearOffset, y = g sigmoid(alpha g) l. */
+export interface ClampedActivationParams {
+  /** Default 7. */
+  limit?: number;
+  /** Default 1.702. */
+  alpha?: number;
+  /** Default 1. */
+  gluLinearOffset?: number;
+}
 
 export interface LayerNormMLPOptions extends LoraOptions {
   /** Width between the two products. Default 2048. */
   intermediateDim?: number;
-  /** Default true. */
+  /** Default true; false leaves the perceptron alone. */
   enableLayernorm?: boolean;
+  /** "layernorm" (default) or "rmsnorm", in any spelling. */
   layernormType?: LayerNormType;
+  /** Added to the variance, or to the mean square. Default 1e-6. */
   epsilon?: number;
+  /** Scale by 1 + gamma; layernorm only. Default false. */
   zeroCenteredGamma?: boolean;
+  /** Default ones, or zeros with zeroCenteredGamma. */
   scaleInit?: Initializer;
+  /** Logical axes of gamma. Default ["embed"]. */
   scaleAxes?: Axes;
+  /** Of beta; layernorm only. Default zeros. */
   lnBiasInit?: Initializer;
+  /** Logical axes of beta. Default ["embed"]. */
   lnBiasAxes?: Axes;
-  /** Of both kernels. Default varianceScaling(1, "fan_in", "truncated_normal"). */
+  /** Of both kernels, slice by slice of the first. Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
-  /** Default ["embed", "act", "mlp"]. */
+  /** Logical axes of the first kernel. Default ["embed", "act", "mlp"]. */
   kernelAxes1?: Axes;
-  /** Default ["mlp", "embed"]. */
+  /** Logical axes of the second kernel. Default ["mlp", "embed"]. */
   kernelAxes2?: Axes;
   /** Default false. */
   useBias?: boolean;
+  /** Of both biases. Default zeros. */
   biasInit?: Initializer;
-  /** Default ["act", "mlp"]. */
+  /** Logical axes of the first bias. Default ["act", "mlp"]. */
   biasAxes1?: Axes;
-  /** Default ["embed"]. */
+  /** Logical axes of the second bias. Default ["embed"]. */
   biasAxes2?: Axes;
+  /** Also return the norm's output. Default false; in FP8 the norm then writes high precision. */
   returnLayernormOutput?: boolean;
-  /** One name per slice of the first product; the results are multiplied. Default ["gelu"]. */
+  /**
+   * One name per slice of the first product, in any case; the results are multiplied. A leading "linear" or
+   * "clamped_linear" reverses the names, not the slices. Default ["gelu"].
+   */
   activations?: readonly string[];
-  /** limit, alpha and gluLinearOffset of ["clamped_silu", "clamped_linear"]. */
-  activationParams?: { limit?: number; alpha?: number; gluLinearOffset?: number } | null;
+  /** Numbers of clamped activations. Default null: limit 7, alpha 1.702, gluLinearOffset 1. */
+  activationParams?: ClampedActivationParams | null;
+  /** Random stream of the dropout. Default "dropout". */
   intermediateDropoutRngName?: string;
-  /** Dropout after the activation. Default 0. */
+  /** Dropout after the activation, in [0, 1]. Default 0. */
   intermediateDropoutRate?: number;
+  /** Axes of the activation's result along which one draw serves all elements. Default []. */
   intermediateHiddenDropoutDims?: readonly number[];
-  /** Only -1. */
-  axis?: number;
+  /** Only -1, the default. */
+  axis?: -1;
+  /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
+  /** Inputs are sequence-first; says only which logical axes apply. Default false. */
   transposeBatchSequence?: boolean;
+  /** Logical axes of the norm's input, one per axis. Default null: no constraint. */
   layernormInputAxes?: Axes | null;
+  /** Logical axes of the first product's input, one per axis. Default null: no constraint. */
   dot1InputAxes?: Axes | null;
+  /** Logical axes of the second product's input, one per axis. Default null: no constraint. */
   dot2InputAxes?: Axes | null;
-  /** Checkpoint names of the two products' results. Default "ffn1" and "ffn2". */
+  /** Name by which checkpoint policies know the pre-activation. Default "ffn1". */
   ffn1CkptName?: string;
+  /** Name by which checkpoint policies know the result. Default "ffn2". */
   ffn2CkptName?: string;
+  /** Name by which checkpoint policies know the FP8 operands of both products. Default null: none. */
+  quantizationCheckpointName?: string | null;
+  /** Name among the parent's variables. */
   name?: string;
 }
 
+type Options = WithDefaults<LayerNormMLPOptions, typeof LayerNormMLP.defaults>;
+
 /**
  * A norm and a two-layer perceptron: out = activation(norm(x) · wi + wi_bias) · wo + wo_bias. `call(x, { deterministic })`
- * with x [..., H] gives [out [..., H], layernormOutput | undefined]. Parameters: scale, ln_bias [H], wi_kernel [H, A, F],
- * wo_kernel [F, H], wi_bias [A, F], wo_bias [H], adapters; A is the number of activations.
+ * with x [..., H], float32, bfloat16 or float16, gives [out [..., H], layernormOutput [..., H] | undefined] in the dtype of
+ * x; deterministic (default false) means no dropout.
+ *
+ * Parameters, in `dtype`: scale, ln_bias [H], wi_kernel [H, A, F], wo_kernel [F, H], wi_bias [A, F], wo_bias [H]; A is the
+ * number of activations, F the intermediateDim. Adapters of rank r: wi_lora_a_kernel [H, A, r], wi_lora_b_kernel [A, r, F],
+ * wo_lora_a_kernel [F, r], wo_lora_b_kernel [r, H]. Inside fp8Autocast both products run in FP8 with state in fp8_metas
+ * (x_0_scale, …, grad_1_amax_history), and norm and activation write FP8 directly where nothing else reads their results.
+ *
+ * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an activation, rate or axis that does not exist.
  */
 export class LayerNormMLP extends Module {
-  private readonly type: "layernorm" | "rmsnorm";
-  private readonly activation: ActivationParams;
+  static readonly defaults = {
+    intermediateDim: 2048,
+    enableLayernorm: true,
+    layernormType: "layernorm",
+    epsilon: 1e-6,
+    zeroCenteredGamma: false,
+    scaleInit: undefined,
+    scaleAxes: ["embed"],
+    lnBiasInit: zeros,
+    lnBiasAxes: ["embed"],
+    kernelInit: varianceScaling(1, "fan_in", "truncated_normal"),
+    kernelAxes1: ["embed", "act", "mlp"],
+    kernelAxes2: ["mlp", "embed"],
+    useBias: false,
+    biasInit: zeros,
+    biasAxes1: ["act", "mlp"],
+    biasAxes2: ["embed"],
+    returnLayernormOutput: false,
+    activations: ["gelu"],
+    activationParams: null,
+    intermediateDropoutRngName: "dropout",
+    intermediateDropoutRate: 0,
+    intermediateHiddenDropoutDims: [],
+    ...loraDefaults,
+    axis: -1,
+    dtype: "float32",
+    transposeBatchSequence: false,
+    layernormInputAxes: null,
+    dot1InputAxes: null,
+    dot2InputAxes: null,
+    ffn1CkptName: "ffn1",
+    ffn2CkptName: "ffn2",
+    quantizationCheckpointName: null,
+    name: undefined,
+  } satisfies Defaults<LayerNormMLPOptions>;
 
-  constructor(private readonly options: LayerNormMLPOptions = {}) {
+  private readonly options: Options;
+  private readonly type: Norm["type"];
+  private readonly activation: ActivationParams;
+  protected override readonly callOptions = ["deterministic"];
+
+  constructor(options: LayerNormMLPOptions = {}) {
     super(options);
-    this.type = parseNormType("LayerNormMLP", options.layernormType ?? "layernorm", options.zeroCenteredGamma ?? false);
-    this.activation = parseActivations(options);
-    if ((options.axis ?? -1) !== -1)
-      fail("option", "LayerNormMLP", "axis must be -1", options.axis, "Transpose the input.");
+    const fn = "LayerNormMLP";
+    this.options = withDefaults(fn, options, LayerNormMLP.defaults);
+    this.type = checkNorm(fn, this.options);
+    this.activation = parseActivations(fn, this.options);
+    checkLastAxis(fn, this.options.axis, "Transpose the input.");
+    checkParameterDType(fn, this.options.dtype);
+    checkLora(fn, this.options);
+    checkRate(fn, "intermediateDropoutRate", this.options.intermediateDropoutRate);
+    const { intermediateDim } = this.options;
+    if (!Number.isSafeInteger(intermediateDim) || intermediateDim < 1)
+      fail("option", fn, "intermediateDim must be an integer of at least 1", intermediateDim);
   }
 
   call(
     x: Tensor,
     { deterministic = false }: { deterministic?: boolean } = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
-    const { options, activation } = this;
+    const { options } = this;
     checkInput("LayerNormMLP", x);
-    const {
-      returnLayernormOutput = false,
-      intermediateDropoutRate = 0,
-      enableLowRankAdaptation = false,
-      enableLayernorm = true,
-    } = options;
-    const names = [options.ffn1CkptName ?? "ffn1", options.ffn2CkptName ?? "ffn2"] as const;
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
-    const { norm, wi, wo, wiBias, woBias } = this.parameters(hidden, enableLayernorm);
+    const weights = this.weights(hidden);
+    const { norm } = weights;
     const [first, second] = [0, 1].map((index) => fp8Product((...v) => this.variable(...v), index));
-    const dropping = !deterministic && intermediateDropoutRate > 0;
-    const fusesNorm = first !== undefined && norm !== undefined && !returnLayernormOutput && !enableLowRankAdaptation;
-    if (fusesNorm && !dropping) {
+    const drops = !deterministic && options.intermediateDropoutRate > 0;
+    if (first && second && norm && !drops && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
+      const mlp = { ...weights, norm, activation: this.activation, products: [first, second] as const };
       return [
-        fp8NormMlp(input, { norm, wi, wo, wiBias, woBias, activation, products: [first, second!], names }),
+        fp8NormMlp(input, { ...mlp, ...this.names(), inputAxes: [options.dot1InputAxes, options.dot2InputAxes] }),
         undefined,
       ];
     }
-    const axes = { lhsContract: [x.rank - 1], rhsContract: [0] };
+    const { u, normalized } = this.firstProduct(input, weights, first);
+    let h = gatedActivationOp({ u }, this.activation).y;
+    if (drops) h = this.drop(h);
+    const out = this.secondProduct(h, weights, second);
+    return [out, options.returnLayernormOutput ? normalized : undefined];
+  }
+
+  /** The pre-activation, and the norm's output unless it was written as FP8. */
+  private firstProduct(x: Tensor, { norm, wi, wiBias }: Weights, fp8: Fp8Product | undefined) {
+    const { options } = this;
+    const { dot1InputAxes: inputAxes, quantizationCheckpointName } = options;
+    const axes = [x.rank - 1];
     let normalized: Tensor | undefined;
     let u: Tensor;
-    if (fusesNorm) u = fp8NormProduct(input, norm, wi, first);
-    else {
-      normalized = norm ? applyNorm(input, norm) : input;
-      const operand = options.dot1InputAxes ? constrain(normalized, options.dot1InputAxes) : normalized;
-      u = product(operand, wi, axes, first);
-      if (enableLowRankAdaptation) u = u.add(this.lora("wi", operand, [activation.activations.length, wi.shape[2]!]));
+    if (fp8 && norm && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
+      u = fp8NormProduct(x, norm, wi, fp8, { inputAxes, quantizationCheckpointName });
+    } else {
+      normalized = norm ? applyNorm(x, norm) : x;
+      const operand = inputAxes ? constrain(normalized, inputAxes) : normalized;
+      u = product(operand, wi, { lhsContract: axes, rhsContract: [0] }, fp8, quantizationCheckpointName);
+      if (options.enableLowRankAdaptation) {
+        const init = chainSlices(options.kernelInit);
+        u = u.add(adapter(this.parameters, "wi_", init, operand, axes, wi.shape.slice(1), options));
+      }
     }
-    if (wiBias) u = addBias(u, wiBias);
-    let h = gatedActivationOp({ u: checkpointName(u, names[0]) }, activation).y;
-    if (dropping) h = this.drop(h, intermediateDropoutRate);
-    if (options.dot2InputAxes) h = constrain(h, options.dot2InputAxes);
-    let out = product(h, wo, axes, second);
-    if (enableLowRankAdaptation) out = out.add(this.lora("wo", h, [hidden]));
-    if (woBias) out = addBias(out, woBias);
-    return [checkpointName(out, names[1]), returnLayernormOutput ? normalized : undefined];
+    return { u: checkpointName(wiBias ? addBias(u, wiBias) : u, options.ffn1CkptName), normalized };
+  }
+
+  private secondProduct(h: Tensor, { wo, woBias }: Weights, fp8: Fp8Product | undefined): Tensor {
+    const { options } = this;
+    const axes = [h.rank - 1];
+    const operand = options.dot2InputAxes ? constrain(h, options.dot2InputAxes) : h;
+    let out = product(operand, wo, { lhsContract: axes, rhsContract: [0] }, fp8, options.quantizationCheckpointName);
+    if (options.enableLowRankAdaptation)
+      out = out.add(adapter(this.parameters, "wo_", options.kernelInit, operand, axes, [wo.shape[1]!], options));
+    return checkpointName(woBias ? addBias(out, woBias) : out, options.ffn2CkptName);
+  }
+
+  private names() {
+    const { ffn1CkptName, ffn2CkptName, quantizationCheckpointName } = this.options;
+    return { names: [ffn1CkptName, ffn2CkptName] as const, quantizationCheckpointName };
   }
 
   /** In the order in which the original creates them, which decides their keys. */
-  private parameters(hidden: number, enableLayernorm: boolean) {
-    const o = this.options;
-    const { dtype, biasInit = zeros, zeroCenteredGamma = false } = o;
-    const width = o.intermediateDim ?? 2048;
+  private weights(hidden: number): Weights {
+    const { options } = this;
+    const { dtype, biasInit, kernelInit, intermediateDim: width, useBias, lnBiasInit, lnBiasAxes } = options;
     const count = this.activation.activations.length;
-    const kernelInit = this.kernelInit();
-    let norm: Norm | undefined;
-    if (enableLayernorm) {
-      const gamma = this.param("scale", o.scaleInit ?? (zeroCenteredGamma ? zeros : ones), [hidden], {
-        dtype,
-        axes: o.scaleAxes ?? ["embed"],
-      });
-      const beta =
-        this.type === "layernorm"
-          ? this.param("ln_bias", o.lnBiasInit ?? zeros, [hidden], { dtype, axes: o.lnBiasAxes ?? ["embed"] })
-          : undefined;
-      norm = { type: this.type, epsilon: o.epsilon ?? 1e-6, zeroCenteredGamma, gamma, beta };
-    }
-    const wi = this.param("wi_kernel", chainSlices(kernelInit), [hidden, count, width], {
-      dtype,
-      axes: o.kernelAxes1 ?? ["embed", "act", "mlp"],
-    });
-    const wo = this.param("wo_kernel", kernelInit, [width, hidden], { dtype, axes: o.kernelAxes2 ?? ["mlp", "embed"] });
-    const bias = (name: string, shape: number[], axes: Axes) =>
-      o.useBias ? this.param(name, biasInit, shape, { dtype, axes }) : undefined;
-    const wiBias = bias("wi_bias", [count, width], o.biasAxes1 ?? ["act", "mlp"]);
-    const woBias = bias("wo_bias", [hidden], o.biasAxes2 ?? ["embed"]);
+    const normOptions = { ...options, biasInit: lnBiasInit, biasAxes: lnBiasAxes };
+    const norm = options.enableLayernorm ? normParameters(this.parameters, this.type, hidden, normOptions) : undefined;
+    const make = (name: string, init: Initializer, shape: number[], axes: Axes) =>
+      this.param(name, init, shape, { dtype, axes });
+    const wi = make("wi_kernel", chainSlices(kernelInit), [hidden, count, width], options.kernelAxes1);
+    const wo = make("wo_kernel", kernelInit, [width, hidden], options.kernelAxes2);
+    const wiBias = useBias ? make("wi_bias", biasInit, [count, width], options.biasAxes1) : undefined;
+    const woBias = useBias ? make("wo_bias", biasInit, [hidden], options.biasAxes2) : undefined;
     return { norm, wi, wo, wiBias, woBias };
   }
 
-  private kernelInit(): Initializer {
-    return this.options.kernelInit ?? varianceScaling(1, "fan_in", "truncated_normal");
-  }
-
-  private lora(which: "wi" | "wo", x: Tensor, features: number[]): Tensor {
-    const { lowRankAdaptationDim = 32, lowRankAdaptationAlpha, dtype } = this.options;
-    const shapes = loraShapes([x.shape.at(-1)!], features, lowRankAdaptationDim);
-    const init = which === "wi" ? chainSlices(this.kernelInit()) : this.kernelInit();
-    const a = this.param(`${which}_lora_a_kernel`, init, shapes.a, { dtype, axes: shapes.a.map(() => null) });
-    const b = this.param(`${which}_lora_b_kernel`, zeros, shapes.b, { dtype, axes: shapes.b.map(() => null) });
-    return loraProduct(x, a, b, [x.rank - 1], lowRankAdaptationAlpha);
-  }
-
-  private drop(h: Tensor, rate: number): Tensor {
-    const { intermediateDropoutRngName = "dropout", intermediateHiddenDropoutDims = [] } = this.options;
+  private drop(h: Tensor): Tensor {
+    const { intermediateDropoutRate: rate, intermediateDropoutRngName, intermediateHiddenDropoutDims } = this.options;
     const broadcastDims = intermediateHiddenDropoutDims.map((d) => (d < 0 ? d + h.rank : d));
     return dropout(h, this.makeRng(intermediateDropoutRngName), { rate, broadcastDims });
   }
 }
 
-/** Lower-case names; a leading "linear" moves to the end, so that the other activation reads slice 0. */
-function parseActivations({ activations = ["gelu"], activationParams }: LayerNormMLPOptions): ActivationParams {
-  const fn = "LayerNormMLP";
+interface Weights {
+  readonly norm: Norm | undefined;
+  readonly wi: Tensor;
+  readonly wo: Tensor;
+  readonly wiBias: Tensor | undefined;
+  readonly woBias: Tensor | undefined;
+}
+
+/** Lower-case names; a leading linear one reverses them, so that the other activation reads slice 0. */
+function parseActivations(fn: string, { activations, activationParams }: Options): ActivationParams {
+  if (!Array.isArray(activations)) fail("option", fn, "activations must be a list of names", activations);
   const names = activations.map((name) => {
     if (typeof name !== "string")
       fail("option", fn, "activations must be names", name, `Known: ${activationNames().join(", ")}.`);
@@ -184,10 +285,15 @@ function parseActivations({ activations = ["gelu"], activationParams }: LayerNor
   });
   if (names.length === 0) fail("option", fn, "activations must not be empty");
   if (names[0] === "linear" || names[0] === "clamped_linear") names.reverse();
-  const { limit = 7, alpha = 1.702, gluLinearOffset = 1 } = activationParams ?? {};
-  for (const key of Object.keys(activationParams ?? {})) {
-    if (!["limit", "alpha", "gluLinearOffset"].includes(key))
-      fail("option", fn, "activationParams may hold limit, alpha and gluLinearOffset", key);
-  }
-  return { activations: names, limit, alpha, offset: gluLinearOffset };
+  const given = withDefaults(`${fn}.activationParams`, activationParams ?? {}, CLAMPED_DEFAULTS);
+  for (const [name, value] of Object.entries(given))
+    if (!Number.isFinite(value)) fail("option", fn, `activationParams.${name} must be a finite number`, value);
+  const { gluLinearOffset: offset, ...rest } = given;
+  return { activations: names, offset, ...rest };
 }
+
+const CLAMPED_DEFAULTS = {
+  limit: CLAMPED.limit,
+  alpha: CLAMPED.alpha,
+  gluLinearOffset: CLAMPED.offset,
+} satisfies Defaults<ClampedActivationParams>;

@@ -1,7 +1,7 @@
-import type { DType, Tensor } from "@te/tensor";
-import { checkInput } from "./dense.js";
+import { type Defaults, type DType, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import { checkInput, checkParameterDType } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
-import { type Axes, Module } from "./module.js";
+import { type Axes, Module, type ParameterMaker } from "./module.js";
 import { type LayerNormType, parseNormType } from "./norm-type.js";
 import { layerNormOp } from "./ops/layer-norm.js";
 import { rmsNormOp } from "./ops/rms-norm.js";
@@ -17,11 +17,13 @@ export interface LayerNormOptions {
   scaleInit?: Initializer;
   /** Logical axes of gamma. Default ["embed"]. */
   scaleAxes?: Axes;
-  /** Default zeros; layernorm only. */
+  /** Of beta; layernorm only. Default zeros. */
   biasInit?: Initializer;
+  /** Logical axes of beta. Default ["embed"]. */
   biasAxes?: Axes;
-  /** Dtype of the parameters. Default float32. */
+  /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
+  /** Name among the parent's variables. */
   name?: string;
 }
 
@@ -35,6 +37,33 @@ export interface Norm {
   readonly beta: Tensor | undefined;
 }
 
+/** What a norm needs to know before it has parameters. */
+export type NormOptions = Pick<
+  WithDefaults<LayerNormOptions, typeof LayerNorm.defaults>,
+  "layernormType" | "epsilon" | "zeroCenteredGamma" | "scaleInit" | "scaleAxes" | "biasInit" | "biasAxes" | "dtype"
+>;
+
+/** Checks the options of a norm; returns its type in the one spelling used inside. */
+export function checkNorm(fn: string, options: Pick<NormOptions, "layernormType" | "epsilon" | "zeroCenteredGamma">) {
+  const { epsilon } = options;
+  if (!(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
+    fail("option", fn, "epsilon must be a number of at least 0", epsilon);
+  return parseNormType(fn, options.layernormType, options.zeroCenteredGamma);
+}
+
+/** Makes or reads `scale` and, for layernorm, `ln_bias`, both [hidden]. */
+export function normParameters(
+  param: ParameterMaker,
+  type: Norm["type"],
+  hidden: number,
+  { epsilon, zeroCenteredGamma, scaleInit, scaleAxes, biasInit, biasAxes, dtype }: NormOptions,
+): Norm {
+  const gammaInit = scaleInit ?? (zeroCenteredGamma ? zeros : ones);
+  const gamma = param("scale", gammaInit, [hidden], { dtype, axes: scaleAxes });
+  const beta = type === "layernorm" ? param("ln_bias", biasInit, [hidden], { dtype, axes: biasAxes }) : undefined;
+  return { type, epsilon, zeroCenteredGamma, gamma, beta };
+}
+
 export function applyNorm(x: Tensor, { type, epsilon, zeroCenteredGamma, gamma, beta }: Norm): Tensor {
   const scale = gamma.astype(x.dtype);
   return type === "layernorm"
@@ -44,35 +73,40 @@ export function applyNorm(x: Tensor, { type, epsilon, zeroCenteredGamma, gamma, 
 
 /**
  * Normalises the last axis: y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, or x / sqrt(mean(x²) + epsilon) *
- * gamma. x [..., H] → the same shape and dtype; statistics in float32. Parameters: scale [H] and, for layernorm,
- * ln_bias [H].
+ * gamma. `call(x)` with x [..., H], float32, bfloat16 or float16, gives the same shape and dtype; statistics are float32.
+ *
+ * Parameters: scale [H] and, for layernorm, ln_bias [H], in `dtype`.
+ *
+ * Throws TeError: "option" for an unknown type, rmsnorm with zeroCenteredGamma or a negative epsilon, "dtype" for another
+ * input.
  */
 export class LayerNorm extends Module {
-  private readonly type: "layernorm" | "rmsnorm";
+  static readonly defaults = {
+    epsilon: 1e-6,
+    layernormType: "layernorm",
+    zeroCenteredGamma: false,
+    scaleInit: undefined,
+    scaleAxes: ["embed"],
+    biasInit: zeros,
+    biasAxes: ["embed"],
+    dtype: "float32",
+    name: undefined,
+  } satisfies Defaults<LayerNormOptions>;
 
-  constructor(private readonly options: LayerNormOptions = {}) {
+  private readonly options: WithDefaults<LayerNormOptions, typeof LayerNorm.defaults>;
+  private readonly type: Norm["type"];
+
+  constructor(options: LayerNormOptions = {}) {
     super(options);
-    this.type = parseNormType("LayerNorm", options.layernormType ?? "layernorm", options.zeroCenteredGamma ?? false);
+    this.options = withDefaults("LayerNorm", options, LayerNorm.defaults);
+    this.type = checkNorm("LayerNorm", this.options);
+    checkParameterDType("LayerNorm", this.options.dtype);
   }
 
+  protected override readonly callOptions = [];
+
   call(x: Tensor): Tensor {
-    const {
-      epsilon = 1e-6,
-      zeroCenteredGamma = false,
-      scaleInit,
-      scaleAxes = ["embed"],
-      biasInit = zeros,
-      biasAxes = ["embed"],
-      dtype,
-    } = this.options;
     checkInput("LayerNorm", x);
-    const shape = [x.shape.at(-1)!];
-    const gamma = this.param("scale", scaleInit ?? (zeroCenteredGamma ? zeros : ones), shape, {
-      dtype,
-      axes: scaleAxes,
-    });
-    const beta =
-      this.type === "layernorm" ? this.param("ln_bias", biasInit, shape, { dtype, axes: biasAxes }) : undefined;
-    return applyNorm(x, { type: this.type, epsilon, zeroCenteredGamma, gamma, beta });
+    return applyNorm(x, normParameters(this.parameters, this.type, x.shape.at(-1)!, this.options));
   }
 }

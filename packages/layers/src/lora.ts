@@ -1,4 +1,6 @@
-import { dot, TeError, type Tensor } from "@te/tensor";
+import { type Defaults, type DType, dot, fail, TeError, type Tensor } from "@te/tensor";
+import { type Initializer, zeros } from "./initializers.js";
+import type { ParameterMaker } from "./module.js";
 
 export interface LoraOptions {
   /** Add a trainable low-rank product to the dense one. Default false. */
@@ -9,10 +11,31 @@ export interface LoraOptions {
   lowRankAdaptationAlpha?: number | null;
 }
 
+export const loraDefaults = {
+  enableLowRankAdaptation: false,
+  lowRankAdaptationDim: 32,
+  lowRankAdaptationAlpha: null,
+} satisfies Defaults<LoraOptions>;
+
+/** What an adapter needs to know of its module. */
+export interface AdapterOptions {
+  readonly lowRankAdaptationDim: number;
+  readonly lowRankAdaptationAlpha: number | null;
+  readonly dtype: DType;
+}
+
+/** Checks the rank and alpha. */
+export function checkLora(fn: string, { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha }: AdapterOptions) {
+  if (!Number.isSafeInteger(rank) || rank < 1)
+    fail("option", fn, "lowRankAdaptationDim must be an integer of at least 1", rank);
+  if (alpha !== null && !Number.isFinite(alpha))
+    fail("option", fn, "lowRankAdaptationAlpha must be a finite number or null", alpha);
+}
+
 const MAX_AXES = 5;
 
 /** Shapes of A [in..., features[:-1]..., r] and B [features[:-1]..., r, features[-1]]. */
-export function loraShapes(
+function loraShapes(
   inputs: readonly number[],
   features: readonly number[],
   rank: number,
@@ -28,16 +51,34 @@ export function loraShapes(
 }
 
 /**
+ * The adapter of one product, with its parameters `<prefix>lora_a_kernel`, drawn by `init`, and `<prefix>lora_b_kernel`,
+ * zeros: neither is ever split or quantised.
+ */
+export function adapter(
+  param: ParameterMaker,
+  prefix: "" | "wi_" | "wo_",
+  init: Initializer,
+  x: Tensor,
+  axes: readonly number[],
+  features: readonly number[],
+  { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha, dtype }: AdapterOptions,
+): Tensor {
+  const shapes = loraShapes(
+    axes.map((axis) => x.shape[axis]!),
+    features,
+    rank,
+  );
+  const whole = (shape: number[]) => ({ dtype, axes: shape.map(() => null) });
+  const a = param(`${prefix}lora_a_kernel`, init, shapes.a, whole(shapes.a));
+  const b = param(`${prefix}lora_b_kernel`, zeros, shapes.b, whole(shapes.b));
+  return loraProduct(x, a, b, axes, alpha);
+}
+
+/**
  * s * x·A·B with s = alpha / r, or 1. The axes `axes` of x are contracted with the leading ones of A; every packed slice
  * (q, k, v, or an activation) has its own A and B.
  */
-export function loraProduct(
-  x: Tensor,
-  a: Tensor,
-  b: Tensor,
-  axes: readonly number[],
-  alpha: number | null | undefined,
-): Tensor {
+function loraProduct(x: Tensor, a: Tensor, b: Tensor, axes: readonly number[], alpha: number | null): Tensor {
   const packed = b.rank - 2;
   const low = dot(x, a.astype(x.dtype), { lhsContract: axes, rhsContract: axes.map((_, i) => i) });
   const lead = low.rank - packed - 1;
@@ -51,5 +92,5 @@ export function loraProduct(
   const order = [...Array.from({ length: lead }, (_, i) => packed + i), ...slices, product.rank - 1];
   const y = packed ? product.transpose(order) : product;
   const rank = a.shape.at(-1)!;
-  return alpha === null || alpha === undefined ? y : y.mul(alpha / rank);
+  return alpha === null ? y : y.mul(alpha / rank);
 }

@@ -1,4 +1,4 @@
-import { type DType, runTraced, TeError, Tensor, tree } from "@te/tensor";
+import { checkOptions, type DType, fail, runTraced, TeError, Tensor, tree } from "@te/tensor";
 import type { Initializer } from "./initializers.js";
 import { type Collection, type Rngs, Scope, type Variables } from "./scope.js";
 
@@ -18,6 +18,14 @@ export interface Variable<T = Tensor> {
   value: T;
 }
 
+/** `param` of a module, for functions that make parameters on its behalf. */
+export type ParameterMaker = (
+  name: string,
+  init: Initializer,
+  shape: readonly number[],
+  options?: { readonly dtype?: DType; readonly axes?: Axes },
+) => Tensor;
+
 let active: Scope | undefined;
 
 /**
@@ -29,10 +37,19 @@ export abstract class Module {
   readonly name: string | undefined;
 
   constructor({ name }: { name?: string | undefined } = {}) {
+    if (name !== undefined && (typeof name !== "string" || name === ""))
+      fail("option", this.constructor.name, "name must be a string that is not empty", name === "" ? '""' : name);
     this.name = name;
     const implementation = this.call;
-    this.call = (...args: unknown[]) => this.enter(() => implementation.apply(this, this.placeOptions(args) as never));
+    this.call = (...args: unknown[]) => {
+      if (this.callOptions && isPlainObject(args.at(-1)))
+        checkOptions(`${this.constructor.name}.call`, args.at(-1) as object, this.callOptions);
+      return this.enter(() => implementation.apply(this, this.placeOptions(args) as never));
+    };
   }
+
+  /** Names that the options object of call may have; others are an error. undefined: anything goes. */
+  protected readonly callOptions: readonly string[] | undefined;
 
   /**
    * Where among the arguments of call its options object stands, for modules with optional arguments before it. Options
@@ -171,6 +188,9 @@ export abstract class Module {
     }
     return value;
   }
+
+  /** {@link param} as a function. */
+  protected readonly parameters: ParameterMaker = (...args) => this.param(...args);
 
   /** A variable of another collection, made by `init` when it does not exist and the collection may change. */
   protected variable(collection: string, name: string, init: () => Tensor): Variable {

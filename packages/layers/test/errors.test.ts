@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
   Dropout,
+  Embed,
   gatedActivationOp,
   LayerNorm,
   LayerNormDenseGeneral,
@@ -21,6 +22,83 @@ const init =
   (module: Module, input: Tensor = x) =>
   () =>
     module.init(random.key(0), input);
+
+describe("options", () => {
+  const makers: Record<string, (options: any) => Module> = {
+    LayerNorm: (o) => new LayerNorm(o),
+    DenseGeneral: (o) => new DenseGeneral({ features: 4, ...o }),
+    LayerNormDenseGeneral: (o) => new LayerNormDenseGeneral({ features: 4, ...o }),
+    LayerNormMLP: (o) => new LayerNormMLP({ intermediateDim: 4, ...o }),
+    Dropout: (o) => new Dropout({ rate: 0, ...o }),
+    Embed: (o) => new Embed({ numEmbeddings: 2, features: 4, ...o }),
+  };
+  describe.each(Object.entries(makers))("%s", (name, make) => {
+    test("names that do not exist", () => {
+      expectError("option", new RegExp(`^${name}: unknown option nmae\\. Did you mean name\\? Options: `), () =>
+        make({ nmae: "a" }),
+      );
+      expectError("option", new RegExp(`^${name}: name must be a string that is not empty, got ""`), () =>
+        make({ name: "" }),
+      );
+    });
+    test("options of call that do not exist", () => {
+      const message = new RegExp(`^${name}.call: unknown option determinstic\\..*(Options: deterministic|no options)`);
+      expectError("option", message, () => make({}).init(random.key(0), x, { determinstic: true }));
+    });
+    if (name !== "Dropout")
+      test("dtypes that parameters cannot have", () => {
+        for (const dtype of ["int32", "float8_e4m3fn", "double"])
+          expectError("dtype", new RegExp(`^${name}: dtype must be float32 or bfloat16 or float16, got ${dtype}`), () =>
+            make({ dtype }),
+          );
+      });
+  });
+
+  test.each([
+    ["useBias", "DenseGeneral", 1],
+    ["enableLowRankAdaptation", "LayerNormDenseGeneral", "yes"],
+    ["returnLayernormOutput", "LayerNormMLP", null],
+    ["zeroCenteredGamma", "LayerNorm", 0],
+  ])("%s of %s must be a boolean", (option, name, value) => {
+    expectError("option", new RegExp(`^${name}: ${option} must be true or false, got ${value}`), () =>
+      makers[name]!({ [option]: value }),
+    );
+  });
+
+  test.each(["LayerNorm", "LayerNormDenseGeneral", "LayerNormMLP"])("%s: epsilon", (name) => {
+    for (const epsilon of [-1e-6, Number.NaN, Number.POSITIVE_INFINITY, "small"])
+      expectError("option", new RegExp(`^${name}: epsilon must be a number of at least 0`), () =>
+        makers[name]!({ epsilon }),
+      );
+  });
+
+  test.each(["DenseGeneral", "LayerNormDenseGeneral", "LayerNormMLP"])("%s: adapters", (name) => {
+    for (const lowRankAdaptationDim of [0, 1.5, -2])
+      expectError("option", new RegExp(`^${name}: lowRankAdaptationDim must be an integer of at least 1`), () =>
+        makers[name]!({ lowRankAdaptationDim }),
+      );
+    expectError("option", new RegExp(`^${name}: lowRankAdaptationAlpha must be a finite number or null, got NaN`), () =>
+      makers[name]!({ lowRankAdaptationAlpha: Number.NaN }),
+    );
+  });
+
+  test("of one module", () => {
+    expectError("option", /^LayerNormMLP: intermediateDim must be an integer of at least 1, got 0/, () =>
+      makers.LayerNormMLP!({ intermediateDim: 0 }),
+    );
+    expectError("option", /^LayerNormMLP: intermediateDropoutRate must be in \[0, 1\], got 2/, () =>
+      makers.LayerNormMLP!({ intermediateDropoutRate: 2 }),
+    );
+    expectError("option", /^LayerNormMLP: activationParams.limit must be a finite number, got NaN/, () =>
+      makers.LayerNormMLP!({ activationParams: { limit: Number.NaN } }),
+    );
+    expectError("option", /^DenseGeneral: features is required/, () => new DenseGeneral({} as never));
+    expectError("option", /^Embed: features must be an integer of at least 1, got 0/, () =>
+      makers.Embed!({ features: 0 }),
+    );
+    expectError("dtype", /^Embed: ids must be an integer tensor/, init(makers.Embed!({})));
+  });
+});
 
 describe("norms", () => {
   const makers = {
@@ -63,7 +141,7 @@ describe("DenseGeneral", () => {
     expectError(
       "option",
       /DenseGeneral: features must be a positive integer or a list of them/,
-      init(new DenseGeneral({ features })),
+      () => new DenseGeneral({ features }),
     );
   });
   test("axes", () => {
@@ -96,13 +174,13 @@ describe("LayerNormDenseGeneral", () => {
     expectError(
       "option",
       /LayerNormDenseGeneral: axis must be -1, got 0/,
-      () => new LayerNormDenseGeneral({ features: 4, axis: 0 }),
+      () => new LayerNormDenseGeneral({ features: 4, axis: 0 as never }),
     );
   });
   test("depthScaling 0", () => {
     expectError(
       "option",
-      /depthScaling must not be 0/,
+      /depthScaling must be a finite number other than 0, or null, got 0/,
       () => new LayerNormDenseGeneral({ features: 4, depthScaling: 0 }),
     );
   });
@@ -118,7 +196,7 @@ describe("LayerNormDenseGeneral", () => {
 
 describe("LayerNormMLP", () => {
   test("axis other than -1", () => {
-    expectError("option", /LayerNormMLP: axis must be -1, got -2/, () => new LayerNormMLP({ axis: -2 }));
+    expectError("option", /LayerNormMLP: axis must be -1, got -2/, () => new LayerNormMLP({ axis: -2 as never }));
   });
   test("activations", () => {
     expectError(
@@ -134,7 +212,7 @@ describe("LayerNormMLP", () => {
     expectError("option", /activations must not be empty/, () => new LayerNormMLP({ activations: [] }));
     expectError(
       "option",
-      /activationParams may hold limit, alpha and gluLinearOffset, got "?beta/,
+      /LayerNormMLP.activationParams: unknown option beta\. Options: limit, alpha, gluLinearOffset/,
       () => new LayerNormMLP({ activationParams: { beta: 1 } as never }),
     );
   });
@@ -182,6 +260,11 @@ describe("Dropout", () => {
 });
 
 describe("inputs", () => {
+  test("a scalar, and something else than a tensor", () => {
+    const module = new DenseGeneral({ features: 4 });
+    expectError("shape", /^DenseGeneral: x must have at least one axis, got float32\[\]/, init(module, x.sum()));
+    expectError("option", /^DenseGeneral: x must be a tensor, got undefined/, () => module.init(random.key(0)));
+  });
   test.each([
     ["LayerNorm", new LayerNorm()],
     ["DenseGeneral", new DenseGeneral({ features: 4 })],

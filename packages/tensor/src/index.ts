@@ -71,6 +71,7 @@ export { createScope, type Scope, traceContextKey } from "./scope.js";
 export { isFloatTensor, type NestedArray, Tensor, tensor } from "./tensor.js";
 export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";
 export {
+  type CheckpointNode,
   type CheckpointOptions,
   type CheckpointPolicy,
   checkpoint,

@@ -24,6 +24,7 @@ test.each([
   ["use_bias", "Did you mean useBias\\? Options: features, useBias, axis, dropoutRngName\\.$"],
   ["usebias", "Did you mean useBias\\?"],
   ["feature", "Did you mean features\\?"],
+  ["aixs", "Did you mean axis\\?"],
   ["axes", "Did you mean axis\\?"],
   ["dropout", "Did you mean dropoutRngName\\?"],
   ["mask", "Options: features"],

@@ -12,7 +12,10 @@ export type WithDefaults<T, D extends Defaults<T>> = {
   readonly [K in keyof Required<T>]: D[K] extends undefined ? T[K] : Exclude<T[K], undefined>;
 };
 
-/** The options with defaults in place of those left out or undefined. Throws as {@link checkOptions} does. */
+/**
+ * The options with defaults in place of those left out or undefined. Throws as {@link checkOptions} does, and where a
+ * boolean is expected, as the default shows, and something else is given.
+ */
 export function withDefaults<T extends object, D extends Defaults<T>>(
   fn: string,
   options: T,
@@ -20,6 +23,10 @@ export function withDefaults<T extends object, D extends Defaults<T>>(
 ): WithDefaults<T, D> {
   checkOptions(fn, options, Object.keys(defaults));
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  for (const [name, value] of given) {
+    if (typeof defaults[name as keyof T] === "boolean" && typeof value !== "boolean")
+      fail("option", fn, `${name} must be true or false`, value);
+  }
   return { ...defaults, ...Object.fromEntries(given) } as WithDefaults<T, D>;
 }
 
@@ -31,7 +38,8 @@ export function checkOptions(fn: string, options: object, known: readonly string
     if (known.includes(key)) continue;
     const nearest = nearestName(key, known);
     const hint = nearest === undefined ? "" : `Did you mean ${nearest}? `;
-    fail("option", fn, `unknown option ${key}`, undefined, `${hint}Options: ${known.join(", ")}.`);
+    const names = known.length ? `Options: ${known.join(", ")}.` : "There are no options.";
+    fail("option", fn, `unknown option ${key}`, undefined, `${hint}${names}`);
   }
 }
 
@@ -46,14 +54,18 @@ export function nearestName(name: string, known: readonly string[]): string | un
   return best?.candidate ?? known.find((candidate) => wanted.length > 3 && plain(candidate).includes(wanted));
 }
 
-/** Least number of insertions, deletions and replacements that turn a into b. */
+/** Least number of insertions, deletions, replacements and swaps of neighbours that turn a into b. */
 function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++)
-      next.push(Math.min(next[j]! + 1, row[j + 1]! + 1, row[j]! + (a[i] === b[j] ? 0 : 1)));
-    row = next;
+  const rows = [Array.from({ length: b.length + 1 }, (_, j) => j)];
+  for (let i = 1; i <= a.length; i++) {
+    const [row, above, twoAbove] = [[i], rows[i - 1]!, rows[i - 2]];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = above[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const swaps = twoAbove && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swapped = swaps ? twoAbove[j - 2]! + 1 : replaced;
+      row.push(Math.min(row[j - 1]! + 1, above[j]! + 1, replaced, swapped));
+    }
+    rows.push(row);
   }
-  return row[b.length]!;
+  return rows[a.length]![b.length]!;
 }

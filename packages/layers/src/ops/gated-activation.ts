@@ -1,7 +1,7 @@
 import { type Aval, concat, defineOp, expectFloat, FLOATS, fail, rule, type Tensor } from "@te/tensor";
 
 /** What clamped SwiGLU needs: g = min(u0, limit), l = clip(u1, ±limit) + offset, y = g * sigmoid(alpha g) * l. */
-const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
+export const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
 type Clamped = typeof CLAMPED;
 
 const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI);

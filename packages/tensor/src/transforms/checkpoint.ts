@@ -1,3 +1,4 @@
+import type { Params } from "../op.js";
 import { checkpointNameOp, stopGradientOp } from "../ops/mark.js";
 import { withDefaults } from "../options.js";
 import type { Tensor } from "../tensor.js";
@@ -5,19 +6,45 @@ import { currentTrace, type TraceNode } from "../trace.js";
 import { flatten, unflatten } from "../tree.js";
 
 /** Decides which values a checkpointed function keeps instead of recomputing them. */
-export type CheckpointPolicy = (node: { readonly op: string; readonly name: string | undefined }) => boolean;
+export type CheckpointPolicy = (node: CheckpointNode) => boolean;
 
+/** What a policy sees of an operation. */
+export interface CheckpointNode {
+  readonly op: string;
+  /** The name that {@link checkpointName} gave, on the node that gives it; undefined on all others. */
+  readonly name: string | undefined;
+  readonly params: Params;
+}
+
+const isNode = (op: string, without: readonly string[] = []) =>
+  ((node) =>
+    node.op === op && without.every((param) => (node.params[param] as unknown[]).length === 0)) as CheckpointPolicy;
+
+/** The policies of {@link checkpoint}; @te/layers has those that know its products. */
 export const checkpointPolicies = {
   /** Recompute everything (the default). */
   nothingSaveable: (() => false) as CheckpointPolicy,
+  /** Keep everything: memory as without checkpoint. */
   everythingSaveable: (() => true) as CheckpointPolicy,
-  /** Keep the results of matrix products. */
-  dotsSaveable: (({ op }) => op === "dot" || op === "scaled_dot") as CheckpointPolicy,
-  /** Keep the values that checkpointName marked with one of these names. */
+  /** Keep the results of matrix products: every `dot`. */
+  dotsSaveable: isNode("dot"),
+  /** Keep the results of those matrix products that have no batch axes. */
+  dotsWithNoBatchDimsSaveable: isNode("dot", ["lhsBatch", "rhsBatch"]),
+  /** Keep the values that {@link checkpointName} marked with one of these names, and nothing else. */
   saveOnlyTheseNames:
     (...names: string[]): CheckpointPolicy =>
     ({ name }) =>
       name !== undefined && names.includes(name),
+  /** Keep the values that {@link checkpointName} marked, except those with one of these names. */
+  saveAnyNamesButThese:
+    (...names: string[]): CheckpointPolicy =>
+    ({ name }) =>
+      name !== undefined && !names.includes(name),
+  /** Keep everything but the values marked with one of these names. */
+  saveAnythingExceptTheseNames:
+    (...names: string[]): CheckpointPolicy =>
+    ({ name }) =>
+      name === undefined || !names.includes(name),
 } as const;
 
 export interface CheckpointOptions {
@@ -36,7 +63,11 @@ export function checkpoint<F extends (...args: any[]) => any>(f: F, options: Che
     const start = trace.nodes.length;
     const [leaves, definition] = flatten(f(...args));
     const saves = (node: TraceNode): boolean =>
-      policy({ op: node.op.name, name: node.params.name as string | undefined });
+      policy({
+        op: node.op.name,
+        name: node.op === checkpointNameOp.definition ? (node.params.name as string) : undefined,
+        params: node.params,
+      });
     const outputs = trace.recordRegion(leaves as Tensor[], {
       start,
       kind: "recompute",

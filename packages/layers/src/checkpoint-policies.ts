@@ -1,0 +1,15 @@
+import { type CheckpointPolicy, checkpointPolicies } from "@te/tensor";
+
+/** The name under which policies know the results of the layers' products outside of FP8. */
+export const TE_GEMM = "te_gemm";
+
+/** Keep the results of the layers' products, in FP8 and outside of it. Other products are computed again. */
+export const teGemmsSaveable: CheckpointPolicy = ({ op, name }) => op === "scaled_dot" || name === TE_GEMM;
+
+/** Keep the results of all products: those of the layers and `dot`. */
+export const checkpointDotsAndTeGemms: CheckpointPolicy = (node) =>
+  checkpointPolicies.dotsSaveable(node) || teGemmsSaveable(node);
+
+/** Keep the results of the layers' products, and of every `dot` without batch axes. */
+export const dotsAndTeGemmsWithNoBatchDims: CheckpointPolicy = (node) =>
+  checkpointPolicies.dotsWithNoBatchDimsSaveable(node) || teGemmsSaveable(node);
