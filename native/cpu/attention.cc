@@ -80,6 +80,7 @@ class Attention : public Kernel {
       multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
       for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s);
       multiply_rows(block, window, s.scores, s.values.rows(), s.values.stride(), s.sum);
+      if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, s.sum);
     }
     finish(call, block, s);
   }

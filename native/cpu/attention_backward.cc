@@ -77,7 +77,9 @@ class AttentionBackward : public Kernel {
       gradient_window(p_, call, visibility, block, window, chunk, s);
       multiply_rows(block, window, s.dscores, s.keys.rows(), key_stride_, s.dq);
       multiply_columns(block, window, s.dscores, s.q, key_stride_, sum + window.first * key_stride_);
-      multiply_columns(block, window, s.weights, s.dout, value_stride_, dv_of(sum) + window.first * value_stride_);
+      float* const dv = dv_of(sum) + window.first * value_stride_;
+      multiply_columns(block, window, s.weights, s.dout, value_stride_, dv);
+      if (!s.finite) multiply_given_columns(p_, call, block, window, s, dv);
     }
     for (int64_t i = 0; i < block.rows * key_stride_; ++i) s.dq[i] *= p_.scale;
     store_rows(p_, s.dq, key_stride_, block, p_.depth, p_.q, call.out[0]);

@@ -124,8 +124,18 @@ inline void store_rows(const Problem& p, const float* from, int64_t stride, cons
   }
 }
 
+inline bool all_finite(const float* row, int64_t n) {
+  const uint32_t* bits = reinterpret_cast<const uint32_t*>(row);
+  uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+  for (int64_t c = 0; c < n; ++c) largest = std::max(largest, bits[c] & 0x7fffffffu);
+  return largest < 0x7f800000u;
+}
+
 // The keys or values of one head as float32, made chunk by chunk when first needed: as rows, as panels, or both.
 // A panel holds kPanel keys as columns. With more than one slot every chunk stays until the head changes.
+// Rows that hold an infinity or a NaN are kept as zeros: a key that a query does not see has weight 0, and 0 * NaN is
+// not 0. Panels keep them, because what they give is replaced where it is hidden.
 class KeyChunks {
  public:
   KeyChunks(Carver& carver, int64_t keys, int64_t depth, int64_t slots, bool rows, bool panels)
@@ -135,6 +145,8 @@ class KeyChunks {
     keep_rows_ = rows;
     make_panels_ = panels;
     owner_ = carver.take<int64_t>(slots);
+    finite_ = carver.take<uint8_t>(slots);
+    given_ = carver.take(stride_);
   }
 
   static int64_t chunks(int64_t keys) { return (keys + kChunk - 1) / kChunk; }
@@ -147,6 +159,7 @@ class KeyChunks {
     const int64_t owner = (b * p.groups + group) * chunks(keys_) + chunk;
     if (owner_[slot_] == owner) return;
     owner_[slot_] = owner;
+    finite_[slot_] = 1;
     const int64_t first = chunk * kChunk, n = std::min(kChunk, keys_ - first);
     const char* from = static_cast<const char*>(data);
     const int64_t bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
@@ -159,12 +172,23 @@ class KeyChunks {
         if (filled) load_row(p.dtype, from + rows.at(b, first + j + r, group) * bytes, depth_, row);
         std::fill(row + filled, row + stride_, 0.0f);
       }
-      if (!make_panels_) continue;
-      for (int64_t r = 0; r < kPad; r += kLanes) {
+      for (int64_t r = 0; make_panels_ && r < kPad; r += kLanes) {
         float* panel = panels_ + slot_ * kChunk * depth_ + (j + r) / kPanel * kPanel * depth_ + (j + r) % kPanel;
         transpose_rows(to + r * stride_, stride_, depth_, panel, kPanel);
       }
+      if (keep_rows_ && !all_finite(to, kPad * stride_)) clear(to);
     }
+  }
+
+  // Whether every number of the current chunk's rows is finite.
+  bool finite() const { return finite_[slot_] != 0; }
+  // Row `position` as it was given, or nullptr when it is finite.
+  const float* unless_finite(const Problem& p, const void* data, const Rows& rows, int64_t b, int64_t group,
+                             int64_t position) const {
+    const int64_t at = rows.at(b, position, group) * static_cast<int64_t>(dtype_bytes(p.dtype));
+    load_row(p.dtype, static_cast<const char*>(data) + at, depth_, given_);
+    std::fill(given_ + depth_, given_ + stride_, 0.0f);
+    return all_finite(given_, depth_) ? nullptr : given_;
   }
 
   int64_t stride() const { return stride_; }
@@ -172,10 +196,18 @@ class KeyChunks {
   const float* panels() const { return panels_ + slot_ * kChunk * depth_; }
 
  private:
+  void clear(float* to) {
+    finite_[slot_] = 0;
+    for (int64_t r = 0; r < kPad; ++r, to += stride_) {
+      if (!all_finite(to, stride_)) std::fill(to, to + stride_, 0.0f);
+    }
+  }
+
   int64_t keys_, depth_, stride_, slots_, slot_ = 0;
   bool keep_rows_, make_panels_;
-  float *rows_, *panels_;
+  float *rows_, *panels_, *given_;
   int64_t* owner_;
+  uint8_t* finite_;
 };
 
 // scores[r, j] = left[r, :] · key j for the keys that each strip of rows sees. Other entries are left as they are.
@@ -203,6 +235,26 @@ inline void multiply_rows(const Block& block, const Window& window, const float*
              {weights + r * kScoreRow + span.low, kScoreRow, 1}, right + span.low * columns + c, columns,
              sum + r * columns + c, columns, true);
       }
+    }
+  }
+}
+
+inline void add_scaled(float factor, const float* from, int64_t n, float* to) {
+#pragma omp simd
+  for (int64_t c = 0; c < n; ++c) to[c] += factor * from[c];
+}
+
+// Adds what multiply_rows left out: the rows that are not finite, to the sums of the queries that see them.
+inline void multiply_given_rows(const Problem& p, const void* data, const Rows& rows, const KeyChunks& chunk,
+                                const Block& block, const Window& window, const float* weights, float* sum) {
+  const Span seen = clip(window.all, 0, window.keys);
+  for (int64_t j = seen.low; j < seen.high; ++j) {
+    const float* given = chunk.unless_finite(p, data, rows, block.b, block.group, window.first + j);
+    if (!given) continue;
+    for (int64_t r = 0; r < block.rows; ++r) {
+      const bool inside = j >= window.row[r].low && j < window.row[r].high;
+      const float weight = weights[r * kScoreRow + j];
+      if (inside && weight != 0) add_scaled(weight, given, chunk.stride(), sum + r * chunk.stride());
     }
   }
 }

@@ -11,7 +11,9 @@ namespace {
 struct GradientScratch {
   KeyChunks keys, values;
   float *q, *dout, *weights, *dscores, *lse, *mean;  // mean: D of each row
+  float* given;                                      // a row of dout as it was given
   RowBuffers* row;
+  bool finite = true;  // every number of the block's dout is
 
   GradientScratch(const Problem& p, int64_t slots, bool key_rows, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, key_rows, true),
@@ -22,6 +24,7 @@ struct GradientScratch {
         dscores(carver.take(kBlockRows * kScoreRow)),
         lse(carver.take(kBlockRows)),
         mean(carver.take(kBlockRows)),
+        given(carver.take(values.stride())),
         row(carver.take<RowBuffers>(1)) {}
 };
 
@@ -30,6 +33,22 @@ inline const void* keys_of(const Problem& p, const Call& call) {
 }
 inline const void* values_of(const Problem& p, const Call& call) {
   return p.packing == "none" ? call.in[p.operands.v] : keys_of(p, call);
+}
+
+// Makes rows of q and dout that are not finite zeros, since the keys that they do not see meet them with weight 0. The
+// others get NaN by way of the log-sum-exp, or from multiply_given_columns.
+inline void clear_rows(const Block& block, GradientScratch& s) {
+  const int64_t q_stride = s.keys.stride(), stride = s.values.stride();
+  s.finite = all_finite(s.dout, block.rows * stride);
+  if (s.finite && all_finite(s.q, block.rows * q_stride)) return;
+  for (int64_t r = 0; r < block.rows; ++r) {
+    float *q = s.q + r * q_stride, *dout = s.dout + r * stride;
+    if (!all_finite(q, q_stride)) {
+      std::fill(q, q + q_stride, 0.0f);
+      s.lse[r] = std::numeric_limits<float>::quiet_NaN();
+    }
+    if (!all_finite(dout, stride)) std::fill(dout, dout + stride, 0.0f);
+  }
 }
 
 // Loads what a block of rows needs: scale * q, dout, and per row the log-sum-exp and D.
@@ -51,7 +70,27 @@ inline void load_block(const Problem& p, const Call& call, const Block& block, G
     const float lse = call.input<float>(p.operands.lse)[row];
     s.lse[r] = lse == -kInfinity ? 0.0f : lse;  // nothing visible: every score is -inf
   }
+  clear_rows(block, s);
 }
+
+// Adds what multiply_columns left out: the rows of dout that are not finite, to the values that they see.
+inline void multiply_given_columns(const Problem& p, const Call& call, const Block& block, const Window& window,
+                                   const GradientScratch& s, float* sum) {
+  const int64_t stride = s.values.stride(), bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
+  std::fill(s.given, s.given + stride, 0.0f);
+  for (int64_t r = 0; r < block.rows; ++r) {
+    const int64_t at = p.out.at(block.b, block.index[r], block.head[r]) * bytes;
+    load_row(p.dtype, static_cast<const char*>(call.in[p.operands.dout]) + at, p.value_depth, s.given);
+    if (all_finite(s.given, p.value_depth)) continue;
+    for (int64_t j = window.row[r].low; j < window.row[r].high; ++j) {
+      const float weight = s.weights[r * kScoreRow + j];
+      if (weight != 0) add_scaled(weight, s.given, stride, sum + j * stride);
+    }
+  }
+}
+
+// A hidden key has weight 0 whatever the query's log-sum-exp, which is NaN where the query or a key that it sees is.
+inline float gradient_weight(float score, float lse) { return score == -kInfinity ? 0.0f : weight_exp(score - lse); }
 
 // Row r of scores becomes row r of weights = p * keep / (1 - rate), and row r of d(weights) becomes ds.
 inline void gradient_row(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
@@ -67,18 +106,18 @@ inline void gradient_row(const Problem& p, const Call& call, const Visibility& v
       std::fill(dscores + wide.low, dscores + span.low, 0.0f);
       std::fill(dscores + span.high, dscores + wide.high, 0.0f);
 #pragma omp simd
-      for (int64_t j = wide.low; j < wide.high; ++j) weights[j] = weight_exp(weights[j] - lse);
+      for (int64_t j = wide.low; j < wide.high; ++j) weights[j] = gradient_weight(weights[j], lse);
       for (int64_t j = span.low; j < span.high; ++j) {
         const float kept = factors[j - span.low];
-        dscores[j] = weights[j] * (kept * dscores[j] - mean);
+        dscores[j] = weights[j] == 0 ? 0.0f : weights[j] * (kept * dscores[j] - mean);
         weights[j] *= kept;
       }
     } else {
 #pragma omp simd
       for (int64_t j = wide.low; j < wide.high; ++j) {
-        const float weight = weight_exp(weights[j] - lse);
+        const float weight = gradient_weight(weights[j], lse);
         weights[j] = weight;
-        dscores[j] = weight * (dscores[j] - mean);
+        dscores[j] = weight == 0 ? 0.0f : weight * (dscores[j] - mean);
       }
     }
   }

@@ -93,6 +93,21 @@ function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem
 const batched = (a: Tensor, b: Tensor, lhsContract: number[], rhsContract: number[]): Tensor =>
   dot(a, b, { lhsContract, rhsContract, lhsBatch: [0, 1], rhsBatch: [0, 1], dtype: "float32" });
 
+/**
+ * x with zeros for what is not finite, when some of it is hidden: hidden keys have weight 0, and 0 * NaN is not 0. Where a
+ * visible query, key or value is not finite, its row's log-sum-exp or a weight that is not 0 says so.
+ */
+const finiteOnly = (x: Tensor, visible: Tensor | undefined): Tensor => (visible ? where(x.isFinite(), x, 0) : x);
+
+/** batched(weights, x) to which a row of x that is not finite counts only where its weight is not 0. */
+function weighted(weights: Tensor, x: Tensor, visible: Tensor | undefined, lhs: number[], rhs: number[]): Tensor {
+  const sum = batched(weights, finiteOnly(x, visible), lhs, rhs);
+  if (!visible) return sum;
+  const count = (condition: Tensor): Tensor => condition.astype("float32");
+  const spoiled = batched(count(weights.ne(0)), count(x.isFinite().logicalNot()), lhs, rhs);
+  return where(spoiled.gt(0), Number.NaN, sum);
+}
+
 /** [B, h, ...] as [B, g, h/g, ...]. */
 const grouped = (t: Tensor, { batch, groups, heads }: AttentionSizes): Tensor =>
   t.reshape([batch, groups, heads / groups, ...t.shape.slice(2)]);
@@ -115,7 +130,7 @@ export function attentionReference(x: Operands, params: AttentionParams): { out:
   if (softmaxType === "off_by_one") total = total.add(top.neg().exp());
   const probabilities = weights.div(where(total.gt(0), total, 1));
   const kept = grouped(p.kept ? probabilities.mul(p.kept) : probabilities, p.s);
-  const heads = batched(kept, p.v.astype("float32"), [4], [2]).reshape([
+  const heads = weighted(kept, p.v.astype("float32"), p.visible, [4], [2]).reshape([
     p.s.batch,
     p.s.heads,
     p.s.queries,
@@ -138,7 +153,7 @@ export function meanGradient(
 }
 
 /** e^(x - lse), 0 in rows that see nothing. */
-export const exponential = (x: Tensor, lse: Tensor): Tensor => x.sub(where(lse.gt(LOWEST), lse, -LOWEST)).exp();
+export const exponential = (x: Tensor, lse: Tensor): Tensor => x.sub(where(lse.le(LOWEST), -LOWEST, lse)).exp();
 
 /** The weights after dropout and the gradient of the logits, float32 [B, h, Sq, Skv]. */
 function logitGradient(p: Problem, x: Backward): { weights: Tensor; dlogits: Tensor; dout: Tensor } {
@@ -146,9 +161,10 @@ function logitGradient(p: Problem, x: Backward): { weights: Tensor; dlogits: Ten
   const dout = grouped(x.dout.transpose(TO_HEADS[p.params.layout]).astype("float32"), p.s);
   const dweights = batched(dout, p.v.astype("float32"), [4], [3]).reshape(p.logits.shape);
   const mean = meanGradient(x, p.params.layout).expandDims(-1);
+  const dlogits = probabilities.mul((p.kept ? dweights.mul(p.kept) : dweights).sub(mean));
   return {
     weights: p.kept ? probabilities.mul(p.kept) : probabilities,
-    dlogits: probabilities.mul((p.kept ? dweights.mul(p.kept) : dweights).sub(mean)),
+    dlogits: onlyVisible(dlogits, p.visible, 0),
     dout,
   };
 }
@@ -162,9 +178,10 @@ export function attentionBackwardReference(
   const { weights, dlogits, dout } = logitGradient(p, x);
   const ds = grouped(dlogits.mul(params.scale), p.s);
   const wire = (t: Tensor): Tensor => t.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype);
-  const dq = wire(batched(ds, p.k.astype("float32"), [4], [2]).reshape([p.s.batch, p.s.heads, p.s.queries, p.s.depth]));
-  const dk = wire(batched(ds, p.q.astype("float32"), [2, 3], [2, 3]));
-  const dv = wire(batched(grouped(weights, p.s), dout, [2, 3], [2, 3]));
+  const [q, k] = [p.q, p.k].map((t) => finiteOnly(t.astype("float32"), p.visible)) as [Tensor, Tensor];
+  const dq = wire(batched(ds, k, [4], [2]).reshape([p.s.batch, p.s.heads, p.s.queries, p.s.depth]));
+  const dk = wire(batched(ds, q, [2, 3], [2, 3]));
+  const dv = wire(weighted(grouped(weights, p.s), dout, p.visible, [2, 3], [2, 3]));
   const nothing = arange(0, undefined, 1, { dtype: x.q.dtype });
   if (params.packing === "qkv") return { dq: stack([dq, dk, dv], 2), dk: nothing, dv: nothing };
   if (params.packing === "kv") return { dq, dk: stack([dk, dv], 2), dv: nothing };
