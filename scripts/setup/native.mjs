@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
+import { Worker } from "node:worker_threads";
 import { alone, call, root, say, which } from "./shell.mjs";
 import { compiler, installSystemPackages, oneDnnHeader } from "./system.mjs";
 
@@ -42,11 +43,14 @@ function configureAndBuild(build, options) {
   const missing = installSystemPackages();
   if (missing.length > 0) return `No native kernels without ${missing.join(" and ")}.`;
 
-  say(`Building the native kernels in ${relative(root, build)} (once, a minute or two)…`);
+  say(`Building the native kernels in ${relative(root, build)} (once, a few minutes)…`);
   const log = join(build, "te-build.log");
   rmSync(log, { force: true });
   const compile = ["--build", build, "--parallel", String(availableParallelism())];
+  const progress = new Worker(new URL("build-progress.mjs", import.meta.url), { workerData: { log } });
   const built = configure(build, options, log) && call("cmake", compile, { log }) === 0;
+  progress.terminate();
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   const addon = join(build, "te_cpu.node");
   if (built && existsSync(addon)) return undefined;
   // An addon of an earlier build would not be that of these sources.
