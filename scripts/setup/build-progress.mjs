@@ -2,8 +2,7 @@
 import { readFileSync, writeSync } from "node:fs";
 import { workerData } from "node:worker_threads";
 
-const { log } = workerData;
-const live = process.stderr.isTTY;
+const { log, live } = workerData;
 const began = Date.now();
 
 function show() {

@@ -47,7 +47,9 @@ function configureAndBuild(build, options) {
   const log = join(build, "te-build.log");
   rmSync(log, { force: true });
   const compile = ["--build", build, "--parallel", String(availableParallelism())];
-  const progress = new Worker(new URL("build-progress.mjs", import.meta.url), { workerData: { log } });
+  const progress = new Worker(new URL("build-progress.mjs", import.meta.url), {
+    workerData: { log, live: process.stderr.isTTY === true },
+  });
   const built = configure(build, options, log) && call("cmake", compile, { log }) === 0;
   progress.terminate();
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
