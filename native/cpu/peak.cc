@@ -10,6 +10,7 @@
 
 #include <dnnl.hpp>
 
+#include "te/buffer.h"
 #include "te/parallel.h"
 #include "te/status.h"
 
@@ -59,6 +60,15 @@ class Product {
   std::unordered_map<int, dnnl::memory> args_;
 };
 
+// Memory of the kind that tensors have.
+struct Block {
+  explicit Block(size_t size) : bytes(size), data(static_cast<char*>(Pool::get().take(size))) {}
+  Block(const Block&) = delete;
+  ~Block() { Pool::get().give(data, bytes); }
+  size_t bytes;
+  char* data;
+};
+
 }  // namespace
 
 double measure_product_peak(DType dtype, double seconds) {
@@ -79,15 +89,15 @@ double measure_product_peak(DType dtype, double seconds) {
   return best;
 }
 
-double measure_copy_bandwidth(double seconds) {
-  const int64_t bytes = int64_t{128} << 20;
-  std::unique_ptr<char[]> from(new char[bytes]), to(new char[bytes]);
+double measure_copy_bandwidth(double seconds, size_t moved) {
+  const int64_t bytes = static_cast<int64_t>(std::max<size_t>(moved / 2, 64));
+  const Block from(static_cast<size_t>(bytes)), to(static_cast<size_t>(bytes));
   auto copy = [&] {
-    parallel_for(bytes, 1 << 20, [&](int64_t begin, int64_t end) {
-      std::memcpy(to.get() + begin, from.get() + begin, static_cast<size_t>(end - begin));
+    parallel_for(bytes, 1 << 16, [&](int64_t begin, int64_t end) {
+      std::memcpy(to.data + begin, from.data + begin, static_cast<size_t>(end - begin));
     });
   };
-  std::memset(from.get(), 1, static_cast<size_t>(bytes));
+  std::memset(from.data, 1, static_cast<size_t>(bytes));
   copy();
   double best = 0;
   const Clock::time_point start = Clock::now();

@@ -242,7 +242,7 @@ napi_value profile_results(napi_env env, napi_callback_info) {
   return result;
 }
 
-// productPeak(dtype, seconds) and copyBandwidth(seconds) block the calling thread: they are for benchmarks.
+// productPeak(dtype, seconds) and copyBandwidth(seconds, bytes) block the calling thread: they are for benchmarks.
 napi_value product_peak(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   const std::string name = Napi::Value(env, a.value[0]).ToString();
@@ -253,8 +253,10 @@ napi_value product_peak(napi_env env, napi_callback_info info) {
 }
 
 napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
-  const Arguments<1> a(env, info);
-  return number(env, measure_copy_bandwidth(Napi::Value(env, a.value[0]).ToNumber()));
+  const Arguments<2> a(env, info);
+  const double bytes = Napi::Value(env, a.value[1]).ToNumber();
+  if (!(bytes >= 0 && bytes <= 9007199254740992.0)) throw Error("memory", "copyBandwidth: bytes is out of range.");
+  return number(env, measure_copy_bandwidth(Napi::Value(env, a.value[0]).ToNumber(), static_cast<size_t>(bytes)));
 }
 
 template <napi_value (*F)(napi_env, napi_callback_info)>

@@ -21,11 +21,18 @@ export function measurePeaks(): Peaks {
   return { float32: productPeak("float32", 0.5), bfloat16: productPeak("bfloat16", 0.5) };
 }
 
-/** The results as lines of a table. FP8 values are exact in bfloat16, which is what their products are measured against. */
+/**
+ * What the products of a precision are measured against. bfloat16 and FP8 values are exact in float32, so where float32
+ * products are the faster ones, as on processors without bfloat16 instructions, those are the peak.
+ */
+const peakOf = ({ dtype }: Precision, { float32, bfloat16 }: Peaks): number | undefined =>
+  dtype === "bfloat16" && float32 && bfloat16 ? Math.max(float32, bfloat16) : float32;
+
+/** The results as lines of a table. */
 export function resultTable(results: readonly RunResult[], model: ModelConfig, peaks: Peaks): string {
   const rows = results.map(({ precision, heldOut, tokensPerSecond }) => {
     const gflops = (tokensPerSecond * trainingFlopsPerToken(model)) / 1e9;
-    const peak = peaks[precision.dtype];
+    const peak = peakOf(precision, peaks);
     return [
       precision.name,
       heldOut.toFixed(4),

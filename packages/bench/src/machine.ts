@@ -29,7 +29,7 @@ export function machine(): Machine {
 /** GFLOP/s of the best oneDNN product, keeping the best of all calls: the machine is shared, a peak is a maximum. */
 export class Peak {
   private readonly found = { float32: 0, bfloat16: 0 };
-  private copied = 0;
+  private readonly copied = new Map<number, number>();
 
   measure(seconds = 1): this {
     for (const dtype of ["float32", "bfloat16"] as const) {
@@ -38,8 +38,10 @@ export class Peak {
     return this;
   }
 
-  measureCopy(seconds = 0.5): this {
-    this.copied = Math.max(this.copied, copyBandwidth(seconds));
+  /** Copies beyond the caches, and copies that move `bytes`. */
+  measureCopy(seconds: number, bytes?: number): this {
+    const found = this.copied.get(bytes ?? MEMORY) ?? 0;
+    this.copied.set(bytes ?? MEMORY, Math.max(found, copyBandwidth(seconds, bytes)));
     return this;
   }
 
@@ -47,8 +49,20 @@ export class Peak {
     return { ...this.found };
   }
 
-  /** GB/s of a copy between buffers that are already mapped, reads plus writes. */
-  get copy(): number {
-    return this.copied;
+  /**
+   * GFLOP/s of the faster product that holds operands of `dtype` exactly. Narrow floats are exact in float32, whose
+   * products are the faster ones on a processor without bfloat16 instructions.
+   */
+  best(dtype: "float32" | "bfloat16"): number {
+    const { float32, bfloat16 } = this.found;
+    return dtype === "float32" ? float32 : Math.max(float32, bfloat16);
+  }
+
+  /** GB/s, read plus written, of a copy that moves `bytes` between mapped buffers; without `bytes`, more than the caches hold. */
+  copy(bytes = MEMORY): number {
+    return this.copied.get(bytes) ?? 0;
   }
 }
+
+/** The key of copies beyond the caches. */
+const MEMORY = 0;

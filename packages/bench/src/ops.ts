@@ -1,33 +1,34 @@
 /** Every op's bench cases, and the shapes of a layer, against copy bandwidth and the best product. */
 import "@te/transformer";
 import { dispatchCost } from "@te/kernels-cpu";
-import { applyOp, type Case, CaseBuilder, definedOps, type OpDefinition, type Tensor } from "@te/tensor";
-import { fillArray, toTensor } from "@te/testkit";
+import { applyOp, type Case, CaseBuilder, definedOps, type OpDefinition } from "@te/tensor";
+import { Inputs } from "./fill.js";
 import { type Machine, machine, Peak } from "./machine.js";
-import { best, kernelMs, onNative, round, timeOnce } from "./timing.js";
+import { kernelMs, round } from "./timing.js";
 
 export interface OpRow {
   readonly op: string;
   readonly case: string;
   readonly ms: number;
   readonly gbps?: number;
-  /** Of copy bandwidth. */
+  /** Of a copy from memory to memory. */
   readonly copyShare?: number;
+  /** Of a copy that moves as many bytes as the case and so sits in the same caches. */
+  readonly sameSizeShare?: number;
   readonly gflops?: number;
-  /** Of the best product of the dtype. */
+  /** Of the fastest product that holds the operands exactly. */
   readonly peakShare?: number;
 }
 
 export interface OpsReport {
   readonly machine: Machine;
   readonly peak: { readonly float32: number; readonly bfloat16: number };
+  /** Read plus written, between mapped buffers larger than the caches. */
   readonly copyGbps: number;
   /** Nanoseconds that one native run call takes on the calling thread. */
   readonly dispatchNs: number;
   readonly rows: readonly OpRow[];
 }
-
-const ROUNDS = 7;
 
 export async function benchOps({
   only,
@@ -36,14 +37,14 @@ export async function benchOps({
   only?: string | undefined;
   log?: (line: string) => void;
 } = {}): Promise<OpsReport> {
-  const peak = new Peak().measure(1).measureCopy(1);
-  const rows: OpRow[] = [];
+  const peak = new Peak().measure(1).measureCopy(0.5);
+  const inputs = new Inputs();
+  const samples: Sample[] = [];
   for (const op of definedOps().values()) {
     if (only && op.name !== only) continue;
     for (const c of op.cases?.(new CaseBuilder()) ?? []) {
       if (!c.bench) continue;
-      peak.measureCopy(0.1);
-      rows.push(await benchCase(op, c, peak));
+      samples.push(await benchCase(op, c, inputs, peak));
       log(`${op.name}: ${c.name}`);
     }
   }
@@ -51,34 +52,41 @@ export async function benchOps({
   return {
     machine: machine(),
     peak: { float32: round(float32, 4), bfloat16: round(bfloat16, 4) },
-    copyGbps: round(peak.copy, 4),
+    copyGbps: round(peak.copy(), 4),
     dispatchNs: Math.round(dispatchCost()),
-    rows,
+    rows: samples.map((sample) => row(sample, peak)),
   };
 }
 
-async function benchCase(op: OpDefinition, c: Case, peak: Peak): Promise<OpRow> {
-  const names = [...op.inputs, ...(op.optional ?? [])];
-  const inputs = names.map((name, i) =>
-    c.inputs[name] ? toTensor(fillArray(c.inputs[name], `${c.name} ${i}`)) : undefined,
-  );
-  const params = { ...op.params, ...c.params };
-  const call = (): Tensor[] => applyOp(op, inputs, params);
-  const samples: number[] = [];
-  for (let i = 0; i < ROUNDS; i++) samples.push(onNative() ? await kernelMs(call) : await timeOnce(call));
-  const ms = best(samples.slice(1));
+/** What was measured of a case; shares follow when all peaks are known. */
+interface Sample {
+  readonly op: OpDefinition;
+  readonly case: Case;
+  readonly ms: number;
+}
+
+async function benchCase(op: OpDefinition, c: Case, inputs: Inputs, peak: Peak): Promise<Sample> {
+  const tensors = inputs.of([...op.inputs, ...(op.optional ?? [])], c);
+  const ms = await kernelMs(() => applyOp(op, tensors, { ...op.params, ...c.params }));
+  const { bytes } = c.bench!;
+  if (bytes) peak.measureCopy(0.05).measureCopy(0.05, bytes);
+  return { op, case: c, ms };
+}
+
+function row({ op, case: c, ms }: Sample, peak: Peak): OpRow {
+  const { bytes, flops } = c.bench!;
   const wide = Object.values(c.inputs).some((fill) => fill.dtype === "float32") && !op.name.startsWith("scaled");
-  const gbps = c.bench!.bytes && c.bench!.bytes / ms / 1e6;
-  const gflops = c.bench!.flops && c.bench!.flops / ms / 1e6;
-  for (const t of inputs) t?.dispose();
+  const gbps = bytes && bytes / ms / 1e6;
+  const gflops = flops && flops / ms / 1e6;
   return {
     op: op.name,
     case: c.name,
     ms: round(ms),
-    ...(gbps && { gbps: round(gbps), copyShare: round(gbps / peak.copy, 2) }),
-    ...(gflops && {
-      gflops: round(gflops),
-      peakShare: round(gflops / peak.products[wide ? "float32" : "bfloat16"], 2),
+    ...(gbps && {
+      gbps: round(gbps),
+      copyShare: round(gbps / peak.copy(), 2),
+      sameSizeShare: round(gbps / peak.copy(bytes), 2),
     }),
+    ...(gflops && { gflops: round(gflops), peakShare: round(gflops / peak.best(wide ? "float32" : "bfloat16"), 2) }),
   };
 }

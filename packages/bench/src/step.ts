@@ -17,6 +17,7 @@ export interface StepRow {
   readonly ms: number;
   readonly tokensPerSecond: number;
   readonly gflops: number;
+  /** Of the fastest product that holds the operands exactly. */
   readonly peakShare: number;
   /** Highest memory of tensors and of the program's arena during a step. */
   readonly peakBytes: number;
@@ -84,7 +85,7 @@ async function benchPrecision(precision: Precision, peak: Peak): Promise<StepRow
     ms: round(ms, 4),
     tokensPerSecond: Math.round((perStep / ms) * 1e3),
     gflops: round(gflops, 4),
-    peakShare: round(gflops / peak.products[precision.dtype]),
+    peakShare: round(gflops / peak.best(precision.dtype)),
     peakBytes: tensors + arena,
     outsideKernels: round(Math.max(0, 1 - busy / wall)),
   };

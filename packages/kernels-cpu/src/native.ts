@@ -32,7 +32,7 @@ export interface Native {
 
   /** Yardsticks for benchmarks; they block the calling thread. GFLOP/s and GB/s. */
   productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
-  copyBandwidth(seconds: number): number;
+  copyBandwidth(seconds: number, bytes: number): number;
 
   /** Time the device thread has spent working. */
   busyNs(): number;
