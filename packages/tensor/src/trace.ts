@@ -27,10 +27,17 @@ export interface Region {
   readonly args: readonly Tensor[];
   /** Tensors from inside that the pullback needs. */
   readonly residuals: readonly Tensor[];
-  /** "recompute": run the stretch again and differentiate that, except for values that `saves` keeps. */
-  readonly kind: "custom" | "recompute";
+  /**
+   * "custom": `pullback` gives the cotangents of args from one per result. "saved": the same, and cotangents of results
+   * that nobody used stay undefined. "recompute": run the stretch again and differentiate that, except for values that
+   * `saves` keeps.
+   */
+  readonly kind: "custom" | "saved" | "recompute";
   /** Cotangents of args; undefined is zero. */
-  readonly pullback?: (residuals: readonly Tensor[], grads: readonly Tensor[]) => readonly (Tensor | undefined)[];
+  readonly pullback?: (
+    residuals: readonly Tensor[],
+    grads: readonly (Tensor | undefined)[],
+  ) => readonly (Tensor | undefined)[];
   readonly saves?: (node: TraceNode) => boolean;
 }
 

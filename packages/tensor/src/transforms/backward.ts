@@ -34,7 +34,7 @@ function findActive(trace: Trace, start: number, end: number, wrt: readonly Tens
   for (let i = start; i < end; i++) {
     const node = trace.nodes[i]!;
     if (node.op.name === "stop_gradient") continue;
-    const inputs = node.region?.kind === "custom" ? node.region.args : node.inputs;
+    const inputs = node.region && node.region.kind !== "recompute" ? node.region.args : node.inputs;
     if (!inputs.some((t) => t && active.has(t))) continue;
     for (const out of node.outputs) if (isFloat(out.dtype)) active.add(out);
   }
@@ -111,9 +111,10 @@ function pullRegion(
   active: Set<Tensor>,
 ): void {
   const region = node.region!;
-  if (region.kind === "custom") {
-    const full = node.outputs.map((out, k) => grads[k] ?? zeros(out.shape, { dtype: out.dtype }));
-    region.pullback!(region.residuals, full).forEach((grad, k) => {
+  if (region.kind !== "recompute") {
+    const zero = (out: Tensor): Tensor => zeros(out.shape, { dtype: out.dtype });
+    const given = region.kind === "custom" ? node.outputs.map((out, k) => grads[k] ?? zero(out)) : grads;
+    region.pullback!(region.residuals, given).forEach((grad, k) => {
       const arg = region.args[k]!;
       if (grad && active.has(arg)) accumulate(cotangents, arg, grad);
     });
@@ -197,22 +198,18 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
  */
 function linkSaved(trace: Trace, node: TraceNode, saved: Tensor[], substitute: (t: Tensor) => Tensor): Tensor[] {
   const inputs = node.inputs.map((t) => t && substitute(t));
-  const args = inputs.filter((t): t is Tensor => t !== undefined);
+  const args = [...new Set(inputs.filter((t) => t !== undefined))];
   const start = trace.nodes.length - saved.length;
   return trace.recordRegion(saved, {
     start,
-    kind: "custom",
+    kind: "saved",
     args,
     residuals: [],
     pullback: (_, grads) => {
       const from = trace.nodes.length;
       const again = trace.record(node.op, inputs, node.params);
-      return backward(
-        trace,
-        from,
-        again.map((out, k) => [out, grads[k]!] as const),
-        args,
-      );
+      const seeds = again.flatMap((out, k) => (grads[k] ? [[out, grads[k]] as const] : []));
+      return backward(trace, from, seeds, args);
     },
   });
 }
