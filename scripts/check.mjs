@@ -1,14 +1,16 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { become } from "./become.mjs";
+import { checkDocs } from "./docs/docs.mjs";
 import { root, say, which } from "./setup/shell.mjs";
 
-/** Formatting, lint and types of the whole tree. Runs all of them, then fails if one did. */
+/** Formatting, lint, types and documentation of the whole tree. Runs all of them, then fails if one did. */
 export async function check() {
   const bin = (name) => join(root, "node_modules/.bin", name);
   const codes = [
     await become(bin("biome"), ["check", "--error-on-warnings", "."]),
     await become(bin("tsc"), ["-p", "."]),
+    await checkDocs(),
   ];
   if (which("clang-format")) codes.push(await become("clang-format", ["--dry-run", "--Werror", ...nativeSources()]));
   else say("clang-format is not installed: the formatting of native/ was not checked.");

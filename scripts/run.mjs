@@ -42,6 +42,9 @@ const commands = {
   async "test:sanitize"(args) {
     return (await import("./test-sanitize.mjs")).testSanitize(args);
   },
+  async docs() {
+    return (await import("./docs/docs.mjs")).makeDocs();
+  },
   async check() {
     return (await import("./check.mjs")).check();
   },

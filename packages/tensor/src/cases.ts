@@ -35,6 +35,7 @@ export interface Case {
 
 type CaseOptions = Pick<Case, "gradient" | "tolerance">;
 
+/** Makes the cases of an op: named inputs, drawn from a seed, with params and tolerances. */
 export class CaseBuilder {
   normal(shape: readonly number[], o: { dtype?: DType; mean?: number; std?: number } = {}): Fill {
     return { dtype: "float32", ...o, shape, kind: "normal" };

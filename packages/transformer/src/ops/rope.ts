@@ -163,5 +163,5 @@ export interface RopeOptions extends Partial<Omit<RopeParams, "inverse">> {
   positions?: Tensor | undefined;
 }
 
-/** Rotary position embedding of queries or keys; see {@link ropeOp}. */
+/** Rotary position embedding of queries or keys; see the op `rope`. */
 export const rope = (x: Tensor, { positions, ...params }: RopeOptions = {}): Tensor => turn(x, positions, params);
