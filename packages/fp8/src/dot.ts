@@ -3,7 +3,7 @@ import { currentRecipe } from "./autocast.js";
 import { HIGH_PRECISION } from "./ops/check.js";
 import { scaledDotOp } from "./ops/scaled-dot.js";
 import { nameQuantized, nextMetas, type ProductMetas, type Quantized, quantizeWith } from "./quantizer.js";
-import type { DelayedScaling } from "./recipes/delayed-scaling.js";
+import type { Recipe } from "./recipes/index.js";
 
 /** The axes of x and of the kernel that a product sums over, pair by pair. */
 export interface ContractAxes {
@@ -81,7 +81,7 @@ export const biasGradient = (grad: Tensor, bias: Tensor): Tensor =>
 
 export interface Fp8DotOptions {
   /** Default: the recipe in force. */
-  readonly recipe?: DelayedScaling | undefined;
+  readonly recipe?: Recipe | undefined;
   /** Added before the result is rounded; shape of the kernel's free axes. */
   readonly bias?: Tensor | null | undefined;
   /** Name by which checkpoint policies know the rounded operands, which the backward pass reads. */
@@ -89,9 +89,9 @@ export interface Fp8DotOptions {
 }
 
 /**
- * The product of x and kernel in FP8 under delayed scaling: free axes of x, free axes of the kernel, in the dtype of x.
+ * The product of x and kernel in FP8: free axes of x, free axes of the kernel, in the dtype of x.
  *
- * Both operands are rounded with the scales stored in `metas`. Backward rounds the gradient of the result once and
+ * Both operands are rounded, under delayed scaling with the scales stored in `metas`. Backward rounds the gradient of the result once and
  * multiplies it with the same rounded operands; the gradients come in the dtype of x (that of the kernel is then cast
  * to the kernel's dtype), and the cotangent of `metas` is not a gradient but their value after this step. Without
  * differentiation metas do not change. Each use of a product needs metas of its own.

@@ -14,6 +14,7 @@ export { delayedScalingUpdateOp, type ScaleOptions, scaleFromHistory } from "./o
 export { quantizeOp } from "./ops/quantize.js";
 export { scaledDotOp } from "./ops/scaled-dot.js";
 export {
+  currentScale,
   dequantize,
   nameQuantized,
   nextMetas,
@@ -25,6 +26,7 @@ export {
   quantizeWith,
   type ScaleState,
 } from "./quantizer.js";
+export { Float8CurrentScaling, type Float8CurrentScalingOptions } from "./recipes/current-scaling.js";
 export { type AmaxComputeAlgo, DelayedScaling, type DelayedScalingOptions } from "./recipes/delayed-scaling.js";
 export {
   getQuantizationRecipe,

@@ -1,8 +1,9 @@
-import { checkpointName, div, fail, full, type Tensor } from "@te/tensor";
-import { checkFloat8, type Float8 } from "./format.js";
+import { checkpointName, div, fail, finfo, full, type Tensor, zeros } from "@te/tensor";
+import { checkFloat8, type Float8, float8Max } from "./format.js";
 import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
 import { quantizeOp } from "./ops/quantize.js";
-import type { DelayedScaling } from "./recipes/delayed-scaling.js";
+import { DelayedScaling } from "./recipes/delayed-scaling.js";
+import type { Recipe } from "./recipes/index.js";
 
 /**
  * State of one tensor of one product under delayed scaling: the scale for the next step, float32[1], and the amaxes of
@@ -11,19 +12,34 @@ import type { DelayedScaling } from "./recipes/delayed-scaling.js";
  */
 export type ScaleState = { readonly scale: Tensor; readonly amaxHistory: Tensor };
 
-/** The states of one product: of its input, its kernel, and the gradient of its result. */
-export type ProductMetas = { readonly x: ScaleState; readonly kernel: ScaleState; readonly grad: ScaleState };
+/** The states of one product: of its input, its kernel, and the gradient of its result; null under current scaling. */
+export type ProductMetas<State = ScaleState | null> = {
+  readonly x: State;
+  readonly kernel: State;
+  readonly grad: State;
+};
 
 /** A tensor in FP8: value = q * scaleInv. amax is the largest magnitude of the values before rounding, float32[1]. */
 export type Quantized = { readonly q: Tensor; readonly scaleInv: Tensor; readonly amax: Tensor };
 
-/** Rounds x (float32, bfloat16 or float16) to dtype with the stored scale. */
-export function quantizeWith(state: ScaleState, x: Tensor, dtype: Float8): Quantized {
-  return quantizedBy(state, quantizeOp({ x, scale: state.scale }, { dtype }));
+/** Rounds x (float32, bfloat16 or float16) to dtype with the stored scale, or without a state with that of x itself. */
+export function quantizeWith(state: ScaleState | null, x: Tensor, dtype: Float8): Quantized {
+  const scale = state ? state.scale : currentScale(x, dtype);
+  return quantizedBy({ scale }, quantizeOp({ x, scale }, { dtype }));
+}
+
+/** The scale that takes the largest magnitude of x to the largest value of dtype, float32[1]; 1 where there is none. */
+export function currentScale(x: Tensor, dtype: Float8): Tensor {
+  const amax = x.size === 0 ? zeros([1]) : x.abs().max().astype("float32").reshape([1]);
+  const scale = div(float8Max(dtype), amax).minimum(finfo("float32").max);
+  return amax.gt(0).logicalAnd(amax.isFinite()).where(scale, 1);
 }
 
 /** The result of an op that rounded to FP8 with the stored scale itself, such as a norm or an activation. */
-export function quantizedBy(state: ScaleState, { q, amax }: { readonly q: Tensor; readonly amax: Tensor }): Quantized {
+export function quantizedBy(
+  state: { readonly scale: Tensor },
+  { q, amax }: { readonly q: Tensor; readonly amax: Tensor },
+): Quantized {
   checkFloat8("quantizedBy", "q", q.dtype);
   return { q, scaleInv: div(1, state.scale), amax };
 }
@@ -39,24 +55,25 @@ export const dequantize = ({ q, scaleInv }: Pick<Quantized, "q" | "scaleInv">): 
   q.astype("float32").mul(scaleInv.reshape([]));
 
 /** The state after a step that rounded a tensor with `state`; see {@link delayedScalingUpdateOp}. */
-export function nextState(
-  state: ScaleState,
+export function nextState<State extends ScaleState | null>(
+  state: State,
   { q, amax }: Pick<Quantized, "q" | "amax">,
-  recipe: DelayedScaling,
-): ScaleState {
+  recipe: Recipe,
+): State {
+  if (!state || !(recipe instanceof DelayedScaling)) return state;
   const { newScale, newHistory } = delayedScalingUpdateOp(
     { amax, scale: state.scale, history: state.amaxHistory },
     { dtype: checkFloat8("nextState", "q", q.dtype), margin: recipe.margin, amaxComputeAlgo: recipe.amaxComputeAlgo },
   );
-  return { scale: newScale, amaxHistory: newHistory };
+  return { scale: newScale, amaxHistory: newHistory } as State;
 }
 
 /** The states of a product after a step: what its backward returns as the cotangent of `metas`. */
-export function nextMetas(
-  metas: ProductMetas,
-  used: { readonly [K in keyof ProductMetas]: Quantized },
-  recipe: DelayedScaling,
-): ProductMetas {
+export function nextMetas<State extends ScaleState | null>(
+  metas: ProductMetas<State>,
+  used: ProductMetas<Quantized>,
+  recipe: Recipe,
+): ProductMetas<State> {
   return {
     x: nextState(metas.x, used.x, recipe),
     kernel: nextState(metas.kernel, used.kernel, recipe),
@@ -68,13 +85,24 @@ export function nextMetas(
  * The states of one product from a module's variables, by their names: x_scale, x_amax_history, kernel_scale, …,
  * grad_amax_history, or with a postfix x_0_scale and so on. `variable` returns the variable of a name and creates it
  * with `init` when there is none: scales are ones, histories zeros. Throws when a stored history is not of the length
- * that the recipe asks for.
+ * that the recipe asks for. Recipes without state read and make no variables.
  */
 export function productMetas(
   recipe: DelayedScaling,
   variable: (name: string, init: () => Tensor) => Tensor,
+  postfix?: "" | `_${number}`,
+): ProductMetas<ScaleState>;
+export function productMetas(
+  recipe: Recipe,
+  variable: (name: string, init: () => Tensor) => Tensor,
+  postfix?: "" | `_${number}`,
+): ProductMetas;
+export function productMetas(
+  recipe: Recipe,
+  variable: (name: string, init: () => Tensor) => Tensor,
   postfix: "" | `_${number}` = "",
 ): ProductMetas {
+  if (!(recipe instanceof DelayedScaling)) return { x: null, kernel: null, grad: null };
   const state = (role: keyof ProductMetas): ScaleState => {
     const scale = variable(`${role}${postfix}_scale`, () => full([1], 1));
     const name = `${role}${postfix}_amax_history`;

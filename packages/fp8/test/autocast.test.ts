@@ -70,7 +70,7 @@ describe.each([
   it("rejects what it does not know", () => {
     expectError("option", /unknown option format\. Options: enabled/, () => enter({ format: 1 } as never, () => 0));
     expectError("option", /enabled must be a boolean, got 1/, () => enter({ enabled: 1 } as never, () => 0));
-    expectError("option", /the recipe must be a DelayedScaling, got Map/, () =>
+    expectError("option", /the recipe must be a DelayedScaling or Float8CurrentScaling, got Map/, () =>
       cast(false, new Map() as never, () => 0),
     );
     expectError("option", new RegExp(`${name}: options must be an object, got null. Options: enabled`), () =>

@@ -18,6 +18,7 @@ import {
   quantizedBy,
   quantizeOp,
   quantizeWith,
+  type ScaleState,
   scaledDotOp,
   updateCollections,
 } from "../src/index.js";
@@ -45,8 +46,8 @@ function product(
   return y;
 }
 
-const freshMetas = (recipe: DelayedScaling): ProductMetas => productMetas(recipe, (_, init) => init());
-const flat = (metas: ProductMetas): Record<string, Tensor> =>
+const freshMetas = (recipe: DelayedScaling): ProductMetas<ScaleState> => productMetas(recipe, (_, init) => init());
+const flat = (metas: ProductMetas<ScaleState>): Record<string, Tensor> =>
   Object.fromEntries(
     Object.entries(metas).flatMap(([role, s]) => [
       [`${role}.scale`, s.scale],
@@ -157,12 +158,12 @@ describe("fp8DotGeneral", () => {
   const bias = normals([16], { seed: 7 });
   const dy = normals([32, 16], { seed: 8, dtype: "bfloat16" });
   const f =
-    (metas: ProductMetas, r = recipe) =>
-    (x: Tensor, kernel: Tensor, bias: Tensor, m: ProductMetas = metas) =>
+    (metas: ProductMetas<ScaleState>, r = recipe) =>
+    (x: Tensor, kernel: Tensor, bias: Tensor, m: ProductMetas<ScaleState> = metas) =>
       fp8DotGeneral(x, kernel, m, AXES, { recipe: r, bias });
 
   /** Metas after warm-up, so that scales differ from 1. */
-  const warm = (r: DelayedScaling): ProductMetas => {
+  const warm = (r: DelayedScaling): ProductMetas<ScaleState> => {
     let metas = freshMetas(r);
     for (let i = 0; i < 2; i++) metas = vjp(f(metas, r), x, kernel, bias, metas)[1](dy)[3];
     return metas;
@@ -177,7 +178,7 @@ describe("fp8DotGeneral", () => {
       const gq = quantizeWith(metas.grad, dy, fp8Format.backward);
       const [xv, kv, gv] = await Promise.all([xq, kq, gq].map((t) => dequantize(t).values()));
       const [y, pull] = vjp(f(metas, r), x, kernel, bias, metas);
-      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas];
+      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas<ScaleState>];
       const biasValues = await bias.values();
 
       const values = product(xv!, kv!, [32, 48, 16]).map((v, i) => v + biasValues[i % 16]!);
@@ -201,7 +202,7 @@ describe("fp8DotGeneral", () => {
   );
 
   it("rounds each operand once", () => {
-    const program = makeProgram((metas: ProductMetas, ...args: Tensor[]) =>
+    const program = makeProgram((metas: ProductMetas<ScaleState>, ...args: Tensor[]) =>
       vjp(f(metas), args[0], args[1], args[2], metas)[1](args[3]),
     );
     const names = program(freshMetas(recipe), x, kernel, bias, dy).nodes.map(({ op }) =>
@@ -233,7 +234,11 @@ describe("fp8DotGeneral", () => {
     expectGradients({ da, db }, { da: da2, db: db2 }, "fp8Gemm");
   });
 
-  const loss = (variables: { params: Record<string, Tensor>; fp8_metas: ProductMetas }, x: Tensor, target: Tensor) => {
+  const loss = (
+    variables: { params: Record<string, Tensor>; fp8_metas: ProductMetas<ScaleState> },
+    x: Tensor,
+    target: Tensor,
+  ) => {
     const y = fp8DotGeneral(x, variables.params.kernel!, variables.fp8_metas, AXES, { bias: variables.params.bias! });
     const error = y.sub(target).astype("float32");
     return error.mul(error).sum();
@@ -263,9 +268,9 @@ describe("fp8DotGeneral", () => {
   it("does not depend on the scale of the loss for its metas", () => {
     const metas = warm(recipe);
     const gradients = (factor: number) =>
-      valueAndGrad((m: ProductMetas) => f(m)(x, kernel, bias).astype("float32").mul(factor).sum())(
+      valueAndGrad((m: ProductMetas<ScaleState>) => f(m)(x, kernel, bias).astype("float32").mul(factor).sum())(
         metas,
-      )[1] as ProductMetas;
+      )[1] as ProductMetas<ScaleState>;
     const [one, eight] = [gradients(1), gradients(8)];
     expectSameBits(flat({ ...one, grad: metas.grad }), flat({ ...eight, grad: metas.grad }));
     // Only the gradient's own amax knows about it.
@@ -285,24 +290,26 @@ describe("fp8DotGeneral", () => {
     const { dtype } = x;
     // What a layer with a fused front does: here the front is a plain product with 2.
     const fused = customVjp(
-      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => forward(x, kernel, bias, metas)[0],
-      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => [...forward(x, kernel, bias, metas)],
+      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) => forward(x, kernel, bias, metas)[0],
+      (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) => [
+        ...forward(x, kernel, bias, metas),
+      ],
       ({ xq, kq, bias, metas }, g: Tensor) => {
         const gq = quantizeWith(metas.grad, g, E5M2);
         const { dx, dkernel } = backwardDot(xq, kq, gq, AXES, { dtype });
         return [dx.mul(2), dkernel, biasGradient(g, bias), nextMetas(metas, { x: xq, kernel: kq, grad: gq }, recipe)];
       },
     );
-    const forward = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) => {
+    const forward = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) => {
       const xq = quantizedBy(metas.x, quantizeOp({ x: x.mul(2), scale: metas.x.scale }, { dtype: E4M3 }));
       const kq = quantizeWith(metas.kernel, kernel, E4M3);
       return [forwardDot(xq, kq, AXES, { dtype, bias }), { xq, kq, bias, metas }] as const;
     };
-    const composed = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas) =>
+    const composed = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) =>
       f(metas)(x.mul(2), kernel, bias, metas);
     const run = (g: typeof composed) => {
       const [y, pull] = vjp(g, x, kernel, bias, metas);
-      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas];
+      const [dx, dkernel, dbias, next] = pull(dy) as [Tensor, Tensor, Tensor, ProductMetas<ScaleState>];
       return { y, dx, dkernel, dbias, ...flat(next) };
     };
     expectSameBits(run(fused), run(composed));
@@ -330,12 +337,12 @@ describe("fp8DotGeneral", () => {
         history[role]!.push(await largest(operands[role]));
       }
       const [y, pull] = vjp(
-        (x: Tensor, kernel: Tensor, m: ProductMetas) => fp8DotGeneral(x, kernel, m, AXES, { recipe }),
+        (x: Tensor, kernel: Tensor, m: ProductMetas<ScaleState>) => fp8DotGeneral(x, kernel, m, AXES, { recipe }),
         input,
         kernel,
         metas,
       );
-      const [dx, dkernel, next] = pull(upstream) as [Tensor, Tensor, ProductMetas];
+      const [dx, dkernel, next] = pull(upstream) as [Tensor, Tensor, ProductMetas<ScaleState>];
       expectClose(
         y,
         { shape: [32, 16], dtype: "float32", values: product(decoded.x!, decoded.kernel!, [32, 48, 16]) },

@@ -2,20 +2,27 @@
 import {
   type ContractAxes,
   currentRecipe,
-  type DelayedScaling,
   FP8_COLLECTION_NAME,
   fp8DotGeneral,
   type ProductMetas,
   productMetas,
+  type Recipe,
+  type ScaleState,
 } from "@te/fp8";
 import { checkpointName, type DType, dot, expectDType, FLOATS, fail, Tensor } from "@te/tensor";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
-export interface Fp8Product {
-  readonly recipe: DelayedScaling;
-  readonly metas: ProductMetas;
+export interface Fp8Product<Metas extends ProductMetas = ProductMetas> {
+  readonly recipe: Recipe;
+  readonly metas: Metas;
 }
+
+/** A product whose scales are known before its operands are: what makes an operand can write FP8 itself. */
+export type StatefulFp8Product = Fp8Product<ProductMetas<ScaleState>>;
+
+export const isStateful = (fp8: Fp8Product | undefined): fp8 is StatefulFp8Product =>
+  fp8 != null && fp8.metas.x !== null;
 
 type VariableMaker = (collection: string, name: string, init: () => Tensor) => { value: Tensor };
 

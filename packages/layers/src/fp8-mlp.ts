@@ -9,7 +9,7 @@ import {
   quantizeWith,
 } from "@te/fp8";
 import { checkpointName, customVjp, type Tensor } from "@te/tensor";
-import type { Fp8Product } from "./dense.js";
+import type { StatefulFp8Product } from "./dense.js";
 import { normGradient, operand, quantizedNorm } from "./fp8-norm.js";
 import type { Norm } from "./layer-norm.js";
 import type { Axes } from "./module.js";
@@ -31,7 +31,7 @@ export interface Fp8Mlp {
   readonly wiBias: Tensor | undefined;
   readonly woBias: Tensor | undefined;
   readonly activation: ActivationParams;
-  readonly products: readonly [first: Fp8Product, second: Fp8Product];
+  readonly products: readonly [first: StatefulFp8Product, second: StatefulFp8Product];
   readonly names: readonly [first: string, second: string];
   /** Logical axes of the products' inputs. */
   readonly inputAxes: readonly [first: Axes | null, second: Axes | null];
@@ -50,7 +50,7 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
   const { forward: toForward, backward: toBackward } = recipe.fp8Format;
   const { dtype } = x;
   const axes: ContractAxes = { lhsContract: [x.rank - 1], rhsContract: [0] };
-  type Metas = Fp8Product["metas"];
+  type Metas = StatefulFp8Product["metas"];
 
   const forward = (
     x: Tensor,

@@ -11,7 +11,7 @@ import {
 } from "@te/fp8";
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { customVjp, type Tensor } from "@te/tensor";
-import type { Fp8Product } from "./dense.js";
+import type { StatefulFp8Product } from "./dense.js";
 import type { Norm } from "./layer-norm.js";
 import type { Axes } from "./module.js";
 import { layerNormBackwardOp } from "./ops/layer-norm.js";
@@ -42,7 +42,7 @@ export function operand(xq: Quantized, { inputAxes, quantizationCheckpointName }
 export function quantizedNorm(
   x: Tensor,
   norm: Norm,
-  { recipe, metas }: Fp8Product,
+  { recipe, metas }: StatefulFp8Product,
 ): { xq: Quantized; statistics: NormStatistics } {
   const dtype = recipe.fp8Format.forward;
   const gamma = norm.gamma.astype(x.dtype);
@@ -81,13 +81,19 @@ export function fp8NormProduct(
   x: Tensor,
   norm: Norm,
   kernel: Tensor,
-  fp8: Fp8Product,
+  fp8: StatefulFp8Product,
   options: OperandOptions,
 ): Tensor {
   const { recipe } = fp8;
   const axes: ContractAxes = { lhsContract: [x.rank - 1], rhsContract: [0] };
   const { dtype } = x;
-  const forward = (x: Tensor, gamma: Tensor, beta: Tensor | null, kernel: Tensor, metas: Fp8Product["metas"]) => {
+  const forward = (
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor | null,
+    kernel: Tensor,
+    metas: StatefulFp8Product["metas"],
+  ) => {
     const { xq: normalized, statistics } = quantizedNorm(
       x,
       { ...norm, gamma, beta: beta ?? undefined },

@@ -1,6 +1,15 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { type Defaults, type DType, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
-import { addBias, checkInput, checkLastAxis, checkParameterDType, featureList, fp8Product, product } from "./dense.js";
+import {
+  addBias,
+  checkInput,
+  checkLastAxis,
+  checkParameterDType,
+  featureList,
+  fp8Product,
+  isStateful,
+  product,
+} from "./dense.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { applyNorm, checkNorm, type Norm, normParameters } from "./layer-norm.js";
@@ -126,7 +135,7 @@ export class LayerNormDenseGeneral extends Module {
     const fp8 = fp8Product((...v) => this.variable(...v));
     let y: Tensor;
     let normalized: Tensor | undefined;
-    if (fp8 && norm && !returnLayernormOutput && !options.enableLowRankAdaptation) {
+    if (isStateful(fp8) && norm && !returnLayernormOutput && !options.enableLowRankAdaptation) {
       y = fp8NormProduct(input, norm, kernel, fp8, { inputAxes: dotInputAxes, quantizationCheckpointName });
     } else {
       normalized = norm ? applyNorm(input, norm) : input;

@@ -15,6 +15,7 @@ import {
   checkParameterDType,
   type Fp8Product,
   fp8Product,
+  isStateful,
   product,
 } from "./dense.js";
 import { checkRate } from "./dropout.js";
@@ -191,7 +192,14 @@ export class LayerNormMLP extends Module {
     const { norm } = weights;
     const [first, second] = [0, 1].map((index) => fp8Product((...v) => this.variable(...v), index));
     const drops = !deterministic && options.intermediateDropoutRate > 0;
-    if (first && second && norm && !drops && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
+    if (
+      isStateful(first) &&
+      isStateful(second) &&
+      norm &&
+      !drops &&
+      !options.returnLayernormOutput &&
+      !options.enableLowRankAdaptation
+    ) {
       const mlp = { ...weights, norm, activation: this.activation, products: [first, second] as const };
       return [
         fp8NormMlp(input, { ...mlp, ...this.names(), inputAxes: [options.dot1InputAxes, options.dot2InputAxes] }),
@@ -212,7 +220,7 @@ export class LayerNormMLP extends Module {
     const axes = [x.rank - 1];
     let normalized: Tensor | undefined;
     let u: Tensor;
-    if (fp8 && norm && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
+    if (isStateful(fp8) && norm && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
       u = fp8NormProduct(x, norm, wi, fp8, { inputAxes, quantizationCheckpointName });
     } else {
       normalized = norm ? applyNorm(x, norm) : x;

@@ -1,5 +1,5 @@
 /** Recorded FP8 training steps of modules: values, gradients, and the metas that the steps leave behind. */
-import { DelayedScaling, fp8Autocast } from "@te/fp8";
+import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
 import type { Module, Variables } from "@te/layers";
 import { Tensor, tree, valueAndGrad } from "@te/tensor";
 import { describe, expect, test } from "vitest";
@@ -25,7 +25,7 @@ type Nested = Record<string, any>;
 interface Steps extends GoldenCase {
   readonly steps: number;
   readonly paramMultiplier: readonly number[];
-  readonly recipeOptions: { amaxHistoryLen: number };
+  readonly recipeOptions: { amaxHistoryLen: number; fp8Format: "HYBRID" };
   readonly inputDtype: string;
 }
 
@@ -39,6 +39,12 @@ export interface RecordedFp8Options {
    */
   readonly recordedName?: (of: GoldenCase, name: string) => string;
 }
+
+/** Groups of recorded steps, with their recipes. */
+const GROUPS: Record<string, (options: Steps["recipeOptions"]) => Recipe> = {
+  fp8_delayed_scaling: (options) => new DelayedScaling(options),
+  fp8_current_scaling: (options) => new Float8CurrentScaling(options),
+};
 
 /** One training step on fp8_metas and parameters; the gradient of fp8_metas is their value after it. */
 function step(
@@ -93,8 +99,16 @@ function limitsOn(device: string, of: Steps): { values: LimitFor; metas: number 
   };
 }
 
-export function testRecordedFp8({ modules, make, recordedName = (_, name) => name }: RecordedFp8Options): void {
-  const golden = readGolden("fp8_delayed_scaling");
+export function testRecordedFp8(options: RecordedFp8Options): void {
+  for (const [group, recipeOf] of Object.entries(GROUPS)) testGroup(group, recipeOf, options);
+}
+
+function testGroup(
+  group: string,
+  recipeOf: (options: Steps["recipeOptions"]) => Recipe,
+  { modules, make, recordedName = (_, name) => name }: RecordedFp8Options,
+): void {
+  const golden = readGolden(group);
   const steps = golden.cases.filter(({ module }) => modules.includes(module)) as unknown as readonly Steps[];
   const cases = steps.map((of) => [of.id, of] as const);
   const setUp = (of: Steps) => {
@@ -103,9 +117,9 @@ export function testRecordedFp8({ modules, make, recordedName = (_, name) => nam
     return { module, variables };
   };
   const inFp8 = <R>(of: Steps, f: () => R): R =>
-    fp8Autocast({ enabled: true, fp8Recipe: new DelayedScaling(of.recipeOptions) }, f);
+    fp8Autocast({ enabled: true, fp8Recipe: recipeOf(of.recipeOptions) }, f);
 
-  describe("FP8 with delayed scaling, recorded", () => {
+  describe(`${group}, recorded`, () => {
     test.each(cases)("%s: initial variables and metas", (_, of) =>
       inFp8(of, () => expectInitialVariables(golden, of, setUp(of).variables)),
     );

@@ -1,14 +1,13 @@
 import { type Defaults, fail, warnOnce, withDefaults } from "@te/tensor";
 import { Format, type FormatSpec } from "../format.js";
+import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
 
 /** How the amaxes of past steps become one. */
 export type AmaxComputeAlgo = "max" | "most_recent";
 
-export interface DelayedScalingOptions {
+export interface DelayedScalingOptions extends TensorScalingOptions {
   /** Scales are divided by 2^margin. Default 0. */
   readonly margin?: number;
-  /** Format.HYBRID (default) or Format.E4M3, or the name. */
-  readonly fp8Format?: FormatSpec | "HYBRID" | "E4M3";
   /** Number of steps whose amaxes are kept. Default 1024. */
   readonly amaxHistoryLen?: number;
   /** "max" (default): the largest amax of the history; "most_recent": the last one. */
@@ -21,12 +20,6 @@ export interface DelayedScalingOptions {
   readonly interval?: number;
   /** Must be [false, false, false] (default): forward, input-gradient and weight-gradient products all run in FP8. */
   readonly overrideLinearPrecision?: readonly [false, false, false];
-  /** FP8 attention is not supported: must be false (default). */
-  readonly fp8Dpa?: false;
-  /** FP8 between the projections and attention is not supported: must be false (default). */
-  readonly fp8Mha?: false;
-  /** Gradients' products in another precision are not supported: must be null (default). */
-  readonly backwardOverride?: null;
 }
 
 const NAME = "DelayedScaling";
@@ -65,7 +58,7 @@ export class DelayedScaling {
   constructor(options: DelayedScalingOptions = {}) {
     const all = withDefaults(NAME, options, delayedScalingDefaults);
     this.margin = checkMargin(all.margin);
-    this.fp8Format = checkFormat(all.fp8Format);
+    this.fp8Format = checkFormat(NAME, all.fp8Format);
     this.amaxHistoryLen = checkHistoryLength(all.amaxHistoryLen);
     this.amaxComputeAlgo = checkAlgorithm(all.amaxComputeAlgo);
     checkFixedOptions(all);
@@ -82,13 +75,6 @@ function checkMargin(margin: number): number {
   return Number.isFinite(margin) ? margin : fail("option", NAME, "margin must be a finite number", margin);
 }
 
-function checkFormat(given: FormatSpec | string): FormatSpec {
-  const name = typeof given === "string" ? given : given?.name;
-  if (name === "E4M3" || name === "HYBRID") return Format[name];
-  const why = name === "E5M2" ? "; a product of two float8_e5m2 tensors does not exist" : "";
-  return fail("option", NAME, `fp8Format must be Format.HYBRID or Format.E4M3${why}`, name ?? given);
-}
-
 function checkHistoryLength(length: number): number {
   if (Number.isSafeInteger(length) && length >= 1) return length;
   return fail("option", NAME, "amaxHistoryLen must be an integer of at least 1", length);
@@ -100,8 +86,7 @@ function checkAlgorithm(algorithm: AmaxComputeAlgo): AmaxComputeAlgo {
 }
 
 function checkFixedOptions(all: Readonly<Record<keyof DelayedScalingOptions, unknown>>): void {
-  const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, fp8Dpa, fp8Mha, interval, backwardOverride } =
-    all;
+  const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, interval } = all;
   if (scalingFactorComputeAlgo !== undefined && scalingFactorComputeAlgo !== null) {
     fail(
       "unsupported",
@@ -123,13 +108,7 @@ function checkFixedOptions(all: Readonly<Record<keyof DelayedScalingOptions, unk
       "Leave it out, or leave autocast for the layers that need more.",
     );
   }
-  for (const [option, value] of Object.entries({ fp8Dpa, fp8Mha })) {
-    if (value !== false) fail("unsupported", NAME, `${option} must be false: attention in FP8 is not supported`, value);
-  }
-  if (backwardOverride !== null) {
-    const rule = "backwardOverride must be null: the gradients' products run in FP8 too";
-    fail("unsupported", NAME, rule, backwardOverride);
-  }
+  checkEverywhere(NAME, all);
   if (interval !== -1) {
     warnOnce(`${NAME}: interval is deprecated and ignored (got ${interval}): scales are updated in every step`);
   }

@@ -1,11 +1,12 @@
 import { fail } from "@te/tensor";
+import { Float8CurrentScaling } from "./current-scaling.js";
 import { DelayedScaling } from "./delayed-scaling.js";
 
 /** An FP8 recipe: how tensors get their scales. */
-export type Recipe = DelayedScaling;
+export type Recipe = DelayedScaling | Float8CurrentScaling;
 
-const RECIPES = { DelayedScaling } as const;
-const PLANNED = ["Float8CurrentScaling", "MXFP8BlockScaling", "NVFP4BlockScaling"];
+const RECIPES = { DelayedScaling, Float8CurrentScaling } as const;
+const PLANNED = ["MXFP8BlockScaling", "NVFP4BlockScaling"];
 
 /** Names of the recipes that exist. */
 export const getSupportedQuantizationRecipes = (): string[] => Object.keys(RECIPES);
@@ -18,7 +19,7 @@ export function isQuantizeRecipeSupported(name: string): [supported: boolean, re
 }
 
 /** The recipe class of a name. Names without a class are a TeError that says whether the recipe is still to come. */
-export function getQuantizationRecipe(name: string): typeof DelayedScaling {
+export function getQuantizationRecipe(name: string): (typeof RECIPES)[keyof typeof RECIPES] {
   if (Object.hasOwn(RECIPES, name)) return RECIPES[name as keyof typeof RECIPES];
   const [, reason] = isQuantizeRecipeSupported(name);
   return fail(
@@ -32,11 +33,11 @@ export function getQuantizationRecipe(name: string): typeof DelayedScaling {
 
 /** Throws unless the value is a recipe. */
 export function checkRecipe(fn: string, recipe: unknown): Recipe {
-  if (recipe instanceof DelayedScaling) return recipe;
+  if (recipe instanceof DelayedScaling || recipe instanceof Float8CurrentScaling) return recipe;
   return fail(
     "option",
     fn,
-    "the recipe must be a DelayedScaling",
+    `the recipe must be a ${getSupportedQuantizationRecipes().join(" or ")}`,
     recipe,
     "Pass new DelayedScaling({ ... }), or leave it out.",
   );
