@@ -1,5 +1,5 @@
 /** Strings that choose how attention masks, biases and normalises, in the spellings that are accepted. */
-import { TeError } from "@te/tensor";
+import { fail, TeError } from "@te/tensor";
 
 export interface MaskType {
   readonly padding: boolean;
@@ -37,8 +37,8 @@ export const MASK_TYPES = [
 export type BiasType = "no_bias" | "pre_scale_bias" | "post_scale_bias";
 
 /** The bias type in force: the one named, or what the presence of a bias implies. A mismatch is an error. */
-export function resolveBiasType(fn: string, text: string | undefined, hasBias: boolean): BiasType {
-  if (text === undefined) return hasBias ? "post_scale_bias" : "no_bias";
+export function resolveBiasType(fn: string, text: string | null, hasBias: boolean): BiasType {
+  if (text === null) return hasBias ? "post_scale_bias" : "no_bias";
   const lower = text.toLowerCase();
   if (lower !== "no_bias" && lower !== "pre_scale_bias" && lower !== "post_scale_bias") {
     throw new TeError(
@@ -63,18 +63,22 @@ export function parseSoftmaxType(fn: string, text: string): SoftmaxType {
   throw new TeError("option", `${fn}: softmaxType must be vanilla, off_by_one or learnable, got "${text}".`);
 }
 
-export type QkvLayout = "bs3hd" | "bshd_bs2hd" | "bshd_bshd_bshd";
+/** Where q, k and v lie: batch and sequence axes apart, or sequences packed into rows ("thd"); together or separate. */
+export const QKV_LAYOUTS = {
+  bs3hd: { packing: "qkv", sequences: false },
+  bshd_bs2hd: { packing: "kv", sequences: false },
+  bshd_bshd_bshd: { packing: "none", sequences: false },
+  t3hd: { packing: "qkv", sequences: true },
+  thd_t2hd: { packing: "kv", sequences: true },
+  thd_thd_thd: { packing: "none", sequences: true },
+} as const;
+
+export type QkvLayout = keyof typeof QKV_LAYOUTS;
 
 export function parseQkvLayout(fn: string, text: string): QkvLayout {
   const lower = text.toLowerCase();
-  if (lower === "bs3hd" || lower === "bshd_bs2hd" || lower === "bshd_bshd_bshd") return lower;
-  if (/t[23]?hd/.test(lower)) {
-    throw new TeError(
-      "unsupported",
-      `${fn}: qkvLayout "${text}" is not supported yet. Use a bshd layout with segment ids for packed sequences.`,
-    );
-  }
-  throw new TeError("option", `${fn}: qkvLayout must be bs3hd, bshd_bs2hd or bshd_bshd_bshd, got "${text}".`);
+  if (Object.hasOwn(QKV_LAYOUTS, lower)) return lower as QkvLayout;
+  throw new TeError("option", `${fn}: qkvLayout must be one of ${Object.keys(QKV_LAYOUTS).join(", ")}, got "${text}".`);
 }
 
 export type RopeMethod = "consecutive" | "alternate";
@@ -85,15 +89,48 @@ export function parseRopeMethod(fn: string, text: string): RopeMethod {
   throw new TeError("option", `${fn}: rotaryPosEmbGroupMethod must be consecutive or alternate, got "${text}".`);
 }
 
+/** Throws unless the time scales of rotary embedding are two positive numbers. */
+export function checkRopeWindows(fn: string, windows: readonly [number, number]): void {
+  const positive = (x: unknown): boolean => typeof x === "number" && x > 0 && Number.isFinite(x);
+  if (!Array.isArray(windows) || windows.length !== 2 || !windows.every(positive))
+    fail("option", fn, "rotaryPosEmbWindows must be two positive numbers, [smallest, largest]", windows);
+}
+
 /** [left, right], inclusive; a negative side is unbounded. */
 export function parseWindow(
   fn: string,
-  window: readonly [number, number] | null | undefined,
+  window: readonly [number, number] | null,
 ): { windowLeft: number; windowRight: number } {
-  const [left, right] = window ?? [-1, -1];
-  for (const side of [left, right]) {
-    if (!Number.isInteger(side))
-      throw new TeError("option", `${fn}: windowSize must be two integers, got [${left}, ${right}].`);
-  }
+  const sides: readonly number[] = window ?? [-1, -1];
+  if (!Array.isArray(sides) || sides.length !== 2 || !sides.every(Number.isInteger))
+    throw new TeError("option", `${fn}: windowSize must be two integers, got ${JSON.stringify(window)}.`);
+  const [left, right] = sides as [number, number];
   return { windowLeft: Math.max(left, -1), windowRight: Math.max(right, -1) };
+}
+
+/** The number of query heads and of key heads, which divides it; the latter defaults to the former. */
+export function parseHeads(
+  fn: string,
+  heads: number | undefined,
+  groups: number | null,
+): [heads: number, groups: number] {
+  if (heads === undefined) fail("option", fn, "numAttentionHeads is required");
+  if (!Number.isInteger(heads) || heads < 1)
+    fail("option", fn, "numAttentionHeads must be an integer of at least 1", heads);
+  if (groups === null) return [heads, heads];
+  if (!Number.isInteger(groups) || groups < 1 || heads % groups !== 0)
+    fail("option", fn, "numAttentionHeads must be a multiple of numGqaGroups", `${heads} and ${groups}`);
+  return [heads, groups];
+}
+
+/** Throws unless the depth of a head is a positive integer. */
+export function checkHeadDim(fn: string, headDim: number): void {
+  if (!Number.isInteger(headDim) || headDim < 1)
+    fail("option", fn, "headDim must be an integer of at least 1", headDim);
+}
+
+/** Throws unless the rate leaves something to scale up. */
+export function checkAttentionDropout(fn: string, rate: number): void {
+  if (!(rate >= 0 && rate < 1))
+    fail("option", fn, "attentionDropout must be in [0, 1)", rate, "Dropping every weight leaves nothing to scale up.");
 }

@@ -1,87 +1,149 @@
 import { Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
-import { TeError, type Tensor } from "@te/tensor";
+import { type Defaults, type DType, fail, type Tensor, type WithDefaults, warnOnce, withDefaults } from "@te/tensor";
 import {
+  checkAttentionDropout,
+  checkHeadDim,
   type MaskType,
+  parseHeads,
   parseMaskType,
   parseQkvLayout,
   parseSoftmaxType,
   parseWindow,
+  QKV_LAYOUTS,
   type QkvLayout,
   resolveBiasType,
   type SoftmaxType,
 } from "./attention-options.js";
-import { attentionOp } from "./ops/attention.js";
+import { oneOf, warnDeprecated } from "./deprecated.js";
+import { namedAttention } from "./ops/attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
+import {
+  type ContextParallelOptions,
+  contextParallelDefaults,
+  refuseContextParallel,
+  refuseScoreMod,
+  type ScoreModOptions,
+  scoreModDefaults,
+} from "./unsupported-options.js";
 
-export interface DotProductAttentionOptions {
+export interface DotProductAttentionOptions extends ContextParallelOptions, ScoreModOptions {
+  /** Depth of a query and key head. Required. Values may have another depth when they are a tensor of their own. */
   headDim: number;
-  /** Number of query heads. */
+  /** Number of query heads. Required, under this name or as numHeads. */
   numAttentionHeads?: number;
   /** Another name of numAttentionHeads. */
   numHeads?: number;
-  /** Number of key and value heads; default numAttentionHeads. Query head n reads group floor(n / (heads / groups)). */
-  numGqaGroups?: number;
-  /** Probability of dropping an attention weight. Default 0. */
+  /** Number of key and value heads. Default null: numAttentionHeads. Query head n reads group floor(n / (heads / groups)). */
+  numGqaGroups?: number | null;
+  /** Probability of dropping an attention weight, in [0, 1). Default 0. */
   attentionDropout?: number;
-  /** no_mask, padding, causal, padding_causal, causal_bottom_right or padding_causal_bottom_right. Default causal. */
+  /** no_mask, padding, causal (default), padding_causal, causal_bottom_right or padding_causal_bottom_right. */
   attnMaskType?: string;
-  /** no_bias, pre_scale_bias or post_scale_bias; default by whether a bias is given (then post_scale_bias). */
-  attnBiasType?: string;
+  /** no_bias, pre_scale_bias or post_scale_bias. Default null: post_scale_bias when a bias is given, else no_bias. */
+  attnBiasType?: string | null;
+  /** Deprecated: the dtype of the inputs, which decides, and which it must equal. Default null. */
+  dtype?: DType | null;
+  /** Random stream of dropout. Default "dropout". */
   dropoutRngName?: string;
-  /** Compute the logits from float32 queries and keys. The kernels always do; kept for the reference's rounding. */
+  /** Compute the logits from float32 queries and keys. Default false. Kernels always do; this is for the reference. */
   float32Logits?: boolean;
-  /** bshd_bshd_bshd (default), bshd_bs2hd or bs3hd. */
+  /**
+   * Where q, k and v lie. bs3hd: all in query; bshd_bs2hd: k and v in key; bshd_bshd_bshd (default): apart; t3hd, thd_t2hd
+   * and thd_thd_thd: the same for sequences that are packed into rows, which a SequenceDescriptor of segments tells apart.
+   */
   qkvLayout?: string;
-  /** Default 1 / sqrt(headDim). */
-  scaleFactor?: number;
-  /** Sequence before batch in every operand but mask and bias. Default false. */
+  /** Default null: 1 / sqrt(headDim). */
+  scaleFactor?: number | null;
+  /** Sequence before batch in query, key, value and result, but not in mask and bias. Default false. */
   transposeBatchSequence?: boolean;
-  /** Keys [i - left, i + right] are visible; a negative side is unbounded. */
+  /** Keys [i - left, i + right] are visible; a negative side is unbounded. Default null: no window. */
   windowSize?: readonly [number, number] | null;
+  /** Upper bound of segments in a row of packed sequences, for callers that have one; any number works. Default 1. */
+  maxSegmentsPerSeq?: number;
+  /** Name by which checkpoint policies know the result and its log-sum-exp. Default "context". */
+  contextCheckpointName?: string;
   /** vanilla (default), off_by_one (one more logit of 0 in the denominator) or learnable (one per head). */
   softmaxType?: string;
+  /** Name among the parent's variables. */
   name?: string;
 }
 
 export interface AttentionCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;
+  /** Deprecated: the mask as an option. Default null: pass it, or a SequenceDescriptor, as fourth argument. */
+  mask?: Tensor | null;
 }
-
-const PACKING = { bs3hd: "qkv", bshd_bs2hd: "kv", bshd_bshd_bshd: "none" } as const;
 
 /**
  * softmax(scale * q·kᵀ + bias) · v with masks, grouped heads, windows and dropout.
  *
- * `call(query, key, value, mask?, bias?, { deterministic })` with query [B, Sq, h, d], key and value [B, Skv, g, d]; packed
- * layouts put everything in the first ([B, S, 3, h, d]) or second ([B, S, 2, g, d]) argument. `mask` is [1|B, 1|h, Sq,
- * Skv] of uint8 or bool, 1 = masked out (used by padding types), or a SequenceDescriptor. bias is [1|B, 1|h, Sq, Skv].
- * The result is [B, Sq, h, d] in the dtype of query. A query that sees no key gives zeros. Parameter, for
- * learnable softmax only: _UnfusedDotProductAttention_0/softmax_offset [1, h, 1, 1] float32.
+ * `call(query, key, value, sequenceDescriptor?, bias?, { deterministic })` with query [B, Sq, h, d], key [B, Skv, g, d] and value
+ * [B, Skv, g, dv] of one dtype: float32, bfloat16 or float16. Packed layouts put everything in the first ([B, S, 3, h, d])
+ * or second ([B, S, 2, g, d]) argument. `sequenceDescriptor`, for padding types, is a mask of uint8 or bool [1|B, 1|h, 1|Sq, Skv],
+ * 1 = masked out, or a SequenceDescriptor. bias is [1|B, 1|h, Sq, Skv]. The result is [B, Sq, h, dv] in the dtype of query;
+ * a query that sees no key gives zeros, and what is masked out reaches no result and no gradient, NaN included. Causal
+ * masks and windows count in indices, or in the positions inside segments; bottom-right types shift queries so that the
+ * last one of the row, or of the segment, meets the last key.
+ *
+ * Parameter, for learnable softmax only: _UnfusedDotProductAttention_0/softmax_offset [1, h, 1, 1] float32. The logits are
+ * not kept: a checkpoint policy can name the result (contextCheckpointName), not them.
+ *
+ * Throws TeError: "option" for strings that are none of those above and for masks and biases that do not go with their
+ * type, "shape" and "dtype" for operands that do not go together, "unsupported" for context parallelism and scoreMod.
  */
 export class DotProductAttention extends Module {
+  static readonly defaults = {
+    headDim: undefined,
+    numAttentionHeads: undefined,
+    numHeads: undefined,
+    numGqaGroups: null,
+    attentionDropout: 0,
+    attnMaskType: "causal",
+    attnBiasType: null,
+    dtype: null,
+    dropoutRngName: "dropout",
+    float32Logits: false,
+    qkvLayout: "bshd_bshd_bshd",
+    scaleFactor: null,
+    transposeBatchSequence: false,
+    windowSize: null,
+    maxSegmentsPerSeq: 1,
+    ...contextParallelDefaults,
+    contextCheckpointName: "context",
+    softmaxType: "vanilla",
+    ...scoreModDefaults,
+    name: undefined,
+  } satisfies Defaults<DotProductAttentionOptions>;
+
   readonly headDim: number;
   readonly numAttentionHeads: number;
   readonly numGqaGroups: number;
+  private readonly options: WithDefaults<DotProductAttentionOptions, typeof DotProductAttention.defaults>;
   private readonly maskType: MaskType;
   private readonly layout: QkvLayout;
   private readonly softmaxType: SoftmaxType;
   private readonly window: { windowLeft: number; windowRight: number };
+  protected override readonly callOptions = ["deterministic", "mask"];
 
-  constructor(private readonly options: DotProductAttentionOptions) {
+  constructor(options: DotProductAttentionOptions) {
     super(options);
     const fn = "DotProductAttention";
-    const heads = options.numAttentionHeads ?? options.numHeads;
-    if (heads === undefined) throw new TeError("option", `${fn}: numAttentionHeads is required.`);
+    this.options = withDefaults(fn, options, DotProductAttention.defaults);
+    const { numHeads, numAttentionHeads, numGqaGroups } = this.options;
+    const heads = oneOf(fn, ["numHeads", numHeads], ["numAttentionHeads", numAttentionHeads]);
+    [this.numAttentionHeads, this.numGqaGroups] = parseHeads(fn, heads, numGqaGroups);
+    checkHeadDim(fn, options.headDim);
     this.headDim = options.headDim;
-    this.numAttentionHeads = heads;
-    this.numGqaGroups = options.numGqaGroups ?? heads;
-    checkGroups(fn, heads, this.numGqaGroups);
-    this.maskType = parseMaskType(fn, options.attnMaskType ?? "causal");
-    this.layout = parseQkvLayout(fn, options.qkvLayout ?? "bshd_bshd_bshd");
-    this.softmaxType = parseSoftmaxType(fn, options.softmaxType ?? "vanilla");
-    this.window = parseWindow(fn, options.windowSize);
+    this.maskType = parseMaskType(fn, this.options.attnMaskType);
+    this.layout = parseQkvLayout(fn, this.options.qkvLayout);
+    this.softmaxType = parseSoftmaxType(fn, this.options.softmaxType);
+    this.window = parseWindow(fn, this.options.windowSize);
+    checkAttentionDropout(fn, this.options.attentionDropout);
+    refuseContextParallel(fn, this.options);
+    refuseScoreMod(fn, this.options);
+    this.checkLayout(fn);
   }
 
   protected override get optionsPosition(): number {
@@ -92,56 +154,102 @@ export class DotProductAttention extends Module {
     query: Tensor,
     key?: Tensor | null,
     value?: Tensor | null,
-    mask?: Tensor | SequenceDescriptor | null,
+    sequenceDescriptor?: Tensor | SequenceDescriptor | null,
     bias?: Tensor | null,
-    { deterministic = false }: AttentionCallOptions = {},
+    { deterministic = false, mask = null }: AttentionCallOptions = {},
   ): Tensor {
-    const { options, maskType } = this;
+    const { options, maskType, softmaxType } = this;
+    const { packing } = QKV_LAYOUTS[this.layout];
     const fn = "DotProductAttention";
-    const { attentionDropout = 0, float32Logits = false, transposeBatchSequence = false } = options;
-    if (maskType.padding && !mask) {
-      throw new TeError(
-        "option",
-        `${fn}: attnMaskType "${options.attnMaskType}" needs a mask (1 = masked out) or a SequenceDescriptor, got none.`,
-      );
-    }
+    const hidden = this.maskOf(fn, sequenceDescriptor, mask);
+    this.checkDType(fn, query);
     const biasType = resolveBiasType(fn, options.attnBiasType, Boolean(bias));
-    const dropout = deterministic ? 0 : attentionDropout;
-    const sequences = maskType.padding ? this.visibility(mask!, query, key) : {};
-    const { out } = attentionOp(
+    const dropout = deterministic ? 0 : options.attentionDropout;
+    const described = hidden instanceof SequenceDescriptor;
+    return namedAttention(
       {
         q: query,
-        ...(this.layout !== "bs3hd" && { k: key ?? undefined }),
-        ...(this.layout === "bshd_bshd_bshd" && { v: value ?? undefined }),
+        ...(packing !== "qkv" && { k: key ?? undefined }),
+        ...(packing === "none" && { v: value ?? undefined }),
         ...(bias && { bias: bias.dtype === query.dtype ? bias : bias.astype(query.dtype) }),
-        ...sequences,
-        ...(this.softmaxType === "learnable" && { sink: this.sink() }),
-        ...(dropout > 0 && { key: this.makeRng(options.dropoutRngName ?? "dropout") }),
+        ...(described ? this.sequencesOf(hidden, query, key) : hidden && { mask: hidden }),
+        ...(softmaxType === "learnable" && { sink: this.sink() }),
+        ...(dropout > 0 && { key: this.makeRng(options.dropoutRngName) }),
       },
       {
-        layout: transposeBatchSequence ? "sbhd" : "bshd",
-        packing: PACKING[this.layout],
+        layout: options.transposeBatchSequence ? "sbhd" : "bshd",
+        packing,
         scale: options.scaleFactor ?? 1 / Math.sqrt(this.headDim),
         causal: maskType.causal,
-        bottomRight: maskType.bottomRight,
+        bottomRight: maskType.bottomRight && !described, // a descriptor has it in its positions
         ...this.window,
         biasType: biasType === "no_bias" ? "none" : biasType === "pre_scale_bias" ? "pre_scale" : "post_scale",
-        softmaxType: this.softmaxType,
+        softmaxType,
         dropout,
-        float32Logits,
+        float32Logits: options.float32Logits,
       },
+      options.contextCheckpointName,
     );
-    return out;
+  }
+
+  private checkLayout(fn: string): void {
+    const { qkvLayout, attnMaskType, maxSegmentsPerSeq, dtype } = this.options;
+    const { packing, sequences } = QKV_LAYOUTS[this.layout];
+    if (packing === "qkv" && this.numGqaGroups !== this.numAttentionHeads) {
+      const wayOut = "Use bshd_bs2hd or bshd_bshd_bshd for grouped heads.";
+      fail("option", fn, `qkvLayout ${qkvLayout} needs as many groups as heads`, this.numGqaGroups, wayOut);
+    }
+    if (sequences && !this.maskType.padding) {
+      const rule = `qkvLayout ${qkvLayout} holds packed sequences and needs a padding type as attnMaskType`;
+      fail("option", fn, rule, attnMaskType, "Use padding, padding_causal or padding_causal_bottom_right.");
+    }
+    if (!Number.isInteger(maxSegmentsPerSeq) || maxSegmentsPerSeq < 1)
+      fail("option", fn, "maxSegmentsPerSeq must be an integer of at least 1", maxSegmentsPerSeq);
+    if (maxSegmentsPerSeq > 1 && !sequences)
+      warnOnce(`${fn}: maxSegmentsPerSeq is for packed sequences (thd) and means nothing with qkvLayout ${qkvLayout}`);
+    if (dtype !== null) warnDeprecated(`${fn}: the option dtype`, "The dtype of the inputs decides.");
+  }
+
+  /** What hides keys: the mask or descriptor that a padding type needs and other types leave alone. */
+  private maskOf(fn: string, sequences: Tensor | SequenceDescriptor | null | undefined, mask: Tensor | null) {
+    const { attnMaskType, qkvLayout, maxSegmentsPerSeq } = this.options;
+    if (mask) {
+      if (sequences)
+        fail("option", fn, "sequenceDescriptor and the deprecated option mask are two ways to say one thing", "both");
+      warnDeprecated(`${fn}: the call option mask`, "Pass it, or a SequenceDescriptor, as fourth argument.");
+    }
+    const given = sequences ?? mask;
+    if (!this.maskType.padding) return undefined;
+    if (!given) {
+      const rule = `attnMaskType "${attnMaskType}" needs a mask (1 = masked out) or a SequenceDescriptor`;
+      fail("option", fn, rule, "none");
+    }
+    const described = given instanceof SequenceDescriptor;
+    if (!described && maxSegmentsPerSeq !== 1)
+      fail("option", fn, "a mask array describes one segment, so that maxSegmentsPerSeq must be 1", maxSegmentsPerSeq);
+    if (QKV_LAYOUTS[this.layout].sequences && !(described && given.packed)) {
+      const wayOut = "Use SequenceDescriptor.fromSegmentIdsAndPos or fromSeqlensAndOffsets.";
+      const got = described ? "lengths" : given;
+      fail("option", fn, `qkvLayout ${qkvLayout} needs a SequenceDescriptor of segments`, got, wayOut);
+    }
+    return given;
+  }
+
+  private checkDType(fn: string, query: Tensor): void {
+    const { dtype } = this.options;
+    if (dtype !== null && dtype !== query.dtype)
+      fail("dtype", fn, `query must have the dtype that the deprecated option dtype names, ${dtype}`, query);
+  }
+
+  private sequencesOf(descriptor: SequenceDescriptor, query: Tensor, key: Tensor | null | undefined) {
+    const at = this.options.transposeBatchSequence ? 0 : 1;
+    const queries = query.shape[at]!;
+    const keys = QKV_LAYOUTS[this.layout].packing === "qkv" ? queries : (key?.shape[at] ?? queries);
+    return descriptor.operands({ queries, keys, bottomRight: this.maskType.bottomRight });
   }
 
   private sink(): Tensor {
     return new SoftmaxOffset({ name: "_UnfusedDotProductAttention_0" }).call(this.numAttentionHeads);
-  }
-
-  private visibility(mask: Tensor | SequenceDescriptor, query: Tensor, key: Tensor | null | undefined) {
-    if (!(mask instanceof SequenceDescriptor)) return { mask };
-    const at = this.options.transposeBatchSequence ? 0 : 1;
-    return mask.operands(query.shape[at]!, (this.layout === "bs3hd" ? query : key!).shape[at]!);
   }
 }
 
@@ -151,14 +259,5 @@ class SoftmaxOffset extends Module {
     return this.param("softmax_offset", zeros, [1, heads, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([
       heads,
     ]);
-  }
-}
-
-export function checkGroups(fn: string, heads: number, groups: number): void {
-  if (!Number.isInteger(groups) || groups < 1 || heads % groups !== 0) {
-    throw new TeError(
-      "option",
-      `${fn}: numAttentionHeads must be a multiple of numGqaGroups, got ${heads} and ${groups}.`,
-    );
   }
 }

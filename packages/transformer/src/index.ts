@@ -6,21 +6,18 @@ export {
   type DotProductAttentionOptions,
 } from "./dot-product-attention.js";
 export type { LoraScope } from "./lora-scope.js";
-export {
-  MultiHeadAttention,
-  type MultiHeadAttentionCallOptions,
-  type MultiHeadAttentionOptions,
-} from "./multi-head-attention.js";
+export { MultiHeadAttention, type MultiHeadAttentionCallOptions } from "./multi-head-attention.js";
+export type { MultiHeadAttentionOptions } from "./multi-head-attention-options.js";
 // Ops
 export { attentionBackwardOp, attentionOp } from "./ops/attention.js";
 export { rope } from "./ops/rope.js";
 // Positions
-export { RelativePositionBiases, type RelativePositionBiasesOptions } from "./relative-position-biases.js";
+export {
+  RelativePositionBiases,
+  type RelativePositionBiasesCallOptions,
+  type RelativePositionBiasesOptions,
+} from "./relative-position-biases.js";
 export { SequenceDescriptor } from "./sequence-descriptor.js";
 // The layer
-export {
-  TransformerLayer,
-  type TransformerLayerCallOptions,
-  type TransformerLayerOptions,
-  TransformerLayerType,
-} from "./transformer-layer.js";
+export { TransformerLayer, type TransformerLayerCallOptions } from "./transformer-layer.js";
+export { type TransformerLayerOptions, TransformerLayerType } from "./transformer-layer-options.js";

@@ -1,60 +1,83 @@
 import { type Axes, type Initializer, Module, varianceScaling } from "@te/layers";
-import { type DType, TeError, type Tensor, tensor } from "@te/tensor";
+import { type Defaults, type DType, fail, type Tensor, tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import { parseHeads } from "./attention-options.js";
+import { oneOf } from "./deprecated.js";
 
 export interface RelativePositionBiasesOptions {
-  /** Number of distance buckets. */
+  /** Number of distance buckets. Required. */
   numBuckets: number;
-  /** Distances from here on share the last bucket. */
+  /** Distances from here on share the last bucket. Required. */
   maxDistance: number;
+  /** Number of heads. Required, under this name or as numHeads. */
   numAttentionHeads?: number;
   /** Another name of numAttentionHeads. */
   numHeads?: number;
+  /** Default varianceScaling(1, "fan_in", "normal", { outAxis: 0 }). */
   embeddingInit?: Initializer;
+  /** Logical axes of the parameter. Default ["heads", "relpos_buckets"]. */
   embeddingAxes?: Axes;
-  /** Dtype of the parameter and of the result. Default float32. */
+  /** Dtype of the parameter and of the result: float32 (default), bfloat16 or float16. */
   dtype?: DType;
+  /** Name among the parent's variables. */
   name?: string;
+}
+
+export interface RelativePositionBiasesCallOptions {
+  /** Keys after the query have buckets of their own. Default true. */
+  bidirectional?: boolean;
 }
 
 /**
  * T5's relative position bias: a learned number per head and distance bucket.
  *
- * `call(queryLength, keyLength, { bidirectional = true })` gives [1, heads, queryLength, keyLength] in `dtype`. Parameter:
+ * `call(queryLength, keyLength, { bidirectional })` gives [1, heads, queryLength, keyLength] in `dtype`. Parameter:
  * rel_embedding [heads, numBuckets]. Half of the buckets are for exact distances, the others grow logarithmically up to
  * maxDistance; bidirectional, one half is for keys after the query.
+ *
+ * Throws TeError "option" for sizes that are not positive integers, and for a maxDistance that leaves no room for the
+ * logarithmic half.
  */
 export class RelativePositionBiases extends Module {
+  static readonly defaults = {
+    numBuckets: undefined,
+    maxDistance: undefined,
+    numAttentionHeads: undefined,
+    numHeads: undefined,
+    embeddingInit: varianceScaling(1, "fan_in", "normal", { outAxis: 0 }),
+    embeddingAxes: ["heads", "relpos_buckets"],
+    dtype: "float32",
+    name: undefined,
+  } satisfies Defaults<RelativePositionBiasesOptions>;
+
   readonly numBuckets: number;
   readonly maxDistance: number;
   readonly numAttentionHeads: number;
-  private readonly embeddingInit: Initializer;
-  private readonly embeddingAxes: Axes;
-  private readonly dtype: DType;
+  private readonly options: WithDefaults<RelativePositionBiasesOptions, typeof RelativePositionBiases.defaults>;
+  protected override readonly callOptions = ["bidirectional"];
 
   constructor(options: RelativePositionBiasesOptions) {
     super(options);
-    const heads = options.numAttentionHeads ?? options.numHeads;
-    if (heads === undefined) throw new TeError("option", "RelativePositionBiases: numAttentionHeads is required.");
-    this.numBuckets = options.numBuckets;
-    this.maxDistance = options.maxDistance;
-    this.numAttentionHeads = heads;
-    this.embeddingInit = options.embeddingInit ?? varianceScaling(1, "fan_in", "normal", { outAxis: 0 });
-    this.embeddingAxes = options.embeddingAxes ?? ["heads", "relpos_buckets"];
-    this.dtype = options.dtype ?? "float32";
-    for (const [field, value] of Object.entries({ numBuckets: this.numBuckets, numAttentionHeads: heads })) {
-      if (!Number.isInteger(value) || value < 1) {
-        throw new TeError("option", `RelativePositionBiases: ${field} must be a positive integer, got ${value}.`);
-      }
+    const fn = "RelativePositionBiases";
+    this.options = withDefaults(fn, options, RelativePositionBiases.defaults);
+    const { numBuckets, maxDistance, numHeads, numAttentionHeads } = this.options;
+    const heads = oneOf(fn, ["numHeads", numHeads], ["numAttentionHeads", numAttentionHeads]);
+    [this.numAttentionHeads] = parseHeads(fn, heads, null);
+    this.numBuckets = numBuckets;
+    this.maxDistance = maxDistance;
+    for (const [field, value] of Object.entries({ numBuckets, maxDistance })) {
+      if (!Number.isInteger(value) || value < 1) fail("option", fn, `${field} must be a positive integer`, value);
     }
   }
 
-  call(queryLength: number, keyLength: number, { bidirectional = true }: { bidirectional?: boolean } = {}): Tensor {
+  call(
+    queryLength: number,
+    keyLength: number,
+    { bidirectional = true }: RelativePositionBiasesCallOptions = {},
+  ): Tensor {
     const { numBuckets, maxDistance, numAttentionHeads } = this;
     checkBuckets(numBuckets, maxDistance, bidirectional);
-    const table = this.param("rel_embedding", this.embeddingInit, [numAttentionHeads, numBuckets], {
-      dtype: this.dtype,
-      axes: this.embeddingAxes,
-    });
+    const { embeddingInit, dtype, embeddingAxes: axes } = this.options;
+    const table = this.param("rel_embedding", embeddingInit, [numAttentionHeads, numBuckets], { dtype, axes });
     const buckets = new Int32Array(queryLength * keyLength);
     for (let i = 0; i < queryLength; i++) {
       for (let j = 0; j < keyLength; j++)
@@ -69,10 +92,8 @@ export class RelativePositionBiases extends Module {
 function checkBuckets(numBuckets: number, maxDistance: number, bidirectional: boolean): void {
   const exact = Math.floor((bidirectional ? Math.floor(numBuckets / 2) : numBuckets) / 2);
   if (exact < 1 || maxDistance <= exact) {
-    throw new TeError(
-      "option",
-      `RelativePositionBiases: maxDistance must exceed the ${exact} distances that numBuckets = ${numBuckets} keeps exact, got ${maxDistance}. Raise maxDistance or lower numBuckets.`,
-    );
+    const rule = `maxDistance must exceed the ${exact} distances that numBuckets = ${numBuckets} keeps exact`;
+    fail("option", "RelativePositionBiases", rule, maxDistance, "Raise maxDistance or lower numBuckets.");
   }
 }
 

@@ -1,68 +1,155 @@
-import { arange, TeError, type Tensor } from "@te/tensor";
+import { arange, expectDType, fail, ones, scatterAdd, type Tensor, Tensor as TensorClass } from "@te/tensor";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 
-/** One tensor serves queries and keys; two are for queries and for keys. */
-function pair(fn: string, given: Tensor | Pair): Pair {
-  if (!Array.isArray(given)) return [given as Tensor, given as Tensor];
-  if (given.length !== 2)
-    throw new TeError("option", `${fn}: a tuple must hold two tensors, for queries and for keys, got ${given.length}.`);
-  return given as unknown as Pair;
+/** What is known of the tokens of queries or of keys, int32 [B, S]: segment ids (0 = padding) and positions inside. */
+interface Tokens {
+  readonly ids?: Tensor | undefined;
+  readonly positions?: Tensor | undefined;
 }
 
-/** Which positions of a batch are real: lengths of right-padded sequences, or segments packed into one row. */
+/** The tokens of `length` columns, for side 0 (queries) or 1 (keys). */
+type Describe = (side: 0 | 1, length: number) => Tokens;
+
+/** How attention wants its sequences. */
+export interface SequenceRequest {
+  readonly queries: number;
+  readonly keys: number;
+  /** Align the last query of each segment with its last key. */
+  readonly bottomRight: boolean;
+}
+
+/**
+ * Which tokens of a batch are real: lengths of right-padded sequences, or segments packed one after the other into rows.
+ * Passed to attention in place of a mask, with a padding mask type. Every constructor takes one tensor for queries and
+ * keys alike, or a pair. Queries and keys see each other within one segment; segment 0 is padding, whose queries give zeros.
+ *
+ * Throws TeError: "option" for what is no tensor or pair of tensors, "dtype" for another dtype than int32, "shape" for
+ * shapes that do not belong together.
+ */
 export class SequenceDescriptor {
   private constructor(
-    private readonly lengths: Pair | undefined,
-    private readonly segmentIds: Pair | undefined,
-    private readonly positions: Pair | undefined,
-    private readonly mask: Tensor | undefined = undefined,
+    private readonly describe: Describe,
+    /** Segments with positions of their own, as packed sequences need them. */
+    readonly packed: boolean,
+    private readonly mask?: Tensor | undefined,
   ) {}
 
-  /** int32 [B]: the first `length` positions of each row are real. */
+  /** int32 [B]: the first `length` tokens of each row are real. */
   static fromSeqlens(seqlens: Tensor | Pair): SequenceDescriptor {
-    return new SequenceDescriptor(pair("SequenceDescriptor.fromSeqlens", seqlens), undefined, undefined);
+    const lengths = pair("fromSeqlens", "seqlens", seqlens, 1);
+    const ids = (side: 0 | 1, length: number): Tensor =>
+      arange(length).expandDims(0).lt(lengths[side].expandDims(-1)).astype("int32");
+    return new SequenceDescriptor((side, length) => ({ ids: ids(side, length) }), false);
   }
 
   /**
-   * int32 [B, S] ids (0 = padding; positions attend only within one id) and positions inside the segment, which causal
-   * masks and windows count in.
+   * Packed sequences: int32 lengths [B, N] and int32 offsets [B, N + 1] of the segments of each row, and after the last one
+   * its end; slots that are not used hold -1. Ids [[1, 1, 2, 3], [1, 1, 2, 0]] are lengths [[2, 1, 1, -1], [2, 1, -1, -1]]
+   * and offsets [[0, 2, 3, 4, -1], [0, 2, 3, -1, -1]].
    */
-  static fromSegmentIdsAndPos(segmentIds: Tensor | Pair, segmentPos: Tensor | Pair): SequenceDescriptor {
-    const fn = "SequenceDescriptor.fromSegmentIdsAndPos";
-    if (!segmentPos)
-      throw new TeError("option", `${fn}: segmentPos is required. Give each token its position inside its segment.`);
-    const ids = pair(fn, segmentIds);
-    const positions = pair(fn, segmentPos);
-    ids.forEach((id, i) => {
-      if (String(id.shape) !== String(positions[i]!.shape)) {
-        throw new TeError(
-          "shape",
-          `${fn}: segmentPos must have the shape of segmentIds, [${id.shape}], got [${positions[i]!.shape}].`,
-        );
-      }
+  static fromSeqlensAndOffsets(seqlens: Tensor | Pair, seqOffsets: Tensor | Pair): SequenceDescriptor {
+    const fn = "fromSeqlensAndOffsets";
+    const lengths = pair(fn, "seqlens", seqlens, 2);
+    const offsets = pair(fn, "seqOffsets", seqOffsets, 2);
+    lengths.forEach(({ shape: [batch, count] }, side) => {
+      const { shape } = offsets[side as 0 | 1];
+      if (shape[0] === batch && shape[1] === count! + 1) return;
+      const rule = `seqOffsets must have shape [${batch},${count! + 1}], one column more than seqlens`;
+      fail("shape", `SequenceDescriptor.${fn}`, rule, offsets[side as 0 | 1]);
     });
-    return new SequenceDescriptor(undefined, ids, positions);
+    return new SequenceDescriptor((side, length) => segmentsAt(lengths[side], offsets[side], length), true);
   }
 
-  /** @internal Explicit positions, int32 [B, Sq] and [B, Skv], and a mask array: what decoding with a cache needs. */
-  static fromPositions(positions: Pair, mask: Tensor | undefined): SequenceDescriptor {
-    return new SequenceDescriptor(undefined, undefined, positions, mask);
+  /**
+   * Packed sequences: int32 [B, S] segment ids, which count from 1 (0 = padding), and int32 [B, S] positions inside the
+   * segment, in which causal masks and windows count.
+   */
+  static fromSegmentIdsAndPos(segmentIds: Tensor | Pair, segmentPos: Tensor | Pair): SequenceDescriptor {
+    const fn = "fromSegmentIdsAndPos";
+    if (segmentPos === undefined || segmentPos === null) {
+      const wayOut = "Give each token its position inside its segment.";
+      fail("option", `SequenceDescriptor.${fn}`, "segmentPos is required", undefined, wayOut);
+    }
+    const ids = pair(fn, "segmentIds", segmentIds, 2);
+    const positions = pair(fn, "segmentPos", segmentPos, 2);
+    ids.forEach((id, side) => {
+      const { shape } = positions[side as 0 | 1];
+      if (String(id.shape) === String(shape)) return;
+      const rule = `segmentPos must have the shape of segmentIds, [${id.shape}]`;
+      fail("shape", `SequenceDescriptor.${fn}`, rule, `[${shape}]`);
+    });
+    return new SequenceDescriptor((side) => ({ ids: ids[side], positions: positions[side] }), true);
+  }
+
+  /**
+   * @internal New tokens against a cache: their positions and those of the cached keys, int32 [B, S], where `given` has none
+   * of its own, and a mask that hides keys besides.
+   */
+  static fromCache(
+    positions: Pair,
+    given: SequenceDescriptor | undefined,
+    mask: Tensor | undefined,
+  ): SequenceDescriptor {
+    const describe: Describe = (side, length) => ({ positions: positions[side], ...given?.describe(side, length) });
+    return new SequenceDescriptor(describe, true, mask);
   }
 
   /** @internal Operands of the attention op; [B, S] for batch-first and sequence-first alike. */
-  operands(queries: number, keys: number): Record<string, Tensor> {
-    const { segmentIds, positions, mask } = this;
-    if (positions) {
-      return {
-        ...(segmentIds && { segmentsQ: segmentIds[0], segmentsKv: segmentIds[1] }),
-        positionsQ: positions[0],
-        positionsKv: positions[1],
-        ...(mask && { mask }),
-      };
-    }
-    const ids = (lengths: Tensor, size: number): Tensor =>
-      arange(size).expandDims(0).lt(lengths.expandDims(-1)).astype("int32");
-    return { segmentsQ: ids(this.lengths![0], queries), segmentsKv: ids(this.lengths![1], keys) };
+  operands({ queries, keys, bottomRight }: SequenceRequest): Record<string, Tensor> {
+    const [q, kv] = [this.describe(0, queries), this.describe(1, keys)];
+    const positions = (t: Tokens): Tensor =>
+      t.positions ?? arange(t.ids!.shape[1]!).expandDims(0).broadcastTo(t.ids!.shape);
+    return {
+      ...(q.ids && { segmentsQ: q.ids, segmentsKv: kv.ids! }),
+      ...((q.positions || bottomRight) && {
+        positionsQ: bottomRight ? positions(q).add(surplus(q.ids!, kv.ids!)) : positions(q),
+        positionsKv: positions(kv),
+      }),
+      ...(this.mask && { mask: this.mask }),
+    };
   }
+}
+
+/** One tensor serves queries and keys; two are for queries and for keys. All int32 of this rank. */
+function pair(method: string, name: string, given: Tensor | Pair, rank: number): Pair {
+  const fn = `SequenceDescriptor.${method}`;
+  const both: readonly unknown[] = Array.isArray(given) ? given : [given, given];
+  if (both.length !== 2)
+    fail("option", fn, "a tuple must hold two tensors, for queries and for keys", String(both.length));
+  for (const t of both) {
+    if (!(t instanceof TensorClass)) fail("option", fn, `${name} must be a tensor or a pair of tensors`, t);
+    expectDType(fn, { [name]: t }, "int32");
+    if (t.rank !== rank)
+      fail("shape", fn, `${name} must have ${rank === 1 ? "shape [batch]" : "2 axes, batch first"}`, t);
+  }
+  return both as unknown as Pair;
+}
+
+/** Ids and positions of `length` columns from the lengths and offsets of up to N segments per row. */
+function segmentsAt(lengths: Tensor, offsets: Tensor, length: number): Tokens {
+  const [batch, count] = lengths.shape as [number, number];
+  const start = offsets.slice([0, 0], [batch, count]).expandDims(1); // [B, 1, N]
+  const inside = arange(length).reshape([1, length, 1]).sub(start); // [B, S, N]
+  const here = inside
+    .ge(0)
+    .logicalAnd(inside.lt(lengths.expandDims(1)))
+    .astype("int32");
+  return { ids: here.mul(arange(count).add(1)).sum(2), positions: here.mul(inside).sum(2) };
+}
+
+/** For each query, how many more keys than queries its segment has. */
+function surplus(queryIds: Tensor, keyIds: Tensor): Tensor {
+  const [batch, queries] = queryIds.shape as [number, number];
+  const slots = queries + keyIds.shape[1]! + 1; // ids count from 1, and each has a token
+  const rows = arange(batch).mul(slots).expandDims(1);
+  const flat = (ids: Tensor): Tensor =>
+    ids
+      .clip(0, slots - 1)
+      .add(rows)
+      .reshape([-1]);
+  const count = (ids: Tensor): Tensor =>
+    scatterAdd(flat(ids), ones([ids.shape[0]! * ids.shape[1]!]), { size: batch * slots });
+  const more = count(keyIds).sub(count(queryIds));
+  return more.take(flat(queryIds)).reshape(queryIds.shape).astype("int32");
 }

@@ -1,105 +1,34 @@
-import {
-  Dropout,
-  type Initializer,
-  LayerNorm,
-  LayerNormMLP,
-  type LayerNormType,
-  Module,
-  varianceScaling,
-} from "@te/layers";
+import { Dropout, Module, varianceScaling } from "@te/layers";
 import {
   BATCH_AXES,
   withShardingConstraintByLogicalAxes as constrain,
   HIDDEN_AXES,
-  HIDDEN_TP_AXES,
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
-  W_FSDP_AXES,
-  W_JOINED_AXES,
-  W_NO_SHARD_AXES,
-  W_TP_AXES,
 } from "@te/sharding";
-import { type DType, dynamicSlice, TeError, type Tensor, zeros } from "@te/tensor";
-import { loraUses, parseLoraScope } from "./lora-scope.js";
-import { MultiHeadAttention, type MultiHeadAttentionOptions } from "./multi-head-attention.js";
+import { fail, type Tensor, withDefaults } from "@te/tensor";
+import { parseHeads, parseMaskType } from "./attention-options.js";
+import { oneOf } from "./deprecated.js";
+import { crossAttention, finalNorm, mlp, selfAttention } from "./layer-parts.js";
+import { axesOf } from "./projections.js";
 import { RelativePositionBiases } from "./relative-position-biases.js";
 import type { SequenceDescriptor } from "./sequence-descriptor.js";
-
-/** An encoder layer attends to its input; a decoder layer also to the encoder's output. */
-export const TransformerLayerType = { ENCODER: "encoder", DECODER: "decoder" } as const;
-export type TransformerLayerType = (typeof TransformerLayerType)[keyof typeof TransformerLayerType];
-
-export interface TransformerLayerOptions {
-  hiddenSize?: number;
-  mlpHiddenSize?: number;
-  numAttentionHeads?: number;
-  /** Another name of numAttentionHeads. */
-  numHeads?: number;
-  numGqaGroups?: number;
-  layernormType?: LayerNormType;
-  layernormEpsilon?: number;
-  zeroCenteredGamma?: boolean;
-  /** Dropout after attention and after the MLP. Default 0.1. */
-  hiddenDropout?: number;
-  /** Axes along which the hidden dropout mask is shared. */
-  hiddenDropoutDims?: readonly number[];
-  /** Default 0.1. */
-  attentionDropout?: number;
-  /** Dropout inside the MLP. Default 0. */
-  intermediateDropout?: number;
-  intermediateDropoutDims?: readonly number[];
-  dropoutRngName?: string;
-  /** Default varianceScaling(1, "fan_in", "normal"). */
-  mhaKernelInit?: Initializer;
-  /** Default varianceScaling(1, "fan_in", "truncated_normal"). */
-  mlpKernelInit?: Initializer;
-  /** Default ["gelu"]. */
-  mlpActivations?: readonly string[];
-  /** limit, alpha and gluLinearOffset of clamped SwiGLU. */
-  mlpActivationParams?: { limit?: number; alpha?: number; gluLinearOffset?: number } | null;
-  useBias?: boolean;
-  biasInit?: Initializer;
-  /** Take the residual from the output of the norm instead of its input. */
-  applyResidualConnectionPostLayernorm?: boolean;
-  /** Normalise the layer's output instead of attention's input. */
-  outputLayernorm?: boolean;
-  float32AttentionLogits?: boolean;
-  layerType?: TransformerLayerType;
-  /** Default causal. */
-  selfAttnMaskType?: string;
-  selfAttnBiasType?: string;
-  /** Add T5 relative position biases to self-attention. Default true. */
-  enableRelativeEmbedding?: boolean;
-  /** A module called as (queryLength, keyLength, { bidirectional }) in place of RelativePositionBiases. */
-  relativeEmbedding?: Module | null;
-  enableRotaryPosEmb?: boolean;
-  rotaryPosEmbWindows?: readonly [number, number];
-  rotaryPosEmbGroupMethod?: string;
-  lowRankAdaptationScope?: string | null;
-  lowRankAdaptationDim?: number;
-  lowRankAdaptationAlpha?: number | null;
-  /** Dtype of the parameters. Default float32. */
-  dtype?: DType;
-  /** Probability of dropping a whole sample's branch. Default 0. */
-  dropPath?: number;
-  fuseQkvParams?: boolean;
-  /** Inputs are [S, B, H]. Default false. */
-  transposeBatchSequence?: boolean;
-  enableSequenceParallel?: boolean;
-  scaleAttnLogits?: boolean;
-  scaledQueryInit?: boolean;
-  windowSize?: readonly [number, number] | null;
-  softmaxType?: string;
-  name?: string;
-}
+import {
+  checkLayerOptions,
+  type ResolvedLayerOptions,
+  type TransformerLayerOptions,
+  TransformerLayerType,
+  transformerLayerDefaults,
+} from "./transformer-layer-options.js";
+import { refuseScoreMod } from "./unsupported-options.js";
 
 export interface TransformerLayerCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;
-  /** Inputs are new tokens; keys and values of earlier ones are in the collection "cache". */
+  /** Inputs are new tokens; keys and values of earlier ones are in the collection "cache". Default false. */
   decode?: boolean;
-  /** Length that relative position biases span in decoding; default the length of the inputs. */
-  maxDecodeLength?: number;
+  /** Length of the cache, which relative position biases span. Default null: as at init. */
+  maxDecodeLength?: number | null;
 }
 
 /**
@@ -107,22 +36,46 @@ export interface TransformerLayerCallOptions {
  * residual connection.
  *
  * `call(inputs, encoded?, attentionMask?, encoderDecoderMask?, { deterministic, decode, maxDecodeLength })` with inputs
- * [B, S, hiddenSize] gives the same shape and dtype. Masks are [1|B, 1|h, Sq, Skv], 1 = masked out. Submodules:
- * attention (self_attention in a decoder), encoder_decoder_attention, mlp, relpos_bias, output_layernorm.
+ * [B, S, hiddenSize] (sequence before batch with transposeBatchSequence), float32, bfloat16 or float16, gives the same shape
+ * and dtype. A decoder needs encoded [B, Skv, ...] and its mask. Masks are [1|B, 1|h, Sq, Skv], 1 = masked out, or a
+ * SequenceDescriptor. With applyResidualConnectionPostLayernorm residuals are the outputs of the norms; with outputLayernorm
+ * attention has no norm of its own and the result has one.
+ *
+ * Submodules: attention (self_attention in a decoder), encoder_decoder_attention, mlp, relpos_bias, output_layernorm.
+ * decode is as in MultiHeadAttention; an encoder layer must be causal for it.
+ *
+ * Throws TeError: "option" for contradicting options and missing arguments, "shape" for other inputs, and what its
+ * submodules throw.
  */
 export class TransformerLayer extends Module {
+  static readonly defaults = { ...transformerLayerDefaults };
+
   readonly hiddenSize: number;
   readonly numAttentionHeads: number;
   readonly layerType: TransformerLayerType;
-  private readonly sequenceFirst: boolean;
+  /** The original's checkpoints have the variables of a module without a name under this property's. */
+  readonly relative_embedding: Module | null;
+  private readonly options: ResolvedLayerOptions;
+  protected override readonly callOptions = ["deterministic", "decode", "maxDecodeLength"];
 
-  constructor(private readonly options: TransformerLayerOptions = {}) {
+  constructor(options: TransformerLayerOptions = {}) {
     super(options);
-    this.hiddenSize = options.hiddenSize ?? 512;
-    this.numAttentionHeads = options.numAttentionHeads ?? options.numHeads ?? 8;
-    this.layerType = options.layerType ?? TransformerLayerType.ENCODER;
-    this.sequenceFirst = options.transposeBatchSequence ?? false;
-    checkOptions(this, options);
+    const fn = "TransformerLayer";
+    const all = withDefaults(fn, options, transformerLayerDefaults);
+    const heads = oneOf(fn, ["numHeads", options.numHeads], ["numAttentionHeads", options.numAttentionHeads]);
+    [this.numAttentionHeads] = parseHeads(fn, heads ?? all.numAttentionHeads, all.numGqaGroups);
+    this.options = { ...all, numAttentionHeads: this.numAttentionHeads };
+    checkLayerOptions(fn, this.options);
+    refuseScoreMod(fn, this.options);
+    this.hiddenSize = this.options.hiddenSize;
+    this.layerType = this.options.layerType;
+    this.relative_embedding = this.options.relativeEmbedding;
+    // Submodules say now what is wrong with their options.
+    selfAttention("attention", this.options);
+    mlp(this.options);
+    finalNorm(this.options);
+    this.hiddenDropout();
+    this.dropPath();
   }
 
   protected override get optionsPosition(): number {
@@ -134,214 +87,105 @@ export class TransformerLayer extends Module {
     encoded?: Tensor | null,
     attentionMask?: Tensor | SequenceDescriptor | null,
     encoderDecoderMask?: Tensor | SequenceDescriptor | null,
-    { deterministic = false, decode = false, maxDecodeLength }: TransformerLayerCallOptions = {},
+    { deterministic = false, decode = false, maxDecodeLength = null }: TransformerLayerCallOptions = {},
   ): Tensor {
     const { options } = this;
-    const isDecoder = this.layerType === TransformerLayerType.DECODER;
-    this.checkCall(inputs, encoded);
-    const postLayernorm = options.applyResidualConnectionPostLayernorm ?? false;
+    this.checkCall(inputs, encoded, decode);
+    const drop = (x: Tensor): Tensor => this.hiddenDropout().call(x, { deterministic });
+    const dropBranch = (x: Tensor): Tensor =>
+      options.dropPath > 0 ? this.dropPath().call(drop(x), { deterministic }) : drop(x);
+    const residual = (input: Tensor, normalized: Tensor | undefined): Tensor =>
+      options.applyResidualConnectionPostLayernorm ? normalized! : input;
+
     const x = this.constrainHidden(inputs);
     const bias = this.relativeBias(x, decode, maxDecodeLength);
-    const selfAttention = this.attention(isDecoder ? "self_attention" : "attention", {
-      inputLayernorm: !(options.outputLayernorm ?? false),
-      attnMaskType: options.selfAttnMaskType ?? "causal",
-      attnBiasType: options.selfAttnBiasType,
-    });
-    const [attended, normalized] = selfAttention.call(x, x, attentionMask, bias, { deterministic, decode });
-    let residual = postLayernorm ? normalized! : x;
-    let hidden = this.dropPath(this.dropHidden(attended, deterministic), deterministic).add(residual);
-    if (isDecoder) {
-      const cross = this.attention("encoder_decoder_attention", {
-        inputLayernorm: true,
-        attnMaskType: "padding",
-        attnBiasType: "no_bias",
-      });
-      const [seen, crossNormalized] = cross.call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
-      residual = postLayernorm ? crossNormalized! : hidden;
-      hidden = this.dropHidden(seen, deterministic).add(residual);
+    const attention = selfAttention(this.attentionName(), options);
+    const [attended, normalized] = attention.call(x, x, attentionMask, bias, { deterministic, decode });
+    let hidden = dropBranch(attended).add(residual(x, normalized));
+    if (this.layerType === TransformerLayerType.DECODER) {
+      const [seen, own] = crossAttention(options).call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
+      hidden = drop(seen).add(residual(hidden, own));
     }
     hidden = this.constrainHidden(hidden);
-    const [transformed, mlpNormalized] = this.mlp().call(hidden, { deterministic });
-    residual = postLayernorm ? mlpNormalized! : hidden;
-    const result = this.constrainHidden(
-      this.dropPath(this.dropHidden(transformed, deterministic), deterministic).add(residual),
-    );
-    return options.outputLayernorm ? this.finalNorm().call(result) : result;
+    const [transformed, own] = mlp(options).call(hidden, { deterministic });
+    const result = this.constrainHidden(dropBranch(transformed).add(residual(hidden, own)));
+    return options.outputLayernorm ? finalNorm(options).call(result) : result;
   }
 
-  private checkCall(inputs: Tensor, encoded: Tensor | null | undefined): void {
+  private checkCall(inputs: Tensor, encoded: Tensor | null | undefined, decode: boolean): void {
     const fn = "TransformerLayer";
+    const { transposeBatchSequence, selfAttnMaskType } = this.options;
     if (inputs.rank !== 3 || inputs.shape[2] !== this.hiddenSize) {
-      throw new TeError(
-        "shape",
-        `${fn}: inputs must have shape [batch, sequence, hiddenSize = ${this.hiddenSize}], got ${inputs.dtype}[${inputs.shape}].`,
-      );
+      const axes = axesOf(transposeBatchSequence, "batch", "sequence", `hiddenSize = ${this.hiddenSize}`).join(", ");
+      fail("shape", fn, `inputs must have shape [${axes}]`, inputs);
     }
-    if (this.layerType === TransformerLayerType.DECODER && !encoded) {
-      throw new TeError(
-        "option",
-        `${fn}: a DECODER needs the encoder's output as second argument. For a decoder-only model use ENCODER with a causal mask.`,
-      );
+    if (this.layerType === TransformerLayerType.DECODER) {
+      if (encoded) return;
+      const wayOut = "For a decoder-only model use ENCODER with a causal mask.";
+      fail("option", fn, "a DECODER needs the encoder's output as second argument", "none", wayOut);
+    }
+    if (decode && !parseMaskType(fn, selfAttnMaskType).causal) {
+      const rule =
+        "decode of an ENCODER layer needs a causal selfAttnMaskType: new tokens cannot change earlier results";
+      fail("option", fn, rule, selfAttnMaskType, "Use causal, or padding_causal with a mask.");
     }
   }
 
   private constrainHidden(x: Tensor): Tensor {
-    const sequence = this.options.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES;
-    return constrain(x, this.sequenceFirst ? [sequence, BATCH_AXES, HIDDEN_AXES] : [BATCH_AXES, sequence, HIDDEN_AXES]);
+    const { enableSequenceParallel, transposeBatchSequence } = this.options;
+    const sequence = enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES;
+    return constrain(x, axesOf(transposeBatchSequence, BATCH_AXES, sequence, HIDDEN_AXES));
   }
 
-  /** [1, heads, queries, keys], or undefined when relative embedding is off. In decoding, the rows of the new tokens. */
-  private relativeBias(x: Tensor, decode: boolean, maxDecodeLength: number | undefined): Tensor | undefined {
-    const { enableRelativeEmbedding = true, relativeEmbedding, dtype } = this.options;
+  /** [1, heads, L, L] over the inputs' length, in decoding the cache's; undefined when relative embedding is off. */
+  private relativeBias(x: Tensor, decode: boolean, maxDecodeLength: number | null): Tensor | undefined {
+    const { enableRelativeEmbedding, dtype } = this.options;
     if (!enableRelativeEmbedding) return undefined;
-    const count = x.shape[this.sequenceFirst ? 0 : 1]!;
+    const count = x.shape[this.sequenceAxis]!;
     const length = decode ? (maxDecodeLength ?? this.cacheLength() ?? count) : count;
-    const module = (relativeEmbedding ??
-      new RelativePositionBiases({
-        name: "relpos_bias",
-        numBuckets: 32,
-        maxDistance: 128,
-        numAttentionHeads: this.numAttentionHeads,
-        dtype,
-        embeddingInit: varianceScaling(1, "fan_avg", "uniform"),
-        embeddingAxes: ["heads", "relpos_buckets"],
-      })) as RelativePositionBiases;
-    const bias = module.call(length, length, { bidirectional: this.layerType === TransformerLayerType.ENCODER });
-    if (!decode || this.initializing) return bias;
-    const index = this.scope.find("cache", this.attentionName(), "cache_index") as Tensor;
-    const zero = zeros([], { dtype: "int32" });
-    return dynamicSlice(bias, [zero, zero, index, zero], [bias.shape[0]!, bias.shape[1]!, count, length]);
+    const module = this.relative_embedding ?? this.builtInBiases(dtype);
+    const bias = module.call(length, length, {
+      bidirectional: this.layerType === TransformerLayerType.ENCODER,
+    }) as Tensor;
+    const whole = [...Array(Math.max(0, 4 - bias.rank)).fill(1), ...bias.shape];
+    const [batch, heads] = whole as [number, number];
+    return bias.reshape(whole).broadcastTo([batch, heads, length, length]);
+  }
+
+  private builtInBiases(dtype: ResolvedLayerOptions["dtype"]): RelativePositionBiases {
+    return new RelativePositionBiases({
+      name: "relpos_bias",
+      numBuckets: 32,
+      maxDistance: 128,
+      numAttentionHeads: this.numAttentionHeads,
+      dtype,
+      embeddingInit: varianceScaling(1, "fan_avg", "uniform"),
+      embeddingAxes: ["heads", "relpos_buckets"],
+    });
   }
 
   private attentionName(): string {
     return this.layerType === TransformerLayerType.DECODER ? "self_attention" : "attention";
   }
 
+  private get sequenceAxis(): 0 | 1 {
+    return this.options.transposeBatchSequence ? 0 : 1;
+  }
+
   private cacheLength(): number | undefined {
     const cached = this.scope.find("cache", this.attentionName(), "cached_key") as Tensor | undefined;
-    return cached?.shape[this.sequenceFirst ? 0 : 1];
+    return cached?.shape[this.sequenceAxis];
   }
 
-  private attention(name: string, extra: Partial<MultiHeadAttentionOptions>): MultiHeadAttention {
-    const o = this.options;
-    return new MultiHeadAttention({
-      name,
-      headDim: this.hiddenSize / this.numAttentionHeads,
-      numAttentionHeads: this.numAttentionHeads,
-      numGqaGroups: o.numGqaGroups,
-      attentionDropout: o.attentionDropout ?? 0.1,
-      dropoutRngName: o.dropoutRngName,
-      layernormType: o.layernormType,
-      layernormEpsilon: o.layernormEpsilon,
-      zeroCenteredGamma: o.zeroCenteredGamma,
-      returnLayernormOutput: o.applyResidualConnectionPostLayernorm ?? false,
-      kernelInit: o.mhaKernelInit,
-      useBias: o.useBias,
-      biasInit: o.biasInit,
-      enableRotaryPosEmb: o.enableRotaryPosEmb,
-      rotaryPosEmbWindows: o.rotaryPosEmbWindows,
-      rotaryPosEmbGroupMethod: o.rotaryPosEmbGroupMethod,
-      lowRankAdaptationScope: o.lowRankAdaptationScope,
-      lowRankAdaptationDim: o.lowRankAdaptationDim,
-      lowRankAdaptationAlpha: o.lowRankAdaptationAlpha,
-      dtype: o.dtype,
-      fuseQkvParams: o.fuseQkvParams,
-      transposeBatchSequence: this.sequenceFirst,
-      enableSequenceParallel: o.enableSequenceParallel,
-      scaleAttnLogits: o.scaleAttnLogits,
-      scaledQueryInit: o.scaledQueryInit,
-      float32Logits: o.float32AttentionLogits,
-      windowSize: o.windowSize,
-      softmaxType: o.softmaxType,
-      ...extra,
-    });
-  }
-
-  private mlp(): LayerNormMLP {
-    const o = this.options;
-    const first = (...axes: [string, string, string]): string[] =>
-      this.sequenceFirst ? [axes[1], axes[0], axes[2]] : axes;
-    return new LayerNormMLP({
-      name: "mlp",
-      intermediateDim: o.mlpHiddenSize ?? 2048,
-      layernormType: o.layernormType,
-      epsilon: o.layernormEpsilon,
-      zeroCenteredGamma: o.zeroCenteredGamma,
-      scaleAxes: [W_NO_SHARD_AXES],
-      lnBiasAxes: [W_NO_SHARD_AXES],
-      kernelInit: o.mlpKernelInit,
-      kernelAxes1: [W_FSDP_AXES, W_JOINED_AXES, W_TP_AXES],
-      kernelAxes2: [W_TP_AXES, W_FSDP_AXES],
-      useBias: o.useBias,
-      biasInit: o.biasInit,
-      biasAxes1: [W_JOINED_AXES, W_TP_AXES],
-      biasAxes2: [W_NO_SHARD_AXES],
-      returnLayernormOutput: o.applyResidualConnectionPostLayernorm ?? false,
-      activations: o.mlpActivations,
-      activationParams: o.mlpActivationParams,
-      intermediateDropoutRate: o.intermediateDropout ?? 0,
-      intermediateHiddenDropoutDims: o.intermediateDropoutDims,
-      intermediateDropoutRngName: o.dropoutRngName,
-      enableLowRankAdaptation: loraUses(parseLoraScope("TransformerLayer", o.lowRankAdaptationScope), "mlp"),
-      lowRankAdaptationDim: o.lowRankAdaptationDim,
-      lowRankAdaptationAlpha: o.lowRankAdaptationAlpha ?? undefined,
-      dtype: o.dtype,
-      transposeBatchSequence: this.sequenceFirst,
-      layernormInputAxes: first(BATCH_AXES, o.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES, HIDDEN_AXES),
-      dot1InputAxes: first(BATCH_AXES, SEQLEN_AXES, HIDDEN_AXES),
-      dot2InputAxes: first(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES),
-    });
-  }
-
-  private dropHidden(x: Tensor, deterministic: boolean): Tensor {
-    const { hiddenDropout = 0.1, hiddenDropoutDims = [], dropoutRngName } = this.options;
-    return new Dropout({ rate: hiddenDropout, broadcastDims: hiddenDropoutDims, rngName: dropoutRngName }).call(x, {
-      deterministic,
-    });
+  /** One per use: random keys come from the path, which counts them. */
+  private hiddenDropout(): Dropout {
+    const { hiddenDropout: rate, hiddenDropoutDims: broadcastDims, dropoutRngName: rngName } = this.options;
+    return new Dropout({ rate, broadcastDims, rngName });
   }
 
   /** Drops the whole branch of a sample. */
-  private dropPath(x: Tensor, deterministic: boolean): Tensor {
-    const { dropPath = 0, dropoutRngName } = this.options;
-    const batch = this.sequenceFirst ? 1 : 0;
-    const broadcastDims = [0, 1, 2].filter((d) => d !== batch);
-    return new Dropout({ rate: dropPath, broadcastDims, rngName: dropoutRngName }).call(x, { deterministic });
-  }
-
-  private finalNorm(): LayerNorm {
-    const { layernormType, layernormEpsilon, zeroCenteredGamma, dtype } = this.options;
-    return new LayerNorm({
-      name: "output_layernorm",
-      layernormType,
-      epsilon: layernormEpsilon,
-      zeroCenteredGamma,
-      scaleAxes: [W_NO_SHARD_AXES],
-      biasAxes: [W_NO_SHARD_AXES],
-      dtype,
-    });
-  }
-}
-
-function checkOptions(layer: TransformerLayer, options: TransformerLayerOptions): void {
-  const fn = "TransformerLayer";
-  const { hiddenSize, numAttentionHeads, layerType } = layer;
-  if (!Object.values(TransformerLayerType).includes(layerType)) {
-    throw new TeError(
-      "option",
-      `${fn}: layerType must be TransformerLayerType.ENCODER or DECODER, got ${String(layerType)}.`,
-    );
-  }
-  if (hiddenSize % numAttentionHeads !== 0) {
-    throw new TeError(
-      "option",
-      `${fn}: hiddenSize must be a multiple of numAttentionHeads, got ${hiddenSize} and ${numAttentionHeads}.`,
-    );
-  }
-  const dims = options.hiddenDropoutDims ?? [];
-  if (!Array.isArray(dims) || dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3)) {
-    throw new TeError(
-      "option",
-      `${fn}: hiddenDropoutDims must be an array of axes in [-3, 3), got ${JSON.stringify(dims)}.`,
-    );
+  private dropPath(): Dropout {
+    const { dropPath: rate, dropoutRngName: rngName } = this.options;
+    return new Dropout({ rate, broadcastDims: [this.sequenceAxis, 2], rngName });
   }
 }

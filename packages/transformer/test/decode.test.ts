@@ -141,11 +141,11 @@ describe("errors", () => {
   test("more tokens than the cache has room for, another batch size, another dtype", () => {
     expectError(
       "shape",
-      /new keys float32\[2,7,2,4\] do not fit the cache float32\[2,6,2,4\].*init with decode: true/,
+      /new keys must fit the cache, float32\[2,6,2,4\], got float32\[2,7,2,4\].*init with decode: true/,
       () => decodeWith(normals([2, 7, 8])),
     );
-    expectError("shape", /do not fit the cache/, () => decodeWith(normals([3, 1, 8])));
-    expectError("shape", /do not fit the cache/, () => decodeWith(normals([2, 1, 8], { dtype: "bfloat16" })));
+    expectError("shape", /new keys must fit the cache/, () => decodeWith(normals([3, 1, 8])));
+    expectError("shape", /new keys must fit the cache/, () => decodeWith(normals([2, 1, 8], { dtype: "bfloat16" })));
   });
 
   test("a cache that may not change", () => {

@@ -39,9 +39,8 @@ describe("DotProductAttention", () => {
       /softmaxType must be vanilla, off_by_one or learnable, got "sink"/,
       make({ softmaxType: "sink" }),
     );
-    expectError("option", /qkvLayout must be bs3hd, .*got "sbhd"/, make({ qkvLayout: "sbhd" }));
-    expectError("unsupported", /qkvLayout "t3hd" is not supported yet/, make({ qkvLayout: "t3hd" }));
-    expectError("option", /windowSize must be two integers, got \[1.5, 0\]/, make({ windowSize: [1.5, 0] }));
+    expectError("option", /qkvLayout must be one of bs3hd, .*thd_thd_thd, got "sbhd"/, make({ qkvLayout: "sbhd" }));
+    expectError("option", /windowSize must be two integers, got \[1.5,0\]/, make({ windowSize: [1.5, 0] }));
     expectError("option", /numAttentionHeads is required/, () => new DotProductAttention({ headDim: 4 }));
     expectError(
       "option",

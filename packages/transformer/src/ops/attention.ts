@@ -1,4 +1,4 @@
-import { type Aval, defineOp, fail, type Tensor, zerosLike } from "@te/tensor";
+import { type Aval, checkpointName, customVjp, defineOp, fail, type Tensor, zerosLike } from "@te/tensor";
 import { attentionCases } from "./attention-cases.js";
 import {
   ATTENTION_DEFAULTS,
@@ -79,22 +79,53 @@ export const attentionOp = defineOp("attention", {
     };
   },
   reference: attentionReference,
-  vjp({ inputs, outputs: { out, lse }, grads, params }) {
-    const { sink, ...shared } = inputs;
-    const dout = (grads.out as Tensor | undefined) ?? zerosLike(out);
-    const dlse = grads.lse as Tensor | undefined;
-    const operands = { ...shared, out, lse, dout, dlse };
-    const { dq, dk, dv } = attentionBackwardOp(operands, params);
-    return {
-      q: dq,
-      k: params.packing === "qkv" ? undefined : dk,
-      v: params.packing === "none" ? dv : undefined,
-      bias: inputs.bias && attentionBiasBackwardOp(operands, params).dbias,
-      sink: sink && sinkGradient(sink, operands, params),
-    };
-  },
+  vjp: ({ inputs, outputs: { out, lse }, grads, params }) =>
+    gradients(inputs, { out, lse, dout: grads.out ?? zerosLike(out), dlse: grads.lse }, params),
   cases: (c) => attentionCases(c, "forward"),
 });
+
+interface Given {
+  readonly out: Tensor;
+  readonly lse: Tensor;
+  readonly dout: Tensor;
+  readonly dlse?: Tensor | undefined;
+}
+
+/** Gradients of every operand that has one. */
+function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: Given, params: AttentionParams) {
+  const operands = { ...shared, ...given };
+  const { dq, dk, dv } = attentionBackwardOp(operands, params);
+  return {
+    q: dq,
+    k: params.packing === "qkv" ? undefined : dk,
+    v: params.packing === "none" ? dv : undefined,
+    bias: shared.bias && attentionBiasBackwardOp(operands, params).dbias,
+    sink: sink && sinkGradient(sink, operands, params),
+  };
+}
+
+/**
+ * `out` of attention, marked with a name together with the log-sum-exp: all that the backward pass needs besides the
+ * operands, so that a checkpoint policy that keeps the name does not run attention again.
+ */
+export function namedAttention(operands: AttentionOperands<Tensor>, params: AttentionParams, name: string): Tensor {
+  const forward = (active: Active, rest: Rest): [Tensor, unknown] => {
+    const { out, lse } = attentionOp({ ...active, ...rest }, params);
+    const named = { out: checkpointName(out, name), lse: checkpointName(lse, name) };
+    return [named.out, { active, rest, ...named }];
+  };
+  const backward = ({ active, rest, out, lse }: { active: Active; rest: Rest } & Omit<Given, "dout">, dout: Tensor) => {
+    const all = gradients({ ...active, ...rest }, { out, lse, dout }, params);
+    return [Object.fromEntries(Object.keys(active).map((key) => [key, all[key as keyof Active]])), undefined];
+  };
+  const { q, k, v, bias, sink, ...rest } = operands;
+  const active = Object.fromEntries(Object.entries({ q, k, v, bias, sink }).filter(([, t]) => t)) as unknown as Active;
+  return customVjp((a: Active, r: Rest) => forward(a, r)[0], forward, backward)(active, rest);
+}
+
+type Differentiable = "q" | "k" | "v" | "bias" | "sink";
+type Active = Pick<AttentionOperands<Tensor>, Differentiable>;
+type Rest = Omit<AttentionOperands<Tensor>, Differentiable>;
 
 /** The sink is a logit whose weight meets no value: its gradient is -Σ weight * rowsum(dout * out). */
 function sinkGradient(
