@@ -25,7 +25,7 @@ Trains a character model on Moby-Dick in float32, bfloat16, and bfloat16 with FP
 
   --device auto|cpu|reference|cuda   where to run (auto: native kernels if there are any)
   --dtype float32|bfloat16           make one run only, with activations in this dtype
-  --recipe none|delayed              make one run only; delayed is FP8 with delayed scaling
+  --recipe none|delayed|current      make one run only; the others are FP8 with delayed or current scaling
   --steps N                          optimizer steps of each run (default: as many as fit into the time, 250 at most)
   --batch N                          windows in a batch (default 8)
   --seed N                           of the parameters, the batches and the generated text (default 0)
@@ -40,7 +40,7 @@ export class UsageError extends Error {}
 export function parseOptions(argv: readonly string[]): Options {
   const values = split(argv);
   const dtype = oneOf("dtype", values.dtype, ["float32", "bfloat16"] as const);
-  const recipe = oneOf("recipe", values.recipe, ["none", "delayed"] as const);
+  const recipe = oneOf("recipe", values.recipe, ["none", "delayed", "current"] as const);
   const resume = values.resume;
   const fixed = (["dtype", "recipe", "steps", "batch", "seed"] as const).find((name) => values[name] !== undefined);
   if (resume !== undefined && fixed) {
@@ -112,5 +112,5 @@ function integer(name: string, value: string | undefined, low: number, high: num
 /** A precision of the three, or the combination that is not among them. */
 function precisionOf(dtype: Precision["dtype"], recipe: Precision["recipe"]): Precision {
   const known = PRECISIONS.find((p) => p.dtype === dtype && p.recipe === recipe);
-  return known ?? { name: `${dtype} + FP8`, dtype, recipe };
+  return known ?? { name: `${dtype} + FP8${recipe === "current" ? ", current scaling" : ""}`, dtype, recipe };
 }

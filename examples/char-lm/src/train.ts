@@ -1,5 +1,5 @@
 /** The model, its train step and its evaluation, each one jit program. */
-import { DelayedScaling, fp8Autocast, updateCollections } from "@te/fp8";
+import { DelayedScaling, Float8CurrentScaling, fp8Autocast, updateCollections } from "@te/fp8";
 import type { Variables } from "@te/layers";
 import {
   adamw,
@@ -18,8 +18,8 @@ export interface Precision {
   readonly name: string;
   /** Of the activations. */
   readonly dtype: "float32" | "bfloat16";
-  /** "delayed": the layers multiply in FP8 with delayed scaling. */
-  readonly recipe: "none" | "delayed";
+  /** How the layers multiply in FP8, if they do: with delayed or with current scaling. */
+  readonly recipe: "none" | "delayed" | "current";
 }
 
 export const PRECISIONS: readonly Precision[] = [
@@ -28,11 +28,15 @@ export const PRECISIONS: readonly Precision[] = [
   { name: "bfloat16 + FP8", dtype: "bfloat16", recipe: "delayed" },
 ];
 
-const delayedScaling = new DelayedScaling({ amaxHistoryLen: 16 });
+const RECIPES = {
+  none: null,
+  delayed: new DelayedScaling({ amaxHistoryLen: 16 }),
+  current: new Float8CurrentScaling(),
+} as const;
 
 /** Runs fn with the recipe of a precision in force. */
 export const inPrecision = <R>({ recipe }: Precision, fn: () => R): R =>
-  fp8Autocast({ enabled: recipe === "delayed", fp8Recipe: delayedScaling }, fn);
+  fp8Autocast({ enabled: recipe !== "none", fp8Recipe: RECIPES[recipe] }, fn);
 
 /** What a step takes and gives: a tree of tensors that can be donated and saved. */
 export interface TrainState {

@@ -28,6 +28,7 @@ describe("options", () => {
     ["--recipe delayed", "bfloat16", "delayed", "bfloat16 + FP8"],
     ["--recipe none", "bfloat16", "none", "bfloat16"],
     ["--dtype float32 --recipe delayed", "float32", "delayed", "float32 + FP8"],
+    ["--recipe current", "bfloat16", "current", "bfloat16 + FP8, current scaling"],
   ])("%s means one run", (line, dtype, recipe, name) => {
     expect(parse(line).precision).toEqual({ dtype, recipe, name });
   });
@@ -35,7 +36,7 @@ describe("options", () => {
   test.each([
     ["--device tpu", '--device must be one of auto, cpu, reference, cuda, got "tpu".'],
     ["--dtype float8", '--dtype must be one of float32, bfloat16, got "float8".'],
-    ["--recipe mxfp8", '--recipe must be one of none, delayed, got "mxfp8".'],
+    ["--recipe mxfp8", '--recipe must be one of none, delayed, current, got "mxfp8".'],
     ["--steps 0", '--steps must be a whole number from 1 to 1000000, got "0".'],
     ["--steps 1e3", '--steps must be a whole number from 1 to 1000000, got "1e3".'],
     ["--batch -1", '--batch must be a whole number from 1 to 4096, got "-1".'],

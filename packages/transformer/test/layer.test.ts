@@ -1,5 +1,5 @@
 /** X01: the transformer layer and all of its gradients against float64, under eight sets of options; X03 in FP8. */
-import { DelayedScaling, fp8Autocast } from "@te/fp8";
+import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
 import { type DType, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
 import { errorN, findBitDifference, judgeFunction, limitOf, onEachDevice, type Row, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
@@ -68,9 +68,9 @@ onEachDevice((device) => {
     });
   });
 
-  describe.each([sets[0]!, sets[2]!, sets[3]!])("X03 %s, delayed scaling after four steps", (_, options) => {
-    test("FP8 is there, and within its noise of high precision", () => {
-      const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
+  describe.each([sets[0]!, sets[2]!, sets[3]!])("X03 %s, after four steps", (_, options) => {
+    const recipes = [new DelayedScaling({ amaxHistoryLen: 4 }), new Float8CurrentScaling()];
+    test.each(recipes)("FP8 is there, and within its noise of high precision: %s", (recipe) => {
       const { call, x } = setUp(options, "float32");
       const dy = normals(x.shape, { seed: "dy" });
       const run = (variables: any) =>
