@@ -28,6 +28,13 @@ const commands = {
     buildNative();
     return program("packages/bench/src/main.ts", args);
   },
+  async conformance(args) {
+    buildNative();
+    return program("packages/conformance/src/main.ts", args);
+  },
+  async mutants(args) {
+    return program("packages/conformance/src/mutants/main.ts", args);
+  },
   async native() {
     buildNative();
     return 0;

@@ -6,8 +6,12 @@ import { configDefaults, defineConfig } from "vitest/config";
 const conditions = ["@te/source", ...defaultServerConditions];
 const slow = process.env.TE_SLOW === "1";
 const report = process.env.TE_TEST_REPORT;
+const testkit = (file: string) => join(import.meta.dirname, "../packages/testkit/src", file);
 
-/** How every package runs its tests. Files named *.slow.test.ts run only with TE_SLOW=1. */
+/**
+ * How every package runs its tests. Files named *.slow.test.ts run only with TE_SLOW=1. With TE_TEST_NATIVE=1 the native
+ * kernels are there even for packages that do not know them.
+ */
 export const packageTests = defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
@@ -15,7 +19,10 @@ export const packageTests = defineConfig({
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
     exclude: slow ? configDefaults.exclude : [...configDefaults.exclude, "**/*.slow.test.ts"],
     passWithNoTests: true,
-    setupFiles: report ? [join(import.meta.dirname, "../packages/testkit/src/record-setup.ts")] : [],
+    setupFiles: [
+      ...(report ? [testkit("record-setup.ts")] : []),
+      ...(process.env.TE_TEST_NATIVE === "1" ? [testkit("native-setup.ts")] : []),
+    ],
     // A native crash must take down one test file, not the run.
     pool: "forks",
     maxWorkers: "100%",

@@ -19,11 +19,14 @@ export interface PublicName {
   readonly package: string;
   readonly name: string;
   readonly kind: "class" | "function" | "constant";
-  /** Options of the constructor, or arguments of the function; those that hold options are replaced by their fields. */
+  /** Options of the public constructor, or arguments of the function; those that hold options are replaced by their fields. */
   readonly parameters: readonly Parameter[];
   /** Arguments of the method `call`, in the same way; empty for what is no module. */
   readonly call: readonly Parameter[];
-  /** Fields of a constant object and their values; of a string constant the value alone, under the empty name. */
+  /**
+   * Fields of a constant object and their values; of a string constant the value alone, under the empty name; of a class
+   * its static methods and their types, less those that are internal.
+   */
   readonly values: Readonly<Record<string, string>>;
 }
 
@@ -60,8 +63,9 @@ function describe(checker: ts.TypeChecker, of: string, symbol: ts.Symbol): Publi
     return {
       ...base,
       kind: "class",
-      parameters: parametersOf(checker, [construct]),
+      parameters: isPublic(construct.declaration) ? parametersOf(checker, [construct]) : [],
       call: parametersOf(checker, signatures),
+      values: staticMethods(checker, type),
     };
   }
   const functions = type.getCallSignatures();
@@ -103,6 +107,19 @@ function defaultIn(doc: string): string | undefined {
   const said =
     /(\[[^\]]*\]|\S+) \(default\)/.exec(doc)?.[1] ?? /\bdefault:? (.+?)(?:\.(?=\s|$)|[;:]|$)/i.exec(doc)?.[1];
   return said?.replaceAll("`", "");
+}
+
+const isPublic = (declaration: ts.Declaration | undefined): boolean =>
+  !declaration || !(ts.getCombinedModifierFlags(declaration) & (ts.ModifierFlags.Private | ts.ModifierFlags.Protected));
+
+function staticMethods(checker: ts.TypeChecker, type: ts.Type): Record<string, string> {
+  const methods = type.getProperties().filter(({ flags, valueDeclaration: declaration }) => {
+    const isInternal = declaration && ts.getJSDocTags(declaration).some((tag) => tag.tagName.text === "internal");
+    return flags & ts.SymbolFlags.Method && isPublic(declaration) && !isInternal;
+  });
+  return Object.fromEntries(
+    methods.map((method) => [method.name, checker.typeToString(checker.getTypeOfSymbol(method))]),
+  );
 }
 
 function valuesOf(checker: ts.TypeChecker, type: ts.Type): Record<string, string> {

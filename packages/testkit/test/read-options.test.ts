@@ -27,6 +27,13 @@ describe("public names read from the source", () => {
     expect(call).toEqual(expect.arrayContaining(["query", "key", "value", "bias", "deterministic"]));
   });
 
+  test("static methods where the constructor is private", () => {
+    const { parameters, values } = names.get("SequenceDescriptor")!;
+    expect(parameters).toEqual([]);
+    expect(Object.keys(values)).toContain("fromSeqlens");
+    expect(Object.keys(values)).not.toContain("fromPositions");
+  });
+
   test("functions, mapped types and constants", () => {
     expect(names.get("updateCollections")!.parameters.map(({ name }) => name)).toEqual(["fresh", "original"]);
     expect(parameter("fp8Autocast", "fp8Recipe")).toBeDefined();

@@ -1,0 +1,180 @@
+/**
+ * Which tests exercise a parameter, for those that neither a recorded case has nor a test of this package is named after.
+ * A test is "package/file: beginning of its title"; the beginning leaves out the group of the device.
+ */
+export interface Proof {
+  readonly covers: readonly string[];
+  readonly by: readonly string[];
+}
+
+const of = (name: string, ...parameters: string[]): string[] => parameters.map((parameter) => `${name}.${parameter}`);
+
+export const PROOFS: readonly Proof[] = [
+  // Logical axes
+  {
+    covers: [
+      "BATCH_AXES",
+      "SEQLEN_AXES",
+      "SEQLEN_TP_AXES",
+      "SEQLEN_CP_AXES",
+      "HEAD_AXES",
+      "HIDDEN_AXES",
+      "HIDDEN_TP_AXES",
+      "JOINED_AXES",
+      "W_NO_SHARD_AXES",
+      "W_FSDP_AXES",
+      "W_TP_AXES",
+      "W_JOINED_AXES",
+    ],
+    by: [
+      "sharding/logical-axes: logical axes have the original's values",
+      "sharding/logical-axes: logical axes stand in the table in order",
+    ],
+  },
+  // MeshResource
+  {
+    covers: of(
+      "MeshResource",
+      "dpResource",
+      "tpResource",
+      "tpspResource",
+      "fsdpResource",
+      "ppResource",
+      "cpResource",
+      "epResource",
+    ),
+    by: ["sharding/mesh: MeshResource has every field"],
+  },
+  {
+    covers: of("MeshResource", "dpResource"),
+    by: ["sharding/logical-axes: logical axes map data parallelism to the batch"],
+  },
+  {
+    covers: of("MeshResource", "tpResource"),
+    by: ["sharding/logical-axes: logical axes map tensor parallelism to heads"],
+  },
+  {
+    covers: of("MeshResource", "tpspResource"),
+    by: ["sharding/logical-axes: logical axes map tensor with sequence parallelism"],
+  },
+  {
+    covers: of("MeshResource", "cpResource", "fsdpResource"),
+    by: ["sharding/logical-axes: logical axes map context parallelism and fully sharded"],
+  },
+  {
+    covers: of("globalShardGuard", "resource", "fn"),
+    by: ["sharding/mesh: globalShardGuard sets and restores", "sharding/mesh: globalShardGuard works as `using`"],
+  },
+  {
+    covers: ["globalMeshResource"],
+    by: [
+      "sharding/mesh: globalShardGuard sets and restores",
+      "sharding/mesh: globalShardGuard refuses tensor parallelism",
+    ],
+  },
+  // Autocast
+  ...["fp8Autocast", "autocast"].map((name) => ({
+    covers: of(name, "enabled", name === "autocast" ? "recipe" : "fp8Recipe", "fn"),
+    by: [`fp8/autocast: ${name} is off by default`, `fp8/autocast: ${name} nests and restores`],
+  })),
+  {
+    covers: ["fp8Autocast.meshResource", "autocast.meshResource"],
+    by: ["fp8/autocast: autocast enters the guard of its mesh resource"],
+  },
+  // DelayedScaling
+  {
+    covers: ["DelayedScaling.fp8Format", "Format.E4M3", "Format.HYBRID"],
+    by: [
+      "fp8/dot: fp8DotGeneral gives product and gradients of the rounded operands",
+      "fp8/recipes: Format names the types",
+    ],
+  },
+  {
+    covers: ["Format.E5M2"],
+    by: ["fp8/recipes: Format names the types", "fp8/recipes: DelayedScaling rejects with option: { fp8Format"],
+  },
+  {
+    covers: of(
+      "DelayedScaling",
+      "backwardOverride",
+      "scalingFactorComputeAlgo",
+      "reduceAmax",
+      "overrideLinearPrecision",
+      "fp8Dpa",
+      "fp8Mha",
+    ),
+    by: [
+      "fp8/recipes: DelayedScaling rejects with unsupported",
+      "fp8/recipes: DelayedScaling takes every supported value",
+    ],
+  },
+  {
+    covers: of(
+      "Float8CurrentScaling",
+      "fp8Format",
+      "usePower2Scales",
+      "amaxEpsilon",
+      "fp8Dpa",
+      "fp8Mha",
+      "backwardOverride",
+    ),
+    by: ["fp8/current-scaling: the recipe has the original's default and refuses what it does not do"],
+  },
+  { covers: of("DelayedScaling", "interval"), by: ["fp8/recipes: DelayedScaling warns of the interval"] },
+  {
+    covers: of("updateCollections", "fresh", "original"),
+    by: ["fp8/collections: updateCollections replaces whole collections"],
+  },
+  // Layers
+  { covers: ["LayerNormDenseGeneral.axis"], by: ["layers/errors: LayerNormDenseGeneral axis other than -1"] },
+  { covers: ["LayerNormMLP.axis"], by: ["layers/errors: LayerNormMLP axis other than -1"] },
+  {
+    covers: of(
+      "LayerNormMLP",
+      "intermediateDropoutRate",
+      "intermediateDropoutRngName",
+      "intermediateHiddenDropoutDims",
+      "call.deterministic",
+    ),
+    by: ["layers/dropout: LayerNormMLP"],
+  },
+  { covers: ["LayerNormMLP.activationParams"], by: ["layers/mlp: M01 [ 'clamped_silu', 'clamped_linear' ]"] },
+  // Attention
+  {
+    covers: ["SequenceDescriptor.fromSeqlens"],
+    by: ["transformer/dot-product-attention: lengths say what a mask of right padding says"],
+  },
+  {
+    covers: ["SequenceDescriptor.fromSegmentIdsAndPos"],
+    by: ["transformer/dot-product-attention: sequences packed into one row attend as if each were alone"],
+  },
+  { covers: ["MultiHeadAttention.call.decode", "TransformerLayer.call.decode"], by: ["transformer/decode: "] },
+  {
+    covers: ["TransformerLayer.call.maxDecodeLength"],
+    by: ["transformer/decode: fused parameters, relative embedding"],
+  },
+  {
+    covers: ["TransformerLayer.layernormEpsilon"],
+    by: ["transformer/layer: X01 zero-centred gamma, epsilon"],
+  },
+  { covers: ["TransformerLayer.fuseQkvParams"], by: ["transformer/layer: X01 window"] },
+  { covers: ["TransformerLayer.hiddenDropoutDims"], by: ["transformer/dropout: hidden dropout shares its mask"] },
+  { covers: ["TransformerLayer.hiddenDropout"], by: ["transformer/dropout: hidden dropout one key"] },
+  { covers: ["TransformerLayer.attentionDropout"], by: ["transformer/dropout: attention dropout one key"] },
+  { covers: ["TransformerLayer.intermediateDropout"], by: ["transformer/dropout: intermediate dropout one key"] },
+  { covers: ["TransformerLayer.dropPath"], by: ["transformer/dropout: drop path"] },
+  {
+    covers: ["TransformerLayer.dropoutRngName"],
+    by: ["hidden", "attention", "intermediate"].map(
+      (kind) => `transformer/dropout: ${kind} dropout the stream has the name that dropoutRngName gives it`,
+    ),
+  },
+  {
+    covers: of("TransformerLayerType", "ENCODER", "DECODER"),
+    by: ["transformer/trees: X06 'TransformerLayer"],
+  },
+  {
+    covers: ["extendLogicalAxisRules.rules"],
+    by: ["sharding/rules: extendLogicalAxisRules"],
+  },
+];
