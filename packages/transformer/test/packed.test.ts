@@ -1,0 +1,265 @@
+/** Sequences packed into rows give what each of them gives alone, in every layout and under every mask that counts inside them. */
+import { fc, test as property } from "@fast-check/vitest";
+import { concat, stack, type Tensor, tensor, vjp, zeros } from "@te/tensor";
+import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
+import { describe, expect, test } from "vitest";
+import { DotProductAttention, type DotProductAttentionOptions, SequenceDescriptor } from "../src/index.js";
+import { normals } from "./helpers.js";
+
+const [HEADS, DEPTH] = [4, 8];
+const int = (rows: number[][]): Tensor => tensor(rows, { dtype: "int32" });
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Lengths of queries and keys of each segment of one row. */
+type Row = readonly (readonly [queries: number, keys: number])[];
+
+/** Segments from the left with one token of padding between them, and padding up to `size`. */
+function layOut(row: Row, side: 0 | 1, size: number) {
+  const ids = Array<number>(size).fill(0);
+  const positions = Array<number>(size).fill(0);
+  const starts: number[] = [];
+  let at = 0;
+  row.forEach((lengths, n) => {
+    starts.push(at);
+    for (const i of range(lengths[side])) [ids[at + i], positions[at + i]] = [n + 1, i];
+    at += lengths[side] + 1;
+  });
+  return { ids, positions, starts };
+}
+
+interface Packed {
+  readonly rows: readonly Row[];
+  readonly sizes: readonly [number, number];
+}
+
+function descriptorOf({ rows, sizes }: Packed): SequenceDescriptor {
+  const sides = ([0, 1] as const).map((side) => rows.map((row) => layOut(row, side, sizes[side])));
+  const pair = (field: "ids" | "positions") =>
+    sides.map((side) => int(side.map((row) => row[field]))) as [Tensor, Tensor];
+  return SequenceDescriptor.fromSegmentIdsAndPos(pair("ids"), pair("positions"));
+}
+
+/** The same, from lengths and offsets. */
+function offsetsOf({ rows, sizes }: Packed): SequenceDescriptor {
+  const most = Math.max(...rows.map((row) => row.length));
+  const fill = (values: number[], n: number): number[] => [...values, ...Array(n - values.length).fill(-1)];
+  const pairs = ([0, 1] as const).map((side) => {
+    const lengths = rows.map((row) =>
+      fill(
+        row.map((l) => l[side]),
+        most,
+      ),
+    );
+    const offsets = rows.map((row) => {
+      const { starts } = layOut(row, side, sizes[side]);
+      return fill([...starts, ...row.slice(-1).map((last) => starts.at(-1)! + last[side])], most + 1);
+    });
+    return [int(lengths), int(offsets)] as const;
+  });
+  return SequenceDescriptor.fromSeqlensAndOffsets([pairs[0]![0], pairs[1]![0]], [pairs[0]![1], pairs[1]![1]]);
+}
+
+type Four = [out: Tensor, dq: Tensor, dk: Tensor, dv: Tensor];
+
+function attend(
+  options: object,
+  [q, k, v, dout]: readonly Tensor[],
+  sequences: SequenceDescriptor | null,
+  scale = 1,
+): Four {
+  const module = new DotProductAttention({
+    headDim: DEPTH,
+    numAttentionHeads: HEADS,
+    numGqaGroups: k!.shape[2]!,
+    scaleFactor: scale,
+    ...options,
+  });
+  const [out, pull] = vjp(
+    (q: Tensor, k: Tensor, v: Tensor): Tensor => module.apply({}, q, k, v, sequences),
+    q!,
+    k!,
+    v!,
+  );
+  return [out, ...(pull(dout!) as Tensor[])] as Four;
+}
+
+const operands = ([queries, keys]: readonly [number, number], batch: number, groups: number, valueDepth = DEPTH) => [
+  normals([batch, queries, HEADS, DEPTH], { seed: "q" }),
+  normals([batch, keys, groups, DEPTH], { seed: "k" }),
+  normals([batch, keys, groups, valueDepth], { seed: "v" }),
+  normals([batch, queries, HEADS, valueDepth], { seed: "dout" }),
+];
+
+const cut = (t: Tensor, b: number, from: number, length: number): Tensor => t.at([b, b + 1], [from, from + length]);
+
+/** Expects every segment of the packed call to equal a call of its own, and everything else to be exactly 0. */
+function expectAlone(packed: Packed, xs: readonly Tensor[], alone: object, found: Four): void {
+  const covered = found.map((t) => zeros(t.shape).dataSync().slice());
+  packed.rows.forEach((row, b) => {
+    const [qs, ks] = ([0, 1] as const).map((side) => layOut(row, side, packed.sizes[side]).starts) as [
+      number[],
+      number[],
+    ];
+    row.forEach(([queries, keys], n) => {
+      if (queries === 0 || keys === 0) return;
+      const take = (t: Tensor, ofKeys: boolean): Tensor =>
+        ofKeys ? cut(t, b, ks[n]!, keys) : cut(t, b, qs[n]!, queries);
+      const one = attend(
+        alone,
+        xs.map((t, i) => take(t, i === 1 || i === 2)),
+        null,
+      );
+      one.forEach((t, i) => {
+        const part = take(found[i]!, i >= 2);
+        const name = ["out", "dq", "dk", "dv"][i]!;
+        if (t.dataSync().every((x) => x === 0))
+          expect(
+            part.dataSync().every((x) => x === 0),
+            name,
+          ).toBe(true);
+        else expectClose(part, t, i < 2 ? "attention" : "attentionKeyValue", `${name} of segment ${n} of row ${b}`);
+        const [, length, heads, depth] = found[i]!.shape as [number, number, number, number];
+        const start = (b * length + (i >= 2 ? ks[n]! : qs[n]!)) * heads * depth;
+        covered[i]!.fill(1, start, start + t.shape[1]! * heads * depth);
+      });
+    });
+  });
+  found.forEach((t, i) => {
+    const outside = Array.from(t.dataSync(), Number).filter((_, at) => covered[i]![at] === 0);
+    expect(new Set(outside.map(Math.abs)).size, `padding of ${i}`).toBeLessThanOrEqual(1);
+    for (const x of new Set(outside)) expect(Math.abs(x)).toBe(0);
+  });
+}
+
+const masks: [string, Partial<DotProductAttentionOptions>, Partial<DotProductAttentionOptions>][] = [
+  ["padding", { attnMaskType: "padding" }, { attnMaskType: "no_mask" }],
+  ["padding_causal", { attnMaskType: "padding_causal" }, { attnMaskType: "causal" }],
+  [
+    "padding_causal_bottom_right",
+    { attnMaskType: "padding_causal_bottom_right" },
+    { attnMaskType: "causal_bottom_right" },
+  ],
+  [
+    "padding_causal and a window",
+    { attnMaskType: "padding_causal", windowSize: [1, 0] },
+    { attnMaskType: "causal", windowSize: [1, 0] },
+  ],
+  [
+    "padding_causal_bottom_right and a window",
+    { attnMaskType: "padding_causal_bottom_right", windowSize: [2, 0] },
+    { attnMaskType: "causal_bottom_right", windowSize: [2, 0] },
+  ],
+];
+
+const example: Packed = {
+  rows: [
+    [
+      [3, 5],
+      [4, 4],
+      [2, 6],
+    ],
+    [[5, 2]],
+  ],
+  sizes: [14, 19],
+};
+
+onEachDevice(() => {
+  describe.each(masks)("F01 %s", (_, packedOptions, alone) => {
+    test.each([
+      ["segment ids and positions", descriptorOf],
+      ["lengths and offsets", offsetsOf],
+    ])("%s", (_, describe) => {
+      const xs = operands(example.sizes, 2, 2, 6);
+      const options = { ...packedOptions, qkvLayout: "thd_thd_thd", maxSegmentsPerSeq: 3 };
+      expectAlone(example, xs, alone, attend(options, xs, describe(example)));
+    });
+  });
+
+  test("thd_t2hd and t3hd hold what thd_thd_thd has apart", () => {
+    const square: Packed = { rows: example.rows.map((row) => row.map(([n]) => [n, n] as const)), sizes: [14, 14] };
+    const [q, k, v] = operands(square.sizes, 2, HEADS) as [Tensor, Tensor, Tensor];
+    const sequences = descriptorOf(square);
+    const run = (qkvLayout: string, ...args: (Tensor | null)[]): Tensor =>
+      new DotProductAttention({
+        headDim: DEPTH,
+        numAttentionHeads: HEADS,
+        attnMaskType: "padding_causal",
+        qkvLayout,
+      }).apply({}, ...args, sequences);
+    const apart = run("thd_thd_thd", q, k, v);
+    expectClose(run("thd_t2hd", q, stack([k, v], 2), null), apart, "attention");
+    expectClose(run("T3HD", stack([q, k, v], 2), null, null), apart, "attention");
+  });
+
+  test("sequence-first rows are packed in the same way", () => {
+    const xs = operands(example.sizes, 2, 2);
+    const options = { attnMaskType: "padding_causal_bottom_right", qkvLayout: "thd_thd_thd" };
+    const swap = (t: Tensor): Tensor => t.transpose([1, 0, 2, 3]);
+    const first = attend({ ...options, transposeBatchSequence: true }, xs.map(swap), descriptorOf(example));
+    attend(options, xs, descriptorOf(example)).forEach((t, i) => {
+      expectClose(swap(first[i]!), t, "attentionKeyValue");
+    });
+  });
+
+  test("bottom-right of right-padded rows meets the last real key of each", () => {
+    const xs = operands([6, 9], 2, 2);
+    const lengths = [
+      [4, 9],
+      [6, 5],
+    ] as const;
+    const sequences = SequenceDescriptor.fromSeqlens(
+      [0, 1].map((side) =>
+        tensor(
+          lengths.map((l) => l[side]!),
+          { dtype: "int32" },
+        ),
+      ) as never,
+    );
+    const found = attend({ attnMaskType: "padding_causal_bottom_right" }, xs, sequences);
+    const packed: Packed = { rows: lengths.map((l) => [l]), sizes: [6, 9] };
+    expectAlone(packed, xs, { attnMaskType: "causal_bottom_right" }, found);
+  });
+});
+
+test("the lengths and offsets of the documentation", () => {
+  const descriptor = SequenceDescriptor.fromSeqlensAndOffsets(
+    int([
+      [2, 1, 1, -1],
+      [2, 1, -1, -1],
+    ]),
+    int([
+      [0, 2, 3, 4, -1],
+      [0, 2, 3, -1, -1],
+    ]),
+  );
+  const { segmentsQ, positionsKv } = descriptor.operands({ queries: 4, keys: 4, bottomRight: false });
+  expect(segmentsQ!.dataSync()).toEqual(Int32Array.from([1, 1, 2, 3, 1, 1, 2, 0]));
+  expect(positionsKv!.dataSync()).toEqual(Int32Array.from([0, 1, 0, 0, 0, 1, 0, 0]));
+});
+
+const anyRow = fc.array(fc.tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: 6 })), {
+  minLength: 1,
+  maxLength: 4,
+});
+
+property.prop([fc.array(anyRow, { minLength: 1, maxLength: 3 }), fc.constantFrom(...masks), fc.constantFrom(1, 2, 4)], {
+  numRuns: 12,
+  seed: Number(process.env.TE_TEST_SEED ?? 1),
+})("any packing equals one sequence at a time", (rows, [, packedOptions, alone], groups) => {
+  const size = (side: 0 | 1): number => Math.max(...rows.map((row) => row.reduce((n, l) => n + l[side] + 1, 0)));
+  const packed: Packed = { rows, sizes: [size(0), size(1)] };
+  const xs = operands(packed.sizes, rows.length, groups);
+  const options = { ...packedOptions, qkvLayout: "thd_thd_thd" };
+  const found = attend(options, xs, descriptorOf(packed));
+  expectAlone(packed, xs, alone, found);
+  attend(options, xs, offsetsOf(packed)).forEach((t, i) => expect(findBitDifference(t, found[i]!)).toBeUndefined());
+});
+
+test("rows of a batch are independent of each other's segments", () => {
+  const xs = operands(example.sizes, 2, 2);
+  const options = { attnMaskType: "padding_causal", qkvLayout: "thd_thd_thd" };
+  const [out] = attend(options, xs, descriptorOf(example));
+  const swapped = xs.map((t) => concat([t.at([1, 2]), t.at([0, 1])], 0));
+  const [again] = attend(options, swapped, descriptorOf({ ...example, rows: [...example.rows].reverse() }));
+  expect(findBitDifference(concat([again.at([1, 2]), again.at([0, 1])], 0), out)).toBeUndefined();
+});
