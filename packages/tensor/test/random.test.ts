@@ -1,6 +1,7 @@
+import "@te/kernels-cpu";
 import { createHash } from "node:crypto";
 import { type DType, random, type Tensor, type TypedArray, tensor, toFloat64 } from "@te/tensor";
-import { type GoldenCase, readGolden } from "@te/testkit";
+import { type GoldenCase, onEachDevice, readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 
 const golden = readGolden("jax_random");
@@ -59,8 +60,8 @@ function digest(data: TypedArray, dtype: string): string {
   return createHash("sha256").update(bytes).digest("hex").slice(0, 16);
 }
 
-for (const of of golden.cases) {
-  describe(`the bits of jax.random, seed ${of.seed}`, () => {
+onEachDevice(() => {
+  describe.each(golden.cases)("the bits of jax.random, seed $seed", (of) => {
     for (const [name, result] of Object.entries(of.results as Record<string, Result>)) {
       test(name, async () => {
         const drawn = draw(of, name, result.shape);
@@ -74,7 +75,7 @@ for (const of of golden.cases) {
       });
     }
   });
-}
+});
 
 describe("keys", () => {
   test("of a seed beyond 32 bits and below 0", async () => {

@@ -1,9 +1,10 @@
-/** Declares the tests of recorded calls of modules: initial variables once, results and gradients on every device. */
+/** Declares the tests of recorded calls of modules: initial variables, results and gradients, on every device. */
 import type { Module } from "@te/layers";
 import { describe, test } from "vitest";
 import { onEachDevice } from "./devices.js";
 import {
   argumentsOf,
+  deviceVariables,
   expectInitialVariables,
   expectRecorded,
   initialVariables,
@@ -21,13 +22,16 @@ export function testRecorded(group: string, make: ModuleOf, limitFor: LimitFor):
   const golden = readGolden(group);
   const setUp = (of: GoldenCase) => {
     const module = make(of, optionsOf(of));
-    const variables = initialVariables(of, module, argumentsOf(of, golden.tensors(of, "in/")));
-    return { module, variables };
+    const args = argumentsOf(of, golden.tensors(of, "in/"));
+    return { module, args, variables: initialVariables(of, module, args) };
   };
   const cases = golden.cases.map((of) => [of.id, of] as const);
   describe(`${group}, recorded`, () => {
-    test.each(cases)("%s: initial variables", (_, of) => expectInitialVariables(golden, of, setUp(of).variables));
     onEachDevice(() => {
+      test.each(cases)("%s: initial variables", (_, of) => {
+        const { module, args } = setUp(of);
+        expectInitialVariables(golden, of, deviceVariables(of, module, args));
+      });
       test.each(cases)("%s", (_, of) => {
         const { module, variables } = setUp(of);
         const params = recordedParameters(golden, of, variables);

@@ -15,6 +15,7 @@ export { fillArray, fillCase, generator, normal, seedOf, toTensor } from "./fill
 export { type RecordedFp8Options, testRecordedFp8 } from "./golden-fp8.js";
 export {
   argumentsOf,
+  deviceVariables,
   expectInitialVariables,
   expectRecorded,
   firstRows,
