@@ -10,19 +10,19 @@ export interface DenseGeneralOptions extends LoraOptions {
   features: number | readonly number[];
   /** Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
-  /** Logical axes of the kernel, one per axis; none by default. */
+  /** Logical axes of the kernel, one per axis. Default []: none. */
   kernelAxes?: Axes;
   /** Default false. */
   useBias?: boolean;
   /** Default zeros. */
   biasInit?: Initializer;
-  /** Logical axes of the bias, one per axis; none by default. */
+  /** Logical axes of the bias, one per axis. Default []: none. */
   biasAxes?: Axes;
   /** Input axes to contract, in the order of the kernel's first axes. Default -1. */
   axis?: number | readonly number[];
   /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
-  /** Logical axes of the input, one per axis; none by default. */
+  /** Logical axes of the input, one per axis. Default []: none. */
   inputAxes?: Axes;
   /** Inputs are sequence-first; says only which logical axes apply. Default false. */
   transposeBatchSequence?: boolean;

@@ -7,7 +7,7 @@ export interface LoraOptions {
   enableLowRankAdaptation?: boolean;
   /** The rank r. Default 32. */
   lowRankAdaptationDim?: number;
-  /** Scale the adapter by alpha / r. Default: no scale. */
+  /** Scale the adapter by alpha / r. Default null: no scale. */
   lowRankAdaptationAlpha?: number | null;
 }
 

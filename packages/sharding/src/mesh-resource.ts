@@ -1,53 +1,61 @@
-import { checkOptions, createScope, fail } from "@te/tensor";
+import { createScope, type Defaults, fail, withDefaults } from "@te/tensor";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
 
-const FIELDS = [
-  "dpResource",
-  "tpResource",
-  "tpspResource",
-  "fsdpResource",
-  "ppResource",
-  "cpResource",
-  "epResource",
-] as const;
-
 /** A kind of parallelism, as a field of {@link MeshResource}. */
-export type ResourceField = (typeof FIELDS)[number];
+export type ResourceField = keyof MeshResourceOptions;
 
-/** Mesh axis per kind of parallelism; null or left out means that it is not used. */
-export type MeshResourceOptions = { readonly [F in ResourceField]?: string | null | undefined };
+/** Mesh axis per kind of parallelism; null means that it is not used. */
+export interface MeshResourceOptions {
+  /** Data parallelism: splits the batch. Default null. */
+  readonly dpResource?: string | null | undefined;
+  /** Tensor parallelism: splits heads and hidden dimensions of weights and activations. Default null. */
+  readonly tpResource?: string | null | undefined;
+  /** Tensor and sequence parallelism on one axis: also splits the sequence between the products. Default null. */
+  readonly tpspResource?: string | null | undefined;
+  /** Fully sharded data parallelism: splits the batch and the weights. Default null. */
+  readonly fsdpResource?: string | null | undefined;
+  /** Pipeline parallelism. Default null. */
+  readonly ppResource?: string | null | undefined;
+  /** Context parallelism: splits the sequence inside attention. Default null. */
+  readonly cpResource?: string | null | undefined;
+  /** Expert parallelism. Default null. */
+  readonly epResource?: string | null | undefined;
+}
 
 /** Which mesh axis serves which kind of parallelism. Fields hold axis names or null. */
-export class MeshResource {
-  /** Data parallelism: splits the batch. */
+export class MeshResource implements Required<MeshResourceOptions> {
+  static readonly defaults = {
+    dpResource: null,
+    tpResource: null,
+    tpspResource: null,
+    fsdpResource: null,
+    ppResource: null,
+    cpResource: null,
+    epResource: null,
+  } satisfies Defaults<MeshResourceOptions>;
+
   readonly dpResource: string | null;
-  /** Tensor parallelism: splits heads and hidden dimensions of weights and activations. */
   readonly tpResource: string | null;
-  /** Tensor and sequence parallelism on one axis: like tpResource, and splits the sequence between the products. */
   readonly tpspResource: string | null;
-  /** Fully sharded data parallelism: splits the batch and the weights. */
   readonly fsdpResource: string | null;
-  /** Pipeline parallelism. */
   readonly ppResource: string | null;
-  /** Context parallelism: splits the sequence inside attention. */
   readonly cpResource: string | null;
-  /** Expert parallelism. */
   readonly epResource: string | null;
 
+  /** Throws a TeError for a field that does not exist, or an axis that is no name. */
   constructor(options: MeshResourceOptions = {}) {
-    checkOptions("MeshResource", options, FIELDS);
-    for (const [field, axis] of Object.entries(options)) {
-      if (axis !== null && axis !== undefined && (typeof axis !== "string" || axis === "")) {
+    const all = withDefaults("MeshResource", options, MeshResource.defaults);
+    for (const [field, axis] of Object.entries(all)) {
+      if (axis !== null && (typeof axis !== "string" || axis === ""))
         fail("option", "MeshResource", `${field} must be the name of a mesh axis or null`, axis === "" ? '""' : axis);
-      }
     }
-    this.dpResource = options.dpResource ?? null;
-    this.tpResource = options.tpResource ?? null;
-    this.tpspResource = options.tpspResource ?? null;
-    this.fsdpResource = options.fsdpResource ?? null;
-    this.ppResource = options.ppResource ?? null;
-    this.cpResource = options.cpResource ?? null;
-    this.epResource = options.epResource ?? null;
+    this.dpResource = all.dpResource;
+    this.tpResource = all.tpResource;
+    this.tpspResource = all.tpspResource;
+    this.fsdpResource = all.fsdpResource;
+    this.ppResource = all.ppResource;
+    this.cpResource = all.cpResource;
+    this.epResource = all.epResource;
     Object.freeze(this);
   }
 
@@ -56,6 +64,8 @@ export class MeshResource {
     return `MeshResource(${set.map((field) => `${field}=${JSON.stringify(this[field])}`).join(", ")})`;
   }
 }
+
+const FIELDS = Object.keys(MeshResource.defaults) as ResourceField[];
 
 const scope = createScope<MeshResource>("meshResource", (resource) => resource?.toString() ?? "");
 
