@@ -1,18 +1,21 @@
 import { basename, join } from "node:path";
 import { defaultServerConditions } from "vite";
 import { configDefaults, defineConfig } from "vitest/config";
+import { plantEdit } from "./mutant.ts";
 
 // "@te/source" makes `import "@te/tensor"` mean packages/tensor/src/index.ts: tests never see a stale build.
 const conditions = ["@te/source", ...defaultServerConditions];
 const slow = process.env.TE_SLOW === "1";
 const report = process.env.TE_TEST_REPORT;
+const mutant = process.env.TE_MUTANT;
 const testkit = (file: string) => join(import.meta.dirname, "../packages/testkit/src", file);
 
 /**
  * How every package runs its tests. Files named *.slow.test.ts run only with TE_SLOW=1. With TE_TEST_NATIVE=1 the native
- * kernels are there even for packages that do not know them.
+ * kernels are there even for packages that do not know them. TE_MUTANT holds an edit that the sources are compiled with.
  */
 export const packageTests = defineConfig({
+  plugins: mutant ? [plantEdit(JSON.parse(mutant))] : [],
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {

@@ -41,7 +41,13 @@ export interface Item {
   readonly default: string | undefined;
 }
 
-export const readPage = (): PublicName[] => readOptions(["@te/sharding", "@te/fp8", "@te/layers", "@te/transformer"]);
+let page: readonly PublicName[] | undefined;
+
+/** The public names of the packages that have rows; read once per process. */
+export function readPage(): readonly PublicName[] {
+  page ??= readOptions(["@te/sharding", "@te/fp8", "@te/layers", "@te/transformer"]);
+  return page;
+}
 
 /** The parameters of a row, read from the source: one that is added there has to get a case. */
 export function itemsOf(row: string, names: readonly PublicName[]): Item[] {

@@ -28,7 +28,7 @@ function summarize(cases: readonly CaseResult[]): Summary {
     tests: inOrder(here.map(shortId), []).join(", "),
     backends: inOrder(here.map(({ backend }) => backend).filter(plain), EVERYWHERE).join(", "),
     dtypes: inOrder(here.map(({ dtype }) => dtype).filter(plain), DTYPES).join(", "),
-    limit: largest === 0 ? "exact" : String(largest),
+    limit: largest === 0 ? "exact" : largest < 1e-3 ? largest.toExponential() : String(largest),
     verdict: here.length === 0 ? "uncovered" : here.every(({ pass }) => pass) ? "ok" : "FAILS",
   };
 }
