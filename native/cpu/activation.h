@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cpu/lanes.h"
+#include "cpu/lane_math.h"
 #include "cpu/rows.h"
 
 namespace te {
@@ -26,52 +26,25 @@ struct ActivationLimits {
   float limit = 7.0f, alpha = 1.702f, offset = 1.0f;
 };
 
-inline __attribute__((always_inline)) Lanes smaller_of(Lanes x, float limit) {  // NaN stays
-  const Lanes bound = limit - Lanes{};
-  return x > bound ? bound : x;
-}
-
-// 1 / (1 + e^-x), within about 4 units in the last place; exactly 0 below -88. With -x log2(e) = n + r, |r| <= 1/2:
-// e^-x = 2^n 2^r. The constant that rounds to n also holds the exponent's bias, so that a shift makes 2^n of it.
-inline __attribute__((always_inline)) Lanes sigmoid_lanes(Lanes x) {
-  typedef uint32_t Bits __attribute__((vector_size(sizeof(Lanes))));
-  constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
-  const Lanes bounded = smaller_of(x, 87.0f);
-  const Lanes shifted = bounded * -1.44269502f + kMagic, n = shifted - kMagic;
-  const Lanes r = (bounded * -1.44269502f - n) - bounded * 1.92596303e-8f;
-  Lanes p = r * 0.00132764725f + 0.00967554189f;  // minimax for 2^r, relative error 8e-8
-  p = p * r + 0.0555071309f;
-  p = p * r + 0.240221202f;
-  p = p * r + 0.693146944f;
-  p = p * r + 1.00000012f;
-  const Bits exponent = reinterpret_cast<Bits>(shifted) << 23;
-  const Lanes d = p * reinterpret_cast<Lanes>(exponent) + 1.0f;
-#if defined(__AVX512F__)
-  const Lanes guess = _mm512_maskz_rcp14_ps(0xffff, d), y = guess + guess * (1.0f - d * guess);  // one step of Newton's method
-  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_set1_ps(-88.0f), _CMP_NLT_UQ), y);
-#else
-  return x < Lanes{} - 88.0f ? Lanes{} : 1.0f / d;
-#endif
-}
-
 struct Pair {
   Lanes value, slope;
 };
 
-// Value and derivative of one activation. What the caller does not use is not computed.
-template <Activation A>
+// Value and derivative of one activation. What the caller does not use is not computed. `kBrief`: see
+// sigmoid_lanes.
+template <Activation A, bool kBrief = false>
 inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLimits& p) {
   const Lanes zero = {}, one = zero + 1.0f;
   if constexpr (A == Activation::gelu) {
     const float c = 1.59576912f, d = 0.0713548163f;  // 2 sqrt(2 / pi), and 0.044715 times that
-    const Lanes square = x * x, s = sigmoid_lanes(x * (square * d + c));
+    const Lanes square = x * x, s = sigmoid_lanes<kBrief>(x * (square * d + c));
     // Far out s (1 - s) is zero, and zero times infinity must not become NaN.
     return {x * s, s + x * s * (1.0f - s) * (smaller_of(square, 1e6f) * (3.0f * d) + c)};
   } else if constexpr (A == Activation::silu) {
-    const Lanes s = sigmoid_lanes(x);
+    const Lanes s = sigmoid_lanes<kBrief>(x);
     return {x * s, s + x * s * (1.0f - s)};
   } else if constexpr (A == Activation::quick_gelu) {
-    const Lanes s = sigmoid_lanes(x * 1.702f);
+    const Lanes s = sigmoid_lanes<kBrief>(x * 1.702f);
     return {x * s, s + x * s * (1.0f - s) * 1.702f};
   } else if constexpr (A == Activation::relu) {
     return {x < zero ? zero : x, x > zero ? one : zero};
@@ -79,10 +52,10 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
     const Lanes r = x < zero ? zero : x;
     return {r * r, r + r};
   } else if constexpr (A == Activation::sigmoid) {
-    const Lanes s = sigmoid_lanes(x);
+    const Lanes s = sigmoid_lanes<kBrief>(x);
     return {s, s * (1.0f - s)};
   } else if constexpr (A == Activation::clamped_silu) {
-    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes(g * p.alpha), slope = s + g * s * (1.0f - s) * p.alpha;
+    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<kBrief>(g * p.alpha), slope = s + g * s * (1.0f - s) * p.alpha;
     return {g * s, x > zero + p.limit ? zero : slope};
   } else if constexpr (A == Activation::clamped_linear) {
     const Lanes high = zero + p.limit, low = zero - p.limit, top = smaller_of(x, p.limit);
@@ -99,17 +72,15 @@ inline __attribute__((always_inline)) void for_lanes(int64_t n, const F& f) {
   for (int64_t i = 0; i < n; i += kLanes) f(i);
 }
 
-inline __attribute__((always_inline)) void put_lanes(float* to, Lanes v) { std::memcpy(to, &v, sizeof v); }
-
 // to[i] = act(x[i]), or to[i] *= act(x[i]) when `multiply`.
-template <Activation A>
+template <Activation A, bool kBrief>
 inline void value_row(const float* x, int64_t n, bool multiply, const ActivationLimits& p, float* to) {
   if (multiply) {
     for_lanes(n, [=](int64_t i) {
-      put_lanes(to + i, lanes_at<Lanes>(to + i) * activate<A>(lanes_at<Lanes>(x + i), p).value);
+      put_lanes(to + i, lanes_at<Lanes>(to + i) * activate<A, kBrief>(lanes_at<Lanes>(x + i), p).value);
     });
   } else {
-    for_lanes(n, [=](int64_t i) { put_lanes(to + i, activate<A>(lanes_at<Lanes>(x + i), p).value); });
+    for_lanes(n, [=](int64_t i) { put_lanes(to + i, activate<A, kBrief>(lanes_at<Lanes>(x + i), p).value); });
   }
 }
 

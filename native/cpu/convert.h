@@ -161,6 +161,54 @@ inline uint8_t float_to_uint8(float x) {
 
 // --- rows
 // --------------------------------------------------------------------------------------------------------------
+inline void bfloat16_row_to_float(const uint16_t* from, int64_t n, float* to) {
+  int64_t i = 0;
+#if defined(__AVX512BW__)
+  for (; i + 16 <= n; i += 16) {
+    const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i));
+    _mm512_storeu_si512(to + i, _mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, codes), 16));
+  }
+#else
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) to[k] = bfloat16_to_float(from[k]);
+  i = n;
+#endif
+  for (; i < n; ++i) to[i] = bfloat16_to_float(from[i]);
+}
+
+#if defined(__AVX512BW__)
+// bfloat16_bits of sixteen numbers: the last kept bit of an ordered number decides between adding 0x7fff and 0x8000.
+inline __m512i bfloat16_bits_16(__m512i u) {
+  const __m512 x = _mm512_castsi512_ps(u);
+  const __mmask16 ordered = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+  const __mmask16 odd = _mm512_mask_test_epi32_mask(ordered, u, _mm512_set1_epi32(0x10000));
+  const __m512i nan = _mm512_or_si512(_mm512_and_si512(u, _mm512_set1_epi32(INT32_MIN)), _mm512_set1_epi32(0x7fc00000));
+  const __m512i rounded = _mm512_mask_add_epi32(nan, ordered, u, _mm512_set1_epi32(0x7fff));
+  return _mm512_mask_add_epi32(rounded, odd, u, _mm512_set1_epi32(0x8000));
+}
+
+// The upper halves of the words of `low`, then of `high`.
+inline __m512i upper_halves(__m512i low, __m512i high) {
+  const __m512i odd = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25, 23, 21,
+                                       19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+  return _mm512_permutex2var_epi16(low, odd, high);
+}
+#endif
+
+inline void float_row_to_bfloat16(const float* from, int64_t n, uint16_t* to) {
+  int64_t i = 0;
+#if defined(__AVX512BW__)
+  for (; i + 32 <= n; i += 32)
+    _mm512_storeu_si512(to + i, upper_halves(bfloat16_bits_16(_mm512_loadu_si512(from + i)),
+                                             bfloat16_bits_16(_mm512_loadu_si512(from + i + 16))));
+#else
+#pragma omp simd
+  for (int64_t k = 0; k < n; ++k) to[k] = float_to_bfloat16(from[k]);
+  i = n;
+#endif
+  for (; i < n; ++i) to[i] = float_to_bfloat16(from[i]);
+}
+
 inline void float16_row_to_float(const uint16_t* from, int64_t n, float* to) {
   int64_t i = 0;
 #if defined(__F16C__)
@@ -196,7 +244,7 @@ inline void load_row(DType type, const void* from, int64_t n, float* to) {
       if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
       break;
     case DType::bfloat16:
-      map_row<uint16_t, float>(from, n, to, [](uint16_t c) { return bfloat16_to_float(c); });
+      bfloat16_row_to_float(static_cast<const uint16_t*>(from), n, to);
       break;
     case DType::float16:
       float16_row_to_float(static_cast<const uint16_t*>(from), n, to);
@@ -233,7 +281,7 @@ inline void store_row(DType type, const float* from, int64_t n, void* to, bool s
       if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
       break;
     case DType::bfloat16:
-      map_row<float, uint16_t>(from, n, to, [](float x) { return float_to_bfloat16(x); });
+      float_row_to_bfloat16(from, n, static_cast<uint16_t*>(to));
       break;
     case DType::float16:
       float_row_to_float16(from, n, static_cast<uint16_t*>(to));

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cpu/elementwise_plan.h"
+#include "cpu/stream.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
 
@@ -13,6 +14,7 @@ namespace {
 constexpr int64_t kMaxBlock = 1024, kMinBlock = 128;
 constexpr int64_t kRowBytes = 24 << 10;      // all rows of a block together
 constexpr int64_t kWalkRows = 512;           // from this inner size on, a block stays inside one row
+constexpr int64_t kPrefetched = 1 << 19;     // elements from which on operands are not in the second-level cache
 constexpr int64_t kWorkPerThread = 1 << 16;  // element steps that pay for waking a thread
 
 void load(DType dtype, const void* from, int64_t n, char* row) {
@@ -36,6 +38,14 @@ void store(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds ro
     store_row(dtype, reinterpret_cast<const float*>(row), n, to, rounds == RowStep::Rounds::saturating);
 }
 
+// The same past the caches.
+void stream(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds rounds) {
+  if (dtype_bytes(dtype) == 4) return copy_past_cache(to, row, 4 * n);
+  alignas(64) char narrow[2 * kMaxBlock];
+  store(dtype, row, n, narrow, rounds);
+  copy_past_cache(to, narrow, n * static_cast<int64_t>(dtype_bytes(dtype)));
+}
+
 void fill(char* row, int64_t n, uint32_t bits) {
   uint32_t* to = reinterpret_cast<uint32_t*>(row);
   for (int64_t i = 0; i < n; ++i) to[i] = bits;
@@ -44,8 +54,10 @@ void fill(char* row, int64_t n, uint32_t bits) {
 class Elementwise : public Kernel {
  public:
   Elementwise(const Node& node, Walk walk, const CodeReader& code, RowPlan plan, int64_t block,
-              std::vector<bool> points)
-      : walk_(std::move(walk)),
+              std::vector<bool> points, bool stream)
+      : stream_(stream),
+        prefetches_(static_cast<int64_t>(node.outputs[0].size()) >= kPrefetched),
+        walk_(std::move(walk)),
         registers_(code.registers),
         plan_(std::move(plan)),
         points_(std::move(points)),
@@ -81,6 +93,7 @@ class Elementwise : public Kernel {
         row[r] = plan_.slot[r] < 0 ? nullptr : mine + pointers_bytes_ + plan_.slot[r] * block_ * 4;
       fill_fixed(call, row);
       for (int64_t unit = begin; unit < end; ++unit) run_block(call, row, unit);
+      if (stream_) finish_streaming();
     });
   }
 
@@ -101,6 +114,7 @@ class Elementwise : public Kernel {
     const int64_t column = chunk * chunk_, n = std::min(chunk_, limit - column);
     if (n <= 0) return;
     const int64_t start = line * walk_.inner() * (by_row_ ? 1 : 0) + column;
+    if (prefetches_) prefetch_after(call, start + n, n);
     for (int r : pointing_) row[r] = const_cast<char*>(operand(call, registers_[r].input, start, line, column));
     for (size_t j = 0; j < plan_.outputs.size(); ++j)
       if (plan_.direct[j]) row[plan_.outputs[j]] = call.output<char>(static_cast<int>(j)) + start * 4;
@@ -115,8 +129,16 @@ class Elementwise : public Kernel {
       if (plan_.direct[j]) continue;
       const DType dtype = output_dtypes_[j];
       char* to = call.output<char>(static_cast<int>(j)) + start * static_cast<int64_t>(dtype_bytes(dtype));
-      store(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j]);
+      (stream_ ? stream : store)(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j]);
     }
+  }
+
+  // Asks for the next block of operands in memory: the processor's own prefetching stops at the end of a page. (Behind the
+  // last block it does no harm.)
+  void prefetch_after(const Call& call, int64_t next, int64_t n) const {
+    for (size_t i = 0; i < walk_.inputs.size(); ++i)
+      if (walk_.inputs[i].mode == InputPlan::Mode::full)
+        prefetch_bytes(call.input<char>(static_cast<int>(i)) + next * input_bytes_[i], n * input_bytes_[i]);
   }
 
   // Offset of an input's first element of a line of the output, in elements.
@@ -158,6 +180,7 @@ class Elementwise : public Kernel {
     }
   }
 
+  bool stream_, prefetches_;
   Walk walk_;
   std::vector<Register> registers_;
   RowPlan plan_;
@@ -209,9 +232,10 @@ std::unique_ptr<Kernel> prepare_elementwise(const Node& node, std::string* why) 
                 (input.mode == InputPlan::Mode::full ||
                  (input.mode == InputPlan::Mode::strided && walk.inner() >= kWalkRows && input.strides.back() == 1));
   }
-  RowPlan plan = plan_rows(code, outputs, points, fixed, output_dtypes);
+  const bool stream = static_cast<int64_t>(node.outputs[0].bytes()) >= kStreamBytes;
+  RowPlan plan = plan_rows(code, outputs, points, fixed, output_dtypes, stream);
   const int64_t block = std::clamp(kRowBytes / (4 * std::max(plan.slots, 1)) & ~int64_t{63}, kMinBlock, kMaxBlock);
-  return std::make_unique<Elementwise>(node, std::move(walk), code, std::move(plan), block, std::move(points));
+  return std::make_unique<Elementwise>(node, std::move(walk), code, std::move(plan), block, std::move(points), stream);
 }
 
 }  // namespace

@@ -112,9 +112,10 @@ inline void round_when_storing(const std::vector<bool>& points, std::vector<RowS
   }
 }
 
-// `points[r]`: register r is read in place. `fixed[r]`: filled once (constants, scalars).
+// `points[r]`: register r is read in place. `fixed[r]`: filled once (constants, scalars). `stream`: results go past the
+// caches, from rows of scratch.
 inline RowPlan plan_rows(const CodeReader& code, const std::vector<int>& results, const std::vector<bool>& points,
-                         const std::vector<bool>& fixed, const std::vector<DType>& output_dtypes) {
+                         const std::vector<bool>& fixed, const std::vector<DType>& output_dtypes, bool stream) {
   const size_t count = code.registers.size();
   RowPlan plan;
   plan.outputs = results;
@@ -155,7 +156,7 @@ inline RowPlan plan_rows(const CodeReader& code, const std::vector<int>& results
     const bool wide = dtype_bytes(output_dtypes[j]) == 4;
     const bool once = std::count(outputs.begin(), outputs.end(), r) == 1;
     const bool computed = final_write[r] >= 0 && !loaded[r] && plan.rounds[j] == RowStep::Rounds::no;
-    plan.direct.push_back(wide && once && computed && first[r] >= last_read_of_memory);
+    plan.direct.push_back(!stream && wide && once && computed && first[r] >= last_read_of_memory);
     straight[r] = plan.direct.back();
     if (!plan.direct.back()) last[r] = length;
   }

@@ -71,7 +71,8 @@ inline void prefetch_piece(const GatedShape& s, const void* u, const GatedPiece&
 }
 
 // Computes pieces [begin, end) of y. visit(y, n) sees (and may change) each float32 result before the writer gets it.
-template <class Visit>
+// `kBrief`: for results that the writer rounds to bfloat16.
+template <bool kBrief, class Visit>
 inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& writer, int64_t begin, int64_t end,
                           const Visit& visit) {
   alignas(64) float decoded[kGatedPiece], buffer[kGatedPiece];
@@ -82,7 +83,7 @@ inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& w
     for (int64_t a = 0; a < s.slots; ++a) {
       const float* x = whole_vectors_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
       with_activation(s.activations[static_cast<size_t>(a)],
-                      [&](auto act) { value_row<act()>(x, piece.n, a > 0, s.limits, y); });
+                      [&](auto act) { value_row<act(), kBrief>(x, piece.n, a > 0, s.limits, y); });
     }
     visit(y, piece.n);
     writer.done(y, piece.n, piece.in_y);

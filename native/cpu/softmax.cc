@@ -12,6 +12,16 @@ class Softmax : public Kernel {
   size_t scratch_bytes() const override { return shape_.buffer_bytes(2); }
 
   void run(const Call& call) override {
+    if (shape_.dtype == DType::float32) {
+      run_rows<false>(call);
+    } else {
+      run_rows<true>(call);
+    }
+  }
+
+ private:
+  template <bool kBrief>
+  void run_rows(const Call& call) const {
     const RowWriter writer(shape_.dtype, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
       float *in = shape_.buffer(call, part, 2, 0), *out = shape_.buffer(call, part, 2, 1);
@@ -20,7 +30,9 @@ class Softmax : public Kernel {
         const float* x = row_in(shape_.dtype, call.in[0], first, n, in);
         float* y = writer.at(first, out);
         const float largest = row_largest(x, n);
-        const float factor = static_cast<float>(1.0 / row_exponentials(x, n, largest, y));
+        const double total = sum_exponentials<kBrief>(
+            x, n, largest, [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(y + i, e, count); });
+        const float factor = static_cast<float>(1.0 / total);
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) y[i] *= factor;
         writer.done(y, n, first);
@@ -29,7 +41,6 @@ class Softmax : public Kernel {
     });
   }
 
- private:
   RowShape shape_;
 };
 

@@ -48,7 +48,7 @@ export async function benchOps({
       log(`${op.name}: ${c.name}`);
     }
   }
-  const { float32, bfloat16 } = peak.products;
+  const { float32, bfloat16 } = peak.measure(0.1).products;
   return {
     machine: machine(),
     peak: { float32: round(float32, 4), bfloat16: round(bfloat16, 4) },
