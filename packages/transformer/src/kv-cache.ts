@@ -37,7 +37,7 @@ export function extendCache(
   return {
     keys: cache.keys.value,
     values: cache.values.value,
-    sequences: visibleTokens(index, count, length, fresh.k.shape[1 - axis]!, given),
+    sequences: sequencesFrom(index, { batch: fresh.k.shape[1 - axis]!, queries: count, keys: length }, given, true),
     bias: bias ? rowsOfBias(bias, index, count, length) : null,
   };
 }
@@ -52,27 +52,23 @@ function write(to: Tensor, fresh: Tensor, index: Tensor, axis: number): Tensor {
 }
 
 /**
- * New tokens stand at index, index + 1, … A descriptor with positions of its own counts in those, so that a mask hides the
- * part of the cache that is not written yet.
+ * Queries at positions start, start + 1, … of which each sees keys at positions 0, 1, … A descriptor with positions of its
+ * own counts in those.
  */
-function visibleTokens(
-  index: Tensor,
-  count: number,
-  length: number,
-  batch: number,
+export function sequencesFrom(
+  start: Tensor,
+  { batch, queries, keys }: { readonly batch: number; readonly queries: number; readonly keys: number },
   given: Tensor | SequenceDescriptor | null | undefined,
+  /** Hide keys after the query whatever the descriptor counts in: they are not written yet. */
+  hideLater = false,
 ): SequenceDescriptor {
-  const now = arange(count).add(index);
-  const all = arange(length);
+  const now = arange(queries).add(start);
+  const all = arange(keys);
   const rows = (positions: Tensor): Tensor => positions.expandDims(0).broadcastTo([batch, positions.shape[0]!]);
   const described = given instanceof SequenceDescriptor ? given : undefined;
-  const later = (): Tensor => all.reshape([1, 1, 1, length]).gt(now.reshape([1, 1, count, 1]));
-  const mask = described
-    ? described.packed
-      ? later()
-      : undefined
-    : ((given as Tensor | null | undefined) ?? undefined);
-  return SequenceDescriptor.fromCache([rows(now), rows(all)], described, mask);
+  const later = (): Tensor => all.reshape([1, 1, 1, keys]).gt(now.reshape([1, 1, queries, 1]));
+  const mask = given instanceof SequenceDescriptor ? (hideLater && given.packed ? later() : undefined) : given;
+  return SequenceDescriptor.fromCache([rows(now), rows(all)], described, mask ?? undefined);
 }
 
 /** A bias of all positions, [.., .., L, L], gives the rows of the new tokens; one of the new tokens is left alone. */

@@ -15,11 +15,12 @@ import {
   checkHeadDim,
   checkRopeWindows,
   parseHeads,
+  parseMaskType,
   parseRopeMethod,
   type RopeMethod,
 } from "./attention-options.js";
 import { DotProductAttention } from "./dot-product-attention.js";
-import { extendCache, type KvCache } from "./kv-cache.js";
+import { extendCache, type KvCache, sequencesFrom } from "./kv-cache.js";
 import { parseLoraScope } from "./lora-scope.js";
 import {
   type MultiHeadAttentionOptions,
@@ -48,8 +49,8 @@ export interface MultiHeadAttentionCallOptions {
  *
  * Submodules: qkv, or query and kv, or query, key and value; and out. Collection cache (decode): cached_key, cached_value
  * [B, L, groups, headDim], cache_index int32, where L is the length at init. In decoding a new token sees the cache up to
- * itself, whatever the mask type; a mask [B, 1, newTokens, L], or a SequenceDescriptor of new tokens and L keys, hides more
- * of it, and a bias is [1|B, 1|h, newTokens or L, L]. The caller counts: past L the last places are written again.
+ * itself, whatever the mask type; with a padding type a mask [B, 1, newTokens, L], or a SequenceDescriptor of new tokens and
+ * L keys, may hide more of it. A bias is [1|B, 1|h, newTokens or L, L]. The caller counts: past L the last places are written again.
  *
  * Throws TeError as DotProductAttention and the dense layers do; "shape" for new tokens that do not fit the cache.
  */
@@ -59,6 +60,8 @@ export class MultiHeadAttention extends Module {
   readonly headDim: number;
   readonly numAttentionHeads: number;
   readonly numGqaGroups: number;
+  /** @internal Position of the first query, int32: that of a decoder's new tokens in its cross-attention. */
+  queryStart: Tensor | undefined;
   private readonly options: ResolvedOptions;
   private readonly sequenceFirst: boolean;
   private readonly ropeMethod: RopeMethod;
@@ -107,7 +110,9 @@ export class MultiHeadAttention extends Module {
     const context =
       cache && !this.initializing
         ? this.attendToCache(cache, { q, k: k!, v: v! }, mask, bias, deterministic)
-        : this.attention(layout, decode ? "causal" : undefined).call(q, k, v, mask, bias, { deterministic });
+        : this.attention(layout, decode ? "causal" : undefined).call(q, k, v, this.shifted(mask, q, k), bias, {
+            deterministic,
+          });
     const joined = context.reshape([...context.shape.slice(0, 2), this.numAttentionHeads * this.headDim]);
     const out = this.projections.output(
       constrain(joined, this.axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES)),
@@ -132,15 +137,23 @@ export class MultiHeadAttention extends Module {
     return { ...p, q: fit(p.q)!, k: fit(p.k), v: fit(p.v) };
   }
 
+  /** With queries that do not start at 0, a mask that says where they are, for windows. */
+  private shifted(mask: Tensor | SequenceDescriptor | null | undefined, q: Tensor, k: Tensor | undefined) {
+    if (!this.queryStart || !this.options.windowSize) return mask;
+    const [batch, sequence] = this.sequenceFirst ? [1, 0] : [0, 1];
+    const [queries, keys] = [q.shape[sequence]!, (k ?? q).shape[sequence]!];
+    return sequencesFrom(this.queryStart, { batch: q.shape[batch]!, queries, keys }, mask);
+  }
+
   /** Turns q and k by their positions in the row, which in decoding start at the cache's index. */
   private rotate(p: Projected, start: Tensor | undefined): Projected {
     const [windowMin, windowMax] = this.options.rotaryPosEmbWindows;
     const options = { method: this.ropeMethod, windowMin, windowMax, sequenceAxis: this.sequenceFirst ? 0 : 1 };
-    const turn = (x: Tensor): Tensor => {
+    const turn = (x: Tensor, start: Tensor | undefined): Tensor => {
       const positions = start && arange(x.shape[options.sequenceAxis]!).add(start);
       return rope(x, { ...options, ...(positions && { positions }) });
     };
-    return { ...p, q: turn(p.q), k: turn(p.k!) };
+    return { ...p, q: turn(p.q, start ?? this.queryStart), k: turn(p.k!, start) };
   }
 
   private attention(qkvLayout: Projected["layout"], maskType?: string): DotProductAttention {
@@ -176,7 +189,8 @@ export class MultiHeadAttention extends Module {
     bias: Tensor | null | undefined,
     deterministic: boolean,
   ): Tensor {
-    const cached = extendCache(cache, fresh, mask, bias);
+    const hidden = parseMaskType("MultiHeadAttention", this.options.attnMaskType).padding ? mask : null;
+    const cached = extendCache(cache, fresh, hidden, bias);
     const attention = this.attention("bshd_bshd_bshd", "padding_causal");
     return attention.call(fresh.q, cached.keys, cached.values, cached.sequences, cached.bias, { deterministic });
   }

@@ -99,11 +99,14 @@ export class TransformerLayer extends Module {
 
     const x = this.constrainHidden(inputs);
     const bias = this.relativeBias(x, decode, maxDecodeLength);
+    const start = decode && !this.initializing ? this.cached("cache_index") : undefined;
     const attention = selfAttention(this.attentionName(), options);
     const [attended, normalized] = attention.call(x, x, attentionMask, bias, { deterministic, decode });
     let hidden = dropBranch(attended).add(residual(x, normalized));
     if (this.layerType === TransformerLayerType.DECODER) {
-      const [seen, own] = crossAttention(options).call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
+      const cross = crossAttention(options);
+      cross.queryStart = start;
+      const [seen, own] = cross.call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
       hidden = drop(seen).add(residual(hidden, own));
     }
     hidden = this.constrainHidden(hidden);
@@ -142,7 +145,7 @@ export class TransformerLayer extends Module {
     const { enableRelativeEmbedding, dtype } = this.options;
     if (!enableRelativeEmbedding) return undefined;
     const count = x.shape[this.sequenceAxis]!;
-    const length = decode ? (maxDecodeLength ?? this.cacheLength() ?? count) : count;
+    const length = decode ? (maxDecodeLength ?? this.cached("cached_key")?.shape[this.sequenceAxis] ?? count) : count;
     const module = this.relative_embedding ?? this.builtInBiases(dtype);
     const bias = module.call(length, length, {
       bidirectional: this.layerType === TransformerLayerType.ENCODER,
@@ -172,9 +175,9 @@ export class TransformerLayer extends Module {
     return this.options.transposeBatchSequence ? 0 : 1;
   }
 
-  private cacheLength(): number | undefined {
-    const cached = this.scope.find("cache", this.attentionName(), "cached_key") as Tensor | undefined;
-    return cached?.shape[this.sequenceAxis];
+  /** A variable of the cache of self-attention. */
+  private cached(name: "cached_key" | "cache_index"): Tensor | undefined {
+    return this.scope.find("cache", this.attentionName(), name) as Tensor | undefined;
   }
 
   /** One per use: random keys come from the path, which counts them. */

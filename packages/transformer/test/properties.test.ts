@@ -1,12 +1,19 @@
 /** Random options of the layer: jit equals eager, every device equals the reference, sequence-first equals batch-first. */
 import { fc, test } from "@fast-check/vitest";
-import { jit, random, setDevice, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { concat, jit, random, setDevice, type Tensor, tree, valueAndGrad } from "@te/tensor";
 import { findBitDifference, findDifference, limitOf, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
 import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
 import { maskOf, normals, perturbed } from "./helpers.js";
 
-const maskTypes = ["no_mask", "padding", "causal", "padding_causal", "causal_bottom_right"];
+const maskTypes = [
+  "no_mask",
+  "padding",
+  "causal",
+  "padding_causal",
+  "causal_bottom_right",
+  "padding_causal_bottom_right",
+];
 const activations = [
   ["gelu"],
   ["relu"],
@@ -68,8 +75,9 @@ function setUp({ options, batch, length, dropped }: Case, sequenceFirst = false)
   const mask = maskOf([batch, length, length], (b, _, j) => j > 0 && j >= length - ((dropped + b) % 3));
   const cross = encoded && maskOf([batch, length, 4], (b, _, j) => j > b);
   const { params } = layer.init(random.key(5), x, encoded, mask, cross);
-  const call = (p: unknown, x: Tensor): Tensor => layer.apply({ params: p as never }, x, encoded, mask, cross);
-  return { call, x, params: perturbed(params) };
+  const args = [encoded, mask, cross];
+  const call = (p: unknown, x: Tensor): Tensor => layer.apply({ params: p as never }, x, ...args);
+  return { layer, args, call, x, order, params: perturbed(params) };
 }
 
 /** The result and all gradients. */
@@ -100,11 +108,12 @@ function expectClose(actual: Record<string, Tensor>, reference: Record<string, T
   }
 }
 
+const seed = Number(process.env.TE_TEST_SEED ?? 1);
 const devices = presentDevices();
 afterAll(() => setDevice("auto"));
 
 describe("any options", () => {
-  test.prop([anyCase], { numRuns: 12, seed: Number(process.env.TE_TEST_SEED ?? 1) })(
+  test.prop([anyCase], { numRuns: 12, seed })(
     "jit equals eager on every device, and every device the reference",
     (given) => {
       const results = devices.map((device) => {
@@ -121,37 +130,77 @@ describe("any options", () => {
     },
   );
 
-  test.prop([anyCase], { numRuns: 8, seed: Number(process.env.TE_TEST_SEED ?? 1) })(
-    "sequence-first equals batch-first",
-    (given) => {
-      setDevice("auto");
-      const [first, second] = [setUp(given), setUp(given, true)];
-      const dy = normals(first.x.shape, { seed: "dy" });
-      const batchFirst = gradients(first, dy);
-      const { y, dx, ...rest } = gradients(second, swap(dy));
-      expectClose(
-        { ...rest, dx: swap(dx!), y: swap(y!) },
-        Object.fromEntries(
-          ["dp", "dx", "y"].flatMap((start) =>
-            Object.entries(batchFirst).filter(([name]) => name === start || name.startsWith(`${start}/`)),
-          ),
+  test.prop([anyCase], { numRuns: 8, seed })("sequence-first equals batch-first", (given) => {
+    setDevice("auto");
+    const [first, second] = [setUp(given), setUp(given, true)];
+    const dy = normals(first.x.shape, { seed: "dy" });
+    const batchFirst = gradients(first, dy);
+    const { y, dx, ...rest } = gradients(second, swap(dy));
+    expectClose(
+      { ...rest, dx: swap(dx!), y: swap(y!) },
+      Object.fromEntries(
+        ["dp", "dx", "y"].flatMap((start) =>
+          Object.entries(batchFirst).filter(([name]) => name === start || name.startsWith(`${start}/`)),
         ),
-      );
-    },
-  );
+      ),
+    );
+  });
 
-  test.prop([anyCase], { numRuns: 8, seed: Number(process.env.TE_TEST_SEED ?? 1) })(
-    "a sample does not depend on the others",
-    (given) => {
-      fc.pre(given.batch > 1);
+  test.prop([anyCase], { numRuns: 8, seed })("a sample does not depend on the others", (given) => {
+    fc.pre(given.batch > 1);
+    setDevice("auto");
+    const { call, x, params } = setUp(given);
+    const other = x.add(normals(x.shape, { seed: "other" }).mul(maskFirst(x)));
+    const [a, b] = [call(params, x), call(params, other)].map((y) => y.slice([0, 0, 0], [1, y.shape[1]!, 16]));
+    expect(findDifference(b!, a!, { n: 1e-6, x: 1e-5 })).toBeUndefined();
+  });
+
+  test.prop([anyCase, fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 7, maxLength: 7 })], { numRuns: 10, seed })(
+    "decoding in any chunks equals the whole sequence",
+    (given, chunks) => {
       setDevice("auto");
-      const { call, x, params } = setUp(given);
-      const other = x.add(normals(x.shape, { seed: "other" }).mul(maskFirst(x)));
-      const [a, b] = [call(params, x), call(params, other)].map((y) => y.slice([0, 0, 0], [1, y.shape[1]!, 16]));
-      expect(findDifference(b!, a!, { n: 1e-6, x: 1e-5 })).toBeUndefined();
+      const causal = { no_mask: "causal", padding: "padding_causal" } as Record<string, string>;
+      const type = given.options.selfAttnMaskType!;
+      const options = { ...given.options, selfAttnMaskType: causal[type] ?? type };
+      for (const sequenceFirst of [false, true]) {
+        const { layer, args, x, order, params } = setUp({ ...given, options }, sequenceFirst);
+        const whole = order(layer.apply({ params: params as never }, x, ...args));
+        expectClose({ y: decode(layer, params, x, args, chunks, sequenceFirst) }, { y: whole });
+      }
     },
   );
 });
+
+/** Feeds chunks of these lengths one after the other, as far as x goes. Batch-first results, joined. */
+function decode(
+  layer: TransformerLayer,
+  params: any,
+  x: Tensor,
+  args: any[],
+  chunks: number[],
+  sequenceFirst: boolean,
+) {
+  const axis = sequenceFirst ? 0 : 1;
+  const length = x.shape[axis]!;
+  const rows = (t: Tensor, of: number, at: number, count: number): Tensor =>
+    t.slice(
+      t.shape.map((_, i) => (i === of ? at : 0)),
+      t.shape.map((d, i) => (i === of ? at + count : d)),
+    );
+  const [encoded, mask, cross] = args;
+  let cache: any = layer.init(random.key(0), x, ...args, { decode: true }).cache;
+  const parts: Tensor[] = [];
+  for (let at = 0; at < length; ) {
+    const count = Math.min(chunks[parts.length]!, length - at);
+    const of = [encoded, rows(mask, 2, at, count), cross && rows(cross, 2, at, count)];
+    const call = { decode: true, mutable: ["cache"] };
+    const [y, changed] = layer.apply({ params, cache }, rows(x, axis, at, count), ...of, call);
+    parts.push(sequenceFirst ? swap(y) : y);
+    cache = changed.cache;
+    at += count;
+  }
+  return concat(parts, 1);
+}
 
 /** 0 for the first sample, 1 for the others. */
 const maskFirst = ({ shape: [batch] }: Tensor): Tensor =>
