@@ -8,7 +8,7 @@ export interface AutocastOptions {
   readonly enabled?: boolean;
   /** Default: `new DelayedScaling()`. */
   readonly recipe?: Recipe | null;
-  /** Enters globalShardGuard with it; null means no resource inside. Left out, the resource in force stays. */
+  /** Enters globalShardGuard with it; null means no resource inside. Default: the resource in force stays. */
   readonly meshResource?: MeshResource | null;
 }
 

@@ -45,7 +45,7 @@ describe("DelayedScaling", () => {
       fp8Format: "E4M3",
       amaxHistoryLen: 1,
       amaxComputeAlgo: "most_recent",
-      scalingFactorComputeAlgo: undefined,
+      scalingFactorComputeAlgo: null,
       reduceAmax: true,
       interval: -1,
       overrideLinearPrecision: [false, false, false],
@@ -74,7 +74,11 @@ describe("DelayedScaling", () => {
     ["option", { amaxHistoryLen: 1.5 }, /amaxHistoryLen must be an integer/],
     ["option", { amaxComputeAlgo: "mean" }, /amaxComputeAlgo must be "max" or "most_recent", got mean/],
     ["option", { amaxComputeAlgo: Math.max }, /amaxComputeAlgo must be "max" or "most_recent", got function max/],
-    ["unsupported", { scalingFactorComputeAlgo: Math.max }, /scalingFactorComputeAlgo must be left out/],
+    [
+      "unsupported",
+      { scalingFactorComputeAlgo: Math.max },
+      /scalingFactorComputeAlgo must be null: the scale formula is fixed, got function max/,
+    ],
     ["unsupported", { reduceAmax: false }, /reduceAmax must be true/],
     [
       "unsupported",

@@ -13,6 +13,12 @@ export interface DropoutOptions {
   name?: string;
 }
 
+/** Options of a call that may drop elements. */
+export interface DropoutCallOptions {
+  /** No dropout. Default false. */
+  deterministic?: boolean;
+}
+
 /** Throws unless the rate is a probability. */
 export function checkRate(fn: string, name: string, rate: number): void {
   if (!(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
@@ -41,7 +47,7 @@ export class Dropout extends Module {
     checkRate("Dropout", "rate", options.rate);
   }
 
-  call(x: Tensor, { deterministic = false }: { deterministic?: boolean } = {}): Tensor {
+  call(x: Tensor, { deterministic = false }: DropoutCallOptions = {}): Tensor {
     const { rate, broadcastDims, rngName } = this.options;
     if (deterministic || rate === 0) return x;
     const dims = broadcastDims.map((d) => (d < 0 ? d + x.rank : d));

@@ -4,7 +4,7 @@ import "@te/kernels-cpu";
 // Layers
 export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
 export { DenseGeneral, type DenseGeneralOptions } from "./dense-general.js";
-export { Dropout, type DropoutOptions } from "./dropout.js";
+export { Dropout, type DropoutCallOptions, type DropoutOptions } from "./dropout.js";
 export { Embed, type EmbedOptions } from "./embed.js";
 export * from "./initializers.js";
 export { LayerNorm, type LayerNormOptions } from "./layer-norm.js";

@@ -38,17 +38,17 @@ export interface LayerNormDenseGeneralOptions extends LoraOptions {
   lnBiasAxes?: Axes;
   /** Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
-  /** Logical axes of the kernel, one per axis; none by default. */
+  /** Logical axes of the kernel, one per axis. Default []: none. */
   kernelAxes?: Axes;
   /** Default false. */
   useBias?: boolean;
   /** Default zeros. */
   biasInit?: Initializer;
-  /** Logical axes of the bias, one per axis; none by default. */
+  /** Logical axes of the bias, one per axis. Default []: none. */
   biasAxes?: Axes;
   /** Also return the norm's output. Default false; in FP8 the norm then writes high precision. */
   returnLayernormOutput?: boolean;
-  /** Only -1, the default. */
+  /** Must be -1 (default). */
   axis?: -1;
   /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;

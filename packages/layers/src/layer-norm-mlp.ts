@@ -18,7 +18,7 @@ import {
   isStateful,
   product,
 } from "./dense.js";
-import { checkRate } from "./dropout.js";
+import { checkRate, type DropoutCallOptions } from "./dropout.js";
 import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { chainSlices, type Initializer, varianceScaling, zeros } from "./initializers.js";
@@ -87,7 +87,7 @@ export interface LayerNormMLPOptions extends LoraOptions {
   intermediateDropoutRate?: number;
   /** Axes of the activation's result along which one draw serves all elements. Default []. */
   intermediateHiddenDropoutDims?: readonly number[];
-  /** Only -1, the default. */
+  /** Must be -1 (default). */
   axis?: -1;
   /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
@@ -182,7 +182,7 @@ export class LayerNormMLP extends Module {
 
   call(
     x: Tensor,
-    { deterministic = false }: { deterministic?: boolean } = {},
+    { deterministic = false }: DropoutCallOptions = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
     const { options } = this;
     checkInput("LayerNormMLP", x);

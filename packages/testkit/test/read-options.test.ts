@@ -1,3 +1,7 @@
+import * as fp8 from "@te/fp8";
+import * as layers from "@te/layers";
+import * as sharding from "@te/sharding";
+import * as transformer from "@te/transformer";
 import { describe, expect, test } from "vitest";
 import { readOptions } from "../src/read-options.js";
 
@@ -42,3 +46,27 @@ describe("public names read from the source", () => {
     expect(names.get("TransformerLayerType")!.values).toEqual({ ENCODER: "encoder", DECODER: "decoder" });
   });
 });
+
+describe("what comments say of defaults is what the code has", () => {
+  const classes = Object.entries({ ...sharding, ...fp8, ...layers, ...transformer }).filter(
+    ([name, value]) => typeof value === "function" && "defaults" in value && names.has(name),
+  );
+  test.each(classes)("%s", (name, value) => {
+    const { defaults } = value as unknown as { defaults: Record<string, unknown> };
+    const { parameters } = names.get(name)!;
+    expect(parameters.map((p) => p.name).sort()).toEqual(Object.keys(defaults).sort());
+    for (const { name: option, required, default: said } of parameters) {
+      const value = defaults[option];
+      if (required || value === undefined || typeof value === "function") continue;
+      expect(said, option).toBeDefined();
+      expect(readValue(said!, typeof value), option).toEqual(value);
+    }
+  });
+});
+
+/** A default as comments spell it: a string with or without its quotes, JSON, or a path such as Format.HYBRID. */
+function readValue(said: string, type: string): unknown {
+  const isPath = /^[A-Z]\w+\.[A-Z]+$/.test(said);
+  if (isPath) return said.split(".").reduce<any>((node, part) => node[part], { ...fp8, ...transformer });
+  return type === "string" ? said.replace(/^"(.*)"$/, "$1") : JSON.parse(said);
+}

@@ -68,7 +68,7 @@ export interface MultiHeadAttentionOptions extends ScoreModOptions {
   numHeads?: number | null;
   /** Deprecated name of attentionDropout. Default null. */
   dropoutRate?: number | null;
-  /** Removed: an error unless null, the default. TransformerLayer has it. */
+  /** Removed: must be null (default). TransformerLayer has it. */
   outputLayernorm?: boolean | null;
   /** Deprecated name of returnLayernormOutput. Default null. */
   applyResidualConnectionPostLayernorm?: boolean | null;

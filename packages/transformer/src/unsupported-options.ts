@@ -2,18 +2,18 @@
 import { type Defaults, fail } from "@te/tensor";
 
 export interface ScoreModOptions {
-  /** A function on the scores inside the kernel. Only null, the default: use a bias or a mask. */
+  /** A function on the scores inside the kernel. Must be null (default): use a bias or a mask. */
   scoreMod?: null;
-  /** Its derivative. Only null, the default. */
+  /** Its derivative. Must be null (default). */
   scoreModBprop?: null;
 }
 
 export interface ContextParallelOptions {
-  /** Give each device of the context-parallel axis two chunks of the sequence. Only false, the default. */
+  /** Give each device of the context-parallel axis two chunks of the sequence. Must be false (default). */
   contextParallelCausalLoadBalanced?: boolean;
-  /** Mesh axis that splits the sequence inside attention. Only "", the default: attention sees whole sequences. */
+  /** Mesh axis that splits the sequence inside attention. Must be "" (default): attention sees whole sequences. */
   contextParallelAxis?: string;
-  /** "DEFAULT" (the default); "ALL_GATHER" and "RING" need a context-parallel axis, which is not supported. */
+  /** "DEFAULT" (default); "ALL_GATHER" and "RING" need a context-parallel axis, which is not supported. */
   contextParallelStrategy?: string;
 }
 

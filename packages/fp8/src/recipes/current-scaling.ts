@@ -11,16 +11,6 @@ export interface Float8CurrentScalingOptions extends TensorScalingOptions {
 
 const NAME = "Float8CurrentScaling";
 
-/** The options and their defaults. */
-export const currentScalingDefaults = {
-  fp8Format: Format.HYBRID,
-  usePower2Scales: false,
-  amaxEpsilon: 0,
-  fp8Dpa: false,
-  fp8Mha: false,
-  backwardOverride: null,
-} satisfies Defaults<Float8CurrentScalingOptions>;
-
 /**
  * FP8 with one scale per tensor, made from the tensor itself:
  *
@@ -30,6 +20,15 @@ export const currentScalingDefaults = {
  * make no fp8_metas. A tensor is read twice, so norms and activations are computed in high precision first.
  */
 export class Float8CurrentScaling {
+  static readonly defaults = {
+    fp8Format: Format.HYBRID,
+    usePower2Scales: false,
+    amaxEpsilon: 0,
+    fp8Dpa: false,
+    fp8Mha: false,
+    backwardOverride: null,
+  } satisfies Defaults<Float8CurrentScalingOptions>;
+
   readonly fp8Format: FormatSpec;
 
   /** Throws a TeError for every value that is not allowed or not supported, with or without an autocast around it. */
@@ -37,7 +36,7 @@ export class Float8CurrentScaling {
     const all: Readonly<Record<keyof Float8CurrentScalingOptions, unknown>> = withDefaults(
       NAME,
       options,
-      currentScalingDefaults,
+      Float8CurrentScaling.defaults,
     );
     this.fp8Format = checkFormat(NAME, all.fp8Format as FormatSpec);
     checkEverywhere(NAME, all);

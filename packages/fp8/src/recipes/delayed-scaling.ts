@@ -12,32 +12,17 @@ export interface DelayedScalingOptions extends TensorScalingOptions {
   readonly amaxHistoryLen?: number;
   /** "max" (default): the largest amax of the history; "most_recent": the last one. */
   readonly amaxComputeAlgo?: AmaxComputeAlgo;
-  /** Must be left out: the scale formula is fixed. */
-  readonly scalingFactorComputeAlgo?: undefined;
+  /** Must be null (default): the scale formula is fixed. */
+  readonly scalingFactorComputeAlgo?: null;
   /** Must be true (default): all devices share one scale per tensor. */
   readonly reduceAmax?: true;
-  /** Deprecated: scales are updated in every step. Any value but -1 is ignored with a warning. */
+  /** Deprecated, -1 (default): scales are updated in every step, and any other value is ignored with a warning. */
   readonly interval?: number;
   /** Must be [false, false, false] (default): forward, input-gradient and weight-gradient products all run in FP8. */
   readonly overrideLinearPrecision?: readonly [false, false, false];
 }
 
 const NAME = "DelayedScaling";
-
-/** The options and their defaults. */
-export const delayedScalingDefaults = {
-  margin: 0,
-  fp8Format: Format.HYBRID,
-  amaxHistoryLen: 1024,
-  amaxComputeAlgo: "max",
-  scalingFactorComputeAlgo: undefined,
-  reduceAmax: true,
-  interval: -1,
-  overrideLinearPrecision: [false, false, false],
-  fp8Dpa: false,
-  fp8Mha: false,
-  backwardOverride: null,
-} satisfies Defaults<DelayedScalingOptions>;
 
 /**
  * FP8 with one scale per tensor, made from the largest magnitudes (amax) that the tensor had in earlier steps:
@@ -48,6 +33,20 @@ export const delayedScalingDefaults = {
  * The scale stays as it was where amax is zero or not finite, and is never larger than the largest float32.
  */
 export class DelayedScaling {
+  static readonly defaults = {
+    margin: 0,
+    fp8Format: Format.HYBRID,
+    amaxHistoryLen: 1024,
+    amaxComputeAlgo: "max",
+    scalingFactorComputeAlgo: null,
+    reduceAmax: true,
+    interval: -1,
+    overrideLinearPrecision: [false, false, false],
+    fp8Dpa: false,
+    fp8Mha: false,
+    backwardOverride: null,
+  } satisfies Defaults<DelayedScalingOptions>;
+
   readonly margin: number;
   readonly fp8Format: FormatSpec;
   readonly amaxHistoryLen: number;
@@ -56,7 +55,7 @@ export class DelayedScaling {
 
   /** Throws a TeError for every value that is not allowed or not supported, with or without an autocast around it. */
   constructor(options: DelayedScalingOptions = {}) {
-    const all = withDefaults(NAME, options, delayedScalingDefaults);
+    const all = withDefaults(NAME, options, DelayedScaling.defaults);
     this.margin = checkMargin(all.margin);
     this.fp8Format = checkFormat(NAME, all.fp8Format);
     this.amaxHistoryLen = checkHistoryLength(all.amaxHistoryLen);
@@ -87,13 +86,9 @@ function checkAlgorithm(algorithm: AmaxComputeAlgo): AmaxComputeAlgo {
 
 function checkFixedOptions(all: Readonly<Record<keyof DelayedScalingOptions, unknown>>): void {
   const { scalingFactorComputeAlgo, reduceAmax, overrideLinearPrecision, interval } = all;
-  if (scalingFactorComputeAlgo !== undefined && scalingFactorComputeAlgo !== null) {
-    fail(
-      "unsupported",
-      NAME,
-      "scalingFactorComputeAlgo must be left out: the scale formula is fixed",
-      scalingFactorComputeAlgo,
-    );
+  if (scalingFactorComputeAlgo !== null) {
+    const rule = "scalingFactorComputeAlgo must be null: the scale formula is fixed";
+    fail("unsupported", NAME, rule, scalingFactorComputeAlgo);
   }
   if (reduceAmax !== true) {
     fail("unsupported", NAME, "reduceAmax must be true: all devices share one scale per tensor", reduceAmax);
