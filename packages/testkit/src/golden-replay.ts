@@ -57,7 +57,8 @@ const at = (root: unknown, path: readonly string[]): unknown =>
 
 /**
  * Expects the initial variables to be those recorded: the same names, shapes, dtypes and logical axes, and the same bits,
- * or, where the last bits depend on fused multiply-adds, values at most 2 units in the last place away.
+ * or, where the last bits depend on fused multiply-adds, values at most 4 units in the last place away: 2 of the draw, and
+ * one of each scaling after it.
  */
 export function expectInitialVariables(golden: Golden, of: GoldenCase, variables: Variables): void {
   const facts = (of.init ?? {}) as Record<string, InitialFacts>;
@@ -73,7 +74,7 @@ export function expectInitialVariables(golden: Golden, of: GoldenCase, variables
     expect(value.dtype, name).toBe(dtype);
     if (name.startsWith("params/"))
       expect(at(variables.params_axes, name.split("/").slice(1)), `axes of ${name}`).toEqual(axes);
-    if (digestOf(value) !== sha256) expectWithinUlps(name, value, golden.tensor(of, name), 2);
+    if (digestOf(value) !== sha256) expectWithinUlps(name, value, golden.tensor(of, name), 4);
   }
 }
 
