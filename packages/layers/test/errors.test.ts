@@ -1,10 +1,11 @@
 /** What the layers refuse, and how they say it. */
 import { fp8Autocast } from "@te/fp8";
-import { random, type Tensor } from "@te/tensor";
+import { grad, random, type Tensor } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
   Dropout,
+  dropout,
   Embed,
   gatedActivationOp,
   LayerNorm,
@@ -277,4 +278,81 @@ describe("inputs", () => {
       init(module, x.astype("int32")),
     );
   });
+});
+
+describe("logical axes", () => {
+  const whole = ["a", "b", "c"];
+  test.each<[string, () => Module]>([
+    ["kernel", () => new DenseGeneral({ features: [2, 3], kernelAxes: ["a", "b"] })],
+    ["bias", () => new DenseGeneral({ features: [2, 3], useBias: true, biasAxes: ["a"] })],
+    ["scale", () => new LayerNorm({ scaleAxes: ["a", "b"] })],
+    ["ln_bias", () => new LayerNorm({ biasAxes: ["a", "b"] })],
+    ["ln_bias", () => new LayerNormDenseGeneral({ features: 2, lnBiasAxes: ["a", "b"] })],
+    ["wi_kernel", () => new LayerNormMLP({ kernelAxes1: ["a", "b"] })],
+    ["wo_kernel", () => new LayerNormMLP({ kernelAxes2: ["a"] })],
+    ["wi_bias", () => new LayerNormMLP({ useBias: true, biasAxes1: ["a"] })],
+    ["wo_bias", () => new LayerNormMLP({ useBias: true, biasAxes2: whole })],
+  ])("of %s: one per axis", (name, make) => {
+    expectError("option", new RegExp(`the logical axes of ${name} must be [12345] names for its shape`), init(make()));
+  });
+
+  const inputs: [string, () => Module][] = [
+    ["inputAxes", () => new DenseGeneral({ features: 2, inputAxes: whole })],
+    ["layernormInputAxes", () => new LayerNormDenseGeneral({ features: 2, layernormInputAxes: whole })],
+    ["dotInputAxes", () => new LayerNormDenseGeneral({ features: 2, dotInputAxes: whole })],
+    ["layernormInputAxes", () => new LayerNormMLP({ layernormInputAxes: whole })],
+    ["dot1InputAxes", () => new LayerNormMLP({ dot1InputAxes: whole })],
+    ["dot2InputAxes", () => new LayerNormMLP({ dot2InputAxes: whole })],
+  ];
+  test.each(inputs)("%s: one per axis, in FP8 too", (_, make) => {
+    const message = /one logical name per dimension of x: .*, got 3 names: a, b, c/;
+    expectError("shape", message, init(make()));
+    fp8Autocast({ enabled: true }, () => expectError("shape", message, init(make())));
+  });
+});
+
+test("axis must be the number -1, not a list", () => {
+  expectError("option", /LayerNormMLP: axis must be -1, got \[-1\]/, () => new LayerNormMLP({ axis: [-1] as never }));
+});
+
+test("activations that are no list", () => {
+  expectError(
+    "option",
+    /activations must be a list of names, got gelu/,
+    () => new LayerNormMLP({ activations: "gelu" as never }),
+  );
+});
+
+test("statistics of norms have no derivative", () => {
+  const sumOf = (statistic: "mean" | "rstd") => (x: Tensor) =>
+    layerNormOp({ x, gamma: normals([6]), beta: normals([6]) })[statistic].sum();
+  for (const statistic of ["mean", "rstd"] as const)
+    expectError("unsupported", /layerNorm: mean and rstd have no derivative here.*variance\(\)/, () =>
+      grad(sumOf(statistic))(x),
+    );
+  expectError("unsupported", /rmsNorm: .*no derivative/, () =>
+    grad((x: Tensor) => rmsNormOp({ x, gamma: normals([6]) }).rstd.sum())(x),
+  );
+});
+
+test("adapters of another rank than the module's", () => {
+  const module = new DenseGeneral({ features: 4, enableLowRankAdaptation: true, lowRankAdaptationDim: 3 });
+  const { params } = module.init(random.key(0), x);
+  expectError("shape", /lora_b_kernel must have shape \[3,4\], got float32\[2,4\]/, () =>
+    module.apply({ params: { ...params, lora_b_kernel: normals([2, 4]) } }, x),
+  );
+});
+
+test("a key for dropout that is none", () => {
+  expectError("dtype", /key must be uint32\[2\].*random\.key/, () => dropout(x, normals([2]), { rate: 0.5 }));
+});
+
+test("an input that is FP8 already", () => {
+  fp8Autocast({ enabled: true }, () =>
+    expectError(
+      "dtype",
+      /DenseGeneral: x must be float32 or bfloat16 or float16, got float8_e4m3fn/,
+      init(new DenseGeneral({ features: 2 }), x.astype("float8_e4m3fn")),
+    ),
+  );
 });
