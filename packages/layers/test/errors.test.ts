@@ -344,7 +344,7 @@ test("adapters of another rank than the module's", () => {
 });
 
 test("a key for dropout that is none", () => {
-  expectError("dtype", /key must be uint32\[2\].*random\.key/, () => dropout(x, normals([2]), { rate: 0.5 }));
+  expectError("shape", /key must be uint32\[2\].*random\.key/, () => dropout(x, normals([2]), { rate: 0.5 }));
 });
 
 test("an input that is FP8 already", () => {
