@@ -1,6 +1,6 @@
 /** Where FP8 state exists, who changes it, and that FP8 is really there. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
-import { jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { full, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
 import { errorN, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DenseGeneral, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
@@ -80,6 +80,17 @@ onEachDevice(() => {
       const [, grads] = valueAndGrad((v: any) => first(module.apply(v, x)).astype("float32").sum())(variables);
       for (const { leaf } of tree.leavesWithPath(grads.fp8_metas))
         expect(leaf.dataSync().every((v) => v === 0)).toBe(true);
+    });
+
+    test("metas of other modules stay where they are", () => {
+      inFp8(() => {
+        const variables: any = module.init(random.key(0), x);
+        const metas = { ...variables.fp8_metas, other: { x_scale: full([1], 7) } };
+        const given = { ...variables, fp8_metas: metas };
+        const [y, changed] = module.apply(given, x, { mutable: ["fp8_metas"] });
+        expect(bits(changed.fp8_metas)).toEqual(bits(metas));
+        expect(bits({ y: first(y) })).toEqual(bits({ y: first(module.apply(variables, x)) }));
+      });
     });
 
     test("a history of another length than the recipe's is an error", () => {

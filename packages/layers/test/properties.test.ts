@@ -1,17 +1,31 @@
 /** Random options and shapes: jit equals eager to the bit, every device the reference, sequence-first batch-first. */
 import { fc, test } from "@fast-check/vitest";
-import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
+import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
 import { type DType, FLOATS, jit, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
 import { findBitDifference, findDifference, forSize, limitOf, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
 import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
 import { normals, perturbed } from "./helpers.js";
 
-const recipes = { none: null, delayed: new DelayedScaling({ amaxHistoryLen: 2 }), current: new Float8CurrentScaling() };
+const anyRecipe = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(null) },
+  {
+    weight: 2,
+    arbitrary: fc
+      .record({
+        margin: fc.integer({ min: -1, max: 2 }),
+        fp8Format: fc.constantFrom<"HYBRID" | "E4M3">("HYBRID", "E4M3"),
+        amaxHistoryLen: fc.integer({ min: 1, max: 3 }),
+        amaxComputeAlgo: fc.constantFrom<"max" | "most_recent">("max", "most_recent"),
+      })
+      .map((o) => new DelayedScaling(o)),
+  },
+  { weight: 1, arbitrary: fc.constant(new Float8CurrentScaling()) },
+);
 
 const size = fc.integer({ min: 1, max: 9 });
 const shared = {
-  recipe: fc.constantFrom<keyof typeof recipes>("none", "none", "delayed", "current"),
+  recipe: anyRecipe,
   dtype: fc.constantFrom<DType>("float32", "float32", "bfloat16", "float16"),
   parameterDtype: fc.constantFrom<DType>("float32", "same" as DType),
   leading: fc.array(size, { minLength: 1, maxLength: 3 }),
@@ -82,6 +96,8 @@ const classes: Record<string, { options: fc.Arbitrary<Options>; make: (o: Option
         enableLayernorm: fc.boolean(),
         returnLayernormOutput: fc.boolean(),
         activations: activation,
+        intermediateDropoutRate: fc.constantFrom(0, 0, 0.3),
+        intermediateHiddenDropoutDims: fc.constantFrom([], [0], [-2]),
         activationParams: fc.constantFrom(null, { limit: 5, alpha: 1.2, gluLinearOffset: 0.5 }),
         transposeBatchSequence: fc.boolean(),
       }),
@@ -97,15 +113,17 @@ interface Setting {
 }
 
 interface Shared {
-  readonly recipe: keyof typeof recipes;
+  readonly recipe: Recipe | null;
   readonly dtype: DType;
   readonly parameterDtype: DType;
   readonly leading: readonly number[];
   readonly hidden: number;
 }
 
-const inRecipe = <R>(name: Shared["recipe"], f: () => R): R =>
-  fp8Autocast({ enabled: recipes[name] !== null, fp8Recipe: recipes[name] }, f);
+const rngs = { dropout: random.key(11) };
+
+const inRecipe = <R>(fp8Recipe: Shared["recipe"], f: () => R): R =>
+  fp8Autocast({ enabled: fp8Recipe !== null, fp8Recipe }, f);
 
 function setUp(name: string, options: Options, { dtype, parameterDtype, leading, hidden }: Shared): Setting {
   const own = FLOATS.includes(parameterDtype) ? parameterDtype : dtype;
@@ -124,7 +142,7 @@ function setUp(name: string, options: Options, { dtype, parameterDtype, leading,
 /** The results, the gradients of all inputs and parameters, and the FP8 state after the step, by name. */
 function step({ module, x, variables }: Setting, run = <F>(f: F): F => f): Record<string, Tensor> {
   const loss = (variables: never, x: Tensor) => {
-    const results = [module.apply(variables, x)].flat().filter((y) => y instanceof Tensor) as Tensor[];
+    const results = [module.apply(variables, x, { rngs })].flat().filter((y) => y instanceof Tensor) as Tensor[];
     const terms = results.map((y, i) =>
       y
         .astype("float32")
@@ -146,7 +164,7 @@ const largest = (t: Tensor): number => t.astype("float32").abs().max().dataSync(
  */
 function expectClose(actual: Record<string, Tensor>, reference: Record<string, Tensor>, given: Shared): void {
   expect(Object.keys(actual)).toEqual(Object.keys(reference));
-  const row = given.recipe === "none" ? "layerNormParameter" : "layerFp8NormParameter";
+  const row = given.recipe === null ? "layerNormParameter" : "layerFp8NormParameter";
   const scale = Math.max(...Object.values(reference).map(largest));
   for (const [name, t] of Object.entries(reference)) {
     const found = findDifference(actual[name]!, t, forSize(limitOf(row, given.dtype), t.size));
@@ -183,7 +201,9 @@ describe.each(Object.entries(classes))("any options of %s", (name, { options }) 
       ({ options, shared }, b, s) =>
         inRecipe(shared.recipe, () => {
           setDevice("auto");
-          const { module, x, variables } = setUp(name, options, { ...shared, leading: [b, s] });
+          // The elements that are dropped depend on where they stand.
+          const still = name === "LayerNormMLP" ? { ...options, intermediateDropoutRate: 0 } : options;
+          const { module, x, variables } = setUp(name, still, { ...shared, leading: [b, s] });
           const swapped = [module.apply(variables as never, x.transpose([1, 0, 2]))].flat() as (Tensor | undefined)[];
           const straight = [module.apply(variables as never, x)].flat() as (Tensor | undefined)[];
           straight.forEach((y, i) => {
