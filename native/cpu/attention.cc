@@ -1,5 +1,5 @@
 // attention: out = softmax(scale * q k^T + bias over visible keys) v and the log-sum-exp of the scores, with an online
-// softmax over chunks of keys.
+// softmax over chunks of keys. Few queries with many keys, as in decoding, are split along the keys too.
 #include <atomic>
 
 #include "cpu/attention_block.h"
@@ -9,20 +9,30 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
+// The online softmax of a block's rows: the largest score so far, and the sums of exp(score - largest) and of that times
+// the value.
+struct Sums {
+  float *sum, *largest, *total;
+
+  Sums(int64_t value_stride, Carver& carver)
+      : sum(carver.take(kBlockRows * value_stride)),
+        largest(carver.take(kBlockRows)),
+        total(carver.take(kBlockRows)) {}
+};
+
 // Working memory of one thread.
 struct ForwardScratch {
   KeyChunks keys, values;
-  float *q, *sum, *scores, *largest, *total;
+  float *q, *scores;
+  Sums own;
   RowBuffers* row;
 
   ForwardScratch(const Problem& p, int64_t slots, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, false, true),
         values(carver, p.keys, p.value_depth, slots, true, false),
         q(carver.take(kBlockRows * keys.stride())),
-        sum(carver.take(kBlockRows * values.stride())),
         scores(carver.take(kBlockRows * kScoreRow)),
-        largest(carver.take(kBlockRows)),
-        total(carver.take(kBlockRows)),
+        own(values.stride(), carver),
         row(carver.take<RowBuffers>(1)) {}
 };
 
@@ -33,61 +43,89 @@ class Attention : public Kernel {
     const int64_t blocks = Block::count(p_, p_.heads_per_group());
     slots_ = blocks > 1 ? std::max<int64_t>(1, KeyChunks::chunks(p_.keys)) : 1;
     Carver carver(nullptr);
-    ForwardScratch(p_, slots_, carver);
+    const ForwardScratch scratch(p_, slots_, carver);
     thread_bytes_ = carver.used();
-    const int64_t heads = std::max<int64_t>(1, p_.batch * p_.groups);
+    value_stride_ = scratch.values.stride();
+    Carver sums(nullptr);
+    Sums(value_stride_, sums);
+    sums_bytes_ = sums.used();
+    const int64_t heads = std::max<int64_t>(1, p_.batch * p_.groups), total = heads * std::max<int64_t>(1, blocks);
     pieces_ = std::clamp<int64_t>(4 * threads_ / heads, 1, std::max<int64_t>(1, blocks / 4));
+    // By a rule that ignores the threads, so that sums run in the same order on every machine.
+    splits_ = std::clamp<int64_t>(KeyChunks::chunks(p_.keys) / kSplitChunks, 1, std::max<int64_t>(1, kItems / total));
+    if (splits_ > 1) pieces_ = std::max<int64_t>(1, blocks);
   }
 
-  size_t scratch_bytes() const override { return table_bytes() + thread_bytes_ * threads_; }
+  size_t scratch_bytes() const override {
+    const int64_t partial = splits_ > 1 ? p_.batch * p_.groups * pieces_ * splits_ : 0;
+    return table_bytes() + thread_bytes_ * threads_ + sums_bytes_ * partial;
+  }
 
   void run(const Call& call) override {
     const Visibility visibility(p_, call, call.scratch);
-    const int64_t heads = p_.batch * p_.groups, per_group = p_.heads_per_group(), blocks = Block::count(p_, per_group);
+    const int64_t heads = p_.batch * p_.groups, blocks = Block::count(p_, p_.heads_per_group());
     std::atomic<int64_t> next{0};
     parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
       Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
       ForwardScratch scratch(p_, slots_, carver);
       scratch.keys.forget();
       scratch.values.forget();
-      for (int64_t item; (item = next++) < heads * pieces_;) {
+      for (int64_t item; (item = next++) < heads * pieces_ * splits_;) {
         // The last rows of a causal mask see the most keys: they go first.
-        const int64_t head = item / pieces_, piece = pieces_ - 1 - item % pieces_;
+        const int64_t split = item % splits_, head = item / splits_ / pieces_;
+        const int64_t piece = pieces_ - 1 - item / splits_ % pieces_;
         for (int64_t i = blocks * (piece + 1) / pieces_; i-- > blocks * piece / pieces_;) {
-          const Block rows(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
-          block(call, visibility, rows, scratch);
+          const Block block = block_of(visibility, head, i);
+          Sums sums = splits_ > 1 ? partial(call, (head * blocks + i) * splits_ + split) : scratch.own;
+          add_keys(call, visibility, block, split, scratch, sums);
+          if (splits_ == 1) finish(call, block, sums);
         }
       }
     });
+    if (splits_ > 1) join_splits(call, visibility, heads, blocks);
   }
 
  private:
+  static constexpr int64_t kItems = 8, kSplitChunks = 4;
+
   size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
 
-  void block(const Call& call, const Visibility& visibility, const Block& block, ForwardScratch& s) const {
+  Block block_of(const Visibility& visibility, int64_t head, int64_t number) const {
+    const int64_t per_group = p_.heads_per_group();
+    return {p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, number};
+  }
+
+  Sums partial(const Call& call, int64_t index) const {
+    Carver carver(static_cast<char*>(call.scratch) + table_bytes() + thread_bytes_ * threads_ + index * sums_bytes_);
+    return Sums(value_stride_, carver);
+  }
+
+  // Sums one split of the keys that the block sees.
+  void add_keys(const Call& call, const Visibility& visibility, const Block& block, int64_t split, ForwardScratch& s,
+                Sums& sums) const {
     load_rows(p_, call.in[0], p_.q, block, p_.depth, s.keys.stride(), s.q);
     for (int64_t i = 0; i < block.rows * s.keys.stride(); ++i) s.q[i] *= p_.scale;
-    std::fill(s.sum, s.sum + block.rows * s.values.stride(), 0.0f);
-    std::fill(s.largest, s.largest + block.rows, -kInfinity);
-    std::fill(s.total, s.total + block.rows, 0.0f);
+    std::fill(sums.sum, sums.sum + block.rows * value_stride_, 0.0f);
+    std::fill(sums.largest, sums.largest + block.rows, -kInfinity);
+    std::fill(sums.total, sums.total + block.rows, 0.0f);
     const void* k = p_.packing == "qkv" ? call.in[0] : call.in[p_.operands.k];
     const void* v = p_.packing == "none" ? call.in[p_.operands.v] : k;
-    for (int64_t chunk = block.visible.low / kChunk; chunk * kChunk < block.visible.high; ++chunk) {
+    const int64_t low = block.visible.low / kChunk, chunks = KeyChunks::chunks(block.visible.high) - low;
+    for (int64_t chunk = low + chunks * split / splits_; chunk < low + chunks * (split + 1) / splits_; ++chunk) {
       const Window window(p_, block, chunk);
       if (window.all.empty()) continue;
       s.keys.load(p_, k, p_.k, block.b, block.group, chunk);
       s.values.load(p_, v, p_.v, block.b, block.group, chunk);
       multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
-      for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s);
-      multiply_rows(block, window, s.scores, s.values.rows(), s.values.stride(), s.sum);
-      if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, s.sum);
+      for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s, sums);
+      multiply_rows(block, window, s.scores, s.values.rows(), value_stride_, sums.sum);
+      if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, sums.sum);
     }
-    finish(call, block, s);
   }
 
   // Turns the scores of row r into exp(score - largest), having rescaled what was summed under the previous largest.
   void weights(const Call& call, const Visibility& visibility, const Block& block, const Window& window, int64_t r,
-               ForwardScratch& s) const {
+               ForwardScratch& s, Sums& sums) const {
     float* row = s.scores + r * kScoreRow;
     const Span span = window.row[r], wide = widen(span, kLanes);
     if (span.empty()) {
@@ -100,7 +138,7 @@ class Attention : public Kernel {
       const Vector& x = vector_at(row + j);
       top = top > x ? top : x;
     }
-    float largest = s.largest[r];
+    float largest = sums.largest[r];
     for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, top[lane]);
     const float base = largest == -kInfinity ? 0.0f : largest;
     float total = 0;
@@ -111,9 +149,9 @@ class Attention : public Kernel {
     }
     std::fill(row + window.all.low, row + wide.low, 0.0f);
     std::fill(row + wide.high, row + window.all.high, 0.0f);
-    if (largest != s.largest[r]) rescale(simd_exp(s.largest[r] - base), r, s);
-    s.largest[r] = largest;
-    s.total[r] += total;
+    if (largest != sums.largest[r]) rescale(simd_exp(sums.largest[r] - base), r, sums);
+    sums.largest[r] = largest;
+    sums.total[r] += total;
     if (p_.dropout > 0) {
       float* factors = s.row->numbers;
       dropout_factors(p_, call, block, window, r, factors);
@@ -121,32 +159,55 @@ class Attention : public Kernel {
     }
   }
 
-  void rescale(float factor, int64_t r, ForwardScratch& s) const {
-    s.total[r] *= factor;
-    float* sum = s.sum + r * s.values.stride();
-    for (int64_t c = 0; c < s.values.stride(); ++c) sum[c] *= factor;
+  void rescale(float factor, int64_t r, Sums& sums) const {
+    sums.total[r] *= factor;
+    float* sum = sums.sum + r * value_stride_;
+    for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= factor;
+  }
+
+  void join_splits(const Call& call, const Visibility& visibility, int64_t heads, int64_t blocks) const {
+    parallel_for(heads * blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const Block block = block_of(visibility, item / blocks, item % blocks);
+        Sums sums = partial(call, item * splits_);
+        for (int64_t split = 1; split < splits_; ++split) {
+          Sums more = partial(call, item * splits_ + split);
+          for (int64_t r = 0; r < block.rows; ++r) join_row(r, sums, more);
+        }
+        finish(call, block, sums);
+      }
+    });
+  }
+
+  void join_row(int64_t r, Sums& sums, Sums& more) const {
+    const float largest = std::max(sums.largest[r], more.largest[r]), base = largest == -kInfinity ? 0.0f : largest;
+    rescale(std::exp(sums.largest[r] - base), r, sums);
+    const float factor = std::exp(more.largest[r] - base);
+    sums.largest[r] = largest;
+    sums.total[r] += factor * more.total[r];
+    add_scaled(factor, more.sum + r * value_stride_, value_stride_, sums.sum + r * value_stride_);
   }
 
   // Divides by the sum of the exponentials. A row that sees nothing gives zeros and a log-sum-exp of -inf (or the
   // sink).
-  void finish(const Call& call, const Block& block, ForwardScratch& s) const {
+  void finish(const Call& call, const Block& block, Sums& sums) const {
     for (int64_t r = 0; r < block.rows; ++r) {
-      const float sink = p_.sink(call, block.head[r]), largest = std::max(s.largest[r], sink);
+      const float sink = p_.sink(call, block.head[r]), largest = std::max(sums.largest[r], sink);
       const float base = largest == -kInfinity ? 0.0f : largest;
-      const float factor = std::exp(s.largest[r] - base);
-      const float total = s.total[r] * factor + std::exp(sink - base);
+      const float factor = std::exp(sums.largest[r] - base);
+      const float total = sums.total[r] * factor + std::exp(sink - base);
       const float scale = total == 0 ? 0.0f : factor / total;
-      float* sum = s.sum + r * s.values.stride();
-      for (int64_t c = 0; c < s.values.stride(); ++c) sum[c] *= scale;
+      float* sum = sums.sum + r * value_stride_;
+      for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= scale;
       call.output<float>(1)[(block.b * p_.heads + block.head[r]) * p_.queries + block.index[r]] =
           base + std::log(total);
     }
-    store_rows(p_, s.sum, s.values.stride(), block, p_.value_depth, p_.out, call.out[0]);
+    store_rows(p_, sums.sum, value_stride_, block, p_.value_depth, p_.out, call.out[0]);
   }
 
   Problem p_;
-  int64_t threads_, slots_, pieces_;
-  size_t thread_bytes_;
+  int64_t threads_, slots_, pieces_, splits_, value_stride_;
+  size_t thread_bytes_, sums_bytes_;
 };
 
 std::unique_ptr<Kernel> prepare_attention(const Node& node, std::string* why) {

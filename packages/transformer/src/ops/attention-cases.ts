@@ -109,6 +109,23 @@ const CASES: Record<string, Wanted> = {
   "packed qkv": { params: { packing: "qkv", causal: true } },
   "packed qkv, sequence first": { params: { packing: "qkv", layout: "sbhd" } },
   "packed kv": { heads: 4, keys: 27, params: { packing: "kv" } },
+  "few queries, many keys": {
+    batch: 1,
+    queries: 2,
+    keys: 2300,
+    groups: 1,
+    params: { causal: true, bottomRight: true },
+  },
+  "few queries, many keys, most of them hidden": {
+    queries: 1,
+    keys: 4200,
+    heads: 1,
+    groups: 1,
+    valueDepth: 5,
+    positions: "queries",
+    mask: [2, 1, 1],
+    params: { causal: true, softmaxType: "off_by_one" },
+  },
   "float32 logits": { params: { float32Logits: true } },
 };
 
@@ -121,6 +138,7 @@ const NARROW = [
   "post-scale bias and mask",
   "learnable",
   "dropout 0.1",
+  "few queries, many keys",
 ];
 
 /** 4 products of a layer's attention at batch 8, length 256, 8 heads of 64: 2 forward and 5 backward. */
