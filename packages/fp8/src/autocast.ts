@@ -3,6 +3,7 @@ import { checkOptions, createScope, fail } from "@te/tensor";
 import { DelayedScaling } from "./recipes/delayed-scaling.js";
 import { checkRecipe, type Recipe } from "./recipes/index.js";
 
+/** Options of {@link autocast}. */
 export interface AutocastOptions {
   /** Whether layers multiply in FP8 inside. Default false. */
   readonly enabled?: boolean;
@@ -12,6 +13,7 @@ export interface AutocastOptions {
   readonly meshResource?: MeshResource | null;
 }
 
+/** Options of {@link fp8Autocast}. */
 export interface Fp8AutocastOptions extends Omit<AutocastOptions, "recipe"> {
   /** Default: `new DelayedScaling()`. */
   readonly fp8Recipe?: Recipe | null;

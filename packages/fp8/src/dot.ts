@@ -11,6 +11,7 @@ export interface ContractAxes {
   readonly rhsContract: readonly number[];
 }
 
+/** Options of {@link forwardDot}. */
 export interface ForwardDotOptions {
   /** The dtype of the result: float32, bfloat16 or float16. */
   readonly dtype: DType;
@@ -79,6 +80,7 @@ export const biasGradient = (grad: Tensor, bias: Tensor): Tensor =>
     .sum(Array.from({ length: grad.rank - bias.rank }, (_, i) => i))
     .astype(bias.dtype);
 
+/** Options of {@link fp8DotGeneral}. */
 export interface Fp8DotOptions {
   /** Default: the recipe in force. */
   readonly recipe?: Recipe | undefined;

@@ -25,6 +25,7 @@ function spec(name: FormatSpec["name"], forward: Float8, backward: Float8): Form
   return Object.freeze({ name, forward, backward });
 }
 
+/** Whether a dtype is one of the two of matrix products. */
 export const isFloat8Dtype = (dtype: DType): dtype is Float8 => dtype === "float8_e4m3fn" || dtype === "float8_e5m2";
 
 /** Throws unless dtype is float8_e4m3fn or float8_e5m2. */

@@ -41,6 +41,7 @@ export interface Native {
   profileResults(): { op: string; node: number; executable: number; startNs: number; ns: number }[];
 }
 
+/** What the native build says of itself and of the machine. */
 export interface NativeInfo {
   /** The instruction set in use, and all that this processor has kernels for. */
   readonly isa: string;

@@ -11,6 +11,7 @@ export interface NativeCuda {
   evaluate(node: object, inputs: readonly Uint8Array[]): Uint8Array[];
 }
 
+/** A GPU that was found. */
 export interface CudaDevice {
   readonly name: string;
   /** "9.0" on Hopper. */
@@ -18,6 +19,7 @@ export interface CudaDevice {
   readonly memoryBytes: number;
 }
 
+/** Whether the CUDA backend can run here, and why not. */
 export interface CudaAnswer {
   readonly available: boolean;
   /** Why not, where not. */

@@ -5,6 +5,7 @@ import { type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
 
+/** Options of {@link DenseGeneral}. */
 export interface DenseGeneralOptions extends LoraOptions {
   /** Output feature sizes. Required. */
   features: number | readonly number[];

@@ -2,6 +2,7 @@ import { type Defaults, fail, type Tensor, type WithDefaults, withDefaults } fro
 import { Module } from "./module.js";
 import { dropout } from "./ops/dropout.js";
 
+/** Options of {@link Dropout}. */
 export interface DropoutOptions {
   /** Probability of dropping an element, in [0, 1]. Required. */
   rate: number;

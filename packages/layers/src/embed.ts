@@ -12,6 +12,7 @@ import { checkParameterDType } from "./dense.js";
 import { type Initializer, varianceScaling } from "./initializers.js";
 import { type Axes, Module } from "./module.js";
 
+/** Options of {@link Embed}. */
 export interface EmbedOptions {
   /** Rows of the table. Required. */
   numEmbeddings: number;

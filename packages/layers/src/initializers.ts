@@ -3,8 +3,11 @@ import { type DType, full, ones as onesOf, random, stack, TeError, type Tensor, 
 /** Makes the first value of a parameter from a key, its shape and its dtype. */
 export type Initializer = (key: Tensor, shape: readonly number[], dtype: DType) => Tensor;
 
+/** All zeros. */
 export const zeros: Initializer = (_, shape, dtype) => zerosOf(shape, { dtype });
+/** All ones. */
 export const ones: Initializer = (_, shape, dtype) => onesOf(shape, { dtype });
+/** All of one value. */
 export const constant =
   (value: number): Initializer =>
   (_, shape, dtype) =>

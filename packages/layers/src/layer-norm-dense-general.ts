@@ -17,6 +17,7 @@ import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
 import type { LayerNormType } from "./norm-type.js";
 
+/** Options of {@link LayerNormDenseGeneral}. */
 export interface LayerNormDenseGeneralOptions extends LoraOptions {
   /** Output feature sizes. Required. */
   features: number | readonly number[];

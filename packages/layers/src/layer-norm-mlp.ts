@@ -39,6 +39,7 @@ export interface ClampedActivationParams {
   gluLinearOffset?: number;
 }
 
+/** Options of {@link LayerNormMLP}. */
 export interface LayerNormMLPOptions extends LoraOptions {
   /** Width between the two products. Default 2048. */
   intermediateDim?: number;

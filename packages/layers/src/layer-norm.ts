@@ -6,6 +6,7 @@ import { type LayerNormType, parseNormType } from "./norm-type.js";
 import { layerNormOp } from "./ops/layer-norm.js";
 import { rmsNormOp } from "./ops/rms-norm.js";
 
+/** Options of {@link LayerNorm}. */
 export interface LayerNormOptions {
   /** Added to the variance, or to the mean square. Default 1e-6. */
   epsilon?: number;

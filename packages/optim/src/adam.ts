@@ -12,6 +12,7 @@ import { adamwUpdateOp } from "./ops/adamw-update.js";
 import { type Rate, rateAt } from "./schedule.js";
 import { type GradientTransformation, nextCount, startCount } from "./transform.js";
 
+/** Options of {@link adam}. */
 export interface AdamOptions {
   readonly learningRate: Rate;
   /** Decay of the mean of gradients (default 0.9). */
@@ -31,6 +32,7 @@ export interface AdamOptions {
   readonly nuDtype?: DType;
 }
 
+/** Options of {@link adamw}. */
 export interface AdamWOptions extends AdamOptions {
   /** Times the parameter and the learning rate, subtracted at each step (default 1e-4). */
   readonly weightDecay?: number;
@@ -38,6 +40,7 @@ export interface AdamWOptions extends AdamOptions {
   readonly mask?: unknown;
 }
 
+/** State of {@link adam} and {@link adamw}. */
 export interface AdamState {
   /** Steps done, int32[]. */
   readonly count: Tensor;

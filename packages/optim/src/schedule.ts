@@ -22,6 +22,7 @@ export const constantSchedule =
   () =>
     full([], value);
 
+/** Options of {@link polynomialSchedule}. */
 export interface PolynomialScheduleOptions {
   readonly initValue: number;
   readonly endValue: number;
@@ -56,6 +57,7 @@ export type LinearScheduleOptions = Omit<PolynomialScheduleOptions, "power">;
 export const linearSchedule = (options: LinearScheduleOptions): ((count: Tensor) => Tensor) =>
   polynomialSchedule({ ...options, power: 1 });
 
+/** Options of {@link cosineDecaySchedule}. */
 export interface CosineDecayScheduleOptions {
   readonly initValue: number;
   readonly decaySteps: number;
@@ -83,6 +85,7 @@ export function cosineDecaySchedule(options: CosineDecayScheduleOptions): (count
   };
 }
 
+/** Options of {@link warmupCosineDecaySchedule}. */
 export interface WarmupCosineDecayScheduleOptions {
   readonly initValue: number;
   readonly peakValue: number;

@@ -3,6 +3,7 @@ import { scaleByLearningRate } from "./scale-by-rate.js";
 import type { Rate } from "./schedule.js";
 import { chain, type GradientTransformation } from "./transform.js";
 
+/** Options of {@link trace}. */
 export interface TraceOptions {
   readonly decay: number;
   readonly nesterov?: boolean;
@@ -10,6 +11,7 @@ export interface TraceOptions {
   readonly accumulatorDtype?: DType;
 }
 
+/** State of {@link trace}. */
 export interface TraceState {
   /** The decaying sum of gradients, a tree like the parameters. */
   readonly trace: any;
@@ -38,6 +40,7 @@ export function trace(options: TraceOptions): GradientTransformation<TraceState>
   };
 }
 
+/** Options of {@link sgd}. */
 export interface SgdOptions {
   readonly learningRate: Rate;
   /** Decay of the sum of past gradients; none by default. */

@@ -7,21 +7,27 @@ export interface Aval {
   readonly dtype: DType;
 }
 
+/** A shape and a dtype as one value. */
 export const aval = (shape: readonly number[], dtype: DType): Aval => ({ shape, dtype });
 
+/** "float32[2,3]". */
 export const formatAval = ({ shape, dtype }: Aval): string => `${dtype}[${shape.join(",")}]`;
 
+/** The number of elements of a shape. */
 export function sizeOf(shape: readonly number[]): number {
   let size = 1;
   for (const d of shape) size *= d;
   return size;
 }
 
+/** Bytes that a value takes. */
 export const byteSize = ({ shape, dtype }: Aval): number => sizeOf(shape) * bytesOf(dtype);
 
+/** Whether two shapes are equal. */
 export const sameShape = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((d, i) => d === b[i]);
 
+/** Whether shape and dtype are equal. */
 export const sameAval = (a: Aval, b: Aval): boolean => a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
 /** Row-major strides in elements. */

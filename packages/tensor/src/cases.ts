@@ -22,6 +22,7 @@ export interface CaseTolerance {
   readonly reason: string;
 }
 
+/** One case of an op: inputs to draw, params, and how its results are judged. */
 export interface Case {
   readonly name: string;
   readonly inputs: Readonly<Record<string, Fill>>;

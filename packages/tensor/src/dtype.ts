@@ -47,17 +47,23 @@ export const DTYPES = Object.keys(INFO) as DType[];
 /** The dtypes that layers compute in. */
 export const FLOATS: readonly DType[] = ["float32", "bfloat16", "float16"];
 
+/** Whether the value names a dtype. */
 export function isDType(name: unknown): name is DType {
   return typeof name === "string" && Object.hasOwn(INFO, name);
 }
 
+/** Throws unless the value names a dtype. */
 export function checkDType(fn: string, name: unknown): DType {
   return isDType(name) ? name : fail("dtype", fn, `dtype must be one of ${DTYPES.join(", ")}`, name);
 }
 
+/** Bytes of one element. */
 export const bytesOf = (dtype: DType): number => INFO[dtype].bytes;
+/** Whether a dtype is floating, of any width. */
 export const isFloat = (dtype: DType): boolean => INFO[dtype].kind === "float";
+/** Whether a dtype is an integer. */
 export const isInteger = (dtype: DType): boolean => INFO[dtype].kind === "int";
+/** Whether a dtype is an 8-bit float. */
 export const isFloat8 = (dtype: DType): boolean => INFO[dtype].bytes === 1 && INFO[dtype].kind === "float";
 
 /** A zero-filled array of the storage type: numbers for 32-bit types, codes for narrower floats. */

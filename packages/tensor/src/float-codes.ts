@@ -106,6 +106,7 @@ export function encodeE8M0(x: number): number {
   return code > 254 ? 255 : code;
 }
 
+/** The value of a float8_e8m0fnu code: 2^(code - 127), NaN for 255. */
 export const decodeE8M0 = (code: number): number => (code === 255 ? Number.NaN : 2 ** (code - 127));
 
 const f32 = new Float32Array(1);

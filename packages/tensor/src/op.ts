@@ -26,6 +26,7 @@ export const formatParams = (params: Params): string =>
 type Named<K extends string, T> = { readonly [P in K]: T };
 type Maybe<K extends string, T> = { readonly [P in K]?: T | undefined };
 
+/** What an op's vjp is given. */
 export interface VjpArgs<I extends string, O extends string, P, Q extends string> {
   readonly inputs: Named<I, Tensor> & Maybe<Q, Tensor>;
   readonly outputs: Named<O, Tensor>;
@@ -66,6 +67,7 @@ export interface OpDefinition extends OpSpec<string, string, any, string> {
   readonly name: string;
 }
 
+/** An op as a function of named tensors and its params. */
 export interface Op<I extends string, O extends string, P extends object, Q extends string> {
   (inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params?: Partial<P>): Named<O, Tensor>;
   readonly definition: OpDefinition;
@@ -132,6 +134,7 @@ export function inputNames(op: OpDefinition, count = 0): string[] {
   return names;
 }
 
+/** An op's inputs by name. */
 export function nameInputs<T>(op: OpDefinition, values: readonly (T | undefined)[]): Record<string, T> {
   const named: Record<string, T> = {};
   const names = inputNames(op, values.length);
@@ -139,6 +142,7 @@ export function nameInputs<T>(op: OpDefinition, values: readonly (T | undefined)
   return named;
 }
 
+/** An op's outputs by name. */
 export function nameOutputs<T>(op: OpDefinition, values: readonly T[]): Record<string, T> {
   return Object.fromEntries(op.outputs.map((name, i) => [name, values[i]!]));
 }

@@ -8,4 +8,5 @@ export interface Rule {
   readonly whole: readonly string[];
 }
 
+/** A sharding rule from its einsum-like text. */
 export const rule = (text: string, { whole = [] }: { whole?: readonly string[] } = {}): Rule => ({ text, whole });

@@ -212,4 +212,5 @@ function measure(data: NestedArray, into: number[]): number[] {
   return [data.length, ...first];
 }
 
+/** Whether a value is a tensor of a floating dtype. */
 export const isFloatTensor = (t: Tensor): boolean => isFloat(t.dtype);

@@ -50,6 +50,7 @@ const regionOp: OpDefinition = {
   shape: () => ({}),
 };
 
+/** What was recorded while a function was traced: nodes in order. */
 export class Trace {
   readonly nodes: TraceNode[] = [];
 
@@ -85,6 +86,7 @@ export class Trace {
 
 let current: Trace | undefined;
 
+/** The trace that is open, if any. */
 export const currentTrace = (): Trace | undefined => current;
 
 /** Calls body with a fresh trace open. */

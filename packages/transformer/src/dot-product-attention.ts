@@ -27,6 +27,7 @@ import {
   scoreModDefaults,
 } from "./unsupported-options.js";
 
+/** Options of {@link DotProductAttention}. */
 export interface DotProductAttentionOptions extends ContextParallelOptions, ScoreModOptions {
   /** Depth of a query and key head. Required. Values may have another depth when they are a tensor of their own. */
   headDim: number;
@@ -69,6 +70,7 @@ export interface DotProductAttentionOptions extends ContextParallelOptions, Scor
   name?: string;
 }
 
+/** Options of a call of {@link DotProductAttention}. */
 export interface AttentionCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;

@@ -3,6 +3,7 @@ import { type Defaults, type DType, fail, type WithDefaults, withDefaults } from
 import { renamed } from "./deprecated.js";
 import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
 
+/** Options of MultiHeadAttention. */
 export interface MultiHeadAttentionOptions extends ScoreModOptions {
   /** Depth of a head. Required. */
   headDim: number;

@@ -33,6 +33,7 @@ import { axesOf, type Projected, Projections, unpack } from "./projections.js";
 import type { SequenceDescriptor } from "./sequence-descriptor.js";
 import { refuseScoreMod } from "./unsupported-options.js";
 
+/** Options of a call of {@link MultiHeadAttention}. */
 export interface MultiHeadAttentionCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;

@@ -3,6 +3,7 @@ import { type Defaults, type DType, fail, type Tensor, tensor, type WithDefaults
 import { parseHeads } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 
+/** Options of {@link RelativePositionBiases}. */
 export interface RelativePositionBiasesOptions {
   /** Number of distance buckets. Required. */
   numBuckets: number;
@@ -22,6 +23,7 @@ export interface RelativePositionBiasesOptions {
   name?: string;
 }
 
+/** Options of a call of {@link RelativePositionBiases}. */
 export interface RelativePositionBiasesCallOptions {
   /** Keys after the query have buckets of their own. Default true. */
   bidirectional?: boolean;

@@ -13,6 +13,7 @@ import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js
 export const TransformerLayerType = { ENCODER: "encoder", DECODER: "decoder" } as const;
 export type TransformerLayerType = (typeof TransformerLayerType)[keyof typeof TransformerLayerType];
 
+/** Options of TransformerLayer. */
 export interface TransformerLayerOptions extends ScoreModOptions {
   /** Size of inputs and results, a multiple of numAttentionHeads. Default 512. */
   hiddenSize?: number;

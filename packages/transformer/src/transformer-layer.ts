@@ -22,6 +22,7 @@ import {
 } from "./transformer-layer-options.js";
 import { refuseScoreMod } from "./unsupported-options.js";
 
+/** Options of a call of {@link TransformerLayer}. */
 export interface TransformerLayerCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;

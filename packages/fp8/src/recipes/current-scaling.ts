@@ -2,6 +2,7 @@ import { type Defaults, fail, withDefaults } from "@te/tensor";
 import { Format, type FormatSpec } from "../format.js";
 import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
 
+/** Options of {@link Float8CurrentScaling}. */
 export interface Float8CurrentScalingOptions extends TensorScalingOptions {
   /** Scales that are powers of two are not supported: must be false (default). */
   readonly usePower2Scales?: false;

@@ -5,6 +5,7 @@ import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./check
 /** How the amaxes of past steps become one. */
 export type AmaxComputeAlgo = "max" | "most_recent";
 
+/** Options of {@link DelayedScaling}. */
 export interface DelayedScalingOptions extends TensorScalingOptions {
   /** Scales are divided by 2^margin. Default 0. */
   readonly margin?: number;

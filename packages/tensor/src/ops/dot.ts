@@ -244,6 +244,7 @@ function operandGradient(dy: Tensor, other: Tensor, operand: Tensor, params: Dot
   );
 }
 
+/** Options of {@link dot}. */
 export interface DotOptions extends Partial<DotAxes> {
   /** Added along the trailing (free) axes of b before rounding. */
   readonly bias?: Tensor;

@@ -11,6 +11,7 @@ import { cast } from "./cast.js";
 import { broadcastTo, reshape } from "./reshape.js";
 import { select } from "./select.js";
 
+/** Options of reductions. */
 export interface ReduceOptions {
   /** Keep the reduced axes with length 1 (default false). */
   readonly keepDims?: boolean;

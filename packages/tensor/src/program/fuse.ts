@@ -29,6 +29,7 @@ const isFusable = (node: ProgramNode): boolean => node.op.elementwise === true;
 /** Folded into the groups that use them instead of being computed: constants and broadcasts. */
 const isFoldable = (node: ProgramNode): boolean => node.op.name === "fill" || node.op.name === "broadcast_to";
 
+/** Joins chains of elementwise ops into single nodes. */
 export function fuseElementwise(program: Program): Program {
   const producer = new Map<number, number>();
   program.nodes.forEach((node, i) => node.outputs.forEach((id) => producer.set(id, i)));

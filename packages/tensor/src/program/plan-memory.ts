@@ -14,6 +14,7 @@ export type Location =
   | { readonly kind: "arena"; readonly at: number }
   | { readonly kind: "output"; readonly at: number };
 
+/** Where each value of a program lies in the arena. */
 export interface MemoryPlan {
   readonly program: Program;
   /** Per value; undefined for values that no node touches. */
@@ -36,6 +37,7 @@ interface Block {
   output: number;
 }
 
+/** Lays the values of a program out in one arena, by how long each is needed. */
 export function planMemory(original: Program): MemoryPlan {
   const program = separateOutputs(original);
   const blockOf = formBlocks(program);

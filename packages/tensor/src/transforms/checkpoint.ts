@@ -47,6 +47,7 @@ export const checkpointPolicies = {
       name === undefined || !names.includes(name),
 } as const;
 
+/** Options of {@link checkpoint}. */
 export interface CheckpointOptions {
   readonly policy?: CheckpointPolicy;
 }

@@ -10,6 +10,7 @@ import { flatten, formatTreeDef, unflatten } from "../tree.js";
 import { backward } from "./backward.js";
 import { runTraced, tensorLeaves } from "./run-traced.js";
 
+/** Options of {@link grad} and {@link valueAndGrad}. */
 export interface GradOptions {
   /** Positions of the arguments to differentiate (default 0). An array of positions gives an array of gradients. */
   readonly argnums?: number | readonly number[];

@@ -10,6 +10,7 @@ import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef } from "../tree.js";
 import { numbersToTensors, type ResultTree, rebuild, tensorLeaves, traceFunction } from "./run-traced.js";
 
+/** Options of {@link jit}. */
 export interface JitOptions {
   /** Positions of arguments that are not tensors; the function is traced anew for each of their values. */
   readonly staticArgnums?: readonly number[];
