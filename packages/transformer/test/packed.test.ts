@@ -1,10 +1,16 @@
 /** Sequences packed into rows give what each of them gives alone, in every layout and under every mask that counts inside them. */
 import { fc, test as property } from "@fast-check/vitest";
-import { concat, stack, type Tensor, tensor, vjp, zeros } from "@te/tensor";
+import { concat, random, stack, type Tensor, tensor, vjp, zeros } from "@te/tensor";
 import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { DotProductAttention, type DotProductAttentionOptions, SequenceDescriptor } from "../src/index.js";
-import { normals } from "./helpers.js";
+import {
+  DotProductAttention,
+  type DotProductAttentionOptions,
+  SequenceDescriptor,
+  TransformerLayer,
+  type TransformerLayerOptions,
+} from "../src/index.js";
+import { maskOf, normals } from "./helpers.js";
 
 const [HEADS, DEPTH] = [4, 8];
 const int = (rows: number[][]): Tensor => tensor(rows, { dtype: "int32" });
@@ -218,6 +224,41 @@ onEachDevice(() => {
     const found = attend({ attnMaskType: "padding_causal_bottom_right" }, xs, sequences);
     const packed: Packed = { rows: lengths.map((l) => [l]), sizes: [6, 9] };
     expectAlone(packed, xs, { attnMaskType: "causal_bottom_right" }, found);
+  });
+});
+
+onEachDevice(() => {
+  test.each<[string, TransformerLayerOptions]>([
+    ["relative bias", {}],
+    ["RoPE, grouped heads", { enableRotaryPosEmb: true, enableRelativeEmbedding: false, numGqaGroups: 1 }],
+    ["sequence-first, window", { transposeBatchSequence: true, windowSize: [2, 0] }],
+  ])("a layer on packed sequences: %s", (_, options) => {
+    const lengths = [5, 2, 4];
+    const row = lengths.map((n) => [n, n] as const);
+    const size = 15;
+    const layer = new TransformerLayer({
+      hiddenSize: 16,
+      mlpHiddenSize: 32,
+      numAttentionHeads: 2,
+      selfAttnMaskType: "padding_causal",
+      ...options,
+    });
+    const order = (t: Tensor): Tensor => (options.transposeBatchSequence ? t.transpose([1, 0, 2]) : t);
+    const x = normals([1, size, 16]);
+    const call = (variables: never, x: Tensor, sequences: Tensor | SequenceDescriptor): Tensor =>
+      order(layer.apply(variables, order(x), null, sequences, { deterministic: true }));
+    const sequences = descriptorOf({ rows: [row], sizes: [size, size] });
+    const variables = layer.init(random.key(0), order(x), null, sequences, { deterministic: true }) as never;
+    const y = call(variables, x, sequences);
+    const { starts } = layOut(row, 0, size);
+    lengths.forEach((n, i) => {
+      const alone = call(
+        variables,
+        cut(x, 0, starts[i]!, n),
+        maskOf([1, n, n], () => false),
+      );
+      expectClose(cut(y, 0, starts[i]!, n), alone, "layer");
+    });
   });
 });
 
