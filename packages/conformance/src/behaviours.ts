@@ -148,7 +148,12 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
     "packed layouts": ["transformer/dot-product-attention: packed layouts"],
     "sequence-first leaves mask and bias alone": ["transformer/dot-product-attention: sequence-first"],
     "sinks are not scaled": ["transformer/dot-product-attention: off_by_one is learnable softmax at 0"],
-    "packed sequences attend as if each were alone": ["transformer/dot-product-attention: sequences packed"],
+    "packed sequences attend as if each were alone, in every packed layout": [
+      "transformer/dot-product-attention: sequences packed",
+      "transformer/packed: F01",
+      "transformer/packed: thd_t2hd and t3hd",
+    ],
+    "what is hidden stays out, NaN included": ["transformer/contamination: "],
     "memory grows with the length, not with its square": ["transformer/attention: long sequences"],
   },
   MultiHeadAttention: {

@@ -29,7 +29,7 @@ export function readGoldens(names: readonly PublicName[], items: readonly Item[]
     cases
       .map((of): [string, string[]] => [
         of.id,
-        [...optionKeys(of, defaults), ...callKeys(of, names), ...recipeKeys(of)],
+        [...optionKeys(of, defaults), ...callKeys(of, names), ...recipeKeys(of, defaults)],
       ])
       .map(([id, keys]) => [id, keys.filter((key) => defaults.has(key) && !IGNORED.has(`${id} ${key}`))]),
   );
@@ -51,7 +51,7 @@ function optionKeys(
 function isDefault(value: unknown, said: string | undefined): boolean {
   if (value === null || JSON.stringify(value) === "[-1,-1]") return true;
   if (said === undefined) return value === false;
-  return String(value) === said || JSON.stringify(value) === said.replaceAll(", ", ",");
+  return String(value) === said.replace("Format.", "") || JSON.stringify(value) === said.replaceAll(", ", ",");
 }
 
 /** Arguments that are there exercise themselves; `deterministic` and the like where they are not false. */
@@ -62,8 +62,10 @@ function callKeys({ module, callArgs = [], callKw = {} }: RecordedCase, names: r
   return [...given, ...named].map((name) => `${module}.call.${name}`);
 }
 
-function recipeKeys({ module, options = {}, recipe = "DelayedScaling", recipeOptions }: RecordedCase): string[] {
-  const ofRecipe = (given: object): string[] => Object.keys(given).map((name) => `${recipe}.${name}`);
+function recipeKeys(of: RecordedCase, defaults: ReadonlyMap<string, string | undefined>): string[] {
+  const { module, options = {}, recipe = "DelayedScaling", recipeOptions } = of;
+  const ofRecipe = (given: Readonly<Record<string, unknown>>) =>
+    optionKeys({ ...of, module: recipe, options: given }, defaults);
   if (module === "quantizer") return ofRecipe(options);
   return recipeOptions ? ["fp8Autocast.enabled", "fp8Autocast.fp8Recipe", ...ofRecipe(recipeOptions)] : [];
 }

@@ -22,16 +22,20 @@ const plain = (value: string): boolean => value !== "any";
 
 function summarize(cases: readonly CaseResult[]): Summary {
   const here = cases.filter(({ backend }) => backend === "any" || EVERYWHERE.includes(backend));
-  const limits = here.map(({ tolerance }) => tolerance);
-  const largest = Math.max(0, ...limits);
+  const limits = here.map(({ tolerance }) => tolerance).filter((limit) => limit > 0);
   return {
     tests: inOrder(here.map(shortId), []).join(", "),
     backends: inOrder(here.map(({ backend }) => backend).filter(plain), EVERYWHERE).join(", "),
     dtypes: inOrder(here.map(({ dtype }) => dtype).filter(plain), DTYPES).join(", "),
-    limit: largest === 0 ? "exact" : largest < 1e-3 ? largest.toExponential() : String(largest),
+    limit:
+      [...new Set([Math.min(...limits), Math.max(...limits)])].filter(Number.isFinite).map(shown).join(" – ") ||
+      "exact",
     verdict: here.length === 0 ? "uncovered" : here.every(({ pass }) => pass) ? "ok" : "FAILS",
   };
 }
+
+/** Two digits: limits of small arrays are wider by what depends on their size. */
+const shown = (limit: number): string => (limit < 1e-3 ? limit.toExponential(1) : String(Number(limit.toPrecision(2))));
 
 /** The id of the conformance list or of the recorded case, else the file. */
 function shortId({ id }: CaseResult): string {
@@ -51,7 +55,8 @@ export function toMarkdown({ rows, ids }: Report): string {
     "fails when this file is not what the tests say. Parameters are read from the source: one without a case makes the command fail.",
     "",
     "- *Cases*: ids of the conformance list (`F01`), `recorded` for runs of the original that are replayed, otherwise files of tests.",
-    "- *Limit*: the largest N = ‖result − reference‖ / ‖reference‖ that a case of the row may have; `exact` where bits, codes, names or errors are compared.",
+    "- *Limit*: the smallest and the largest N = ‖result − reference‖ / ‖reference‖ that cases may have, by dtype and by what is compared; `exact` where only",
+    "  bits, codes, names or errors are.",
     "- Backends: the reference evaluator and the native CPU kernels; none where a case does not compute anything.",
     "",
     ...rows.flatMap(rowToMarkdown),
@@ -61,7 +66,7 @@ export function toMarkdown({ rows, ids }: Report): string {
       ["Id", "Tests"],
       Object.entries(ids).map(([id, count]) => [id, count > 0 ? "yes" : "none"]),
     ),
-    "X05 is `npm run mutants`.",
+    "X05 is `npm run mutants`; E03 is in the tests of `examples/mnist`.",
   ].join("\n")}\n`;
 }
 

@@ -126,6 +126,16 @@ export const PROOFS: readonly Proof[] = [
     by: ["fp8/collections: updateCollections replaces whole collections"],
   },
   // Layers
+  {
+    covers: of("LayerNorm", "epsilon", "layernormType", "zeroCenteredGamma", "dtype", "call.x"),
+    by: ["layers/norm: N01"],
+  },
+  { covers: of("DenseGeneral", "features", "axis", "useBias", "dtype", "call.x"), by: ["layers/dense: L01"] },
+  {
+    covers: of("LayerNormMLP", "activations", "intermediateDim", "useBias", "dtype", "call.x"),
+    by: ["layers/mlp: M01 ["],
+  },
+  { covers: of("LayerNormMLP", "activations"), by: ["layers/activations: A01"] },
   { covers: ["LayerNormDenseGeneral.axis"], by: ["layers/errors: LayerNormDenseGeneral axis other than -1"] },
   { covers: ["LayerNormMLP.axis"], by: ["layers/errors: LayerNormMLP axis other than -1"] },
   {
@@ -140,6 +150,82 @@ export const PROOFS: readonly Proof[] = [
   },
   { covers: ["LayerNormMLP.activationParams"], by: ["layers/mlp: M01 [ 'clamped_silu', 'clamped_linear' ]"] },
   // Attention
+  {
+    covers: of("DotProductAttention", "attnMaskType", "call.query", "call.key", "call.value"),
+    by: ["transformer/attention: against float64 F01", "transformer/dot-product-attention: F01"],
+  },
+  {
+    covers: of("DotProductAttention", "numGqaGroups"),
+    by: ["transformer/attention: against float64 F02", "transformer/dot-product-attention: F02"],
+  },
+  { covers: of("DotProductAttention", "windowSize"), by: ["transformer/attention: against float64 F05"] },
+  { covers: of("DotProductAttention", "attentionDropout"), by: ["transformer/attention: F08"] },
+  {
+    covers: of("TransformerLayer", "layernormType", "useBias"),
+    by: ["transformer/layer: X01 rmsnorm", "transformer/layer: X03 rmsnorm"],
+  },
+  { covers: of("TransformerLayer", "zeroCenteredGamma"), by: ["transformer/layer: X01 zero-centred gamma"] },
+  {
+    covers: of("TransformerLayer", "mlpActivations"),
+    by: ["transformer/layer: X01 gated", "transformer/layer: X03 gated"],
+  },
+  {
+    covers: of("TransformerLayer", "numGqaGroups", "scaleAttnLogits"),
+    by: ["transformer/layer: X01 grouped heads", "transformer/layer: X03 grouped heads"],
+  },
+  { covers: of("TransformerLayer", "enableRotaryPosEmb"), by: ["transformer/layer: X01 RoPE"] },
+  {
+    covers: of("TransformerLayer", "applyResidualConnectionPostLayernorm", "outputLayernorm"),
+    by: ["transformer/layer: X01 residual after the norm"],
+  },
+  {
+    covers: of("TransformerLayer", "enableRelativeEmbedding", "transposeBatchSequence", "call.attentionMask"),
+    by: ["transformer/layer: X01 relative bias, padding"],
+  },
+  { covers: of("TransformerLayer", "windowSize"), by: ["transformer/layer: X01 window"] },
+  {
+    covers: of("DotProductAttention", "dtype"),
+    by: ["transformer/deprecated: DotProductAttention dtype must be that of the inputs"],
+  },
+  {
+    covers: of("DotProductAttention", "call.mask"),
+    by: ["transformer/deprecated: DotProductAttention the mask as an option of the call"],
+  },
+  {
+    covers: ["DotProductAttention.maxSegmentsPerSeq", "SequenceDescriptor.fromSeqlensAndOffsets"],
+    by: ["transformer/packed: F01"],
+  },
+  {
+    covers: ["DotProductAttention.contextCheckpointName"],
+    by: ["transformer/checkpoint: attention contextCheckpointName names the result"],
+  },
+  {
+    covers: [
+      ...of(
+        "DotProductAttention",
+        "contextParallelCausalLoadBalanced",
+        "contextParallelAxis",
+        "contextParallelStrategy",
+        "scoreMod",
+        "scoreModBprop",
+      ),
+      ...of("MultiHeadAttention", "scoreMod", "scoreModBprop"),
+      ...of("TransformerLayer", "scoreMod", "scoreModBprop"),
+    ],
+    by: ["transformer/errors: DotProductAttention what is not supported"],
+  },
+  {
+    covers: of("MultiHeadAttention", "dtype"),
+    by: ["conformance/attention-module: attention with projections is what it is made of"],
+  },
+  ...["dropoutRate", "applyResidualConnectionPostLayernorm", "fuseQkv"].map((name) => ({
+    covers: of("MultiHeadAttention", name),
+    by: [`transformer/deprecated: MultiHeadAttention ${name} takes effect`],
+  })),
+  {
+    covers: of("MultiHeadAttention", "outputLayernorm"),
+    by: ["transformer/deprecated: MultiHeadAttention outputLayernorm is gone"],
+  },
   {
     covers: ["SequenceDescriptor.fromSeqlens"],
     by: ["transformer/dot-product-attention: lengths say what a mask of right padding says"],

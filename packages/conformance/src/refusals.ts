@@ -58,8 +58,13 @@ const x = zeros(2, 3, 8);
 const q = zeros(2, 3, 2, 4);
 const heads = { headDim: 4, numAttentionHeads: 2 };
 const small = { hiddenSize: 8, mlpHiddenSize: 16, numAttentionHeads: 2 };
+/** Options as JSON, with words for what JSON has none for. */
 const given = (value: unknown): string =>
-  JSON.stringify(value, (_, v) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : v));
+  JSON.stringify(value, (_, v) => {
+    if (v === undefined) return "undefined";
+    if (typeof v === "function") return "a function";
+    return typeof v === "number" && !Number.isFinite(v) ? String(v) : v;
+  });
 
 /** Options that a constructor refuses. */
 const constructing = (row: string, make: (options: any) => unknown, ...options: object[]): Refusal[] =>
@@ -203,6 +208,11 @@ export const REFUSALS: readonly Refusal[] = [
     { windowSize: [1.5, 0] },
     { numGqaGroups: 3 },
     { numAttentionHeads: undefined },
+    { scoreMod: (x: unknown) => x },
+    { contextParallelAxis: "cp" },
+    { contextParallelStrategy: "RING" },
+    { contextParallelCausalLoadBalanced: true },
+    { maxSegmentsPerSeq: 0 },
     { maskType: "causal" },
   ),
   ...calling("DotProductAttention", {
@@ -221,6 +231,8 @@ export const REFUSALS: readonly Refusal[] = [
     { rotaryPosEmbGroupMethod: "pairs" },
     { lowRankAdaptationScope: "everything" },
     { numGqaGroups: 3 },
+    { scoreMod: (x: unknown) => x },
+    { numHeads: 4 },
     { layernormtype: "rmsnorm" },
   ),
   ...calling("MultiHeadAttention", {

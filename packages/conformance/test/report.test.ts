@@ -54,7 +54,7 @@ describe("the report", () => {
         ),
       );
     const once = await markdown(compared);
-    expect(once).toContain("| `LayerNorm.scaleInit` | conformance/variables | cpu | float32 | 2e-6 | ok |");
+    expect(once).toContain("| `LayerNorm.scaleInit` | conformance/variables | cpu | float32 | 2.0e-6 | ok |");
     expect(await markdown({ ...compared, error: 3e-7 }, { ...compared, backend: "cuda", tolerance: 1 })).toBe(once);
   });
 });
