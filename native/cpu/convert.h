@@ -237,8 +237,9 @@ inline void map_row(const void* from, int64_t n, void* to, F f) {
   for (int64_t i = 0; i < n; ++i) b[i] = f(a[i]);
 }
 
-// n numbers of dtype `type` at `from`, as float32. float64 is not a device format: it gives NaN.
-inline void load_row(DType type, const void* from, int64_t n, float* to) {
+// n numbers of dtype `type` at `from`, as float32. float64 is not a device format: it gives NaN. (Not inlined, here and
+// below: once in a kernel is enough of so many loops, and alone they keep their constants in registers.)
+[[gnu::noinline]] inline void load_row(DType type, const void* from, int64_t n, float* to) {
   switch (type) {
     case DType::float32:
       if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
@@ -275,7 +276,7 @@ inline void load_row(DType type, const void* from, int64_t n, float* to) {
 }
 
 // The reverse: rounds to `type`. float8 overflows as a plain cast does (NaN or infinity) unless `saturate`.
-inline void store_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
+[[gnu::noinline]] inline void store_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
   switch (type) {
     case DType::float32:
       if (n > 0) std::memcpy(to, from, static_cast<size_t>(n) * 4);
@@ -313,7 +314,7 @@ inline void store_row(DType type, const float* from, int64_t n, void* to, bool s
 }
 
 // Rounds float32 numbers to what `type` can hold and leaves them as float32. In place is fine.
-inline void round_row(DType type, float* x, int64_t n) {
+[[gnu::noinline]] inline void round_row(DType type, float* x, int64_t n) {
   switch (type) {
     case DType::bfloat16:
 #pragma omp simd

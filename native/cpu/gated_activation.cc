@@ -56,9 +56,15 @@ class GatedActivationBackward : public Kernel {
   }
 
  private:
+  void prefetch(const Call& call, const GatedPiece& piece) const {
+    prefetch_piece(shape_, call.in[1], piece);
+    prefetch_row(dy_, call.in[0], piece.in_y + kGatedPiece, kGatedPiece);
+  }
+
   void run_plain(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
     alignas(64) float dy_row[kGatedPiece], u_row[kGatedPiece], du_row[kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
+      prefetch(call, piece);
       const float* dy = whole_vectors_in(dy_, call.in[0], piece.in_y, piece.n, dy_row);
       const float* u = whole_vectors_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
       float* du = piece.n % kLanes == 0 ? writer.at(piece.in_u, du_row) : du_row;
@@ -71,6 +77,7 @@ class GatedActivationBackward : public Kernel {
   void run_product(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
     alignas(64) float row[kGatedPiece], values[kGatedSlots][kGatedPiece], slopes[kGatedSlots][kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
+      prefetch(call, piece);
       for (int64_t a = 0; a < shape_.slots; ++a) {
         const float* u = whole_vectors_in(shape_.u, call.in[1], piece.in_u + a * shape_.width, piece.n, row);
         with_activation(shape_.activations[static_cast<size_t>(a)],

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #ifndef TE_ISA_NAMESPACE
 #define TE_ISA_NAMESPACE isa_scalar
@@ -36,6 +37,16 @@ inline __attribute__((always_inline)) float add_lanes(Lanes v) {
   Quad sum = q[0];
   for (int i = 1; i < kLanes / 4; ++i) sum += q[i];
   return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+// The largest; NaN is passed over, -inf when there is nothing else.
+inline __attribute__((always_inline)) float largest_lane(Lanes v) {
+  typedef float Quad __attribute__((vector_size(16)));
+  Quad q[kLanes / 4], most = Quad{} - std::numeric_limits<float>::infinity();
+  std::memcpy(q, &v, sizeof v);
+  for (const Quad& quad : q) most = quad > most ? quad : most;
+  const float low = most[0] > most[1] ? most[0] : most[1], high = most[2] > most[3] ? most[2] : most[3];
+  return low > high ? low : high;
 }
 
 // K sums over the indices [0, n). add(i, s) adds the terms of index i to s[0..K), where s points to float, or the terms

@@ -137,6 +137,9 @@ class NormBackwardKernel : public Kernel {
         dy_piece[r] = dy[r] + i;
         x_piece[r] = x[r] + i;
         dx[r] = writer.at((first + r) * n + i, pieces[r]);
+        const int64_t next = (first + kRows + r) * n + i;  // (behind the last row it does no harm)
+        prefetch_row(dy_, call.in[0], next, length);
+        prefetch_row(shape_.x, call.in[1], next, length);
       }
       backward_rows<kLayer, kRows>(dy_piece, x_piece, rows, gamma + i, length, dx, scratch + 2 * pitch_ + i,
                                    scratch + 3 * pitch_ + i);

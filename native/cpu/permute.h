@@ -164,6 +164,7 @@ class Permutation {
       });
     }
     const int64_t rows = count_ / run_;
+    const bool stream = streams_rows(rows, length);
     parallel_for(rows, std::max<int64_t>(1, kGrainBytes / length), [&](int64_t begin, int64_t end) {
       const Axis inner = axes_.back();
       for (int64_t row = begin; row < end;) {
@@ -171,8 +172,9 @@ class Permutation {
         for (size_t i = axes_.size() - 1; i-- > 0; rest /= axes_[i].size) from += rest % axes_[i].size * axes_[i].step;
         const int64_t first = row % inner.size, last = std::min(inner.size, first + end - row);
         for (int64_t i = first; i < last; ++i, ++row)
-          std::memcpy(out + row * length, in + (from + i * inner.step) * bytes_, static_cast<size_t>(length));
+          copy_row(out + row * length, in + (from + i * inner.step) * bytes_, length, stream);
       }
+      if (stream) finish_streaming();
     });
   }
 

@@ -35,6 +35,13 @@ inline const float* row_in(DType type, const void* base, int64_t first, int64_t 
   return buffer;
 }
 
+// Asks for elements [first, first + n), which may lie behind the end. Only for rows so short that the processor does not see
+// them coming.
+inline void prefetch_row(DType type, const void* base, int64_t first, int64_t n) {
+  constexpr int64_t kShort = 4096;
+  if (n <= kShort) prefetch_bytes(at(type, base, first), n * static_cast<int64_t>(dtype_bytes(type)));
+}
+
 // Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place for float32, in
 // the buffer otherwise; `done` then brings them to their place, rounded. Large results are streamed from the buffer.
 class RowWriter {

@@ -30,8 +30,8 @@ class Softmax : public Kernel {
         const float* x = row_in(shape_.dtype, call.in[0], first, n, in);
         float* y = writer.at(first, out);
         const float largest = row_largest(x, n);
-        const double total = sum_exponentials<kBrief>(
-            x, n, largest, [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(y + i, e, count); });
+        prefetch_row(shape_.dtype, call.in[0], first + n, n);
+        const double total = row_exponentials<kBrief>(x, n, largest, y);
         const float factor = static_cast<float>(1.0 / total);
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) y[i] *= factor;

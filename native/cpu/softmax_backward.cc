@@ -21,6 +21,8 @@ class SoftmaxBackward : public Kernel {
         const float* y = row_in(shape_.dtype, call.in[0], first, n, y_buffer);
         const float* dy = row_in(dy_dtype_, call.in[1], first, n, dy_buffer);
         float* dx = writer.at(first, shape_.buffer(call, part, 3, 2));
+        prefetch_row(shape_.dtype, call.in[0], first + n, n);
+        prefetch_row(dy_dtype_, call.in[1], first + n, n);
         const float mean = row_mean(y, dy, n);
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - mean);

@@ -14,7 +14,8 @@ namespace {
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The largest element, -inf over nothing. NaN is passed over: it comes back out of the exponentials.
-inline float row_largest(const float* x, int64_t n) {
+// (Not inlined, here and below: in a large function the constants of a loop do not stay in registers.)
+[[gnu::noinline]] inline float row_largest(const float* x, int64_t n) {
   Lanes most[4] = {Lanes{} - kInfinity, Lanes{} - kInfinity, Lanes{} - kInfinity, Lanes{} - kInfinity};
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
@@ -22,9 +23,7 @@ inline float row_largest(const float* x, int64_t n) {
     for (int u = 0; u < 4; ++u) most[u] = larger_of(lanes_at<Lanes>(x + i + u * kLanes), most[u]);
   }
   for (; i + kLanes <= n; i += kLanes) most[0] = larger_of(lanes_at<Lanes>(x + i), most[0]);
-  const Lanes all = larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3]));
-  float largest = -kInfinity;
-  for (int lane = 0; lane < kLanes; ++lane) largest = all[lane] > largest ? all[lane] : largest;
+  float largest = largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
   for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
   return largest;
 }
@@ -67,6 +66,13 @@ inline void put_some_lanes(float* to, Lanes v, int64_t count) {
     std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
 }
 
+// y = e^(x - base); returns the sum.
+template <bool kBrief>
+[[gnu::noinline]] inline double row_exponentials(const float* x, int64_t n, float base, float* y) {
+  return sum_exponentials<kBrief>(x, n, base,
+                                  [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(y + i, e, count); });
+}
+
 // sum(weight * x) / sum(weight); 0 when the weights sum to 0.
 inline float row_mean(const float* weight, const float* x, int64_t n) {
   double totals[2];
@@ -80,7 +86,7 @@ inline float row_mean(const float* weight, const float* x, int64_t n) {
 }
 
 // log(sum(exp(x))): -inf when every element is, +inf when one is.
-inline float row_logsumexp(const float* x, int64_t n) {
+[[gnu::noinline]] inline float row_logsumexp(const float* x, int64_t n) {
   const float largest = row_largest(x, n);
   if (std::abs(largest) == kInfinity) {
     float sum = 0;  // of 0, inf and NaN

@@ -46,8 +46,18 @@ inline void finish_streaming() {
 #endif
 }
 
+// Whether `rows` rows of `length` bytes, one after another, go past the caches; only then do they consist of whole lines.
+inline bool streams_rows(int64_t rows, int64_t length) { return rows * length >= kStreamBytes && length % 64 == 0; }
+
+inline void copy_row(void* to, const void* from, int64_t length, bool stream) {
+  if (stream)
+    copy_past_cache(to, from, length);
+  else
+    std::memcpy(to, from, static_cast<size_t>(length));
+}
+
 // Rounds a row to `type` on its way past the caches.
-inline void stream_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
+[[gnu::noinline]] inline void stream_row(DType type, const float* from, int64_t n, void* to, bool saturate = false) {
   if (type == DType::float32) return copy_past_cache(to, from, 4 * n);
   constexpr int64_t kPiece = 1024;
   alignas(64) char rounded[kPiece * 4];

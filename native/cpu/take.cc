@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/index.h"
+#include "cpu/stream.h"
 #include "te/parallel.h"
 
 namespace te {
@@ -44,11 +45,13 @@ class Take : public Kernel {
     char* to = call.output<char>(0);
     const size_t row = static_cast<size_t>(x_.inner) * width_;
     const int64_t grain = static_cast<int64_t>((size_t{1} << 16) / (row + 1)) + 1;
+    const bool stream = streams_rows(x_.outer * indices_, static_cast<int64_t>(row));
     parallel_for(x_.outer * indices_, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t source = (i / indices_) * x_.length + indices[i % indices_];
-        std::memcpy(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, row);
+        copy_row(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, static_cast<int64_t>(row), stream);
       }
+      if (stream) finish_streaming();
     });
   }
 

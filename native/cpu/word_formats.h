@@ -102,6 +102,7 @@ inline uint32_t quantize_row(const void* from, int64_t n, float scale, uint8_t* 
   uint32_t largest = 0;
   for (int64_t begin = 0; begin < n; begin += kBlock, x += kBlock * kBytes, to += kBlock) {
     const int64_t length = std::min(kBlock, n - begin);
+    prefetch_bytes(x + kBlock * kBytes, kBlock * kBytes);
     Words most{};
     int64_t i = 0;
     for (; i + kSquare <= length; i += kSquare) {
