@@ -21,7 +21,7 @@ export async function timeOnce(call: () => unknown): Promise<number> {
   return ms;
 }
 
-const TIMED_MS = 100;
+const TIMED_MS = 60;
 const ROUNDS = { least: 5, most: 200, unknown: 3 } as const;
 
 /**
