@@ -1,6 +1,7 @@
 /** Decoding with a KV cache, a few tokens first and then one by one, gives the rows of the full forward pass. */
+import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
 import { concat, jit, random, type Tensor, tensor, where } from "@te/tensor";
-import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
+import { expectClose, findBitDifference, limitOf, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   MultiHeadAttention,
@@ -265,6 +266,26 @@ onEachDevice(() => {
       const none = maskOf([1, LENGTH - pad, LENGTH - pad], () => false);
       const alone = layer.apply({ params: made.params }, x.at([b, b + 1], [pad, LENGTH]), null, none);
       expectClose(all.at([b, b + 1], [pad, LENGTH]), alone, "layer");
+    });
+  });
+
+  test.each([
+    ["delayed scaling", new DelayedScaling({ amaxHistoryLen: 4 })],
+    ["current scaling", new Float8CurrentScaling()],
+  ])("in FP8, %s: the cache holds high precision", (_, recipe) => {
+    fp8Autocast({ enabled: true, fp8Recipe: recipe }, () => {
+      const wide: TransformerLayerOptions = { ...base, hiddenSize: 32, mlpHiddenSize: 64 };
+      const layer = new TransformerLayer(wide);
+      const x = normals([2, LENGTH, 32], { dtype: "bfloat16" });
+      const { cache, ...rest }: any = layer.init(random.key(0), x, { decode: true });
+      expect(cache.attention.cached_key.dtype).toBe("bfloat16");
+      const full = layer.apply(rest, x).astype("float32");
+      const [first, changed] = layer.apply({ ...rest, cache }, cut(x, 0, 5), { decode: true, mutable: ["cache"] });
+      const [second] = layer.apply({ ...rest, ...changed }, cut(x, 5, LENGTH), { decode: true, mutable: ["cache"] });
+      // Scales may differ by chunk, so that rounding does.
+      const difference = concat([first, second], 1).astype("float32").sub(full);
+      const size = (t: Tensor): number => Math.sqrt(t.mul(t).sum().dataSync()[0]! as number);
+      expect(size(difference) / size(full.sub(x.astype("float32")))).toBeLessThan(limitOf("layerFp8", "float32").n);
     });
   });
 

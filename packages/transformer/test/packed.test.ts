@@ -1,6 +1,6 @@
 /** Sequences packed into rows give what each of them gives alone, in every layout and under every mask that counts inside them. */
 import { fc, test as property } from "@fast-check/vitest";
-import { concat, random, stack, type Tensor, tensor, vjp, zeros } from "@te/tensor";
+import { concat, jit, random, stack, type Tensor, tensor, vjp, zeros } from "@te/tensor";
 import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
@@ -195,6 +195,22 @@ onEachDevice(() => {
     const apart = run("thd_thd_thd", q, k, v);
     expectClose(run("thd_t2hd", q, stack([k, v], 2), null), apart, "attention");
     expectClose(run("T3HD", stack([q, k, v], 2), null, null), apart, "attention");
+  });
+
+  test("jit takes ids and positions, or lengths and offsets, as arguments", () => {
+    const xs = operands(example.sizes, 2, 2);
+    const options = { attnMaskType: "padding_causal_bottom_right", qkvLayout: "thd_thd_thd" };
+    const eager = attend(options, xs, descriptorOf(example));
+    const { segmentsQ, segmentsKv, positionsKv } = descriptorOf(example).operands({
+      queries: example.sizes[0],
+      keys: example.sizes[1],
+      bottomRight: false,
+    }) as Record<string, Tensor>;
+    const positionsQ = int(example.rows.map((row) => layOut(row, 0, example.sizes[0]).positions));
+    const compiled = jit((xs: Tensor[], ids: [Tensor, Tensor], positions: [Tensor, Tensor]) =>
+      attend(options, xs, SequenceDescriptor.fromSegmentIdsAndPos(ids, positions)),
+    )(xs as Tensor[], [segmentsQ!, segmentsKv!], [positionsQ, positionsKv!]);
+    eager.forEach((t, i) => expect(findBitDifference(compiled[i]!, t), `${i}`).toBeUndefined());
   });
 
   test("sequence-first rows are packed in the same way", () => {
