@@ -13,7 +13,11 @@ describe("full, zeros, ones", () => {
     expect(() => zeros([-1])).toThrow(/every dimension must be a non-negative integer, got \[-1\]/);
     expect(() => zeros([2 ** 30, 2 ** 30])).toThrow(/at most 2\^48 elements/);
     // 4 TB fit into no machine, whatever it is that notices.
-    expect(() => zeros([2 ** 40]).add(1).dataSync()).toThrow(expect.objectContaining({ code: "memory" }));
+    expect(() =>
+      zeros([2 ** 40])
+        .add(1)
+        .dataSync(),
+    ).toThrow(expect.objectContaining({ code: "memory" }));
     expect(() => zeros([1], { dtype: "float33" as never })).toThrow(/dtype must be one of/);
   });
 });

@@ -3,6 +3,7 @@ import { checkFloat8, type Float8, float8Max } from "../format.js";
 import type { AmaxComputeAlgo } from "../recipes/delayed-scaling.js";
 import { expectScalars } from "./check.js";
 
+/** Options of {@link scaleFromHistory}. */
 export interface ScaleOptions {
   /** The FP8 type of the tensor. */
   readonly dtype: Float8;
@@ -85,6 +86,12 @@ export const delayedScalingUpdateOp = defineOp("delayed_scaling_update", {
       }),
       ({ dtype, amaxComputeAlgo }) => ({ dtype, amaxComputeAlgo, margin: 1 }),
       { gradient: false },
+    ),
+    c.bench(
+      "a history of 1024",
+      { amax: c.values([1], [2]), scale: c.values([1], [3]), history: c.uniform([1024]) },
+      {},
+      { bytes: 2 ** 13 },
     ),
   ],
 });

@@ -28,8 +28,8 @@ export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
     return quantizeOp({ x: y, scale }, { dtype });
   },
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { dtype: FLOATS, activations: [["gelu"], ["silu", "linear"], ["squared_relu"]] },
       ({ dtype, activations }) => ({
         u: c.normal([5, activations.length, 33], { dtype }),
@@ -38,4 +38,11 @@ export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
       ({ activations }) => ({ activations }),
       { gradient: false },
     ),
+    c.bench(
+      "gelu 2048x2048 bfloat16",
+      { u: c.normal([2048, 1, 2048], { dtype: "bfloat16" }), scale: c.values([1], [100]) },
+      {},
+      { bytes: 3 * 2 ** 22 },
+    ),
+  ],
 });

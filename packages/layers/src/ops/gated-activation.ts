@@ -117,6 +117,15 @@ export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
     const parts = derivatives.map((d, i) => product([wide, d, ...values.filter((_, k) => k !== i)]).expandDims(-2));
     return { du: concatenate(parts).astype(u.dtype) };
   },
+  cases: (c) =>
+    (["float32", "bfloat16"] as const).map((dtype) =>
+      c.bench(
+        `gelu 2048x2048 ${dtype}`,
+        { dy: c.normal([2048, 2048], { dtype }), u: c.normal([2048, 1, 2048], { dtype }) },
+        {},
+        { bytes: 3 * (dtype === "float32" ? 4 : 2) * 2048 * 2048 },
+      ),
+    ),
 });
 
 const concatenate = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : concat(parts, -2));

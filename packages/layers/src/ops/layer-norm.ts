@@ -27,6 +27,20 @@ export const layerNormBackwardOp = defineOp("layer_norm_backward", {
       dbeta: g.sum(leadingAxes(x)).astype(gamma.dtype),
     };
   },
+  cases: (c) => [
+    c.bench(
+      "2048x512 float32",
+      {
+        dy: c.normal([2048, 512]),
+        x: c.normal([2048, 512]),
+        gamma: c.normal([512]),
+        mean: c.normal([2048]),
+        rstd: c.uniform([2048], { low: 0.5, high: 2 }),
+      },
+      {},
+      { bytes: 3 * 2 ** 22 },
+    ),
+  ],
 });
 
 const scaleOf = (gamma: Tensor, zeroCentered: boolean): Tensor => {

@@ -31,8 +31,8 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
     return { q, amax, mean, rstd };
   },
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: FLOATS,
         shape: [
@@ -49,6 +49,18 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
       () => ({}),
       { gradient: false },
     ),
+    c.bench(
+      "2048x512 bfloat16",
+      {
+        x: c.normal([2048, 512], { dtype: "bfloat16" }),
+        gamma: c.normal([512], { dtype: "bfloat16" }),
+        beta: c.normal([512], { dtype: "bfloat16" }),
+        scale: c.values([1], [100]),
+      },
+      {},
+      { bytes: 3 * 2 ** 20 },
+    ),
+  ],
 });
 
 /** x [..., H]; gamma [H]; scale float32[1] → q like x in `dtype`, amax float32[1], rstd float32 [...]. */
@@ -67,8 +79,8 @@ export const rmsNormQuantizeOp = defineOp("rms_norm_quantize", {
     return { q, amax, rstd };
   },
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: FLOATS,
         shape: [
@@ -84,4 +96,15 @@ export const rmsNormQuantizeOp = defineOp("rms_norm_quantize", {
       () => ({}),
       { gradient: false },
     ),
+    c.bench(
+      "2048x512 bfloat16",
+      {
+        x: c.normal([2048, 512], { dtype: "bfloat16" }),
+        gamma: c.normal([512], { dtype: "bfloat16" }),
+        scale: c.values([1], [100]),
+      },
+      {},
+      { bytes: 3 * 2 ** 20 },
+    ),
+  ],
 });

@@ -21,6 +21,19 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
       dgamma: g.mul(xhat).sum(leadingAxes(x)).astype(gamma.dtype),
     };
   },
+  cases: (c) => [
+    c.bench(
+      "2048x512 float32",
+      {
+        dy: c.normal([2048, 512]),
+        x: c.normal([2048, 512]),
+        gamma: c.normal([512]),
+        rstd: c.uniform([2048], { low: 0.5, high: 2 }),
+      },
+      {},
+      { bytes: 3 * 2 ** 22 },
+    ),
+  ],
 });
 
 /**

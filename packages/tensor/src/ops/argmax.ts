@@ -36,6 +36,7 @@ function argOp(name: "argmax" | "argmin", isBetter: (x: number, best: number) =>
         { x: c.values([3, 4], [1, 2, 2, 1, 0, Number.NaN, 5, Number.NaN, -1, -1, -1, -1]) },
         { axis: 1 },
       ),
+      c.bench("rows of 1024", { x: c.normal([4096, 1024]) }, { axis: 1 }, { bytes: 2 ** 24 }),
     ],
   });
 }

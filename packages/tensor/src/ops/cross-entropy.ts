@@ -39,8 +39,8 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
     const target = oneHot(labels, logits.shape.at(-1)!);
     return { dlogits: cast(probabilities.sub(target).mul(expandDims(dloss, -1)), logits.dtype) };
   },
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: FLOATS,
         shape: [
@@ -55,6 +55,18 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
         dloss: c.normal(shape.slice(0, -1)),
       }),
     ),
+    c.bench(
+      "64 rows of 32000, float32",
+      {
+        logits: c.normal([64, 32000]),
+        labels: c.integers([64], { high: 32000 }),
+        lse: c.normal([64], { mean: 11 }),
+        dloss: c.normal([64]),
+      },
+      {},
+      { bytes: 2 * 4 * 64 * 32000 },
+    ),
+  ],
 });
 
 /**

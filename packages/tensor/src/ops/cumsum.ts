@@ -51,6 +51,7 @@ export const cumsumOp = defineOp("cumsum", {
       ({ axis, reverse, exclusive }) => ({ axis, reverse, exclusive }),
     ),
     c.case("empty", { x: c.normal([0, 3]) }, { axis: 1 }),
+    c.bench("rows of 1024", { x: c.normal([4096, 1024]) }, { axis: 1 }, { bytes: 2 ** 25 }),
   ],
 });
 

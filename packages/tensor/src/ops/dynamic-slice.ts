@@ -40,8 +40,8 @@ export const dynamicSliceOp = defineOp("dynamic_slice", {
   },
   vjp: ({ inputs: { x, start }, grads }) =>
     isFloat(x.dtype) ? { x: dynamicUpdateSlice(zerosLike(x), grads.y, start) } : {},
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: ["float32", "bfloat16", "int32"] as const,
         start: [
@@ -56,6 +56,13 @@ export const dynamicSliceOp = defineOp("dynamic_slice", {
       }),
       () => ({ sizes: [3, 31] }),
     ),
+    c.bench(
+      "4 MiB of 16",
+      { x: c.normal([4096, 1024]), start: c.values([2], [1500, 0], "int32") },
+      { sizes: [1024, 1024] },
+      { bytes: 2 ** 23 },
+    ),
+  ],
 });
 
 /** y = x with the window that begins at start int32[rank] replaced by update. */
@@ -88,8 +95,8 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
     isFloat(x.dtype)
       ? { x: dynamicUpdateSlice(y, zerosLike(update), start), update: dynamicSlice(y, start, update.shape) }
       : {},
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: ["float32", "bfloat16", "int32"] as const,
         start: [
@@ -103,6 +110,13 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
         return { x: fill([5, 33]), update: fill([2, 31]), start: c.values([2], start, "int32") };
       },
     ),
+    c.bench(
+      "new keys in a cache",
+      { x: c.normal([8, 1024, 512]), update: c.normal([8, 1, 512]), start: c.values([3], [0, 700, 0], "int32") },
+      {},
+      { bytes: 2 ** 25 },
+    ),
+  ],
 });
 
 /** Where a window begins: an int32 tensor with one entry per axis, or a list of numbers and scalar tensors. */

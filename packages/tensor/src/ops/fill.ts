@@ -11,8 +11,8 @@ export const fillOp = defineOp("fill", {
   shape: (_, { shape, dtype }) => ({ y: aval(checkShape("full", shape), checkDType("full", dtype)) }),
   evaluate: (_, { value }, { y }) => storeNumbers(y, (to) => void to.fill(value)),
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: [
           "float32",
@@ -30,6 +30,8 @@ export const fillOp = defineOp("fill", {
       () => ({}),
       ({ dtype, shape }) => ({ value: 1, shape, dtype }),
     ),
+    c.bench("16 MiB float32", {}, { shape: [4, 1024, 1024] }, { bytes: 2 ** 24 }),
+  ],
 });
 
 /** y = its own index along `axis`. */
@@ -50,10 +52,12 @@ export const iotaOp = defineOp("iota", {
     });
   },
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { dtype: ["int32", "uint32", "float32", "bfloat16"] as const, shape: [[33], [4, 31], [2, 3, 5]], axis: [0, -1] },
       () => ({}),
       ({ dtype, shape, axis }) => ({ shape, dtype, axis: axis < 0 ? shape.length - 1 : axis }),
     ),
+    c.bench("16 MiB int32", {}, { shape: [4, 1024, 1024], axis: 2 }, { bytes: 2 ** 24 }),
+  ],
 });

@@ -32,6 +32,7 @@ export const notOp = defineOp("not", {
     ...c.product({ dtype: ["int32", "uint32", "uint8"] as const }, ({ dtype }) => ({
       x: c.integers([33], { dtype, high: 100 }),
     })),
+    c.bench("4 MiB bool", { x: c.bools([4, 1024, 1024]) }, {}, { bytes: 2 ** 23 }),
   ],
 });
 
@@ -58,6 +59,7 @@ export const isFiniteOp = defineOp("is_finite", {
         x: c.values([5], [0, 1, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY], dtype),
       }),
     ),
+    c.bench("16 MiB float32", { x: c.normal([4, 1024, 1024]) }, {}, { bytes: 5 * 2 ** 22 }),
   ],
 });
 

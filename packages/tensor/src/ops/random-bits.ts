@@ -28,12 +28,19 @@ export const randomBitsOp = defineOp("random_bits", {
     });
   },
   vjp: () => ({}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { width: [32, 16, 8], shape: [[33], [2, 31], [], [0]] },
       () => ({ key: c.values([2], [7, 4000000000], "uint32") }),
       ({ width, shape }) => ({ width, shape }),
     ),
+    c.bench(
+      "16 MiB",
+      { key: c.values([2], [7, 4000000000], "uint32") },
+      { shape: [4, 1024, 1024] },
+      { bytes: 2 ** 24 },
+    ),
+  ],
 });
 
 /** y_i = the two words of counter i: `count` keys that are independent of each other and of the given one. */

@@ -134,8 +134,8 @@ export const broadcastToOp = defineOp("broadcast_to", {
   evaluate: ({ x }, _, { y }) =>
     stridedCopy(y.shape, x.data, broadcastStrides(x.shape, y.shape), 0, y.data, stridesOf(y.shape), 0),
   vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: sumTo(grads.y, x.shape) } : {}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: ["float32", "bfloat16"] as const,
         to: [
@@ -154,6 +154,8 @@ export const broadcastToOp = defineOp("broadcast_to", {
       ({ dtype, to }) => ({ x: c.normal(to[0]!, { dtype }) }),
       ({ to }) => ({ shape: to[1]! }),
     ),
+    c.bench("rows of 1024", { x: c.normal([1024]) }, { shape: [4096, 1024] }, { bytes: 2 ** 24 }),
+  ],
 });
 
 /** The elements of x under another shape. One dimension may be -1: it takes what is left. */

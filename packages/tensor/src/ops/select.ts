@@ -33,8 +33,8 @@ export const selectOp = defineOp("select", {
   },
   vjp: ({ inputs: { condition, a, b }, grads: { y } }) =>
     isFloat(a.dtype) ? { a: sumTo(select(condition, y, 0), a.shape), b: sumTo(select(condition, 0, y), b.shape) } : {},
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       {
         dtype: ["float32", "bfloat16", "float16", "int32", "bool"] as const,
         shapes: [
@@ -54,6 +54,13 @@ export const selectOp = defineOp("select", {
         return { condition: c.bools(shapes[0]!), a: fill(shapes[1]!), b: fill(shapes[2]!) };
       },
     ),
+    c.bench(
+      "16 MiB float32",
+      { condition: c.bools([4, 1024, 1024]), a: c.normal([4, 1024, 1024]), b: c.normal([4, 1024, 1024]) },
+      {},
+      { bytes: 13 * 2 ** 22 },
+    ),
+  ],
 });
 
 /** a where the condition is true, b elsewhere. a and b promote to one dtype; everything broadcasts. */

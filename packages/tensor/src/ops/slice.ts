@@ -70,6 +70,12 @@ export const sliceOp = defineOp("slice", {
     ),
     c.case("nothing", { x: c.normal([4, 5]) }, { start: [2, 0], limit: [2, 5], stride: [1, 1] }),
     c.case("last axis", { x: c.normal([31, 96]) }, { start: [0, 32], limit: [31, 64], stride: [1, 1] }),
+    c.bench(
+      "a third of packed projections",
+      { x: c.normal([4096, 3, 512]) },
+      { start: [0, 1, 0], limit: [4096, 2, 512], stride: [1, 1, 1] },
+      { bytes: 2 ** 24 },
+    ),
   ],
 });
 
@@ -156,6 +162,12 @@ export const padOp = defineOp("pad", {
       ({ value }) => ({ low: [1, 0], high: [0, 2], value }),
     ),
     c.case("from nothing", { x: c.normal([0, 2]) }, { low: [1, 1], high: [2, 0], value: -1 }),
+    c.bench(
+      "borders of images",
+      { x: c.normal([64, 28, 28, 32]) },
+      { low: [0, 1, 1, 0], high: [0, 1, 1, 0] },
+      { bytes: 4 * 64 * 32 * (28 * 28 + 30 * 30) },
+    ),
   ],
 });
 
@@ -224,6 +236,12 @@ export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
       ({ axis }) => ({ axis }),
     ),
     c.case("one", { "0": c.normal([33]) }, { axis: 0 }),
+    c.bench(
+      "packed projections",
+      { "0": c.normal([4096, 512]), "1": c.normal([4096, 512]), "2": c.normal([4096, 512]) },
+      { axis: 1 },
+      { bytes: 2 * 3 * 2 ** 23 },
+    ),
   ],
 }) as unknown as (inputs: { inputs: readonly Tensor[] }, params: { axis: number }) => { y: Tensor };
 
@@ -251,12 +269,14 @@ export const flipOp = defineOp("flip", {
     );
   },
   vjp: ({ inputs: { x }, grads, params: { axes } }) => (isFloat(x.dtype) ? { x: flip(grads.y, axes) } : {}),
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { dtype: ["float32", "bfloat16"] as const, axes: [[0], [1], [0, 2], []] },
       ({ dtype }) => ({ x: c.normal([3, 31, 2], { dtype }) }),
       ({ axes }) => ({ axes }),
     ),
+    c.bench("rows of 1024", { x: c.normal([4096, 1024]) }, { axes: [1] }, { bytes: 2 ** 25 }),
+  ],
 });
 
 /**

@@ -55,6 +55,7 @@ export const sortOp = defineOp("sort", {
       { gradient: false },
     ),
     c.case("empty", { x: c.normal([3, 0]) }, { axis: 1 }),
+    c.bench("rows of 1024", { x: c.normal([1024, 1024]) }, { axis: 1 }, { bytes: 3 * 2 ** 22 }),
   ],
 });
 
@@ -67,6 +68,7 @@ function compareKeys(a: number, b: number, descending: boolean): number {
   return a < b === descending ? 1 : -1;
 }
 
+/** Options of sort and argsort. */
 export interface SortOptions {
   readonly descending?: boolean;
 }

@@ -115,8 +115,8 @@ export const scatterAddOp = defineOp("scatter_add", {
   },
   vjp: ({ inputs: { indices, updates }, grads, params: { axis } }) =>
     isFloat(updates.dtype) ? { updates: take(grads.y, indices, { axis }) } : {},
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { dtype: ["float32", "bfloat16", "float16", "int32"] as const, axis: [0, 1] },
       ({ dtype, axis }) => ({
         indices: c.integers([4, 3], { high: 7 }),
@@ -127,6 +127,13 @@ export const scatterAddOp = defineOp("scatter_add", {
       }),
       ({ axis }) => ({ axis, size: 7 }),
     ),
+    c.bench(
+      "gradient of an embedding",
+      { indices: c.integers([8, 256], { high: 8192 }), updates: c.normal([8, 256, 512]) },
+      { axis: 0, size: 8192 },
+      { bytes: 4 * 512 * (2048 + 8192) },
+    ),
+  ],
 });
 
 /** Rounds sums of floats; sums of integers wrap around. */
@@ -168,8 +175,8 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
     const flat = flatten(linearIndices(indices, x.shape, axis));
     return { x: reshape(scatterAdd(flat, flatten(grads.y), { size: x.size }), x.shape) };
   },
-  cases: (c) =>
-    c.product(
+  cases: (c) => [
+    ...c.product(
       { dtype: ["float32", "bfloat16", "int32"] as const, axis: [0, 1, 2] },
       ({ dtype, axis }) => ({
         x: dtype === "int32" ? c.integers([3, 31, 4], { high: 99 }) : c.normal([3, 31, 4], { dtype }),
@@ -180,6 +187,13 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
       }),
       ({ axis }) => ({ axis }),
     ),
+    c.bench(
+      "one of each row of 1024",
+      { x: c.normal([4096, 1024]), indices: c.integers([4096, 1], { high: 1024 }) },
+      { axis: 1 },
+      { bytes: 4096 * 12 },
+    ),
+  ],
 });
 
 /** Positions in the flattened x of the elements that takeAlongAxis reads. */
