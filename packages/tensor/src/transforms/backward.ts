@@ -47,8 +47,8 @@ function pull(trace: Trace, start: number, end: number, cotangents: Cotangents, 
     const grads = node.outputs.map((out) => cotangents.get(out));
     const reached = grads.some((g) => g !== undefined);
     if (node.region) {
+      // Its nodes are visited too: cotangents reach them only where a pullback read them, as in second derivatives.
       if (reached) pullRegion(trace, i, node, grads, cotangents, active);
-      i = node.region.start;
       continue;
     }
     if (!reached || !node.inputs.some((t) => t && active.has(t))) continue;
@@ -151,15 +151,13 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
   const external = new Map<Tensor, Tensor>();
   const replica = new Map<Tensor, Tensor>();
   const start = trace.nodes.length;
-  const substitute = (t: Tensor): Tensor => {
-    if (inside.has(t)) return replica.get(t)!;
-    let copy = external.get(t);
-    if (!copy) {
-      copy = barrierOp({ x: t }, { id: barriers++ }).y;
-      external.set(t, copy);
-    }
-    return copy;
-  };
+  // All of them come first: inside of a region, whose nodes are not walked one by one, gradients would not pass them.
+  for (let i = from; i < to; i++) {
+    const { inputs, region } = trace.nodes[i]!;
+    for (const t of [...inputs, ...(region?.args ?? []), ...(region?.residuals ?? [])])
+      if (t && !inside.has(t) && !external.has(t)) external.set(t, barrierOp({ x: t }, { id: barriers++ }).y);
+  }
+  const substitute = (t: Tensor): Tensor => replica.get(t) ?? external.get(t)!;
   const firstNode = new Map<number, number>();
   for (let i = from; i < to; i++) {
     const node = trace.nodes[i]!;
@@ -177,9 +175,8 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
         },
       );
     } else if (saves?.(node)) {
-      outputs = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
       // The saved value stands for the recomputed one, but its gradient still flows through the recomputation.
-      outputs = linkSaved(trace, node, outputs, substitute);
+      outputs = linkSaved(trace, node, substitute);
     } else {
       outputs = trace.record(
         node.op,
@@ -193,13 +190,14 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
 }
 
 /**
- * A region whose value is `saved` and whose derivative is that of the node recorded again. What only the recomputed
- * value needs is never executed, because nothing but its derivative is used.
+ * A region whose values are those that the node has already and whose derivative is that of the node recorded again.
+ * What only the recomputed values need is never executed, because nothing but their derivative is used.
  */
-function linkSaved(trace: Trace, node: TraceNode, saved: Tensor[], substitute: (t: Tensor) => Tensor): Tensor[] {
+function linkSaved(trace: Trace, node: TraceNode, substitute: (t: Tensor) => Tensor): Tensor[] {
   const inputs = node.inputs.map((t) => t && substitute(t));
   const args = [...new Set(inputs.filter((t) => t !== undefined))];
-  const start = trace.nodes.length - saved.length;
+  const start = trace.nodes.length;
+  const saved = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
   return trace.recordRegion(saved, {
     start,
     kind: "saved",
