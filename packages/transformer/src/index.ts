@@ -1,10 +1,7 @@
 // Attention
 export { type BiasType, MASK_TYPES, type QkvLayout, type RopeMethod, type SoftmaxType } from "./attention-options.js";
-export {
-  type AttentionCallOptions,
-  DotProductAttention,
-  type DotProductAttentionOptions,
-} from "./dot-product-attention.js";
+export { type AttentionCallOptions, DotProductAttention } from "./dot-product-attention.js";
+export type { DotProductAttentionOptions } from "./dot-product-attention-options.js";
 export type { LoraScope } from "./lora-scope.js";
 export { MultiHeadAttention, type MultiHeadAttentionCallOptions } from "./multi-head-attention.js";
 export type { MultiHeadAttentionOptions } from "./multi-head-attention-options.js";

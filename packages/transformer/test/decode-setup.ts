@@ -1,0 +1,68 @@
+/** A layer with a cache, and feeding it in chunks. */
+import { concat, jit, random, type Tensor } from "@te/tensor";
+import { expect } from "vitest";
+import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
+import { normals, perturbed } from "./helpers.js";
+
+export const LENGTH = 9;
+export const base: TransformerLayerOptions = {
+  hiddenSize: 16,
+  mlpHiddenSize: 32,
+  numAttentionHeads: 4,
+  hiddenDropout: 0,
+  attentionDropout: 0,
+};
+
+export interface Setting {
+  readonly layer: TransformerLayer;
+  readonly x: Tensor;
+  readonly variables: any;
+  readonly axis: number;
+  readonly extra: readonly unknown[];
+}
+
+export function setUp(options: TransformerLayerOptions, extra: readonly unknown[] = []): Setting {
+  const layer = new TransformerLayer({ ...base, ...options });
+  const axis = options.transposeBatchSequence ? 0 : 1;
+  const x = normals(axis === 0 ? [LENGTH, 2, 16] : [2, LENGTH, 16]);
+  const made: any = layer.init(random.key(0), x, ...extra, { decode: true });
+  return { layer, x, variables: { ...made, params: perturbed(made.params) }, axis, extra };
+}
+
+export const rows = (x: Tensor, axis: number, from: number, to: number): Tensor =>
+  x.slice(
+    x.shape.map((_, i) => (i === axis ? from : 0)),
+    x.shape.map((d, i) => (i === axis ? to : d)),
+  );
+
+/** Feeds chunks of these lengths, with the cache carried along. */
+export function decode(
+  { layer, x, variables, axis, extra }: Setting,
+  chunks: readonly number[],
+  mask?: Tensor,
+): Tensor {
+  const step = jit((variables: any, fresh: Tensor, mask: Tensor | null) =>
+    layer.apply(variables, fresh, extra[0] ?? null, mask, extra[2] ?? null, {
+      decode: true,
+      maxDecodeLength: LENGTH,
+      mutable: ["cache"],
+    }),
+  );
+  const parts: Tensor[] = [];
+  let [at, cache] = [0, variables.cache];
+  for (const count of chunks) {
+    const [y, changed] = step(
+      { ...variables, cache },
+      rows(x, axis, at, at + count),
+      mask ? rows(mask, 2, at, at + count) : null,
+    );
+    parts.push(y);
+    cache = changed.cache;
+    at += count;
+  }
+  const name = layer.layerType === TransformerLayerType.DECODER ? "self_attention" : "attention";
+  expect(cache[name].cache_index.dataSync()[0]).toBe(at);
+  return concat(parts, axis);
+}
+
+export const ones = (n: number): number[] => Array(n).fill(1);
