@@ -200,19 +200,8 @@ export const PROOFS: readonly Proof[] = [
     by: ["transformer/checkpoint: attention contextCheckpointName names the result"],
   },
   {
-    covers: [
-      ...of(
-        "DotProductAttention",
-        "contextParallelCausalLoadBalanced",
-        "contextParallelAxis",
-        "contextParallelStrategy",
-        "scoreMod",
-        "scoreModBprop",
-      ),
-      ...of("MultiHeadAttention", "scoreMod", "scoreModBprop"),
-      ...of("TransformerLayer", "scoreMod", "scoreModBprop"),
-    ],
-    by: ["transformer/errors: DotProductAttention what is not supported"],
+    covers: of("MultiHeadAttention", "outputLayernorm"),
+    by: ["transformer/deprecated: MultiHeadAttention outputLayernorm is gone"],
   },
   {
     covers: of("MultiHeadAttention", "dtype"),
@@ -222,10 +211,6 @@ export const PROOFS: readonly Proof[] = [
     covers: of("MultiHeadAttention", name),
     by: [`transformer/deprecated: MultiHeadAttention ${name} takes effect`],
   })),
-  {
-    covers: of("MultiHeadAttention", "outputLayernorm"),
-    by: ["transformer/deprecated: MultiHeadAttention outputLayernorm is gone"],
-  },
   {
     covers: ["SequenceDescriptor.fromSeqlens"],
     by: ["transformer/dot-product-attention: lengths say what a mask of right padding says"],

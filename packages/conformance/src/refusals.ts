@@ -31,6 +31,8 @@ export interface Refusal {
   readonly row: string;
   /** What is given. */
   readonly what: string;
+  /** The option that is refused, where it is one alone. */
+  readonly option?: string | undefined;
   readonly attempt: () => unknown;
 }
 
@@ -66,13 +68,23 @@ const given = (value: unknown): string =>
     return typeof v === "number" && !Number.isFinite(v) ? String(v) : v;
   });
 
+const onlyKey = (options: object): string | undefined => {
+  const keys = Object.keys(options);
+  return keys.length === 1 ? keys[0] : undefined;
+};
+
 /** Options that a constructor refuses. */
 const constructing = (row: string, make: (options: any) => unknown, ...options: object[]): Refusal[] =>
-  options.map((option) => ({ row, what: given(option), attempt: () => make(option) }));
+  options.map((option) => ({ row, what: given(option), option: onlyKey(option), attempt: () => make(option) }));
 
 /** Options that init refuses with these arguments. */
 const initializing = (row: string, make: (options: any) => Module, args: unknown[], ...options: object[]): Refusal[] =>
-  options.map((option) => ({ row, what: given(option), attempt: () => make(option).init(random.key(0), ...args) }));
+  options.map((option) => ({
+    row,
+    what: given(option),
+    option: onlyKey(option),
+    attempt: () => make(option).init(random.key(0), ...args),
+  }));
 
 /** Anything else, described in words. */
 const calling = (row: string, attempts: Record<string, () => unknown>): Refusal[] =>
@@ -209,6 +221,7 @@ export const REFUSALS: readonly Refusal[] = [
     { numGqaGroups: 3 },
     { numAttentionHeads: undefined },
     { scoreMod: (x: unknown) => x },
+    { scoreModBprop: (x: unknown) => x },
     { contextParallelAxis: "cp" },
     { contextParallelStrategy: "RING" },
     { contextParallelCausalLoadBalanced: true },
@@ -232,6 +245,8 @@ export const REFUSALS: readonly Refusal[] = [
     { lowRankAdaptationScope: "everything" },
     { numGqaGroups: 3 },
     { scoreMod: (x: unknown) => x },
+    { scoreModBprop: (x: unknown) => x },
+    { outputLayernorm: true },
     { numHeads: 4 },
     { layernormtype: "rmsnorm" },
   ),
@@ -244,6 +259,8 @@ export const REFUSALS: readonly Refusal[] = [
     (o) => new TransformerLayer({ ...small, ...o }),
     { numAttentionHeads: 3 },
     { hiddenDropoutDims: [3] },
+    { scoreMod: (x: unknown) => x },
+    { scoreModBprop: (x: unknown) => x },
     { dropout: 0.1 },
   ),
   ...calling("TransformerLayer", {

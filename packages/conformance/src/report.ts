@@ -44,7 +44,7 @@ export interface Report {
 /** Files whose tests replay recorded cases, with the id of the case at the end or before a colon. */
 const GOLDEN_FILES = ["layers/golden", "layers/golden-fp8", "transformer/golden", "transformer/golden-fp8"];
 /** Files of this package whose tests are titled with the parameter that they exercise. */
-const OWN_FILES = ["variables", "constraints", "fused-modules", "attention-module", "products"].map(
+const OWN_FILES = ["variables", "constraints", "fused-modules", "attention-module", "products", "refusals"].map(
   (file) => `conformance/${file}`,
 );
 
@@ -59,6 +59,7 @@ export async function makeReport(
   const byItem = (key: string) => [
     ...[...goldens].filter(([, keys]) => keys.includes(key)).flatMap(([id]) => index.golden(id)),
     ...index.titled(key),
+    ...refusalsOf(key).flatMap((ref) => index.find(ref)),
     ...PROOFS.filter(({ covers }) => covers.includes(key)).flatMap(({ by }) => by.flatMap((ref) => index.find(ref))),
   ];
   const rows = Object.keys(PAGE).map((name) => ({
@@ -83,6 +84,12 @@ export async function makeReport(
   ];
   return { rows, ids, uncovered, failing: index.failing() };
 }
+
+/** The tests that show that an option is refused whatever its value, but for the one that leaves it alone. */
+const refusalsOf = (key: string): string[] =>
+  REFUSALS.filter(
+    (refusal) => `${refusal.row}.${refusal.option}` === key && tryRefusal(refusal).code === "unsupported",
+  ).map(({ row, what }) => `conformance/refusals: what is refused ${row}: ${what}`);
 
 const isBare = ({ cases }: ItemReport): boolean => cases.length === 0;
 
