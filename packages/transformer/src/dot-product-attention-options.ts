@@ -6,6 +6,7 @@ import {
   scoreModDefaults,
 } from "./unsupported-options.js";
 
+/** Options of DotProductAttention. */
 export interface DotProductAttentionOptions extends ContextParallelOptions, ScoreModOptions {
   /** Depth of a query and key head. Required. Values may have another depth when they are a tensor of their own. */
   headDim: number;

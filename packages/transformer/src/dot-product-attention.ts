@@ -25,7 +25,7 @@ import { namedAttention } from "./ops/attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 import { refuseContextParallel, refuseScoreMod } from "./unsupported-options.js";
 
-/** Options of {@link DotProductAttention}. */
+/** Options of a call of {@link DotProductAttention}. */
 export interface AttentionCallOptions {
   /** No dropout. Default false. */
   deterministic?: boolean;
