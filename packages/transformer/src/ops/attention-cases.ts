@@ -141,7 +141,7 @@ const NARROW = [
   "few queries, many keys",
 ];
 
-/** 4 products of a layer's attention at batch 8, length 256, 8 heads of 64: 2 forward and 5 backward. */
+/** A layer's attention and the operations of one of its products, of which there are 2 forward and 5 backward. */
 const LAYER: Wanted = { batch: 8, queries: 256, keys: 256, heads: 8, groups: 8, depth: 64, valueDepth: 64 };
 const PRODUCT = 2 * 8 * 8 * 256 * 256 * 64;
 
@@ -157,7 +157,7 @@ export function attentionCases(c: CaseBuilder, kind: Kind): Case[] {
     ...chosen
       .filter(([name]) => NARROW.includes(name))
       .flatMap(([name, wanted]) => [one(name, wanted, "bfloat16"), one(name, wanted, "float16")]),
-    ...(kind === "bias" ? [] : benches(c, kind)),
+    ...(kind === "bias" ? [biasBench(c)] : benches(c, kind)),
   ];
 }
 
@@ -167,7 +167,16 @@ function benches(c: CaseBuilder, kind: Kind): Case[] {
     [true, false].map((causal) => {
       const wanted: Wanted = { ...LAYER, dtype, params: { causal, scale: 0.125 } };
       const name = `batch 8, length 256, 8 heads of 64, ${causal ? "causal" : "full"}, ${dtype}`;
-      return c.bench(name, operands(c, kind, wanted), wanted.params!, { flops: products * PRODUCT });
+      // A causal mask leaves half of the products.
+      const flops = (products * PRODUCT) / (causal ? 2 : 1);
+      return c.bench(name, operands(c, kind, wanted), wanted.params!, { flops });
     }),
   );
+}
+
+/** The gradient of a bias takes two products: the logits and dout · vᵀ. */
+function biasBench(c: CaseBuilder): Case {
+  const wanted: Wanted = { ...LAYER, bias: [1, 8], params: { biasType: "post_scale", scale: 0.125 } };
+  const name = "batch 8, length 256, 8 heads of 64, float32";
+  return c.bench(name, operands(c, "bias", wanted), wanted.params!, { flops: 2 * PRODUCT });
 }
