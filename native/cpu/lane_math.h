@@ -42,10 +42,15 @@ struct PowerOfE {
 template <bool kBrief = false>
 inline __attribute__((always_inline)) PowerOfE power_of_e(Lanes x, float sign) {
   constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
-  const float high = sign * 1.44269502f, low = sign * 1.92596303e-8f;
+  const float high = sign * 1.44269502f;
   const Lanes shifted = x * high + kMagic, n = shifted - kMagic;
+#if defined(__FMA__)
   const Lanes r = x * high - n;
-  return {kBrief ? r : r + x * low, reinterpret_cast<LaneBits>(shifted)};
+  return {kBrief ? r : r + x * (sign * 1.92596303e-8f), reinterpret_cast<LaneBits>(shifted)};
+#else  // the product would be rounded: n times the upper part of ln 2 is not
+  const Lanes r = (x * sign - n * 0.693145752f) - n * 1.42860677e-6f;
+  return {r * 1.44269502f, reinterpret_cast<LaneBits>(shifted)};
+#endif
 }
 
 // 2^r for |r| <= 1/2, exactly 1 at 0; relative error 1e-7, or 3e-6 when `kBrief` (minimax).

@@ -1,4 +1,6 @@
-// Errors of simd_math.h in units of the last place, and the exactness of convert.h on every 16-bit code.
+// Errors of simd_math.h in units of the last place, of lane_math.h relative to the result, and the exactness of convert.h on
+// every 16-bit code.
+#include "cpu/lane_math.h"
 #include "cpu/simd_math.h"
 #include "test/harness.h"
 
@@ -55,6 +57,38 @@ void check_special(const char* name, F simd, G exact, float huge = 3e38f) {
 #define CHECK(name, exact, low, high, limit)                                                              \
   check(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; }, low, high, limit); \
   check_special(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; })
+
+template <class F, class G>
+void check_lanes(const char* name, F lanes, G exact, float low, float high, double limit) {
+  std::mt19937 random(7);
+  std::uniform_real_distribution<float> draw(low, high);
+  double worst = 0;
+  for (int round = 0; round < 20000; ++round) {
+    float x[kLanes], y[kLanes];
+    for (float& v : x) v = draw(random) * (round & 1 ? 1.0f : 1e-2f);
+    put_lanes(y, lanes(lanes_at<Lanes>(x)));
+    for (int i = 0; i < kLanes; ++i) worst = std::max(worst, std::abs(y[i] / exact(static_cast<double>(x[i])) - 1));
+  }
+  std::printf("%-14s worst %.2g\n", name, worst);
+  expect(worst <= limit, std::string(name) + " is not accurate enough");
+}
+
+void check_lane_math() {
+  const auto exponential = [](double x) { return std::exp(x); };
+  const auto logistic = [](double x) { return 1 / (1 + std::exp(-x)); };
+  check_lanes("exp", [](Lanes x) { return weight_exp_lanes(x); }, exponential, -87, 0, 2.5e-7);
+  check_lanes("exp, brief", [](Lanes x) { return weight_exp_lanes<true>(x); }, exponential, -87, 0, 5e-6);
+  check_lanes("sigmoid", [](Lanes x) { return sigmoid_lanes(x); }, logistic, -80, 80, 5e-7);
+  check_lanes("sigmoid, brief", [](Lanes x) { return sigmoid_lanes<true>(x); }, logistic, -80, 80, 1e-4);
+  const float inf = HUGE_VALF;
+  const float x[4] = {0.0f, -inf, inf, NAN};
+  for (const float v : x) {
+    const Lanes exponential_of = weight_exp_lanes(Lanes{} + v), logistic_of = sigmoid_lanes(Lanes{} + v);
+    const float e = exponential_of[0], s = logistic_of[0];
+    expect(std::isnan(v) ? std::isnan(e) : v > 0 || e == std::exp(v), "exp of a special value");
+    expect(std::isnan(v) ? std::isnan(s) : s == 1 / (1 + std::exp(-v)), "sigmoid of a special value");
+  }
+}
 
 void check_pow() {
   const float inf = HUGE_VALF;
@@ -126,6 +160,7 @@ int main() {
       "erf(erf_inv)", [](float x) { return static_cast<float>(std::erf(double(simd_erf_inv(x)))); },
       [](double x) { return x; }, -0.99f, 0.99f, 8);
   check_pow();
+  check_lane_math();
   check_codes<uint16_t>("float16", 65536, float16_to_float, float_to_float16);
   check_codes<uint16_t>("bfloat16", 65536, bfloat16_to_float, float_to_bfloat16);
   check_codes<uint8_t>("float8_e4m3fn", 256, float8_e4m3fn_to_float, [](float x) { return float_to_float8_e4m3fn(x); });
