@@ -29,7 +29,8 @@ onEachDevice((device) => {
       ])
         check(options, shape, dtype);
     });
-    test.skipIf(device === "reference")("768 × 1536", () => check(options, [768, 1536], "bfloat16"));
+    // The reference takes seconds for it, and tells nothing more.
+    if (device !== "reference") test("768 × 1536", () => check(options, [768, 1536], "bfloat16"));
   });
 
   test.each([
