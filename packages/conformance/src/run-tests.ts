@@ -1,14 +1,14 @@
 /** Runs test files of this repository and gives what each test compared. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative, resolve } from "node:path";
+import { dirname, join, relative, resolve } from "node:path";
 import type { Recorded } from "@te/testkit/record";
 
 export const root = resolve(import.meta.dirname, "../../..");
 
 export interface TestResult {
-  /** "layers/norm": package and file without its endings. */
+  /** "layers/norm": package or example, and file without its endings. */
   readonly file: string;
   /** The titles from the outermost group on, without that of the device. */
   readonly title: string;
@@ -71,7 +71,11 @@ export async function runTests(
   }
 }
 
-const pathOf = (file: string): string => `${join("packages", file.replace("/", "/test/"))}.test.ts`;
+/** "layers/norm" is packages/layers/test/norm.test.ts, "mnist/mnist" examples/mnist/test/mnist.test.ts. */
+function pathOf(file: string): string {
+  const folder = existsSync(join(root, "examples", dirname(file))) ? "examples" : "packages";
+  return `${join(folder, file.replace("/", "/test/"))}.test.ts`;
+}
 
 function readReport(output: string, log: string): VitestReport {
   try {
@@ -94,7 +98,8 @@ function execute(args: readonly string[], env: Readonly<Record<string, string>>)
 
 function parse({ testResults }: VitestReport): TestResult[] {
   return testResults.flatMap(({ name, message, assertionResults }) => {
-    const file = relative(join(root, "packages"), name)
+    const file = relative(root, name)
+      .replace(/^(packages|examples)\//, "")
       .replace("/test/", "/")
       .replace(/\.test\.ts$/, "");
     if (message && assertionResults.length === 0) throw new Error(`conformance: ${file} does not load: ${message}`);
