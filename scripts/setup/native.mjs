@@ -27,8 +27,10 @@ export function buildNative({ folder = "build", options = [] } = {}) {
     alone(() => {
       const before = done();
       if (before) return before;
-      const problem = configureAndBuild(build, options);
-      const result = { hash: fingerprint(options), problem };
+      const lacking = findLacking();
+      // After the tools are there, and before sources that are edited during the build could count as built.
+      const hash = fingerprint(options);
+      const result = { hash, problem: lacking ?? configureAndBuild(build, options) };
       mkdirSync(build, { recursive: true });
       writeFileSync(join(build, ".te-stamp"), JSON.stringify(result));
       return result;
@@ -37,12 +39,15 @@ export function buildNative({ folder = "build", options = [] } = {}) {
   return !stamp.problem;
 }
 
-/** Returns what went wrong, as a sentence, or undefined. */
-function configureAndBuild(build, options) {
+/** Installs what can be installed. Returns what a build still lacks, as a sentence, or undefined. */
+function findLacking() {
   if (process.platform !== "linux") return `No native kernels for ${process.platform} yet.`;
   const missing = installSystemPackages();
-  if (missing.length > 0) return `No native kernels without ${missing.join(" and ")}.`;
+  return missing.length > 0 ? `No native kernels without ${missing.join(" and ")}.` : undefined;
+}
 
+/** Returns what went wrong, as a sentence, or undefined. */
+function configureAndBuild(build, options) {
   say(`Building the native kernels in ${relative(root, build)} (once, a few minutes)…`);
   const log = join(build, "te-build.log");
   rmSync(log, { force: true });
