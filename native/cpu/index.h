@@ -24,7 +24,7 @@ inline void check_indices(const char* op, const int32_t* indices, int64_t n, int
   if (n == 0 || static_cast<int64_t>(largest) < size) return;
   for (int64_t i = 0; i < n; ++i) {
     if (indices[i] < 0 || indices[i] >= size) {
-      throw Error("index", std::string(op) + ": indices must lie in [0, " + std::to_string(size) + "), got " +
+      throw Error("index", std::string(op) + ": every index must be in [0, " + std::to_string(size) + "), got " +
                                std::to_string(indices[i]) + " at position " + std::to_string(i) + ".");
     }
   }

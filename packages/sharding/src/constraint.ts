@@ -21,7 +21,7 @@ export function withShardingConstraintByLogicalAxes(
       "shape",
       fn,
       `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`,
-      `${names.length} names: ${names.join(", ")}`,
+      `${names.length} names: ${names.map((name) => name ?? "null").join(", ")}`,
     );
   }
   const spec = logicalToMeshAxes(names);

@@ -1,5 +1,20 @@
 export { withShardingConstraint, withShardingConstraintByLogicalAxes } from "./constraint.js";
-export * from "./logical-axes.js";
+export {
+  BATCH_AXES,
+  HEAD_AXES,
+  HIDDEN_AXES,
+  HIDDEN_TP_AXES,
+  JOINED_AXES,
+  type LogicalAxisRule,
+  logicalAxisTable,
+  SEQLEN_AXES,
+  SEQLEN_CP_AXES,
+  SEQLEN_TP_AXES,
+  W_FSDP_AXES,
+  W_JOINED_AXES,
+  W_NO_SHARD_AXES,
+  W_TP_AXES,
+} from "./logical-axes.js";
 export { activeMesh, Mesh, meshAxisSize, withMesh } from "./mesh.js";
 export {
   activeResourceAxis,

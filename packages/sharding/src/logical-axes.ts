@@ -26,6 +26,22 @@ export const W_TP_AXES = "nvte_w_tp";
 /** The packing dimension of a weight, whole. */
 export const W_JOINED_AXES = "nvte_w_joined";
 
+/** @internal The logical axes of the layers, in the order of the table. */
+export const layerAxes: readonly string[] = [
+  BATCH_AXES,
+  SEQLEN_AXES,
+  SEQLEN_TP_AXES,
+  SEQLEN_CP_AXES,
+  HEAD_AXES,
+  HIDDEN_AXES,
+  HIDDEN_TP_AXES,
+  JOINED_AXES,
+  W_NO_SHARD_AXES,
+  W_FSDP_AXES,
+  W_TP_AXES,
+  W_JOINED_AXES,
+];
+
 /** A logical axis name and the mesh axis that splits it, or null. */
 export type LogicalAxisRule = readonly [logicalName: string, meshAxis: string | null];
 
@@ -48,18 +64,14 @@ export function logicalAxisTable(): readonly LogicalAxisRule[] {
   const isSplit = (axis: string | null) => axis !== null && (!mesh || meshAxisSize(axis, mesh) > 1);
   const batch = isSplit(resource.fsdpResource) ? resource.fsdpResource : resource.dpResource;
   const tensor = isSplit(resource.tpspResource) ? resource.tpspResource : resource.tpResource;
-  return [
-    [BATCH_AXES, batch],
-    [SEQLEN_AXES, null],
-    [SEQLEN_TP_AXES, resource.tpspResource],
-    [SEQLEN_CP_AXES, resource.cpResource],
-    [HEAD_AXES, tensor],
-    [HIDDEN_AXES, null],
-    [HIDDEN_TP_AXES, tensor],
-    [JOINED_AXES, null],
-    [W_NO_SHARD_AXES, null],
-    [W_FSDP_AXES, resource.fsdpResource],
-    [W_TP_AXES, tensor],
-    [W_JOINED_AXES, null],
-  ];
+  const split: Readonly<Record<string, string | null>> = {
+    [BATCH_AXES]: batch,
+    [SEQLEN_TP_AXES]: resource.tpspResource,
+    [SEQLEN_CP_AXES]: resource.cpResource,
+    [HEAD_AXES]: tensor,
+    [HIDDEN_TP_AXES]: tensor,
+    [W_FSDP_AXES]: resource.fsdpResource,
+    [W_TP_AXES]: tensor,
+  };
+  return layerAxes.map((name) => [name, split[name] ?? null]);
 }

@@ -1,5 +1,5 @@
 import { createScope, fail } from "@te/tensor";
-import { type LogicalAxisRule, logicalAxisTable } from "./logical-axes.js";
+import { type LogicalAxisRule, layerAxes, logicalAxisTable } from "./logical-axes.js";
 import { PartitionSpec } from "./partition-spec.js";
 
 /**
@@ -88,8 +88,6 @@ export function logicalToMeshAxes(names: readonly (string | null)[]): PartitionS
 }
 
 function checkSpelling(name: string): void {
-  if (!name.startsWith("nvte_")) return;
-  const known = logicalAxisTable().map(([own]) => own);
-  if (!known.includes(name))
-    fail("option", "logicalToMeshAxes", "no such logical axis of the layers", name, `Known: ${known.join(", ")}.`);
+  if (!name.startsWith("nvte_") || layerAxes.includes(name)) return;
+  fail("option", "logicalToMeshAxes", "no such logical axis of the layers", name, `Known: ${layerAxes.join(", ")}.`);
 }

@@ -137,6 +137,12 @@ describe("logicalToMeshAxes", () => {
     ).toEqual(["x", null]);
   });
 
+  it("leaves names of the layers without a rule whole, in a mesh without a resource too", () => {
+    withMesh(new Mesh({ data: 2 }), () =>
+      expect(entries(["nvte_hidden", "a"], [["a", "data"]])).toEqual([null, "data"]),
+    );
+  });
+
   it("rejects a misspelt name of the layers", () => {
     expectError("option", /no such logical axis of the layers, got nvte_bach\. Known: nvte_batch/, () =>
       entries(["nvte_bach"]),
