@@ -27,7 +27,7 @@ Trains a character model on Moby-Dick in float32, bfloat16, and bfloat16 with FP
   --dtype float32|bfloat16           make one run only, with activations in this dtype
   --recipe none|delayed|current      make one run only; the others are FP8 with delayed or current scaling
   --steps N                          optimizer steps of each run (default: as many as fit into the time, 250 at most)
-  --batch N                          windows in a batch (default 8)
+  --batch N                          windows in a batch (default 4)
   --seed N                           of the parameters, the batches and the generated text (default 0)
   --resume FILE                      go on from a state that Ctrl-C saved
   --out DIR                          where to write weights, chart and state (default examples/char-lm/out)

@@ -39,7 +39,7 @@ export interface RunOutcome extends RunProgress {
 }
 
 /** Batches of held-out text that are looked at after training. */
-const HELD_OUT_BATCHES = 24;
+const HELD_OUT_BATCHES = 48;
 
 /** Lets signals and timers through: a backend that computes on this thread leaves no other gap. */
 const breathe = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -32,7 +32,7 @@ export interface StepReport {
   readonly rows: readonly StepRow[];
 }
 
-const BATCH = 8;
+const BATCH = 4;
 const VOCABULARY = 96;
 const WARM_UP = 2;
 const STEPS = 6;
