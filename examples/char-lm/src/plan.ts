@@ -10,7 +10,7 @@ import { loadSession, type Session } from "./session.js";
 import { PRECISIONS } from "./train.js";
 
 /** Most steps of a run, and seconds that the steps of all runs may take together. */
-const DEFAULTS = { batch: 4, steps: 250, seconds: 185 } as const;
+const DEFAULTS = { batch: 4, steps: 250, seconds: 150 } as const;
 /** On the reference backend. */
 const SMALL = { batch: 4, steps: 120, seconds: 165 } as const;
 /** Fewer steps than this teach the model nothing. */
