@@ -1,7 +1,7 @@
 /** MultiHeadAttention and TransformerLayer against what they are made of, written out with their own parameters. */
 import { LayerNorm, LayerNormMLP } from "@te/layers";
 import { type DType, jit, random, type Tensor, tree, vjp } from "@te/tensor";
-import { expectClose, expectGradients, findBitDifference, onEachDevice, valuesOf } from "@te/testkit";
+import { expectClose, expectGradients, findBitDifference, normals, onEachDevice, valuesOf } from "@te/testkit";
 import {
   DotProductAttention,
   MultiHeadAttention,
@@ -12,7 +12,6 @@ import {
   type TransformerLayerOptions,
 } from "@te/transformer";
 import { describe, expect, test } from "vitest";
-import { normals } from "./helpers.js";
 
 const [BATCH, LENGTH, HEADS, DEPTH] = [2, 6, 2, 4];
 const HIDDEN = HEADS * DEPTH;

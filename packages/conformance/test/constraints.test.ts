@@ -2,10 +2,9 @@
 import { DenseGeneral, LayerNormDenseGeneral, LayerNormMLP, type Module } from "@te/layers";
 import { globalShardGuard, logicalAxisRules, Mesh, MeshResource, SEQLEN_TP_AXES, withMesh } from "@te/sharding";
 import { random, TeError } from "@te/tensor";
-import { findBitDifference, onEachDevice } from "@te/testkit";
+import { findBitDifference, normals, onEachDevice } from "@te/testkit";
 import { MultiHeadAttention, TransformerLayer } from "@te/transformer";
 import { describe, expect, test } from "vitest";
-import { normals } from "./helpers.js";
 
 const x = normals([2, 3, 8]);
 const make: Readonly<Record<string, (options: object) => Module>> = {

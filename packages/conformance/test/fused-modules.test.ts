@@ -2,10 +2,9 @@
 import { fp8Autocast } from "@te/fp8";
 import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP } from "@te/layers";
 import { checkpoint, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { expectClose, findBitDifference, onEachDevice, valuesOf } from "@te/testkit";
+import { expectClose, findBitDifference, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { DotProductAttention, MultiHeadAttention, TransformerLayer } from "@te/transformer";
 import { describe, expect, test } from "vitest";
-import { normals } from "./helpers.js";
 
 const x = normals([4, 6, 16]);
 const rngs = { dropout: random.key(3) };

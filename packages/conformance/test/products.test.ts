@@ -2,9 +2,8 @@
 import { quantizeOp } from "@te/fp8";
 import { layerNormOp, layerNormQuantizeOp, rmsNormOp, rmsNormQuantizeOp } from "@te/layers";
 import { dot, FLOATS, type Tensor, tensor } from "@te/tensor";
-import { findCodeDifference, judgeFunction, limitOf, onEachDevice } from "@te/testkit";
+import { findCodeDifference, judgeFunction, limitOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { normals } from "./helpers.js";
 
 const host = (t: Tensor) => ({ shape: t.shape, dtype: t.dtype, data: t.dataSync() });
 

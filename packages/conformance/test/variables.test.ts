@@ -9,9 +9,9 @@ import {
   type Variables,
 } from "@te/layers";
 import { random, type Tensor, tree } from "@te/tensor";
+import { normals } from "@te/testkit";
 import { DotProductAttention, MultiHeadAttention, RelativePositionBiases, TransformerLayer } from "@te/transformer";
 import { describe, expect, test } from "vitest";
-import { normals } from "./helpers.js";
 
 type Args = readonly unknown[];
 const x = normals([2, 3, 8]);

@@ -1,9 +1,9 @@
 import { setImmediate as later } from "node:timers/promises";
 import { globalMeshResource, globalShardGuard, MeshResource } from "@te/sharding";
 import { jit, type Tensor, tensor, traceContextKey } from "@te/tensor";
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { autocast, currentRecipe, DelayedScaling, fp8Autocast } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const other = new DelayedScaling({ margin: 1 });

@@ -1,6 +1,6 @@
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { FP8_COLLECTION_NAME, NVTE_FP8_COLLECTION_NAME, updateCollections } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 describe("updateCollections", () => {
   const original = { params: { kernel: 1, bias: 2 }, fp8_metas: { x_scale: 1, x_amax_history: 2 } };

@@ -2,10 +2,9 @@
 import "@te/kernels-cpu";
 import { autocast, Float8CurrentScaling, fp8DotGeneral, productMetas, quantizeWith } from "@te/fp8";
 import { type DType, grad, jit, type Tensor, tensor } from "@te/tensor";
-import { fillArray, findBitDifference, onEachDevice, readGolden, toTensor } from "@te/testkit";
+import { expectError, fillArray, findBitDifference, normals, onEachDevice, readGolden, toTensor } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { type Float8, float8Max } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const FLT_MAX = 3.4028234663852886e38;
 

@@ -1,5 +1,5 @@
 import { jit, type Tensor, tensor } from "@te/tensor";
-import { type GoldenCase, readGolden } from "@te/testkit";
+import { expectError, type GoldenCase, readGolden } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {
   type AmaxComputeAlgo,
@@ -12,7 +12,6 @@ import {
   type ScaleState,
   scaleFromHistory,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const E4M3: Float8 = "float8_e4m3fn";
 const list = async (t: Tensor) => Array.from(await t.values());

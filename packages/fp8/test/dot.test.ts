@@ -1,5 +1,5 @@
 import { customVjp, jit, makeProgram, type Tensor, tensor, valueAndGrad, vjp } from "@te/tensor";
-import { errorN, expectClose, expectGradients, findBitDifference, limitOf } from "@te/testkit";
+import { errorN, expectClose, expectError, expectGradients, findBitDifference, limitOf, normals } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {
   autocast,
@@ -22,7 +22,6 @@ import {
   scaledDotOp,
   updateCollections,
 } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const E4M3: Float8 = "float8_e4m3fn";
 const E5M2: Float8 = "float8_e5m2";

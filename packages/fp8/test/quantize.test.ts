@@ -1,7 +1,7 @@
 import { type DType, decodeTable, type Tensor, tensor } from "@te/tensor";
+import { expectError, normals } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { dequantize, type Float8, quantizeOp, quantizeWith } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const E4M3 = "float8_e4m3fn";
 const E5M2 = "float8_e5m2";

@@ -1,3 +1,4 @@
+import { expectError } from "@te/testkit";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import * as fp8 from "../src/index.js";
 import {
@@ -9,7 +10,6 @@ import {
   getSupportedQuantizationRecipes,
   isQuantizeRecipeSupported,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const make = (options: object) => () => new DelayedScaling(options);
 

@@ -1,9 +1,8 @@
 /** A01: activations and their derivatives against formulas written out in float64, single and gated. */
 import { concat, type DType, FLOATS, type Tensor, tensor, vjp } from "@te/tensor";
-import { errorN, findDifference, limitOf, onEachDevice, valuesOf } from "@te/testkit";
+import { errorN, findDifference, limitOf, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { gatedActivationOp } from "../src/index.js";
-import { normals } from "./helpers.js";
 
 type Formula = (x: number) => number;
 const sigmoid: Formula = (x) => 1 / (1 + Math.exp(-x));

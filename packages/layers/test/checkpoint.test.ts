@@ -12,7 +12,7 @@ import {
   type Tensor,
   valueAndGrad,
 } from "@te/tensor";
-import { onEachDevice } from "@te/testkit";
+import { bits, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   checkpointDotsAndTeGemms,
@@ -21,7 +21,6 @@ import {
   LayerNormMLP,
   teGemmsSaveable,
 } from "../src/index.js";
-import { bits, normals } from "./helpers.js";
 
 const { nothingSaveable, everythingSaveable, dotsSaveable, dotsWithNoBatchDimsSaveable } = checkpointPolicies;
 const { saveOnlyTheseNames, saveAnyNamesButThese, saveAnythingExceptTheseNames } = checkpointPolicies;

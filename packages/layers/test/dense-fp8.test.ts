@@ -1,10 +1,9 @@
 /** L02: three FP8 steps and a jump, against delayed scaling and products worked out in float64. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
 import { decodeTable, encodeFloat, type NarrowFloat, random, type Tensor, toFloat64, valueAndGrad } from "@te/tensor";
-import { errorN, expectClose, onEachDevice, valuesOf } from "@te/testkit";
+import { errorN, expectClose, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DenseGeneral } from "../src/index.js";
-import { normals } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const f = Math.fround;

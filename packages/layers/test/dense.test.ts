@@ -1,9 +1,8 @@
 /** L01: dense layers and their gradients against float64. */
 import { type DType, FLOATS, random } from "@te/tensor";
-import { judgeFunction, limitOf, onEachDevice } from "@te/testkit";
+import { judgeFunction, limitOf, normals, onEachDevice, perturbed } from "@te/testkit";
 import { describe, test } from "vitest";
 import { DenseGeneral, type DenseGeneralOptions, LayerNormDenseGeneral } from "../src/index.js";
-import { normals, perturbed } from "./helpers.js";
 
 const limit = (name: string, dtype: DType) => limitOf(name.endsWith("bias") ? "composed" : "gemm", dtype);
 

@@ -1,9 +1,8 @@
 /** Dropout: which elements go, how often, and from which key. */
 import { FLOATS, ones, random, setDevice, type Tensor, vjp } from "@te/tensor";
-import { findBitDifference, onEachDevice, presentDevices, valuesOf } from "@te/testkit";
+import { expectError, findBitDifference, normals, onEachDevice, presentDevices, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { Dropout, LayerNormMLP } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const rngs = { dropout: random.key(7) };
 const values = (t: Tensor): number[] => [...(valuesOf(t).values as Float64Array)];

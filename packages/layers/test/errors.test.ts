@@ -1,6 +1,7 @@
 /** What the layers refuse, and how they say it. */
 import { fp8Autocast } from "@te/fp8";
 import { grad, random, type Tensor } from "@te/tensor";
+import { expectError, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
@@ -16,7 +17,6 @@ import {
   rmsNormOp,
   varianceScaling,
 } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const x = normals([2, 6]);
 const init =

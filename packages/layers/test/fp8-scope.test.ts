@@ -1,10 +1,9 @@
 /** Where FP8 state exists, who changes it, and that FP8 is really there. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
 import { full, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { errorN, onEachDevice, valuesOf } from "@te/testkit";
+import { bits, errorN, expectError, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DenseGeneral, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
-import { bits, expectError, normals } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const inFp8 = <R>(f: () => R): R => fp8Autocast({ enabled: true, fp8Recipe: recipe }, f);

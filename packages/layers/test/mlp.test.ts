@@ -1,10 +1,9 @@
 /** M01: LayerNormMLP against float64; its fused FP8 form against its parts, one after the other. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
 import { type DType, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { errorN, judgeFunction, limitOf, onEachDevice, valuesOf } from "@te/testkit";
+import { errorN, judgeFunction, limitOf, normals, onEachDevice, perturbed, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { LayerNormMLP, type LayerNormMLPOptions } from "../src/index.js";
-import { normals, perturbed } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const inFp8 = <R>(f: () => R): R => fp8Autocast({ enabled: true, fp8Recipe: recipe }, f);

@@ -1,9 +1,8 @@
 /** How modules find, name and create their variables. */
 import { random, setDevice, type Tensor, tensor } from "@te/tensor";
-import { findDifference, onEachDevice, presentDevices } from "@te/testkit";
+import { bits, describeLeaves, expectError, findDifference, normals, onEachDevice, presentDevices } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DenseGeneral, Dropout, LayerNorm, Module, ones, zeros } from "../src/index.js";
-import { bits, describeLeaves, expectError, normals } from "./helpers.js";
 
 const x = normals([2, 3]);
 

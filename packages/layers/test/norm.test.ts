@@ -1,9 +1,8 @@
 /** N01: norms and their gradients against float64, and against numbers worked out by hand. */
 import { type DType, FLOATS, random, tensor } from "@te/tensor";
-import { judgeFunction, limitOf, onEachDevice } from "@te/testkit";
+import { judgeFunction, limitOf, normals, onEachDevice, perturbed } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { LayerNorm, type LayerNormOptions } from "../src/index.js";
-import { normals, perturbed } from "./helpers.js";
 
 const kinds: LayerNormOptions[] = [
   { layernormType: "layernorm" },

@@ -2,10 +2,9 @@
 import { fc, test } from "@fast-check/vitest";
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
 import { type DType, FLOATS, jit, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
-import { findBitDifference, findDifference, forSize, limitOf, presentDevices } from "@te/testkit";
+import { findBitDifference, findDifference, forSize, limitOf, normals, perturbed, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
 import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
-import { normals, perturbed } from "./helpers.js";
 
 const anyRecipe = fc.oneof(
   { weight: 3, arbitrary: fc.constant(null) },

@@ -1,6 +1,7 @@
 /** X06: names, shapes, dtypes and logical axes of the variables of the layers. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
 import { random } from "@te/tensor";
+import { describeLeaves, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
@@ -11,7 +12,6 @@ import {
   type Module,
   type Variables,
 } from "../src/index.js";
-import { describeLeaves, normals } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const x = normals([2, 6]);

@@ -1,5 +1,6 @@
 /** Options that shape the variables: initializers, logical axes and dtypes, each on its own. */
 import { FLOATS, random, tree } from "@te/tensor";
+import { bits, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
@@ -10,7 +11,6 @@ import {
   LayerNormMLP,
   type Module,
 } from "../src/index.js";
-import { bits, normals } from "./helpers.js";
 
 type Make = (options: object) => Module;
 

@@ -1,4 +1,5 @@
 import { tensor } from "@te/tensor";
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {
   withShardingConstraintByLogicalAxes as constrain,
@@ -10,7 +11,6 @@ import {
   withMesh,
   withShardingConstraint,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const x = tensor(new Float32Array(8), { shape: [2, 4] });
 const resource = new MeshResource({ dpResource: "data", tpResource: "tensor" });

@@ -1,3 +1,4 @@
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import * as sharding from "../src/index.js";
 import {
@@ -8,7 +9,6 @@ import {
   type MeshResourceOptions,
   withMesh,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const table = (options: MeshResourceOptions, mesh?: Record<string, number>) =>
   globalShardGuard(new MeshResource(options), () =>

@@ -1,5 +1,6 @@
 import { setImmediate as later } from "node:timers/promises";
 import { traceContextKey } from "@te/tensor";
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {
   activeMesh,
@@ -11,7 +12,6 @@ import {
   meshAxisSize,
   withMesh,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 describe("Mesh", () => {
   it("knows its axes and sizes", () => {

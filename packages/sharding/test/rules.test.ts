@@ -1,3 +1,4 @@
+import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {
   currentLogicalAxisRules,
@@ -11,7 +12,6 @@ import {
   MeshResource,
   withMesh,
 } from "../src/index.js";
-import { expectError } from "./helpers.js";
 
 const resources: [string, MeshResource][] = [
   ["none", new MeshResource()],

@@ -8,7 +8,7 @@ import {
   type Tensor,
   valueAndGrad,
 } from "@te/tensor";
-import { findBitDifference, onEachDevice } from "@te/testkit";
+import { findBitDifference, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DotProductAttention,
@@ -16,7 +16,6 @@ import {
   type MultiHeadAttentionOptions,
   TransformerLayer,
 } from "../src/index.js";
-import { normals } from "./helpers.js";
 
 const { nothingSaveable, everythingSaveable, saveOnlyTheseNames } = checkpointPolicies;
 const x = normals([2, 6, 16]);

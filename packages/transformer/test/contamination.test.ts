@@ -1,10 +1,9 @@
 /** What is hidden may hold anything: NaN and infinities there reach no result and no gradient of what is visible. */
 import { type DType, jit, type Tensor, tensor, vjp, where } from "@te/tensor";
-import { findBitDifference, onEachDevice } from "@te/testkit";
+import { findBitDifference, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { attentionOp } from "../src/ops/attention.js";
 import type { AttentionOperands, AttentionParams } from "../src/ops/attention-problem.js";
-import { normals } from "./helpers.js";
 
 const [BATCH, LENGTH, HEADS, DEPTH] = [2, 70, 2, 12];
 const int = (row: number[]): Tensor => tensor([row, row], { dtype: "int32" });

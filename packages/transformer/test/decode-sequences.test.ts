@@ -1,7 +1,16 @@
 /** Decoding with biases, sequence descriptors and relative embeddings of one's own, and in FP8. */
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
 import { concat, random, type Tensor, tensor, where } from "@te/tensor";
-import { expectClose, findBitDifference, limitOf, onEachDevice } from "@te/testkit";
+import {
+  expectClose,
+  expectError,
+  findBitDifference,
+  limitOf,
+  maskOf,
+  normals,
+  onEachDevice,
+  perturbed,
+} from "@te/testkit";
 import { expect, test } from "vitest";
 import {
   MultiHeadAttention,
@@ -12,7 +21,6 @@ import {
   TransformerLayerType,
 } from "../src/index.js";
 import { base, decode, LENGTH, ones, rows, setUp } from "./decode-setup.js";
-import { expectError, maskOf, normals, perturbed } from "./helpers.js";
 
 onEachDevice(() => {
   const attention = new MultiHeadAttention({

@@ -1,8 +1,8 @@
 /** A layer with a cache, and feeding it in chunks. */
 import { concat, jit, random, type Tensor } from "@te/tensor";
+import { normals, perturbed } from "@te/testkit";
 import { expect } from "vitest";
 import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
-import { normals, perturbed } from "./helpers.js";
 
 export const LENGTH = 9;
 export const base: TransformerLayerOptions = {

@@ -1,10 +1,9 @@
 /** Decoding with a KV cache, a few tokens first and then one by one, gives the rows of the full forward pass. */
 import { random, type Tensor } from "@te/tensor";
-import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
+import { expectClose, expectError, findBitDifference, maskOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { MultiHeadAttention, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
 import { decode, LENGTH, ones, rows, setUp } from "./decode-setup.js";
-import { expectError, maskOf, normals } from "./helpers.js";
 
 const kinds: [string, TransformerLayerOptions][] = [
   ["fused parameters, relative embedding", {}],

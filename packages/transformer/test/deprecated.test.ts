@@ -1,6 +1,6 @@
 /** Deprecated names take effect or are refused, and warn once per process. */
 import { random, type Tensor } from "@te/tensor";
-import { findBitDifference } from "@te/testkit";
+import { describeLeaves, expectError, findBitDifference, maskOf, normals } from "@te/testkit";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   DotProductAttention,
@@ -9,7 +9,6 @@ import {
   RelativePositionBiases,
   TransformerLayer,
 } from "../src/index.js";
-import { describeLeaves, expectError, maskOf, normals } from "./helpers.js";
 
 const x = normals([2, 3, 8]);
 const q = normals([2, 3, 2, 4]);

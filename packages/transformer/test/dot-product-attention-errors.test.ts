@@ -1,5 +1,6 @@
 /** What DotProductAttention and SequenceDescriptor refuse, and how they say it. */
 import { type Tensor, tensor } from "@te/tensor";
+import { expectError, normals } from "@te/testkit";
 import { describe, expect, test, vi } from "vitest";
 import {
   DotProductAttention,
@@ -8,7 +9,6 @@ import {
   SequenceDescriptor,
   TransformerLayer,
 } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const heads = { headDim: 4, numAttentionHeads: 2 };
 const x = normals([2, 3, 8]);

@@ -1,10 +1,18 @@
 /** F01, F02 through the module: masks, groups, layouts and descriptors against attention written out in float64. */
 import { type DType, stack, type Tensor, tensor, vjp } from "@te/tensor";
-import { expectClose, findBitDifference, findDifference, limitOf, onEachDevice, valuesOf } from "@te/testkit";
+import {
+  expectClose,
+  findBitDifference,
+  findDifference,
+  limitOf,
+  maskOf,
+  normals,
+  onEachDevice,
+  valuesOf,
+} from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, type DotProductAttentionOptions, SequenceDescriptor } from "../src/index.js";
 import { attentionOracle } from "./attention-oracle.js";
-import { maskOf, normals } from "./helpers.js";
 
 const [BATCH, QUERIES, KEYS, DEPTH] = [2, 12, 16, 8];
 const mask = maskOf([BATCH, QUERIES, KEYS], (b, _, j) => j >= KEYS - 3 * b - 2);

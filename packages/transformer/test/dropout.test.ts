@@ -1,9 +1,8 @@
 /** Dropout in attention and in the layer: keys, rates, shared axes, whole samples. */
 import { random, type Tensor } from "@te/tensor";
-import { findBitDifference, onEachDevice, valuesOf } from "@te/testkit";
+import { expectError, findBitDifference, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, TransformerLayer, type TransformerLayerOptions } from "../src/index.js";
-import { expectError, normals } from "./helpers.js";
 
 const rngs = { dropout: random.key(3) };
 const off: TransformerLayerOptions = {

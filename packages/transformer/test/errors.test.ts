@@ -1,5 +1,6 @@
 /** What attention modules and the transformer layer refuse, and how they say it. */
 import { random } from "@te/tensor";
+import { expectError, maskOf, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DotProductAttention,
@@ -8,7 +9,6 @@ import {
   TransformerLayer,
   TransformerLayerType,
 } from "../src/index.js";
-import { expectError, maskOf, normals } from "./helpers.js";
 
 const heads = { headDim: 4, numAttentionHeads: 2 };
 const x = normals([2, 3, 8]);

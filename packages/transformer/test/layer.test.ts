@@ -1,10 +1,20 @@
 /** X01: the transformer layer and all of its gradients against float64, under eight sets of options; X03 in FP8. */
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
 import { type DType, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { errorN, findBitDifference, judgeFunction, limitOf, onEachDevice, type Row, valuesOf } from "@te/testkit";
+import {
+  errorN,
+  findBitDifference,
+  judgeFunction,
+  limitOf,
+  maskOf,
+  normals,
+  onEachDevice,
+  perturbed,
+  type Row,
+  valuesOf,
+} from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { TransformerLayer, type TransformerLayerOptions } from "../src/index.js";
-import { maskOf, normals, perturbed } from "./helpers.js";
 
 const sets: [string, TransformerLayerOptions][] = [
   ["rmsnorm", { layernormType: "rmsnorm", useBias: true }],

@@ -4,10 +4,9 @@ import { runInNewContext } from "node:vm";
 import { autocast, DelayedScaling } from "@te/fp8";
 import { adamw, applyUpdates } from "@te/optim";
 import { jit, memory, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { onEachDevice } from "@te/testkit";
+import { normals, onEachDevice } from "@te/testkit";
 import { expect, test } from "vitest";
 import { TransformerLayer } from "../src/index.js";
-import { normals } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const optimizer = adamw({ learningRate: 1e-3 });

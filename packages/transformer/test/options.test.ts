@@ -1,7 +1,7 @@
 /** What options of attention and of the layer change: initial values, adapters, residuals, biases, masks of dropout. */
 import { DenseGeneral, type Initializer, LayerNorm, LayerNormMLP, varianceScaling } from "@te/layers";
 import { full, random, type Tensor } from "@te/tensor";
-import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
+import { describeLeaves, expectClose, findBitDifference, maskOf, normals, onEachDevice, perturbed } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DotProductAttention,
@@ -11,7 +11,6 @@ import {
   type TransformerLayerOptions,
   TransformerLayerType,
 } from "../src/index.js";
-import { describeLeaves, maskOf, normals, perturbed } from "./helpers.js";
 
 const x = normals([2, 5, 8]);
 const small = { hiddenSize: 8, mlpHiddenSize: 16, numAttentionHeads: 2, hiddenDropout: 0, attentionDropout: 0 };

@@ -1,9 +1,8 @@
 /** Rows of packed sequences, their descriptors, and what each sequence gives alone. */
 import { type Tensor, tensor, vjp, zeros } from "@te/tensor";
-import { expectClose } from "@te/testkit";
+import { expectClose, normals } from "@te/testkit";
 import { expect } from "vitest";
 import { DotProductAttention, SequenceDescriptor } from "../src/index.js";
-import { normals } from "./helpers.js";
 
 export const [HEADS, DEPTH] = [4, 8];
 export const int = (rows: number[][]): Tensor => tensor(rows, { dtype: "int32" });

@@ -1,7 +1,7 @@
 /** Sequences packed into rows give what each of them gives alone, in every layout and under every mask that counts inside them. */
 import { fc, test as property } from "@fast-check/vitest";
 import { concat, jit, random, stack, type Tensor, tensor } from "@te/tensor";
-import { expectClose, findBitDifference, onEachDevice } from "@te/testkit";
+import { expectClose, findBitDifference, maskOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DotProductAttention,
@@ -10,7 +10,6 @@ import {
   TransformerLayer,
   type TransformerLayerOptions,
 } from "../src/index.js";
-import { maskOf, normals } from "./helpers.js";
 import {
   attend,
   cut,

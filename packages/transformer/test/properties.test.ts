@@ -1,10 +1,9 @@
 /** Random options of the layer: jit equals eager, every device equals the reference, sequence-first equals batch-first. */
 import { fc, test } from "@fast-check/vitest";
 import { concat, jit, random, setDevice, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { findBitDifference, findDifference, limitOf, presentDevices } from "@te/testkit";
+import { findBitDifference, findDifference, limitOf, maskOf, normals, perturbed, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
 import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
-import { maskOf, normals, perturbed } from "./helpers.js";
 
 const maskTypes = [
   "no_mask",

@@ -6,10 +6,9 @@ import { loadState, saveState } from "@te/checkpoint";
 import { DelayedScaling, fp8Autocast, updateCollections } from "@te/fp8";
 import { adamw, applyUpdates } from "@te/optim";
 import { jit, random, TeError, type Tensor, valueAndGrad } from "@te/tensor";
-import { onEachDevice } from "@te/testkit";
+import { bits, normals, onEachDevice } from "@te/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TransformerLayer } from "../src/index.js";
-import { bits, normals } from "./helpers.js";
 
 const model = new TransformerLayer({
   hiddenSize: 16,

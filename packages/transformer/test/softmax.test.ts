@@ -3,7 +3,7 @@ import { FLOATS, softmax, type Tensor, vjp, where } from "@te/tensor";
 import { errorN, limitOf, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import "../src/index.js";
-import { maskOf, normals } from "./helpers.js";
+import { maskOf, normals } from "@te/testkit";
 
 const shapes = [
   [2, 4, 16, 16],

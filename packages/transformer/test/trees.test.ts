@@ -2,6 +2,7 @@
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
 import type { Module, Variables } from "@te/layers";
 import { random, type Tensor } from "@te/tensor";
+import { describeLeaves, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DotProductAttention,
@@ -10,7 +11,6 @@ import {
   TransformerLayer,
   TransformerLayerType,
 } from "../src/index.js";
-import { describeLeaves, normals } from "./helpers.js";
 
 const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
 const x = normals([2, 3, 8]);

@@ -1,27 +1,6 @@
-import { type DType, TeError, Tensor, tensor, tree } from "@te/tensor";
-import { generator, normal, seedOf } from "@te/testkit";
-import { expect } from "vitest";
-
-/** Expects a TeError with this code whose message matches. */
-export function expectError(code: string, message: RegExp, fn: () => unknown): void {
-  let error: unknown;
-  try {
-    fn();
-  } catch (thrown) {
-    error = thrown;
-  }
-  expect(TeError.is(error), `a TeError, got ${error}`).toBe(true);
-  expect((error as TeError).message).toMatch(message);
-  expect((error as TeError).code).toBe(code);
-}
-
-/** Normal numbers, the same for the same seed, rounded to dtype. */
-export function normals(shape: readonly number[], o: { seed?: string; std?: number; dtype?: DType } = {}): Tensor {
-  const uniform = generator(seedOf(o.seed ?? "x"));
-  const size = shape.reduce((product, d) => product * d, 1);
-  const values = Float64Array.from({ length: size }, () => (o.std ?? 1) * normal(uniform));
-  return tensor(values, { shape, dtype: o.dtype ?? "float32" });
-}
+/** Trees of variables of modules, for tests. */
+import { type DType, Tensor, tree } from "@te/tensor";
+import { normals } from "./tensors.js";
 
 /** Parameters with noise on those that start as constants, so that tests are not blind to them. */
 export function perturbed<T>(params: T, dtype?: DType): T {

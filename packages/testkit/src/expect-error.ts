@@ -10,6 +10,6 @@ export function expectError(code: string, message: RegExp, fn: () => unknown): v
     error = thrown;
   }
   expect(TeError.is(error), `a TeError, got ${error}`).toBe(true);
-  expect((error as TeError).code).toBe(code);
   expect((error as TeError).message).toMatch(message);
+  expect((error as TeError).code).toBe(code);
 }
