@@ -100,14 +100,16 @@ class PrimitiveTile : public TileProduct {
   std::vector<Piece> pieces_;
 };
 
-// Processors without AVX-512: the row-major product, which packs for itself.
+// float32: the general product, which packs for itself. (oneDNN 2 has a blocked primitive for few shapes only.)
 class GemmTile : public TileProduct {
  public:
-  explicit GemmTile(const TileSpec& spec) : spec_(spec) {}
+  explicit GemmTile(const TileSpec& spec) : spec_(spec) {
+    if (spec_.b_row == 0) spec_.b_row = spec_.columns;
+  }
   PanelLayout layout() const override { return {spec_.columns, spec_.depth, 1, 1}; }
   void run(int, const void* a, const void* b, void* c, void*) const override {
-    sgemm(false, false, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a), spec_.a_row,
-          static_cast<const float*>(b), spec_.columns, spec_.accumulate ? 1.0f : 0.0f, static_cast<float*>(c), spec_.c_row);
+    sgemm(false, spec_.b_transposed, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a), spec_.a_row,
+          static_cast<const float*>(b), spec_.b_row, spec_.accumulate ? 1.0f : 0.0f, static_cast<float*>(c), spec_.c_row);
   }
 
  private:
@@ -132,8 +134,6 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
     if (!desc) return nullptr;
     const std::string implementation = desc.impl_info_str();
     if (implementation.rfind("ref", 0) == 0) return nullptr;
-    // oneDNN's other float32 product repacks B for every tile.
-    if (spec.operands == DType::float32 && implementation.rfind("brg", 0) != 0) return nullptr;
     PanelLayout layout;
     if (describe(desc.weights_desc(), spec.columns, &layout)) return std::make_unique<PrimitiveTile>(desc, layout, pieces);
   }
@@ -143,13 +143,14 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
 }  // namespace
 
 std::unique_ptr<TileProduct> TileProduct::create(const TileSpec& spec, int pieces) {
+  if (spec.operands == DType::float32)
+    return spec.result == DType::float32 ? std::make_unique<GemmTile>(spec) : nullptr;
   const OneThread guard;
   try {
-    if (auto tile = create_primitive(spec, pieces)) return tile;
+    return create_primitive(spec, pieces);
   } catch (const dnnl::error&) {  // not something oneDNN does on this processor
+    return nullptr;
   }
-  if (spec.operands == DType::float32 && spec.result == DType::float32) return std::make_unique<GemmTile>(spec);
-  return nullptr;
 }
 
 bool native_bfloat16() {

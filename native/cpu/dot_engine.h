@@ -18,6 +18,9 @@ struct TileSpec {
   DType operands, result;
   int64_t a_row, c_row;
   bool accumulate;
+  // Only where tiles_pack_b: B as it is, lines `b_row` apart, columns x depth when b_transposed. 0: the tile's layout().
+  int64_t b_row = 0;
+  bool b_transposed = false;
 };
 
 // The layout of B: panels of `width` columns, one after the other, and in a panel `depth / stack` lines of `width`
@@ -39,6 +42,9 @@ class TileProduct {
   virtual size_t scratch_bytes() const { return 0; }
   virtual void run(int piece, const void* a, const void* b, void* c, void* scratch) const = 0;
 };
+
+// True when tiles of these operands pack B themselves, from any layout: it may stay where it is.
+inline bool tiles_pack_b(DType operands) { return operands == DType::float32; }
 
 // True when bfloat16 products have instructions of their own and are not slower than float32 ones.
 bool native_bfloat16();

@@ -29,9 +29,10 @@ class PackedProduct {
     const DType operands = bfloat16_ ? DType::bfloat16 : DType::float32;
     element_ = static_cast<int64_t>(dtype_bytes(operands));
     a_in_place_ = dims.a.dtype == operands && dims.a.inner_step == 1;
-    const double pack_a = a_in_place_ ? 0 : dims.a.inner_step == 1 ? 16 : 30;
     const bool float_result = finish.result == DType::float32;
-    tiling_ = choose_tiling({dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, 25, !float_result});
+    b_in_place_ = tiles_pack_b(operands) && dims.b.dtype == operands && float_result;
+    const double pack_a = a_in_place_ ? 0 : dims.a.inner_step == 1 ? 16 : 30, pack_b = b_in_place_ ? 0 : 25;
+    tiling_ = choose_tiling({dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, pack_b, !float_result, b_in_place_});
     pieces_ = static_cast<int>(std::min<int64_t>(threads, tiling_.blocks()));
     const bool deep = tiling_.depth.pieces() > 1;
     direct_ = float_result || (bfloat16_ && finish.result == DType::bfloat16 && finish.nothing() && !deep);
@@ -75,8 +76,12 @@ class PackedProduct {
           const TileKind kind{is_last(rows, i), is_last(columns, j), is_last(depth, k), k > 0};
           auto& tile = tiles_[kind.index()];
           if (tile) continue;
-          tile = TileProduct::create(
-              {rows.size(i), columns.size(j), depth.size(k), operands, sums, a_row_, sums_row_, k > 0}, pieces_);
+          TileSpec spec = {rows.size(i), columns.size(j), depth.size(k), operands, sums, a_row_, sums_row_, k > 0};
+          if (b_in_place_) {
+            spec.b_transposed = dims_.b.outer_step != 1;
+            spec.b_row = spec.b_transposed ? dims_.b.outer_step : dims_.b.inner_step;
+          }
+          tile = TileProduct::create(spec, pieces_);
           if (!tile) return false;
         }
       }
@@ -95,7 +100,7 @@ class PackedProduct {
     const int64_t block_rows = tiling_.block_rows.unit * tiling_.rows.unit;
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : tiling_.rows.unit * a_row_ * element_);
-    b_at_ = layout.take(b_tile_ * tiling_.block_columns.unit);
+    b_at_ = layout.take(b_in_place_ ? 0 : b_tile_ * tiling_.block_columns.unit);
     sums_at_ = layout.take(direct_ ? 0 : (deep ? block_rows : tiling_.rows.unit) * sums_row_ * 4);
     bias_at_ = layout.take(finish_.biased ? tiling_.block_columns.unit * tiling_.columns.unit * 4 : 0);
     inner_at_ = layout.take(inner);
@@ -126,7 +131,7 @@ class PackedProduct {
     const DotView a = view(dims_.a, call.a, batch), b = view(dims_.b, call.b, batch);
     char* result = call.result + batch * dims_.m * dims_.n * finish_.result_bytes();
     for (int64_t k = 0; k < depth.pieces(); ++k) {
-      for (int64_t j = column_begin; j < column_end; ++j) {
+      for (int64_t j = column_begin; j < column_end && !b_in_place_; ++j) {
         const DotView part = b.from(j * columns.unit, k * depth.unit);
         pack_right(part, depth.size(k), columns.size(j), bfloat16_, tile(row_begin, j, k).layout(),
                    packed_b + (j - column_begin) * b_tile_);
@@ -143,7 +148,8 @@ class PackedProduct {
           float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
           if (!direct_ && depth.pieces() > 1)
             sums += (row - row_begin * rows.unit) * sums_row_ + (column - first_column);
-          tile(i, j, k).run(piece, left.data, packed_b + (j - column_begin) * b_tile_, sums, base + inner_at_);
+          const void* right = b_in_place_ ? b.at(j * columns.unit, k * depth.unit) : packed_b + (j - column_begin) * b_tile_;
+          tile(i, j, k).run(piece, left.data, right, sums, base + inner_at_);
           if (k + 1 == depth.pieces())
             finish_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);
         }
@@ -163,7 +169,7 @@ class PackedProduct {
   Finish finish_;
   Tiling tiling_;
   std::array<std::unique_ptr<TileProduct>, 16> tiles_;  // by TileKind
-  bool bfloat16_ = false, a_in_place_ = false;
+  bool bfloat16_ = false, a_in_place_ = false, b_in_place_ = false;
   bool direct_ = false;  // sums are made where the result belongs
   int pieces_ = 0;
   int64_t element_ = 4, a_row_ = 0, b_tile_ = 0, sums_row_ = 0;

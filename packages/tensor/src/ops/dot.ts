@@ -168,6 +168,26 @@ export const dotOp = defineOp("dot", {
       }),
       ({ transposed }) => ({ lhsContract: [transposed ? 0 : 1], rhsContract: [transposed ? 1 : 0] }),
     ),
+    ...c.product(
+      {
+        // More than one stretch of the depth, and more columns or rows than a kernel takes at a time.
+        size: [
+          [20, 1030, 2070],
+          [2070, 530, 40],
+        ],
+        lhsTransposed: [false, true],
+        rhsTransposed: [false, true],
+      },
+      ({ size: [m = 0, k = 0, n = 0], lhsTransposed, rhsTransposed }) => ({
+        a: c.normal(lhsTransposed ? [k, m] : [m, k]),
+        b: c.normal(rhsTransposed ? [n, k] : [k, n]),
+      }),
+      ({ lhsTransposed, rhsTransposed }) => ({
+        lhsContract: [lhsTransposed ? 0 : 1],
+        rhsContract: [rhsTransposed ? 1 : 0],
+      }),
+      { gradient: false },
+    ),
     c.case(
       "batch",
       { a: c.normal([2, 31, 3, 8]), b: c.normal([2, 33, 3, 8]) },
