@@ -29,11 +29,14 @@ export function machine(): Machine {
 /** GFLOP/s of the best oneDNN product, keeping the best of all calls: the machine is shared, a peak is a maximum. */
 export class Peak {
   private readonly found = { float32: 0, bfloat16: 0 };
+  /** What the last call of `measure` found. */
+  readonly last = { float32: 0, bfloat16: 0 };
   private readonly copied = new Map<number, number>();
 
   measure(seconds = 1): this {
     for (const dtype of ["float32", "bfloat16"] as const) {
-      this.found[dtype] = Math.max(this.found[dtype], productPeak(dtype, seconds));
+      this.last[dtype] = productPeak(dtype, seconds);
+      this.found[dtype] = Math.max(this.found[dtype], this.last[dtype]);
     }
     return this;
   }
