@@ -44,7 +44,8 @@ const code = (text: string): string => `\`${text}\``;
 function parameterRow(parameter: Parameter): string {
   const { name, required } = parameter;
   const said = parameter.default === undefined ? "" : literal(parameter.default);
-  return row(code(pythonName(name)), code(name), required ? "required" : said);
+  const python = name === "fn" ? "the block of the `with` statement" : code(pythonName(name));
+  return row(python, code(name), required ? "required" : said);
 }
 
 /** A value as code, a phrase as it is. */
