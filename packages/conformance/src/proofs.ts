@@ -1,3 +1,5 @@
+import { PAGE } from "./page.js";
+
 /**
  * Which tests exercise a parameter, for those that neither a recorded case has nor a test of this package is named after.
  * A test is "package/file: beginning of its title"; the beginning leaves out the group of the device.
@@ -12,20 +14,7 @@ const of = (name: string, ...parameters: string[]): string[] => parameters.map((
 export const PROOFS: readonly Proof[] = [
   // Logical axes
   {
-    covers: [
-      "BATCH_AXES",
-      "SEQLEN_AXES",
-      "SEQLEN_TP_AXES",
-      "SEQLEN_CP_AXES",
-      "HEAD_AXES",
-      "HIDDEN_AXES",
-      "HIDDEN_TP_AXES",
-      "JOINED_AXES",
-      "W_NO_SHARD_AXES",
-      "W_FSDP_AXES",
-      "W_TP_AXES",
-      "W_JOINED_AXES",
-    ],
+    covers: PAGE["logical axes"]!,
     by: [
       "sharding/logical-axes: logical axes have the original's values",
       "sharding/logical-axes: logical axes stand in the table in order",
