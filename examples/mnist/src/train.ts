@@ -2,7 +2,7 @@
 import { autocast, DelayedScaling, Float8CurrentScaling, updateCollections } from "@te/fp8";
 import type { Variables } from "@te/layers";
 import { applyUpdates, sgd } from "@te/optim";
-import { argmax, crossEntropy, type DType, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { argmax, crossEntropy, type DType, jit, random, type Tensor, valueAndGrad } from "@te/tensor";
 import { batchOf, type Digits, shuffled } from "./data.js";
 import { DigitModel } from "./model.js";
 
@@ -109,9 +109,5 @@ export class Trainer {
       for (const t of [images, labels, ...sums]) t.dispose();
     }
     return { loss: loss / seen, accuracy: right / seen };
-  }
-
-  dispose(): void {
-    for (const leaf of tree.leaves([this.variables, this.state])) leaf.dispose();
   }
 }
