@@ -60,7 +60,7 @@ const attentionLoss = (options: Partial<MultiHeadAttentionOptions>, cross: boole
 describe("a layer", () => {
   test("keeps nothing, or everything", () => {
     expect(again(layerLoss, layerParams, nothingSaveable, "attention")).toBe(1);
-    expect(again(layerLoss, layerParams, everythingSaveable, "dot", "attention")).toBe(0);
+    expect(again(layerLoss, layerParams, everythingSaveable, "layer_norm", "dot", "attention")).toBe(0);
   });
 
   // What each name spares: without it, the value's product (or attention) runs twice.

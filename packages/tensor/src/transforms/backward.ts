@@ -190,26 +190,26 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
 }
 
 /**
- * A region whose values are those that the node has already and whose derivative is that of the node recorded again.
- * What only the recomputed values need is never executed, because nothing but their derivative is used.
+ * A region whose values are those that the node has already and whose derivative is the node's, taken from these values
+ * and from the recomputed inputs: nothing runs the node again.
  */
 function linkSaved(trace: Trace, node: TraceNode, substitute: (t: Tensor) => Tensor): Tensor[] {
   const inputs = node.inputs.map((t) => t && substitute(t));
   const args = [...new Set(inputs.filter((t) => t !== undefined))];
   const start = trace.nodes.length;
   const saved = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
-  return trace.recordRegion(saved, {
+  const outputs: Tensor[] = trace.recordRegion(saved, {
     start,
     kind: "saved",
     args,
     residuals: [],
     pullback: (_, grads) => {
-      const from = trace.nodes.length;
-      const again = trace.record(node.op, inputs, node.params);
-      const seeds = again.flatMap((out, k) => (grads[k] ? [[out, grads[k]] as const] : []));
-      return backward(trace, from, seeds, args);
+      const cotangents: Cotangents = new Map();
+      pullNode(trace, { ...node, inputs, outputs }, [...grads], cotangents, new Set(args));
+      return args.map((arg) => cotangents.get(arg));
     },
   });
+  return outputs;
 }
 
 /** Adds a cotangent. It takes the dtype of its value; its shape must be that of its value. */
