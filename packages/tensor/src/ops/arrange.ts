@@ -3,8 +3,9 @@ import { normalizeAxis } from "../aval.js";
 import { iota, zeros } from "../create.js";
 import { fail } from "../errors.js";
 import type { Tensor } from "../tensor.js";
+import { concat } from "./concat.js";
 import { expandDims, reshape } from "./reshape.js";
-import { concat, slice } from "./slice.js";
+import { slice } from "./slice.js";
 
 /** Tensors of one shape side by side along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {

@@ -1,13 +1,11 @@
-/** Parts of tensors at fixed places: slice, pad, concat, flip. */
-import { aval, normalizeAxes, normalizeAxis, stridesOf } from "../aval.js";
+/** Parts of tensors at fixed places, and the reverse: slice and pad. */
+import { aval, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { fromFloat64 } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
-import { expectSameDType } from "./check.js";
-import { promote } from "./promote.js";
 import { expandDims, reshape } from "./reshape.js";
 
 const list = (values: readonly number[]): string => `[${values.join(",")}]`;
@@ -177,108 +175,6 @@ function fillCode(out: HostArray, value: number): void {
   else out.data.fill(fromFloat64(out.dtype, [value])[0]!);
 }
 
-/** y = the inputs one after the other along `axis`. */
-export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
-  inputs: [],
-  variadic: true,
-  outputs: ["y"],
-  params: { axis: 0 },
-  shape: (inputs, { axis }) => {
-    const all = Object.values(inputs);
-    const first = all[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
-    expectSameDType("concat", inputs);
-    normalizeAxis("concat", axis, first.shape.length);
-    for (const a of all) {
-      if (a.shape.length !== first.shape.length || a.shape.some((d, i) => i !== axis && d !== first.shape[i])) {
-        fail("shape", "concat", `every tensor must match ${list(first.shape)} except in axis ${axis}`, a);
-      }
-    }
-    const total = all.reduce((sum, a) => sum + a.shape[axis]!, 0);
-    return {
-      y: aval(
-        first.shape.map((d, i) => (i === axis ? total : d)),
-        first.dtype,
-      ),
-    };
-  },
-  evaluate(inputs, { axis }, { y }) {
-    const strides = stridesOf(y!.shape);
-    let offset = 0;
-    for (const x of Object.values(inputs)) {
-      stridedCopy(x.shape, x.data, stridesOf(x.shape), 0, y!.data, strides, offset * strides[axis]!);
-      offset += x.shape[axis]!;
-    }
-  },
-  vjp({ inputs, grads, params: { axis } }) {
-    const y = grads.y!;
-    if (!isFloat(y.dtype)) return {};
-    let offset = 0;
-    const cotangents: Record<string, Tensor> = {};
-    for (const [name, x] of Object.entries(inputs)) {
-      const start = x.shape.map((_, i) => (i === axis ? offset : 0));
-      offset += x.shape[axis]!;
-      cotangents[name] = slice(
-        y,
-        start,
-        x.shape.map((d, i) => (i === axis ? offset : d)),
-      );
-    }
-    return cotangents;
-  },
-  cases: (c) => [
-    ...c.product(
-      { dtype: ["float32", "bfloat16", "int32"] as const, axis: [0, 1] },
-      ({ dtype, axis }) => {
-        const fill = (shape: readonly number[]) =>
-          dtype === "int32" ? c.integers(shape, { high: 99 }) : c.normal(shape, { dtype });
-        return { "0": fill([3, 31]), "1": fill(axis ? [3, 2] : [5, 31]), "2": fill(axis ? [3, 0] : [0, 31]) };
-      },
-      ({ axis }) => ({ axis }),
-    ),
-    c.case("one", { "0": c.normal([33]) }, { axis: 0 }),
-    c.bench(
-      "packed projections",
-      { "0": c.normal([4096, 512]), "1": c.normal([4096, 512]), "2": c.normal([4096, 512]) },
-      { axis: 1 },
-      { bytes: 2 * 3 * 2 ** 23 },
-    ),
-  ],
-}) as unknown as (inputs: { inputs: readonly Tensor[] }, params: { axis: number }) => { y: Tensor };
-
-/** y = x with the order along `axes` reversed. */
-export const flipOp = defineOp("flip", {
-  inputs: ["x"],
-  outputs: ["y"],
-  params: { axes: [] as readonly number[] },
-  shape: ({ x }, { axes }) => {
-    normalizeAxes("flip", axes, x.shape.length);
-    return { y: x };
-  },
-  evaluate({ x }, { axes }, { y }) {
-    const strides = stridesOf(x.shape);
-    let offset = 0;
-    for (const axis of axes) offset += strides[axis]! * (x.shape[axis]! - 1);
-    stridedCopy(
-      y.shape,
-      x.data,
-      strides.map((s, i) => (axes.includes(i) ? -s : s)),
-      offset,
-      y.data,
-      stridesOf(y.shape),
-      0,
-    );
-  },
-  vjp: ({ inputs: { x }, grads, params: { axes } }) => (isFloat(x.dtype) ? { x: flip(grads.y, axes) } : {}),
-  cases: (c) => [
-    ...c.product(
-      { dtype: ["float32", "bfloat16"] as const, axes: [[0], [1], [0, 2], []] },
-      ({ dtype }) => ({ x: c.normal([3, 31, 2], { dtype }) }),
-      ({ axes }) => ({ axes }),
-    ),
-    c.bench("rows of 1024", { x: c.normal([4096, 1024]) }, { axes: [1] }, { bytes: 2 ** 25 }),
-  ],
-});
-
 /**
  * The part of x from start up to limit, with a stride, per axis. Negative starts and limits count from the end of the
  * axis; entries left out at the end take the whole axis.
@@ -303,18 +199,4 @@ export function slice(
 export function pad(x: Tensor, low: readonly number[], high: readonly number[], value = 0): Tensor {
   const nothing = low.length === x.rank && high.length === x.rank && [...low, ...high].every((n) => n === 0);
   return nothing ? x : padOp({ x }, { low: [...low], high: [...high], value }).y;
-}
-
-/** The tensors one after the other along an axis. Different dtypes promote. */
-export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
-  const first = tensors[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
-  const at = normalizeAxis("concat", axis, first.rank);
-  if (tensors.length === 1) return first;
-  return concatOp({ inputs: promote("concat", ...tensors) }, { axis: at }).y;
-}
-
-/** x with the order along the axes reversed; all axes by default. */
-export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
-  const which = normalizeAxes("flip", axes, x.rank);
-  return which.length ? flipOp({ x }, { axes: which }).y : x;
 }
