@@ -12,31 +12,15 @@ import {
 } from "./dense.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
-import { applyNorm, checkNorm, type Norm, normParameters } from "./layer-norm.js";
+import { type InputNormOptions, inputNorm, inputNormDefaults } from "./input-norm.js";
+import { applyNorm, checkNorm, type Norm } from "./layer-norm.js";
 import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
-import type { LayerNormType } from "./norm-type.js";
 
 /** Options of {@link LayerNormDenseGeneral}. */
-export interface LayerNormDenseGeneralOptions extends LoraOptions {
+export interface LayerNormDenseGeneralOptions extends InputNormOptions, LoraOptions {
   /** Output feature sizes. Required. */
   features: number | readonly number[];
-  /** Default true; false leaves the dense product alone. */
-  enableLayernorm?: boolean;
-  /** "layernorm" (default) or "rmsnorm", in any spelling. */
-  layernormType?: LayerNormType;
-  /** Added to the variance, or to the mean square. Default 1e-6. */
-  epsilon?: number;
-  /** Scale by 1 + gamma; layernorm only. Default false. */
-  zeroCenteredGamma?: boolean;
-  /** Default ones, or zeros with zeroCenteredGamma. */
-  scaleInit?: Initializer;
-  /** Logical axes of gamma. Default ["embed"]. */
-  scaleAxes?: Axes;
-  /** Of beta; layernorm only. Default zeros. */
-  lnBiasInit?: Initializer;
-  /** Logical axes of beta. Default ["embed"]. */
-  lnBiasAxes?: Axes;
   /** Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
   /** Logical axes of the kernel, one per axis. Default []: none. */
@@ -47,16 +31,12 @@ export interface LayerNormDenseGeneralOptions extends LoraOptions {
   biasInit?: Initializer;
   /** Logical axes of the bias, one per axis. Default []: none. */
   biasAxes?: Axes;
-  /** Also return the norm's output. Default false; in FP8 the norm then writes high precision. */
-  returnLayernormOutput?: boolean;
   /** Must be -1 (default). */
   axis?: -1;
   /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
   dtype?: DType;
   /** Inputs are sequence-first; says only which logical axes apply. Default false. */
   transposeBatchSequence?: boolean;
-  /** Logical axes of the norm's input, one per axis. Default null: no constraint. */
-  layernormInputAxes?: Axes | null;
   /** Logical axes of the product's input, one per axis. Default null: no constraint. */
   dotInputAxes?: Axes | null;
   /** Divide the result by this number. Default null: do not. */
@@ -81,25 +61,16 @@ export interface LayerNormDenseGeneralOptions extends LoraOptions {
 export class LayerNormDenseGeneral extends Module {
   static readonly defaults = {
     features: undefined,
-    enableLayernorm: true,
-    layernormType: "layernorm",
-    epsilon: 1e-6,
-    zeroCenteredGamma: false,
-    scaleInit: undefined,
-    scaleAxes: ["embed"],
-    lnBiasInit: zeros,
-    lnBiasAxes: ["embed"],
+    ...inputNormDefaults,
     kernelInit: varianceScaling(1, "fan_in", "truncated_normal"),
     kernelAxes: [],
     useBias: false,
     biasInit: zeros,
     biasAxes: [],
-    returnLayernormOutput: false,
     ...loraDefaults,
     axis: -1,
     dtype: "float32",
     transposeBatchSequence: false,
-    layernormInputAxes: null,
     dotInputAxes: null,
     depthScaling: null,
     quantizationCheckpointName: null,
@@ -131,7 +102,7 @@ export class LayerNormDenseGeneral extends Module {
     checkInput("LayerNormDenseGeneral", x);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
-    const norm = options.enableLayernorm ? this.norm(hidden) : undefined;
+    const norm = inputNorm(this.parameters, this.type, hidden, options);
     const kernel = this.param("kernel", kernelInit, [hidden, ...features], { dtype, axes: options.kernelAxes });
     const fp8 = fp8Product((...v) => this.variable(...v));
     let y: Tensor;
@@ -150,14 +121,5 @@ export class LayerNormDenseGeneral extends Module {
       y = addBias(y, this.param("bias", options.biasInit, features, { dtype, axes: options.biasAxes }));
     if (options.depthScaling !== null) y = y.div(options.depthScaling);
     return [y, returnLayernormOutput ? normalized : undefined];
-  }
-
-  private norm(hidden: number): Norm {
-    const { lnBiasInit, lnBiasAxes, ...options } = this.options;
-    return normParameters(this.parameters, this.type, hidden, {
-      ...options,
-      biasInit: lnBiasInit,
-      biasAxes: lnBiasAxes,
-    });
   }
 }

@@ -22,10 +22,10 @@ import { checkRate, type DropoutCallOptions } from "./dropout.js";
 import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { chainSlices, type Initializer, varianceScaling, zeros } from "./initializers.js";
-import { applyNorm, checkNorm, type Norm, normParameters } from "./layer-norm.js";
+import { type InputNormOptions, inputNorm, inputNormDefaults } from "./input-norm.js";
+import { applyNorm, checkNorm, type Norm } from "./layer-norm.js";
 import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
-import type { LayerNormType } from "./norm-type.js";
 import { dropout } from "./ops/dropout.js";
 import { activationNames, CLAMPED, gatedActivationOp } from "./ops/gated-activation.js";
 
@@ -40,25 +40,9 @@ export interface ClampedActivationParams {
 }
 
 /** Options of {@link LayerNormMLP}. */
-export interface LayerNormMLPOptions extends LoraOptions {
+export interface LayerNormMLPOptions extends InputNormOptions, LoraOptions {
   /** Width between the two products. Default 2048. */
   intermediateDim?: number;
-  /** Default true; false leaves the perceptron alone. */
-  enableLayernorm?: boolean;
-  /** "layernorm" (default) or "rmsnorm", in any spelling. */
-  layernormType?: LayerNormType;
-  /** Added to the variance, or to the mean square. Default 1e-6. */
-  epsilon?: number;
-  /** Scale by 1 + gamma; layernorm only. Default false. */
-  zeroCenteredGamma?: boolean;
-  /** Default ones, or zeros with zeroCenteredGamma. */
-  scaleInit?: Initializer;
-  /** Logical axes of gamma. Default ["embed"]. */
-  scaleAxes?: Axes;
-  /** Of beta; layernorm only. Default zeros. */
-  lnBiasInit?: Initializer;
-  /** Logical axes of beta. Default ["embed"]. */
-  lnBiasAxes?: Axes;
   /** Of both kernels, slice by slice of the first. Default varianceScaling(1, "fan_in", "truncated_normal"). */
   kernelInit?: Initializer;
   /** Logical axes of the first kernel. Default ["embed", "act", "mlp"]. */
@@ -73,8 +57,6 @@ export interface LayerNormMLPOptions extends LoraOptions {
   biasAxes1?: Axes;
   /** Logical axes of the second bias. Default ["embed"]. */
   biasAxes2?: Axes;
-  /** Also return the norm's output. Default false; in FP8 the norm then writes high precision. */
-  returnLayernormOutput?: boolean;
   /**
    * One name per slice of the first product, in any case; the results are multiplied. A leading "linear" or
    * "clamped_linear" reverses the names, not the slices. Default ["gelu"].
@@ -94,8 +76,6 @@ export interface LayerNormMLPOptions extends LoraOptions {
   dtype?: DType;
   /** Inputs are sequence-first; says only which logical axes apply. Default false. */
   transposeBatchSequence?: boolean;
-  /** Logical axes of the norm's input, one per axis. Default null: no constraint. */
-  layernormInputAxes?: Axes | null;
   /** Logical axes of the first product's input, one per axis. Default null: no constraint. */
   dot1InputAxes?: Axes | null;
   /** Logical axes of the second product's input, one per axis. Default null: no constraint. */
@@ -127,14 +107,7 @@ type Options = WithDefaults<LayerNormMLPOptions, typeof LayerNormMLP.defaults>;
 export class LayerNormMLP extends Module {
   static readonly defaults = {
     intermediateDim: 2048,
-    enableLayernorm: true,
-    layernormType: "layernorm",
-    epsilon: 1e-6,
-    zeroCenteredGamma: false,
-    scaleInit: undefined,
-    scaleAxes: ["embed"],
-    lnBiasInit: zeros,
-    lnBiasAxes: ["embed"],
+    ...inputNormDefaults,
     kernelInit: varianceScaling(1, "fan_in", "truncated_normal"),
     kernelAxes1: ["embed", "act", "mlp"],
     kernelAxes2: ["mlp", "embed"],
@@ -142,7 +115,6 @@ export class LayerNormMLP extends Module {
     biasInit: zeros,
     biasAxes1: ["act", "mlp"],
     biasAxes2: ["embed"],
-    returnLayernormOutput: false,
     activations: ["gelu"],
     activationParams: null,
     intermediateDropoutRngName: "dropout",
@@ -152,7 +124,6 @@ export class LayerNormMLP extends Module {
     axis: -1,
     dtype: "float32",
     transposeBatchSequence: false,
-    layernormInputAxes: null,
     dot1InputAxes: null,
     dot2InputAxes: null,
     ffn1CkptName: "ffn1",
@@ -253,10 +224,9 @@ export class LayerNormMLP extends Module {
   /** In the order in which the original creates them, which decides their keys. */
   private weights(hidden: number): Weights {
     const { options } = this;
-    const { dtype, biasInit, kernelInit, intermediateDim: width, useBias, lnBiasInit, lnBiasAxes } = options;
+    const { dtype, biasInit, kernelInit, intermediateDim: width, useBias } = options;
     const count = this.activation.activations.length;
-    const normOptions = { ...options, biasInit: lnBiasInit, biasAxes: lnBiasAxes };
-    const norm = options.enableLayernorm ? normParameters(this.parameters, this.type, hidden, normOptions) : undefined;
+    const norm = inputNorm(this.parameters, this.type, hidden, options);
     const make = (name: string, init: Initializer, shape: number[], axes: Axes) =>
       this.param(name, init, shape, { dtype, axes });
     const wi = make("wi_kernel", chainSlices(kernelInit), [hidden, count, width], options.kernelAxes1);

@@ -11,6 +11,7 @@ import {
   W_NO_SHARD_AXES,
   W_TP_AXES,
 } from "@te/sharding";
+import { attentionBlockOptions } from "./attention-block-options.js";
 import { loraUses, parseLoraScope } from "./lora-scope.js";
 import { MultiHeadAttention } from "./multi-head-attention.js";
 import type { MultiHeadAttentionOptions } from "./multi-head-attention-options.js";
@@ -35,33 +36,14 @@ export function crossAttention(o: ResolvedLayerOptions): MultiHeadAttention {
 
 function attention(o: ResolvedLayerOptions, own: Partial<MultiHeadAttentionOptions>): MultiHeadAttention {
   return new MultiHeadAttention({
+    ...attentionBlockOptions(o),
     headDim: o.hiddenSize / o.numAttentionHeads,
     numAttentionHeads: o.numAttentionHeads,
-    numGqaGroups: o.numGqaGroups,
     attentionDropout: o.attentionDropout,
-    dropoutRngName: o.dropoutRngName,
-    layernormType: o.layernormType,
-    layernormEpsilon: o.layernormEpsilon,
-    zeroCenteredGamma: o.zeroCenteredGamma,
     returnLayernormOutput: o.applyResidualConnectionPostLayernorm,
     kernelInit: o.mhaKernelInit,
-    useBias: o.useBias,
-    biasInit: o.biasInit,
-    enableRotaryPosEmb: o.enableRotaryPosEmb,
-    rotaryPosEmbWindows: o.rotaryPosEmbWindows,
-    rotaryPosEmbGroupMethod: o.rotaryPosEmbGroupMethod,
-    lowRankAdaptationScope: o.lowRankAdaptationScope,
-    lowRankAdaptationDim: o.lowRankAdaptationDim,
-    lowRankAdaptationAlpha: o.lowRankAdaptationAlpha,
-    dtype: o.dtype,
-    fuseQkvParams: o.fuseQkvParams,
-    transposeBatchSequence: o.transposeBatchSequence,
     enableSequenceParallel: o.enableSequenceParallel,
-    scaleAttnLogits: o.scaleAttnLogits,
-    scaledQueryInit: o.scaledQueryInit,
     float32Logits: o.float32AttentionLogits,
-    windowSize: o.windowSize,
-    softmaxType: o.softmaxType,
     ...own,
   });
 }

@@ -1,20 +1,13 @@
-import {
-  type ClampedActivationParams,
-  type Initializer,
-  type LayerNormType,
-  type Module,
-  varianceScaling,
-  zeros,
-} from "@te/layers";
-import { type Defaults, type DType, fail, type WithDefaults } from "@te/tensor";
-import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
+import { type ClampedActivationParams, type Initializer, type Module, varianceScaling } from "@te/layers";
+import { type Defaults, fail, type WithDefaults } from "@te/tensor";
+import { type AttentionBlockOptions, attentionBlockDefaults } from "./attention-block-options.js";
 
 /** An encoder layer attends to its input; a decoder layer also to the encoder's output. */
 export const TransformerLayerType = { ENCODER: "encoder", DECODER: "decoder" } as const;
 export type TransformerLayerType = (typeof TransformerLayerType)[keyof typeof TransformerLayerType];
 
 /** Options of TransformerLayer. */
-export interface TransformerLayerOptions extends ScoreModOptions {
+export interface TransformerLayerOptions extends AttentionBlockOptions {
   /** Size of inputs and results, a multiple of numAttentionHeads. Default 512. */
   hiddenSize?: number;
   /** Size inside the MLP. Default 2048. */
@@ -23,14 +16,6 @@ export interface TransformerLayerOptions extends ScoreModOptions {
   numAttentionHeads?: number;
   /** Another name of numAttentionHeads. */
   numHeads?: number;
-  /** Number of key and value heads. Default null: numAttentionHeads. */
-  numGqaGroups?: number | null;
-  /** "layernorm" (default) or "rmsnorm", in any spelling. */
-  layernormType?: LayerNormType;
-  /** Added to the variance, or to the mean square. Default 1e-6. */
-  layernormEpsilon?: number;
-  /** Scale by 1 + gamma; layernorm only. Default false. */
-  zeroCenteredGamma?: boolean;
   /** Rate of dropout after attention and after the MLP. Default 0.1. */
   hiddenDropout?: number;
   /** Axes along which the hidden dropout mask is shared, in [-3, 3). Default []. */
@@ -41,8 +26,6 @@ export interface TransformerLayerOptions extends ScoreModOptions {
   intermediateDropout?: number;
   /** Axes along which the mask inside the MLP is shared. Default []. */
   intermediateDropoutDims?: readonly number[];
-  /** Random stream of every dropout. Default "dropout". */
-  dropoutRngName?: string;
   /** Of attention's kernels. Default varianceScaling(1, "fan_in", "normal"). */
   mhaKernelInit?: Initializer;
   /** Of the MLP's kernels. Default varianceScaling(1, "fan_in", "truncated_normal"). */
@@ -51,10 +34,6 @@ export interface TransformerLayerOptions extends ScoreModOptions {
   mlpActivations?: readonly string[];
   /** limit, alpha and gluLinearOffset of clamped SwiGLU. Default null: theirs. */
   mlpActivationParams?: ClampedActivationParams | null;
-  /** Add biases to every product. Default false. */
-  useBias?: boolean;
-  /** Default zeros. */
-  biasInit?: Initializer;
   /** Take the residual from the output of the norm instead of its input. Default false. */
   applyResidualConnectionPostLayernorm?: boolean;
   /** Normalise the layer's output instead of attention's input. Default false. */
@@ -74,36 +53,10 @@ export interface TransformerLayerOptions extends ScoreModOptions {
    * broadcasts to [1, heads, queryLength, keyLength]. Default null.
    */
   relativeEmbedding?: Module | null;
-  /** Turn queries and keys by their positions, in cross-attention too. Default false. */
-  enableRotaryPosEmb?: boolean;
-  /** Smallest and largest time scale. Default [1, 10000]. */
-  rotaryPosEmbWindows?: readonly [number, number];
-  /** consecutive (default) or alternate. */
-  rotaryPosEmbGroupMethod?: string;
-  /** none (default), all, qkv_proj, output_proj, mlp, exclude_qkv_proj, exclude_output_proj or exclude_mlp. */
-  lowRankAdaptationScope?: string | null;
-  /** The rank of adapters. Default 32. */
-  lowRankAdaptationDim?: number;
-  /** Scale adapters by alpha / rank. Default null: no scale. */
-  lowRankAdaptationAlpha?: number | null;
-  /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
-  dtype?: DType;
   /** Probability of dropping a whole sample's branch, of self-attention and of the MLP. Default 0. */
   dropPath?: number;
-  /** One product for q, k and v (self-attention) or for k and v. Default true. */
-  fuseQkvParams?: boolean;
-  /** Inputs are [S, B, H]. Default false. */
-  transposeBatchSequence?: boolean;
   /** Split the sequence of inputs, results and residuals over the tensor-parallel axis. Default false. */
   enableSequenceParallel?: boolean;
-  /** Scale logits by 1 / sqrt(headDim). Default false: the query kernel's initial values carry the scale instead. */
-  scaleAttnLogits?: boolean;
-  /** Divide the query kernel's initial values by sqrt(headDim). Default true. */
-  scaledQueryInit?: boolean;
-  /** As in DotProductAttention, of self- and cross-attention. Default null. */
-  windowSize?: readonly [number, number] | null;
-  /** As in DotProductAttention, of self- and cross-attention. Default "vanilla". */
-  softmaxType?: string;
   /** Name among the parent's variables. */
   name?: string;
 }
@@ -113,22 +66,15 @@ export const transformerLayerDefaults = {
   mlpHiddenSize: 2048,
   numAttentionHeads: 8,
   numHeads: undefined,
-  numGqaGroups: null,
-  layernormType: "layernorm",
-  layernormEpsilon: 1e-6,
-  zeroCenteredGamma: false,
   hiddenDropout: 0.1,
   hiddenDropoutDims: [],
   attentionDropout: 0.1,
   intermediateDropout: 0,
   intermediateDropoutDims: [],
-  dropoutRngName: "dropout",
   mhaKernelInit: varianceScaling(1, "fan_in", "normal"),
   mlpKernelInit: varianceScaling(1, "fan_in", "truncated_normal"),
   mlpActivations: ["gelu"],
   mlpActivationParams: null,
-  useBias: false,
-  biasInit: zeros,
   applyResidualConnectionPostLayernorm: false,
   outputLayernorm: false,
   float32AttentionLogits: false,
@@ -137,22 +83,9 @@ export const transformerLayerDefaults = {
   selfAttnBiasType: null,
   enableRelativeEmbedding: true,
   relativeEmbedding: null,
-  enableRotaryPosEmb: false,
-  rotaryPosEmbWindows: [1, 10000],
-  rotaryPosEmbGroupMethod: "consecutive",
-  lowRankAdaptationScope: "none",
-  lowRankAdaptationDim: 32,
-  lowRankAdaptationAlpha: null,
-  dtype: "float32",
   dropPath: 0,
-  fuseQkvParams: true,
-  transposeBatchSequence: false,
   enableSequenceParallel: false,
-  scaleAttnLogits: false,
-  scaledQueryInit: true,
-  windowSize: null,
-  softmaxType: "vanilla",
-  ...scoreModDefaults,
+  ...attentionBlockDefaults,
   name: undefined,
 } satisfies Defaults<TransformerLayerOptions>;
 

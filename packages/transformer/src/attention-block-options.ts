@@ -1,0 +1,79 @@
+/** Options that MultiHeadAttention has and TransformerLayer hands to its attentions. */
+import { type Initializer, type LayerNormType, zeros } from "@te/layers";
+import type { Defaults, DType, WithDefaults } from "@te/tensor";
+import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
+
+export interface AttentionBlockOptions extends ScoreModOptions {
+  /** Number of key and value heads. Default null: numAttentionHeads. */
+  numGqaGroups?: number | null;
+  /** "layernorm" (default) or "rmsnorm", in any spelling. */
+  layernormType?: LayerNormType;
+  /** Added to the variance, or to the mean square. Default 1e-6. */
+  layernormEpsilon?: number;
+  /** Scale by 1 + gamma; layernorm only. Default false. */
+  zeroCenteredGamma?: boolean;
+  /** Random stream of every dropout. Default "dropout". */
+  dropoutRngName?: string;
+  /** Add a bias to every product. Default false. */
+  useBias?: boolean;
+  /** Default zeros. */
+  biasInit?: Initializer;
+  /** Turn queries and keys by their positions, in cross-attention too. Default false. */
+  enableRotaryPosEmb?: boolean;
+  /** Smallest and largest time scale. Default [1, 10000]. */
+  rotaryPosEmbWindows?: readonly [number, number];
+  /** consecutive (default) or alternate. */
+  rotaryPosEmbGroupMethod?: string;
+  /** none (default), all, qkv_proj, output_proj, mlp, exclude_qkv_proj, exclude_output_proj or exclude_mlp. */
+  lowRankAdaptationScope?: string | null;
+  /** The rank of adapters. Default 32. */
+  lowRankAdaptationDim?: number;
+  /** Scale adapters by alpha / rank. Default null: no scale. */
+  lowRankAdaptationAlpha?: number | null;
+  /** Dtype of the parameters: float32 (default), bfloat16 or float16. */
+  dtype?: DType;
+  /** One product for q, k and v (self-attention) or for k and v. Default true. */
+  fuseQkvParams?: boolean;
+  /** Inputs are [S, B, H]. Default false. */
+  transposeBatchSequence?: boolean;
+  /** Scale logits by 1 / sqrt(headDim). Default false: the query kernel's initial values carry the scale instead. */
+  scaleAttnLogits?: boolean;
+  /** Divide the query kernel's initial values by sqrt(headDim). Default true. */
+  scaledQueryInit?: boolean;
+  /** As in DotProductAttention. Default null. */
+  windowSize?: readonly [number, number] | null;
+  /** As in DotProductAttention. Default "vanilla". */
+  softmaxType?: string;
+}
+
+export const attentionBlockDefaults = {
+  numGqaGroups: null,
+  layernormType: "layernorm",
+  layernormEpsilon: 1e-6,
+  zeroCenteredGamma: false,
+  dropoutRngName: "dropout",
+  useBias: false,
+  biasInit: zeros,
+  enableRotaryPosEmb: false,
+  rotaryPosEmbWindows: [1, 10000],
+  rotaryPosEmbGroupMethod: "consecutive",
+  lowRankAdaptationScope: "none",
+  lowRankAdaptationDim: 32,
+  lowRankAdaptationAlpha: null,
+  dtype: "float32",
+  fuseQkvParams: true,
+  transposeBatchSequence: false,
+  scaleAttnLogits: false,
+  scaledQueryInit: true,
+  windowSize: null,
+  softmaxType: "vanilla",
+  ...scoreModDefaults,
+} satisfies Defaults<AttentionBlockOptions>;
+
+type AttentionBlock = WithDefaults<AttentionBlockOptions, typeof attentionBlockDefaults>;
+
+/** These options of a module that has more. */
+export function attentionBlockOptions(options: AttentionBlock): AttentionBlock {
+  const names = Object.keys(attentionBlockDefaults) as (keyof AttentionBlock)[];
+  return Object.fromEntries(names.map((name) => [name, options[name]])) as unknown as AttentionBlock;
+}
