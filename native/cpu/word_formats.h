@@ -1,8 +1,9 @@
-// The conversions of convert.h on registers of kSquare numbers.
+// The conversions of formats.h on registers of kSquare numbers.
 #pragma once
 #include <cstdint>
+#include <limits>
 
-#include "cpu/convert.h"
+#include "cpu/formats.h"
 #include "cpu/squares.h"
 
 namespace te {
@@ -13,7 +14,7 @@ typedef float Floats __attribute__((vector_size(kSquare * 4)));
 inline Floats as_floats(Words words) { return reinterpret_cast<Floats>(words); }
 inline Words as_words(Floats floats) { return reinterpret_cast<Words>(floats); }
 
-// Small<E, M>::decode of convert.h on vectors.
+// Small<E, M>::decode of formats.h on vectors.
 template <int E, int M>
 inline Words decode_words(Words code) {
   using Format = Small<E, M>;
