@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <sstream>
 #include <string>
-#include <type_traits>
 #include <vector>
 
+#include "cpu/elementwise_casts.h"
 #include "cpu/elementwise_rows.h"
 #include "te/kernel.h"
 
@@ -129,37 +129,14 @@ class CodeReader {
   // Brings register `out`, which holds a result of the wider row type, into its own dtype.
   bool finish(int out, bool rounded = false) {
     if (rounded) return true;
-    switch (dtype(out)) {
-      case DType::bfloat16:
-        round(&rounding<DType::bfloat16>, out, out);
-        break;
-      case DType::float16:
-        round(&rounding<DType::float16>, out, out);
-        break;
-      case DType::float8_e4m3fn:
-        round(&rounding<DType::float8_e4m3fn>, out, out);
-        break;
-      case DType::float8_e5m2:
-        round(&rounding<DType::float8_e5m2>, out, out);
-        break;
-      case DType::float8_e8m0fnu:
-        round(&rounding<DType::float8_e8m0fnu>, out, out);
-        break;
-      case DType::uint8:
-        step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 255u; }>, out, -1, -1, out);
-        break;
-      case DType::boolean:
-        step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>, out, -1, -1, out);
-        break;
-      default:
-        break;
+    if (const RowFunction to_nearest = rows::rounding(dtype(out))) {
+      round(to_nearest, out, out);
+    } else if (dtype(out) == DType::uint8) {
+      step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) { return x & 255u; }>, out, -1, -1, out);
+    } else if (dtype(out) == DType::boolean) {
+      step(&rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>, out, -1, -1, out);
     }
     return true;
-  }
-
-  template <DType T>
-  static void rounding(const void*, const void*, const void*, void* out, int64_t n) {
-    round_row(T, static_cast<float*>(out), n);
   }
 
   bool unary(const std::string& op, int a, int out) {
@@ -231,20 +208,20 @@ class CodeReader {
   bool cast(int a, int out, bool saturate) {
     const DType to = dtype(out);
     if (kind(out) != RowKind::real) {
-      step(kind(a) == RowKind::real ? real_to_integer(to) : to_bool_or_move(to), a, -1, -1, out);
+      step(kind(a) == RowKind::real ? rows::real_to_integer(to) : rows::to_bool_or_move(to), a, -1, -1, out);
       return kind(a) == RowKind::real || finish(out);
     }
     if (kind(a) != RowKind::real) {
-      step(kind(a) == RowKind::is_signed ? integer_to_real<int32_t>(to) : integer_to_real<uint32_t>(to), a, -1, -1,
-           out);
+      const bool is_signed = kind(a) == RowKind::is_signed;
+      step(is_signed ? rows::integer_to_real<int32_t>(to) : rows::integer_to_real<uint32_t>(to), a, -1, -1, out);
       a = out;
     }
     if (saturate && to == DType::float8_e4m3fn) {
-      round(&saturating<DType::float8_e4m3fn>, a, out, true);
+      round(&rows::saturating<DType::float8_e4m3fn>, a, out, true);
     } else if (saturate && to == DType::float8_e5m2) {
-      round(&saturating<DType::float8_e5m2>, a, out, true);
+      round(&rows::saturating<DType::float8_e5m2>, a, out, true);
     } else if (saturate) {
-      step(clamping(to), a, -1, -1, out);
+      step(rows::clamping(to), a, -1, -1, out);
       return finish(out);
     } else if (to == DType::bfloat16) {
       round(&rows::float_unary<[](float x) { return x; }, true>, a, out);
@@ -258,134 +235,13 @@ class CodeReader {
     return true;
   }
 
-  template <DType T>
-  static void saturating(const void* a, const void*, const void*, void* out, int64_t n) {
-    const float* x = static_cast<const float*>(a);
-    float* y = static_cast<float*>(out);
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i)
-      y[i] = T == DType::float8_e4m3fn ? float8_e4m3fn_to_float(float_to_float8_e4m3fn(x[i], true))
-                                       : float8_e5m2_to_float(float_to_float8_e5m2(x[i], true));
-  }
-
-  static RowFunction real_to_integer(DType to) {
-    switch (to) {
-      case DType::int32:
-        return &rows::unary<float, int32_t, [](float x) { return float_to_int32(x); }>;
-      case DType::uint32:
-        return &rows::unary<float, uint32_t, [](float x) { return float_to_uint32(x); }>;
-      case DType::uint8:
-        return &rows::unary<float, int32_t, [](float x) -> int32_t { return float_to_uint8(x); }>;
-      default:
-        return &rows::unary<float, int32_t, [](float x) -> int32_t { return x != 0.0f; }>;
-    }
-  }
-
-  static RowFunction to_bool_or_move(DType to) {
-    return to == DType::boolean ? &rows::unary<uint32_t, uint32_t, [](uint32_t x) -> uint32_t { return x != 0; }>
-                                : &rows::move;
-  }
-
-  // To float32, rounded; or for a narrower target exact but for a sticky 24th bit, so that the rounding that follows is
-  // the only one.
-  template <class T>
-  static RowFunction integer_to_real(DType to) {
-    if (to == DType::float32) {
-      if constexpr (std::is_signed_v<T>)
-        return &rows::unary<T, float, [](T x) { return static_cast<float>(x); }>;
-      else
-        return &rows::unary<T, float, [](T x) { return uint32_to_float(x); }>;
-    }
-    return &rows::unary<T, float, [](T x) {
-      const bool negative = x < 0;
-      const uint32_t y = negative ? 0u - static_cast<uint32_t>(x) : static_cast<uint32_t>(x);
-      const uint32_t sticky = (y & ~255u) | ((y & 255u) != 0 ? 256u : 0u);
-      const float magnitude = uint32_to_float(y >= (1u << 24) ? sticky : y);
-      return negative ? -magnitude : magnitude;
-    }>;
-  }
-
-  template <uint32_t kMaxBits>
-  static void clamp_row(const void* a, const void*, const void*, void* out, int64_t n) {
-    const float* x = static_cast<const float*>(a);
-    float* y = static_cast<float*>(out);
-    const float top = bits_float(kMaxBits);
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      const float low = x[i] < -top ? -top : x[i];
-      y[i] = low > top ? top : low;
-    }
-  }
-
-  static RowFunction clamping(DType to) {
-    switch (to) {
-      case DType::bfloat16:
-        return &clamp_row<0x7f7f0000u>;
-      case DType::float16:
-        return &clamp_row<0x477fe000u>;
-      case DType::float8_e8m0fnu:
-        return &clamp_row<0x7f000000u>;
-      default:
-        return &clamp_row<0x7f7fffffu>;
-    }
-  }
-
   // Through the code of the format: to codes, then from codes.
   bool bitcast(int a, int out) {
     if (dtype_bytes(dtype(a)) != dtype_bytes(dtype(out))) return false;
-    switch (dtype(a)) {
-      case DType::bfloat16:
-        step(&to_code<uint16_t, float_to_bfloat16>, a, -1, -1, out);
-        break;
-      case DType::float16:
-        step(&to_code<uint16_t, float_to_float16>, a, -1, -1, out);
-        break;
-      case DType::float8_e4m3fn:
-        step(&to_code<uint8_t, e4m3>, a, -1, -1, out);
-        break;
-      case DType::float8_e5m2:
-        step(&to_code<uint8_t, e5m2>, a, -1, -1, out);
-        break;
-      case DType::float8_e8m0fnu:
-        step(&to_code<uint8_t, float_to_float8_e8m0fnu>, a, -1, -1, out);
-        break;
-      default:
-        step(&rows::move, a, -1, -1, out);
-    }
-    switch (dtype(out)) {
-      case DType::bfloat16:
-        step(&from_code<uint16_t, bfloat16_to_float>, out, -1, -1, out);
-        break;
-      case DType::float16:
-        step(&from_code<uint16_t, float16_to_float>, out, -1, -1, out);
-        break;
-      case DType::float8_e4m3fn:
-        step(&from_code<uint8_t, float8_e4m3fn_to_float>, out, -1, -1, out);
-        break;
-      case DType::float8_e5m2:
-        step(&from_code<uint8_t, float8_e5m2_to_float>, out, -1, -1, out);
-        break;
-      case DType::float8_e8m0fnu:
-        step(&from_code<uint8_t, float8_e8m0fnu_to_float>, out, -1, -1, out);
-        break;
-      case DType::boolean:
-        return finish(out);
-      default:
-        break;
-    }
+    step(rows::to_codes(dtype(a)), a, -1, -1, out);
+    if (dtype(out) == DType::boolean) return finish(out);
+    if (const RowFunction decode = rows::from_codes(dtype(out))) step(decode, out, -1, -1, out);
     return true;
-  }
-  static uint8_t e4m3(float x) { return float_to_float8_e4m3fn(x); }
-  static uint8_t e5m2(float x) { return float_to_float8_e5m2(x); }
-
-  template <class Code, Code (*F)(float)>
-  static void to_code(const void* a, const void*, const void*, void* out, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) static_cast<uint32_t*>(out)[i] = F(static_cast<const float*>(a)[i]);
-  }
-  template <class Code, float (*F)(Code)>
-  static void from_code(const void* a, const void*, const void*, void* out, int64_t n) {
-    for (int64_t i = 0; i < n; ++i)
-      static_cast<float*>(out)[i] = F(static_cast<Code>(static_cast<const uint32_t*>(a)[i]));
   }
 
   std::string* why_;
