@@ -19,8 +19,8 @@ namespace {
 
 enum class Activation { linear, gelu, silu, relu, quick_gelu, squared_relu, sigmoid, clamped_silu, clamped_linear };
 
-inline constexpr const char* kActivationNames[] = {"linear",  "gelu",         "silu",          "relu", "quick_gelu", "squared_relu",
-                                                   "sigmoid", "clamped_silu", "clamped_linear"};
+inline constexpr const char* kActivationNames[] = {
+    "linear", "gelu", "silu", "relu", "quick_gelu", "squared_relu", "sigmoid", "clamped_silu", "clamped_linear"};
 
 struct ActivationLimits {
   float limit = 7.0f, alpha = 1.702f, offset = 1.0f;
@@ -55,7 +55,8 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
     const Lanes s = sigmoid_lanes<kBrief>(x);
     return {s, s * (1.0f - s)};
   } else if constexpr (A == Activation::clamped_silu) {
-    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<kBrief>(g * p.alpha), slope = s + g * s * (1.0f - s) * p.alpha;
+    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<kBrief>(g * p.alpha),
+                slope = s + g * s * (1.0f - s) * p.alpha;
     return {g * s, x > zero + p.limit ? zero : slope};
   } else if constexpr (A == Activation::clamped_linear) {
     const Lanes high = zero + p.limit, low = zero - p.limit, top = smaller_of(x, p.limit);
@@ -98,8 +99,9 @@ inline void slope_row(const float* x, int64_t n, const ActivationLimits& p, floa
 template <class Body>
 inline void with_activation(Activation a, const Body& body) {
   switch (a) {
-#define TE_CASE(name) \
-  case Activation::name: return body(std::integral_constant<Activation, Activation::name>())
+#define TE_CASE(name)    \
+  case Activation::name: \
+    return body(std::integral_constant<Activation, Activation::name>())
     TE_CASE(linear);
     TE_CASE(gelu);
     TE_CASE(silu);

@@ -45,8 +45,13 @@ class AdamwUpdate : public Kernel {
   void run(const Call& call) override {
     const float lr = *call.input<float>(4);
     const double t = *call.input<int32_t>(5);
-    AdamwNumbers a{static_cast<float>(b1_), static_cast<float>(b2_), static_cast<float>(1 - b1_),
-                   static_cast<float>(1 - b2_), eps_, eps_root_, decay_,
+    AdamwNumbers a{static_cast<float>(b1_),
+                   static_cast<float>(b2_),
+                   static_cast<float>(1 - b1_),
+                   static_cast<float>(1 - b2_),
+                   eps_,
+                   eps_root_,
+                   decay_,
                    static_cast<float>(static_cast<double>(lr) / one_minus_power(b1_, t)),
                    static_cast<float>(1 / one_minus_power(b2_, t))};
     const int64_t pieces = (n_ + kPiece - 1) / kPiece;
@@ -83,7 +88,8 @@ class AdamwUpdate : public Kernel {
 std::unique_ptr<Kernel> prepare_adamw_update(const Node& node, std::string* why) {
   if (!node.params.only({"b1", "b2", "eps", "epsRoot", "weightDecay"}, why)) return nullptr;
   for (int i = 0; i < 4; ++i)
-    if (!is_float(node.inputs[static_cast<size_t>(i)].dtype)) return decline(why, "g, m, v and p must be of float types");
+    if (!is_float(node.inputs[static_cast<size_t>(i)].dtype))
+      return decline(why, "g, m, v and p must be of float types");
   for (const Aval& y : node.outputs)
     if (!is_float(y.dtype)) return decline(why, "results must be of float types");
   if (node.inputs[4].dtype != DType::float32 || node.inputs[5].dtype != DType::int32)

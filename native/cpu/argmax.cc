@@ -21,16 +21,17 @@ class ArgExtreme : public Kernel {
 
   void run(const Call& call) override {
     const int64_t tiles = (x_.inner + kTile - 1) / kTile, width = std::min(x_.inner, kTile);
-    parallel_for(x_.outer * tiles, 16384 / std::max<int64_t>(1, x_.length * width) + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t outer = task / tiles, column = task % tiles * kTile;
-        if (x_.inner == 1) {
-          call.output<int32_t>(0)[outer] = search_row(call, outer * x_.length);
-        } else {
-          search_columns(call, outer, column, std::min(kTile, x_.inner - column));
-        }
-      }
-    });
+    parallel_for(x_.outer * tiles, 16384 / std::max<int64_t>(1, x_.length * width) + 1,
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t task = begin; task < end; ++task) {
+                     const int64_t outer = task / tiles, column = task % tiles * kTile;
+                     if (x_.inner == 1) {
+                       call.output<int32_t>(0)[outer] = search_row(call, outer * x_.length);
+                     } else {
+                       search_columns(call, outer, column, std::min(kTile, x_.inner - column));
+                     }
+                   }
+                 });
   }
 
  private:

@@ -9,15 +9,13 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// The online softmax of a block's rows: the largest score so far, and the sums of exp(score - largest) and of that times
-// the value.
+// The online softmax of a block's rows: the largest score so far, and the sums of exp(score - largest) and of that
+// times the value.
 struct Sums {
   float *sum, *largest, *total;
 
   Sums(int64_t value_stride, Carver& carver)
-      : sum(carver.take(kBlockRows * value_stride)),
-        largest(carver.take(kBlockRows)),
-        total(carver.take(kBlockRows)) {}
+      : sum(carver.take(kBlockRows * value_stride)), largest(carver.take(kBlockRows)), total(carver.take(kBlockRows)) {}
 };
 
 // Working memory of one thread.

@@ -59,7 +59,9 @@ std::unique_ptr<Kernel> prepare_concat(const Node& node, std::string* why) {
 class Pad : public Kernel {
  public:
   Pad(const Aval& x, const Aval& y, int64_t offset, double value)
-      : copy_(x.shape, strides_of(x.shape), strides_of(y.shape), dtype_bytes(x.dtype)), offset_(offset), size_(y.size()),
+      : copy_(x.shape, strides_of(x.shape), strides_of(y.shape), dtype_bytes(x.dtype)),
+        offset_(offset),
+        size_(y.size()),
         value_(y.dtype, value) {}
 
   void run(const Call& call) override {
@@ -80,7 +82,8 @@ std::unique_ptr<Kernel> prepare_pad(const Node& node, std::string* why) {
   const std::vector<int64_t> out = strides_of(y.shape);
   int64_t offset = 0;
   for (size_t i = 0; i < x.shape.size(); ++i) {
-    if (i >= low.size() || i >= high.size() || low[i] < 0 || high[i] < 0 || low[i] + x.shape[i] + high[i] != y.shape[i]) {
+    if (i >= low.size() || i >= high.size() || low[i] < 0 || high[i] < 0 ||
+        low[i] + x.shape[i] + high[i] != y.shape[i]) {
       *why = "low and high do not fit the shapes";
       return nullptr;
     }

@@ -57,7 +57,8 @@ class CrossEntropyBackward : public Kernel {
         float* dx = writer.at(row * n, shape_.buffer(call, part, 2, 1));
         const float lse = call.input<float>(2)[row], dloss = call.input<float>(3)[row];
         const float probability = weight_exp(x[label] - lse);
-        for_exponentials<false>(x, n, lse, [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(dx + i, dloss * e, count); });
+        for_exponentials<false>(x, n, lse,
+                                [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(dx + i, dloss * e, count); });
         dx[label] = dloss * (probability - 1.0f);
         writer.done(dx, n, row * n);
       }

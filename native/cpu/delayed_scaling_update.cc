@@ -1,7 +1,7 @@
 // te: once
 // delayed_scaling_update(amax, scale, history){dtype, margin, amaxComputeAlgo} → newScale, newHistory.
-// newScale = min((largest value of dtype / a) / 2^margin, largest float32), a the newest amax or the largest of all, and
-// the old scale where a is not a positive number. The history is rolled; what is not finite enters it as 0.
+// newScale = min((largest value of dtype / a) / 2^margin, largest float32), a the newest amax or the largest of all,
+// and the old scale where a is not a positive number. The history is rolled; what is not finite enters it as 0.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -46,8 +46,8 @@ std::unique_ptr<Kernel> prepare_delayed_scaling_update(const Node& node, std::st
   if (dtype != "float8_e4m3fn" && dtype != "float8_e5m2") return *why = "dtype " + dtype, nullptr;
   if (algo != "max" && algo != "most_recent") return *why = "amaxComputeAlgo " + algo, nullptr;
   const float factor = static_cast<float>(std::exp2(-node.params.number("margin")));
-  return std::make_unique<DelayedScalingUpdate>(dtype == "float8_e5m2" ? 57344.0f : 448.0f, factor, algo == "most_recent",
-                                                node.inputs[2].size());
+  return std::make_unique<DelayedScalingUpdate>(dtype == "float8_e5m2" ? 57344.0f : 448.0f, factor,
+                                                algo == "most_recent", node.inputs[2].size());
 }
 
 }  // namespace

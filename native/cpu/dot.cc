@@ -17,7 +17,8 @@ class Dot : public Kernel {
   size_t scratch_bytes() const override { return product_->scratch_bytes(); }
   void run(const Call& call) override {
     const void* bias = biased_ ? call.in[2] : nullptr;
-    product_->run({call.in[0], call.in[1], bias, 1.0f, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
+    product_->run(
+        {call.in[0], call.in[1], bias, 1.0f, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
   }
 
  private:

@@ -11,8 +11,8 @@
 
 namespace te {
 
-// One operand: element (batch, outer, inner) is at batch . strides + outer * outer_step + inner * inner_step, counted in
-// elements. `outer` is m or n, `inner` is k.
+// One operand: element (batch, outer, inner) is at batch . strides + outer * outer_step + inner * inner_step, counted
+// in elements. `outer` is m or n, `inner` is k.
 struct DotOperand {
   DType dtype = DType::float32;
   int64_t outer_step = 0, inner_step = 0;
@@ -61,7 +61,8 @@ struct Parts {
   std::vector<Axis> batch, outer, inner;
 };
 
-inline bool split(const Aval& x, const std::vector<int64_t>& contract, const std::vector<int64_t>& batch, Parts* parts) {
+inline bool split(const Aval& x, const std::vector<int64_t>& contract, const std::vector<int64_t>& batch,
+                  Parts* parts) {
   const int64_t rank = static_cast<int64_t>(x.shape.size());
   std::vector<Axis> axes(x.shape.size());
   int64_t step = 1;
@@ -122,7 +123,8 @@ inline bool dot_dims(const Node& node, DotDims* dims, std::string* why) {
   // The order of summation is free: the one in which the axes of a nest, so that only b may need a copy.
   std::vector<std::pair<Axis, Axis>> inner;
   for (size_t i = 0; i < left.inner.size(); ++i) inner.emplace_back(left.inner[i], right.inner[i]);
-  std::stable_sort(inner.begin(), inner.end(), [](const auto& x, const auto& y) { return x.first.step > y.first.step; });
+  std::stable_sort(inner.begin(), inner.end(),
+                   [](const auto& x, const auto& y) { return x.first.step > y.first.step; });
   for (size_t i = 0; i < inner.size(); ++i) std::tie(left.inner[i], right.inner[i]) = inner[i];
 
   for (const Axis& axis : left.batch) dims->batch.push_back(axis.size);

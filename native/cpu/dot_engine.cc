@@ -1,11 +1,11 @@
 // te: once
 #include "cpu/dot_engine.h"
 
-#include <dnnl.hpp>
 #include <omp.h>
 
 #include <atomic>
 #include <cstring>
+#include <dnnl.hpp>
 #include <string>
 #include <vector>
 
@@ -54,7 +54,8 @@ bool describe(const memory::desc& desc, int64_t columns, PanelLayout* layout) {
   }
   const bool paired = blocking.inner_nblks == 3;
   if (blocking.inner_nblks > 3 || blocking.inner_nblks < 2) return false;
-  if (blocking.inner_idxs[0] != 0 || blocking.inner_idxs[1] != 1 || (paired && blocking.inner_idxs[2] != 0)) return false;
+  if (blocking.inner_idxs[0] != 0 || blocking.inner_idxs[1] != 1 || (paired && blocking.inner_idxs[2] != 0))
+    return false;
   const int64_t width = blocking.inner_blks[1], stack = paired ? blocking.inner_blks[2] : 1;
   *layout = {width, padded_depth, stack, padded_columns / width};
   return blocking.strides[0] == blocking.inner_blks[0] * width * stack && blocking.strides[1] == padded_depth * width;
@@ -108,8 +109,9 @@ class GemmTile : public TileProduct {
   }
   PanelLayout layout() const override { return {spec_.columns, spec_.depth, 1, 1}; }
   void run(int, const void* a, const void* b, void* c, void*) const override {
-    sgemm(false, spec_.b_transposed, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a), spec_.a_row,
-          static_cast<const float*>(b), spec_.b_row, spec_.accumulate ? 1.0f : 0.0f, static_cast<float*>(c), spec_.c_row);
+    sgemm(false, spec_.b_transposed, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a),
+          spec_.a_row, static_cast<const float*>(b), spec_.b_row, spec_.accumulate ? 1.0f : 0.0f,
+          static_cast<float*>(c), spec_.c_row);
   }
 
  private:
@@ -135,7 +137,8 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
     const std::string implementation = desc.impl_info_str();
     if (implementation.rfind("ref", 0) == 0) return nullptr;
     PanelLayout layout;
-    if (describe(desc.weights_desc(), spec.columns, &layout)) return std::make_unique<PrimitiveTile>(desc, layout, pieces);
+    if (describe(desc.weights_desc(), spec.columns, &layout))
+      return std::make_unique<PrimitiveTile>(desc, layout, pieces);
   }
   return nullptr;
 }

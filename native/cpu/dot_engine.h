@@ -18,7 +18,8 @@ struct TileSpec {
   DType operands, result;
   int64_t a_row, c_row;
   bool accumulate;
-  // Only where tiles_pack_b: B as it is, lines `b_row` apart, columns x depth when b_transposed. 0: the tile's layout().
+  // Only where tiles_pack_b: B as it is, lines `b_row` apart, columns x depth when b_transposed. 0: the tile's
+  // layout().
   int64_t b_row = 0;
   bool b_transposed = false;
 };

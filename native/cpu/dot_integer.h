@@ -56,7 +56,8 @@ class IntegerDot : public Kernel {
   }
   int64_t offset(const DotOperand& x, int64_t batch) const {
     int64_t at = 0;
-    for (size_t i = dims_.batch.size(); i-- > 0; batch /= dims_.batch[i]) at += batch % dims_.batch[i] * x.batch_steps[i];
+    for (size_t i = dims_.batch.size(); i-- > 0; batch /= dims_.batch[i])
+      at += batch % dims_.batch[i] * x.batch_steps[i];
     return at;
   }
 

@@ -14,7 +14,8 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// A rectangle of an operand. Element (outer, inner) is at outer * outer_step + inner * inner_step; one of the steps is 1.
+// A rectangle of an operand. Element (outer, inner) is at outer * outer_step + inner * inner_step; one of the steps
+// is 1.
 struct DotView {
   DType dtype;
   const char* data;
@@ -35,10 +36,11 @@ inline Words load_partial(const void* from, int64_t bytes, const Load& load) {
   return load(copy);
 }
 
-// Transposes a rectangle of `lines` contiguous runs of `words` words. load(line, at, whole) gives kSquare words of a line
-// from `at` on; store(at, line, square, whole) takes the transposed square, whose row i is word at + i of kSquare lines.
-// `whole` says whether the square lies inside the rectangle; otherwise load is asked for existing lines only and fills
-// up with zeros, and store drops what lies outside. Blocks of 64 x 64 suit the first-level cache and the prefetcher.
+// Transposes a rectangle of `lines` contiguous runs of `words` words. load(line, at, whole) gives kSquare words of a
+// line from `at` on; store(at, line, square, whole) takes the transposed square, whose row i is word at + i of kSquare
+// lines. `whole` says whether the square lies inside the rectangle; otherwise load is asked for existing lines only and
+// fills up with zeros, and store drops what lies outside. Blocks of 64 x 64 suit the first-level cache and the
+// prefetcher.
 template <class Load, class Store>
 void transpose_words(int64_t lines, int64_t words, const Load& load, const Store& store) {
   constexpr int64_t kBlock = 64;
@@ -63,7 +65,8 @@ void transpose_words(int64_t lines, int64_t words, const Load& load, const Store
 
 // Stores rows of a square at to, to + step, ...: `rows` of them and `bytes` of each, or all when `whole`.
 template <class Whole>
-inline void store_square(void* to, int64_t step_bytes, const Words (&square)[kSquare], int64_t rows, int64_t bytes, Whole) {
+inline void store_square(void* to, int64_t step_bytes, const Words (&square)[kSquare], int64_t rows, int64_t bytes,
+                         Whole) {
   char* at = static_cast<char*>(to);
   if constexpr (Whole::value) {
 #pragma GCC unroll 16
@@ -81,7 +84,7 @@ inline Words load_some(const char* from, int64_t left, Whole) {
   return load_partial(from, std::min<int64_t>(kSquare, left) * static_cast<int64_t>(dtype_bytes(T)), load_floats<T>);
 }
 
-// --- left operand: rows x depth, row-major, rows `to_row` elements apart ------------------------------------------------
+// --- left operand: rows x depth, row-major, rows `to_row` elements apart -------------------------------------------
 
 template <DType T>
 void pack_left_floats(const DotView& view, int64_t rows, int64_t depth, float* to, int64_t to_row) {
@@ -117,24 +120,23 @@ void pack_left_bfloat16(const DotView& view, int64_t rows, int64_t depth, uint16
     }
     return;
   }
-  transpose_words(
-      (depth + 1) / 2, rows,
-      [&](int64_t pair, int64_t i, auto whole) {
-        const Words low = load_some<T>(view.at(i, 2 * pair), rows - i, whole);
-        if (2 * pair + 1 == depth) return pair_up(low, Words{});
-        return pair_up(low, load_some<T>(view.at(i, 2 * pair + 1), rows - i, whole));
-      },
-      [&](int64_t i, int64_t pair, const auto& square, auto whole) {
-        const int64_t left = (depth - 2 * pair) * 2;  // bytes; an odd depth ends within a word
-        uint16_t* at = to + i * to_row + 2 * pair;
-        if (left < kSquare * 4)
-          store_square(at, to_row * 2, square, rows - i, left, std::false_type{});
-        else
-          store_square(at, to_row * 2, square, rows - i, left, whole);
-      });
+  transpose_words((depth + 1) / 2, rows,
+                  [&](int64_t pair, int64_t i, auto whole) {
+                    const Words low = load_some<T>(view.at(i, 2 * pair), rows - i, whole);
+                    if (2 * pair + 1 == depth) return pair_up(low, Words{});
+                    return pair_up(low, load_some<T>(view.at(i, 2 * pair + 1), rows - i, whole));
+                  },
+                  [&](int64_t i, int64_t pair, const auto& square, auto whole) {
+                    const int64_t left = (depth - 2 * pair) * 2;  // bytes; an odd depth ends within a word
+                    uint16_t* at = to + i * to_row + 2 * pair;
+                    if (left < kSquare * 4)
+                      store_square(at, to_row * 2, square, rows - i, left, std::false_type{});
+                    else
+                      store_square(at, to_row * 2, square, rows - i, left, whole);
+                  });
 }
 
-// --- right operand: depth x columns, in panels; `outer` of the view is the column ---------------------------------------
+// --- right operand: depth x columns, in panels; `outer` of the view is the column ----------------------------------
 
 // Lines of a panel from (k, p * width) on; what lies beyond the columns becomes zero.
 template <DType T>
@@ -192,7 +194,8 @@ void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const
         for (int64_t j = 0; j < wide; j += kSquare) {
           const auto load = [&](int64_t at) {
             if (at == depth) return Words{};
-            return j + kSquare <= wide ? load_floats<T>(part.at(j, at)) : load_some<T>(part.at(j, at), wide - j, std::false_type{});
+            return j + kSquare <= wide ? load_floats<T>(part.at(j, at))
+                                       : load_some<T>(part.at(j, at), wide - j, std::false_type{});
           };
           const Words words = pair_up(load(k), load(k + 1));
           const int64_t some = std::min<int64_t>(kSquare, wide - j);
@@ -212,7 +215,8 @@ void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const
           return load_partial(part.at(j, 2 * pair), std::min<int64_t>(2 * kSquare, left) * kBytes, load_pairs<T>);
         },
         [&](int64_t pair, int64_t j, const auto& square, auto whole) {
-          store_square(panel_at + 2 * pair * width + 2 * j, width * 4, square, (depth + 1) / 2 - pair, (wide - j) * 4, whole);
+          store_square(panel_at + 2 * pair * width + 2 * j, width * 4, square, (depth + 1) / 2 - pair, (wide - j) * 4,
+                       whole);
         });
   }
 }

@@ -32,7 +32,8 @@ class PackedProduct {
     const bool float_result = finish.result == DType::float32;
     b_in_place_ = tiles_pack_b(operands) && dims.b.dtype == operands && float_result;
     const double pack_a = a_in_place_ ? 0 : dims.a.inner_step == 1 ? 16 : 30, pack_b = b_in_place_ ? 0 : 25;
-    tiling_ = choose_tiling({dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, pack_b, !float_result, b_in_place_});
+    tiling_ = choose_tiling(
+        {dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, pack_b, !float_result, b_in_place_});
     pieces_ = static_cast<int>(std::min<int64_t>(threads, tiling_.blocks()));
     const bool deep = tiling_.depth.pieces() > 1;
     direct_ = float_result || (bfloat16_ && finish.result == DType::bfloat16 && finish.nothing() && !deep);
@@ -60,10 +61,13 @@ class PackedProduct {
     size_t index() const { return static_cast<size_t>(last_row * 8 + last_column * 4 + last_depth * 2 + add); }
   };
 
-  static bool is_last(const Cut& cut, int64_t piece) { return piece + 1 == cut.pieces() && cut.size(piece) != cut.unit; }
+  static bool is_last(const Cut& cut, int64_t piece) {
+    return piece + 1 == cut.pieces() && cut.size(piece) != cut.unit;
+  }
 
   const TileProduct& tile(int64_t row, int64_t column, int64_t depth) const {
-    const TileKind kind{is_last(tiling_.rows, row), is_last(tiling_.columns, column), is_last(tiling_.depth, depth), depth > 0};
+    const TileKind kind{is_last(tiling_.rows, row), is_last(tiling_.columns, column), is_last(tiling_.depth, depth),
+                        depth > 0};
     return *tiles_[kind.index()];
   }
 
@@ -120,14 +124,16 @@ class PackedProduct {
     const Cut &rows = tiling_.rows, &columns = tiling_.columns, &depth = tiling_.depth;
     const int64_t across = tiling_.block_columns.pieces(), down = tiling_.block_rows.pieces();
     const int64_t batch = block / (across * down), block_row = block / across % down, block_column = block % across;
-    const int64_t row_begin = block_row * tiling_.block_rows.unit, row_end = row_begin + tiling_.block_rows.size(block_row);
+    const int64_t row_begin = block_row * tiling_.block_rows.unit,
+                  row_end = row_begin + tiling_.block_rows.size(block_row);
     const int64_t column_begin = block_column * tiling_.block_columns.unit;
     const int64_t column_end = column_begin + tiling_.block_columns.size(block_column);
     char* base = call.scratch + piece * piece_bytes_;
     char* packed_b = base + b_at_;
     float* bias = reinterpret_cast<float*>(base + bias_at_);
     const int64_t first_column = column_begin * columns.unit;
-    finish_.load_bias(call.bias, first_column, std::min(columns.length, column_end * columns.unit) - first_column, bias);
+    finish_.load_bias(call.bias, first_column, std::min(columns.length, column_end * columns.unit) - first_column,
+                      bias);
     const DotView a = view(dims_.a, call.a, batch), b = view(dims_.b, call.b, batch);
     char* result = call.result + batch * dims_.m * dims_.n * finish_.result_bytes();
     for (int64_t k = 0; k < depth.pieces(); ++k) {
@@ -148,7 +154,8 @@ class PackedProduct {
           float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
           if (!direct_ && depth.pieces() > 1)
             sums += (row - row_begin * rows.unit) * sums_row_ + (column - first_column);
-          const void* right = b_in_place_ ? b.at(j * columns.unit, k * depth.unit) : packed_b + (j - column_begin) * b_tile_;
+          const void* right =
+              b_in_place_ ? b.at(j * columns.unit, k * depth.unit) : packed_b + (j - column_begin) * b_tile_;
           tile(i, j, k).run(piece, left.data, right, sums, base + inner_at_);
           if (k + 1 == depth.pieces())
             finish_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);

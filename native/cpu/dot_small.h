@@ -27,7 +27,8 @@ struct Group {
 
 // C[ROWS, columns] += A[ROWS, STEPS] B[STEPS, columns] from depth k on; B has contiguous rows.
 template <DType T, int ROWS, int STEPS>
-void wide_step(const Group<ROWS>& a, int64_t k, const char* b, int64_t b_row_bytes, int64_t columns, float* c, int64_t c_row) {
+void wide_step(const Group<ROWS>& a, int64_t k, const char* b, int64_t b_row_bytes, int64_t columns, float* c,
+               int64_t c_row) {
   constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T));
   const auto accumulate = [&](int64_t j, const auto& load) {
     Floats right[STEPS];
@@ -102,8 +103,9 @@ void deep_block(const Group<ROWS>& a, const DotView& b, int64_t depth, float* c,
   int64_t k = 0;
   for (; k + kSquare <= depth; k += kSquare) accumulate(k, load_words, load_floats<T>);
   if (k < depth) {
-    accumulate(k, [&](const float* from) { return load_partial(from, (depth - k) * 4, load_words); },
-               [&](const char* from) { return load_partial(from, (depth - k) * kBytes, load_floats<T>); });
+    accumulate(
+        k, [&](const float* from) { return load_partial(from, (depth - k) * 4, load_words); },
+        [&](const char* from) { return load_partial(from, (depth - k) * kBytes, load_floats<T>); });
   }
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < COLUMNS; ++j) c[i * c_row + j] = sum_of(sum[i][j]);

@@ -99,8 +99,8 @@ class ThinProduct {
     }
   }
 
-  void finish_tile(char* base, int64_t row, int64_t column, int64_t rows, int64_t columns, float scale, const float* bias,
-                   char* result) const {
+  void finish_tile(char* base, int64_t row, int64_t column, int64_t rows, int64_t columns, float scale,
+                   const float* bias, char* result) const {
     float* sums = reinterpret_cast<float*>(base + sums_at_);
     for (int64_t i = 0; i < rows; ++i, sums += sums_row_) {
       finish_.apply(sums, columns, scale, swapped_ ? bias + row + i : bias, swapped_);

@@ -25,8 +25,8 @@ inline Cut cut_evenly(int64_t length, int64_t most, int64_t grain) {
 // A tile is what one call of the matrix library computes. A block is a rectangle of tiles that one thread computes
 // alone: for each stretch of the depth it packs its columns of B once, and for each row of tiles its rows of A.
 struct Tiling {
-  Cut rows, columns, depth;            // tiles
-  Cut block_rows, block_columns;       // blocks, counted in tiles
+  Cut rows, columns, depth;       // tiles
+  Cut block_rows, block_columns;  // blocks, counted in tiles
   int64_t batches = 1;
   int64_t blocks() const { return batches * block_rows.pieces() * block_columns.pieces(); }
 };
@@ -34,14 +34,14 @@ struct Tiling {
 struct TilingProblem {
   int64_t batches, m, n, k;
   int threads;
-  int64_t element_bytes;     // of packed operands
-  double pack_a, pack_b;     // cost of packing a number, in multiplications
-  bool sums_in_block;        // sums over several stretches of the depth need memory for the whole block
-  bool b_in_place;           // B is not packed once for all tiles: each packs what it needs
+  int64_t element_bytes;  // of packed operands
+  double pack_a, pack_b;  // cost of packing a number, in multiplications
+  bool sums_in_block;     // sums over several stretches of the depth need memory for the whole block
+  bool b_in_place;        // B is not packed once for all tiles: each packs what it needs
 };
 
-// The sizes of tiles. One of r rows and c columns runs at 1 / (1 + row_cost / r + column_cost / c) of the full speed; the
-// costs were measured with oneDNN 2.6 on Ice Lake.
+// The sizes of tiles. One of r rows and c columns runs at 1 / (1 + row_cost / r + column_cost / c) of the full speed;
+// the costs were measured with oneDNN 2.6 on Ice Lake.
 struct TileLimits {
   int64_t rows, columns;  // the largest
   int64_t depth_bytes;
@@ -49,9 +49,10 @@ struct TileLimits {
 };
 
 inline Tiling choose_tiling(const TilingProblem& p) {
-  // Packed operands are small enough for the second-level cache. What stays in place is packed by every tile: large ones.
+  // Packed operands are small enough for the second-level cache. What stays in place is packed by every tile: large
+  // ones.
   constexpr TileLimits kPacked = {256, 512, 1024, 28, 0}, kInPlace = {2048, 2048, 2048, 24, 40};
-  constexpr int64_t kBlockColumnBytes = 8 << 20;   // packed columns of a block, for the third-level cache
+  constexpr int64_t kBlockColumnBytes = 8 << 20;  // packed columns of a block, for the third-level cache
   const TileLimits& limits = p.b_in_place ? kInPlace : kPacked;
   Tiling tiling;
   tiling.batches = p.batches;

@@ -63,11 +63,12 @@ class Dropout : public Kernel {
   void run(const Call& call) override {
     const int64_t per_row = (runs_.width + kPiece - 1) / kPiece, pieces = runs_.rows * per_row;
     const RowWriter writer(y_, call.out[0], runs_.rows * runs_.width);
-    for_parts(pieces, parts_for_team(pieces, 4 * std::min(kPiece, runs_.width)), [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece)
-        run_piece(call, writer, piece / per_row, piece % per_row * kPiece);
-      writer.finish();
-    });
+    for_parts(pieces, parts_for_team(pieces, 4 * std::min(kPiece, runs_.width)),
+              [&](int64_t, int64_t begin, int64_t end) {
+                for (int64_t piece = begin; piece < end; ++piece)
+                  run_piece(call, writer, piece / per_row, piece % per_row * kPiece);
+                writer.finish();
+              });
   }
 
  private:

@@ -22,7 +22,8 @@ int64_t window_offset(const Shape& shape, const Shape& sizes, const int32_t* sta
 }
 
 bool fits(const Shape& shape, const Shape& sizes, const Aval& start, std::string* why) {
-  bool good = shape.size() == sizes.size() && start.dtype == DType::int32 && start.size() == static_cast<int64_t>(shape.size());
+  bool good =
+      shape.size() == sizes.size() && start.dtype == DType::int32 && start.size() == static_cast<int64_t>(shape.size());
   for (size_t i = 0; good && i < shape.size(); ++i) good = sizes[i] >= 0 && sizes[i] <= shape[i];
   if (!good) *why = "the window does not fit";
   return good;
@@ -50,7 +51,9 @@ std::unique_ptr<Kernel> prepare_dynamic_slice(const Node& node, std::string* why
 class DynamicUpdateSlice : public Kernel {
  public:
   DynamicUpdateSlice(const Aval& x, const Aval& update)
-      : bytes_(x.bytes()), shape_(x.shape), sizes_(update.shape),
+      : bytes_(x.bytes()),
+        shape_(x.shape),
+        sizes_(update.shape),
         copy_(update.shape, strides_of(update.shape), strides_of(x.shape), dtype_bytes(x.dtype)) {}
 
   void run(const Call& call) override {

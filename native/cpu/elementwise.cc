@@ -133,8 +133,8 @@ class Elementwise : public Kernel {
     }
   }
 
-  // Asks for the next block of operands in memory: the processor's own prefetching stops at the end of a page. (Behind the
-  // last block it does no harm.)
+  // Asks for the next block of operands in memory: the processor's own prefetching stops at the end of a page. (Behind
+  // the last block it does no harm.)
   void prefetch_after(const Call& call, int64_t next, int64_t n) const {
     for (size_t i = 0; i < walk_.inputs.size(); ++i)
       if (walk_.inputs[i].mode == InputPlan::Mode::full)

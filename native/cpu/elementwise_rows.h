@@ -82,8 +82,7 @@ void periodic(const void* a, const void*, const void*, void* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = rounded<kBfloat16>(F(x[i]));
 }
 
-// --- integers
-// -----------------------------------------------------------------------------------------------------------
+// --- integers ------------------------------------------------------------------------------------------------------
 // Arithmetic wraps around; division by zero and the other undefined cases of C++ have XLA's results.
 using I = int32_t;
 using U = uint32_t;
@@ -121,18 +120,27 @@ inline void shift_right_signed_row(const void* a, const void* b, const void*, vo
   for (int64_t i = 0; i < n; ++i) y[i] = shift_right_signed(x[i], z[i]);
 }
 
-// --- tables
-// ---------------------------------------------------------------------------------------------------------------
+// --- tables --------------------------------------------------------------------------------------------------------
 struct FloatEntry {
   const char* name;
   RowFunction plain, bfloat16;
 };
-#define TE_UNARY(name, ...)                                                    \
-  {#name, &float_unary<[](float x) -> float { return (__VA_ARGS__); }, false>, \
-   &float_unary<[](float x) -> float { return (__VA_ARGS__); }, true>}
-#define TE_BINARY(name, ...)                                                             \
-  {#name, &float_binary<[](float a, float b) -> float { return (__VA_ARGS__); }, false>, \
-   &float_binary<[](float a, float b) -> float { return (__VA_ARGS__); }, true>}
+#define TE_UNARY(name, ...)                                                                                           \
+  {                                                                                                                   \
+#name, &float_unary <                                                                                             \
+               [](float x) -> float { return (__VA_ARGS__); }, false>,                                                \
+                                                            &float_unary <                                            \
+                                                                [](float x) -> float { return (__VA_ARGS__); }, true> \
+  }
+#define TE_BINARY(name, ...)                                                                                          \
+  {                                                                                                                   \
+#name, &float_binary <                                                                                            \
+               [](float a,                                                                                            \
+                  float b) -> float { return (__VA_ARGS__); }, false>,                                                \
+                                                            &float_binary <                                           \
+                                                                [](float a,                                           \
+                                                                   float b) -> float { return (__VA_ARGS__); }, true> \
+  }
 
 inline const FloatEntry kFloatUnary[] = {
     TE_UNARY(neg, -x),
@@ -174,9 +182,11 @@ struct IntegerEntry {
   const char* name;
   RowFunction is_signed, is_unsigned;
 };
-#define TE_BOTH(name, ...)                                            \
-  {#name, &binary<I, I, [](I a, I b) -> I { return (__VA_ARGS__); }>, \
-   &binary<U, U, [](U a, U b) -> U { return (__VA_ARGS__); }>}
+#define TE_BOTH(name, ...)                                                                                        \
+  {                                                                                                               \
+#name, &binary < I, I, [](I a, I b) -> I { return (__VA_ARGS__); }>, &binary < U, U,                          \
+                                                                     [](U a, U b) -> U { return (__VA_ARGS__); }> \
+  }
 inline const IntegerEntry kIntegerBinary[] = {
     {"add", &binary<U, U, add>, &binary<U, U, add>},
     {"sub", &binary<U, U, sub>, &binary<U, U, sub>},
@@ -198,10 +208,16 @@ struct CompareEntry {
   const char* name;
   RowFunction is_float, is_signed, is_unsigned;
 };
-#define TE_COMPARE(name, operation)                                                 \
-  {#name, &binary<float, I, [](float a, float b) -> I { return (a operation b); }>, \
-   &binary<I, I, [](I a, I b) -> I { return (a operation b); }>,                    \
-   &binary<U, I, [](U a, U b) -> I { return (a operation b); }>}
+#define TE_COMPARE(name, operation)                                                                                    \
+  {                                                                                                                    \
+#name, &binary < float, I,                                                                                         \
+        [](float a, float b)                                                                                           \
+             -> I { return (a operation b); }>, &binary < I, I,                                                        \
+                                            [](I a, I b)                                                               \
+                                                 -> I { return (a operation b); }>, &binary < U, I,                    \
+                                                                                [](U a, U b)                           \
+                                                                                     -> I { return (a operation b); }> \
+  }
 inline const CompareEntry kCompare[] = {TE_COMPARE(eq, ==), TE_COMPARE(ne, !=), TE_COMPARE(lt, <),
                                         TE_COMPARE(le, <=), TE_COMPARE(gt, >),  TE_COMPARE(ge, >=)};
 #undef TE_COMPARE

@@ -26,7 +26,8 @@ std::unique_ptr<Kernel> prepare_fill(const Node& node, std::string* why) {
 
 class Iota : public Kernel {
  public:
-  Iota(const Aval& y, size_t axis) : dtype_(y.dtype), length_(y.shape[axis]), inner_(strides_of(y.shape)[axis]), size_(y.size()) {}
+  Iota(const Aval& y, size_t axis)
+      : dtype_(y.dtype), length_(y.shape[axis]), inner_(strides_of(y.shape)[axis]), size_(y.size()) {}
 
   void run(const Call& call) override {
     if (size_ == 0) return;

@@ -19,11 +19,21 @@ class FillValue {
  public:
   FillValue(DType dtype, double value) : width_(dtype_bytes(dtype)) {
     switch (dtype) {
-      case DType::int32: put(static_cast<int32_t>(value)); break;
-      case DType::uint32: put(static_cast<uint32_t>(value)); break;
-      case DType::uint8: put(static_cast<uint8_t>(value)); break;
-      case DType::boolean: put(static_cast<uint8_t>(value != 0)); break;
-      case DType::float64: put(value); break;
+      case DType::int32:
+        put(static_cast<int32_t>(value));
+        break;
+      case DType::uint32:
+        put(static_cast<uint32_t>(value));
+        break;
+      case DType::uint8:
+        put(static_cast<uint8_t>(value));
+        break;
+      case DType::boolean:
+        put(static_cast<uint8_t>(value != 0));
+        break;
+      case DType::float64:
+        put(value);
+        break;
       default: {
         const float wide = static_cast<float>(value);
         store_row(dtype, &wide, 1, bits_);
@@ -33,10 +43,14 @@ class FillValue {
 
   void fill(void* to, int64_t n) const {
     switch (width_) {
-      case 1: return repeat<uint8_t>(to, n);
-      case 2: return repeat<uint16_t>(to, n);
-      case 4: return repeat<uint32_t>(to, n);
-      default: return repeat<uint64_t>(to, n);
+      case 1:
+        return repeat<uint8_t>(to, n);
+      case 2:
+        return repeat<uint16_t>(to, n);
+      case 4:
+        return repeat<uint32_t>(to, n);
+      default:
+        return repeat<uint64_t>(to, n);
     }
   }
 

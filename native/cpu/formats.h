@@ -33,8 +33,8 @@ inline uint16_t float_to_bfloat16(float x) { return static_cast<uint16_t>(bfloat
 inline float round_bfloat16(float x) { return bits_float(bfloat16_bits(x) & 0xffff0000u); }
 
 // --- formats with a sign, E exponent bits, M mantissa bits and subnormals --------------------------------------------
-// Encoding a normal number adds half a unit (ties to even) to the float32 bits and drops the tail. A subnormal result is
-// the low bits of |x| + 2^k with k chosen so that the unit in the last place of that sum is the smallest subnormal.
+// Encoding a normal number adds half a unit (ties to even) to the float32 bits and drops the tail. A subnormal result
+// is the low bits of |x| + 2^k with k chosen so that the unit in the last place of that sum is the smallest subnormal.
 template <int E, int M>
 struct Small {
   static constexpr int kBias = (1 << (E - 1)) - 1, kShift = 23 - M;
@@ -111,8 +111,8 @@ inline float float8_e8m0fnu_to_float(uint8_t code) {
   return bits_float(code == 0 ? 0x00400000u : code == 255 ? 0x7fc00000u : normal);
 }
 
-// The nearest power of two, a tie upwards; zero, negative and infinite values give NaN. Between 2^-127 and 2^-126, which
-// float32 holds as subnormals, everything goes up, as in ml_dtypes.
+// The nearest power of two, a tie upwards; zero, negative and infinite values give NaN. Between 2^-127 and 2^-126,
+// which float32 holds as subnormals, everything goes up, as in ml_dtypes.
 inline uint8_t float_to_float8_e8m0fnu(float x) {
   const uint32_t u = float_bits(x);
   const uint32_t code = u < 0x00800000u ? (u > 0x00400000u ? 1u : 0u) : (u + 0x00400000u) >> 23;

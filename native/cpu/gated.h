@@ -64,10 +64,12 @@ inline void for_pieces(const GatedShape& s, int64_t begin, int64_t end, const Bo
   }
 }
 
-// Asks for the piece of u after this one: the arithmetic of this one covers the time. (Behind the last it does no harm.)
+// Asks for the piece of u after this one: the arithmetic of this one covers the time. (Behind the last it does no
+// harm.)
 inline void prefetch_piece(const GatedShape& s, const void* u, const GatedPiece& piece) {
   for (int64_t a = 0; a < s.slots; ++a)
-    prefetch_bytes(at(s.u, u, piece.in_u + a * s.width + kGatedPiece), kGatedPiece * static_cast<int64_t>(dtype_bytes(s.u)));
+    prefetch_bytes(at(s.u, u, piece.in_u + a * s.width + kGatedPiece),
+                   kGatedPiece * static_cast<int64_t>(dtype_bytes(s.u)));
 }
 
 // Computes pieces [begin, end) of y. visit(y, n) sees (and may change) each float32 result before the writer gets it.

@@ -30,9 +30,8 @@ class GatedActivation : public Kernel {
 // One activation: du = dy act'(u), without the memory that products need.
 template <Activation A>
 inline void plain_backward_row(const float* dy, const float* x, int64_t n, const ActivationLimits& p, float* dx) {
-  for_lanes(n, [=](int64_t i) {
-    put_lanes(dx + i, lanes_at<Lanes>(dy + i) * activate<A>(lanes_at<Lanes>(x + i), p).slope);
-  });
+  for_lanes(
+      n, [=](int64_t i) { put_lanes(dx + i, lanes_at<Lanes>(dy + i) * activate<A>(lanes_at<Lanes>(x + i), p).slope); });
 }
 
 inline void multiply_row(const float* x, int64_t n, float* to) {

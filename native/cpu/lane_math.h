@@ -87,8 +87,8 @@ inline __attribute__((always_inline)) Lanes weight_exp_lanes(Lanes x) {
   return zero_below(x, -87.0f, y);
 }
 
-// 1 / (1 + e^-x), within about 4 units in the last place; exactly 0 below -88. `kBrief`: relative error 1e-4, for results
-// that are rounded to bfloat16, which is forty times as coarse.
+// 1 / (1 + e^-x), within about 4 units in the last place; exactly 0 below -88. `kBrief`: relative error 1e-4, for
+// results that are rounded to bfloat16, which is forty times as coarse.
 template <bool kBrief = false>
 inline __attribute__((always_inline)) Lanes sigmoid_lanes(Lanes x) {
   const PowerOfE power = power_of_e<kBrief>(smaller_of(x, 87.0f), -1);

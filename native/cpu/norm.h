@@ -123,8 +123,7 @@ struct NormForward {
       float* buffer = beta + (1 + part) * pitch;
       for (int64_t row = begin; row < end; ++row) {
         const float* x = row_in(shape.x, call.in[0], row * n, n, buffer);
-        const RowStatistics s =
-            kLayer ? layer_statistics(x, n, shape.epsilon) : rms_statistics(x, n, shape.epsilon);
+        const RowStatistics s = kLayer ? layer_statistics(x, n, shape.epsilon) : rms_statistics(x, n, shape.epsilon);
         if (kLayer) mean[row] = s.mean;
         rstd[row] = s.rstd;
         constexpr int64_t kPiece = 1024;

@@ -1,7 +1,7 @@
 // Gradients of LayerNorm and RMSNorm. With xhat = (x - mean) rstd and a = dy gamma':
 //   dx = rstd (a - mean(a) - xhat mean(a xhat)),   dgamma = sum over rows of dy xhat,   dbeta = sum over rows of dy
-// (rms: without mean and mean(a)). Rows are divided into parts that depend on the shape alone; each part sums dgamma and
-// dbeta in float32, 64 rows at a time, and the parts are added in order: the same bits on any number of threads.
+// (rms: without mean and mean(a)). Rows are divided into parts that depend on the shape alone; each part sums dgamma
+// and dbeta in float32, 64 rows at a time, and the parts are added in order: the same bits on any number of threads.
 #pragma once
 #include "cpu/norm.h"
 
@@ -32,14 +32,15 @@ inline RowGradientSums gradient_sums(const float* dy, const float* x, const floa
   return {0, sums[0], 0};
 }
 
-// What the second pass needs to know of a row: the stored mean and what its rounding lost, and with a the means of a and
-// of a xhat.
+// What the second pass needs to know of a row: the stored mean and what its rounding lost, and with a the means of a
+// and of a xhat.
 struct RowGradient {
   float mean = 0, lost = 0, rstd = 0, mean_a = 0, mean_ax = 0;
 };
 
 template <bool kLayer>
-inline RowGradient row_gradient(const float* dy, const float* x, const float* gamma, int64_t n, float mean, float rstd) {
+inline RowGradient row_gradient(const float* dy, const float* x, const float* gamma, int64_t n, float mean,
+                                float rstd) {
   const RowGradientSums sums = gradient_sums<kLayer>(dy, x, gamma, n, mean);
   const double share = 1.0 / static_cast<double>(n), lost = sums.x * share, mean_a = sums.a * share;
   const double mean_ax = static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
@@ -96,7 +97,8 @@ class NormBackwardKernel : public Kernel {
     for_parts(shape_.rows, parts_, [&](int64_t part, int64_t begin, int64_t end) {
       run_part(call, gamma, gamma + (1 + kRowsOfPart * part) * pitch_, begin, end);
     });
-    for (int which = 0; which < (kLayer ? 2 : 1); ++which) add_parts(gamma + pitch_ + which * pitch_, call.out[1 + which]);
+    for (int which = 0; which < (kLayer ? 2 : 1); ++which)
+      add_parts(gamma + pitch_ + which * pitch_, call.out[1 + which]);
   }
 
  private:

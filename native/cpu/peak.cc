@@ -4,11 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <dnnl.hpp>
 #include <memory>
 #include <unordered_map>
 #include <vector>
-
-#include <dnnl.hpp>
 
 #include "te/buffer.h"
 #include "te/parallel.h"
@@ -26,7 +25,8 @@ struct Sizes {
 };
 
 // Squares, and the products of a transformer layer with 2048 rows.
-constexpr Sizes kSizes[] = {{1024, 1024, 1024}, {1536, 1536, 1536}, {2048, 2048, 2048}, {2048, 2048, 512}, {2048, 512, 2048}};
+constexpr Sizes kSizes[] = {
+    {1024, 1024, 1024}, {1536, 1536, 1536}, {2048, 2048, 2048}, {2048, 2048, 512}, {2048, 512, 2048}};
 
 dnnl::memory ready(const dnnl::memory::desc& desc, const dnnl::engine& engine) {
   dnnl::memory memory(desc, engine);
@@ -37,9 +37,11 @@ dnnl::memory ready(const dnnl::memory::desc& desc, const dnnl::engine& engine) {
 // One product with the weights row-major or in the layout that oneDNN likes best.
 class Product {
  public:
-  Product(const Sizes& s, dnnl::memory::data_type type, bool blocked, const dnnl::engine& engine) : flops_(2.0 * s.m * s.n * s.k) {
+  Product(const Sizes& s, dnnl::memory::data_type type, bool blocked, const dnnl::engine& engine)
+      : flops_(2.0 * s.m * s.n * s.k) {
     using tag = dnnl::memory::format_tag;
-    const dnnl::memory::desc a({s.m, s.k}, type, tag::ab), b({s.k, s.n}, type, blocked ? tag::any : tag::ab), c({s.m, s.n}, type, tag::ab);
+    const dnnl::memory::desc a({s.m, s.k}, type, tag::ab), b({s.k, s.n}, type, blocked ? tag::any : tag::ab),
+        c({s.m, s.n}, type, tag::ab);
     dnnl::matmul::primitive_desc desc({a, b, c}, engine);
     primitive_ = dnnl::matmul(desc);
     args_ = {{DNNL_ARG_SRC, ready(desc.src_desc(), engine)},
@@ -72,7 +74,8 @@ struct Block {
 }  // namespace
 
 double measure_product_peak(DType dtype, double seconds) {
-  if (dtype != DType::float32 && dtype != DType::bfloat16) throw Error("dtype", "productPeak: dtype must be float32 or bfloat16.");
+  if (dtype != DType::float32 && dtype != DType::bfloat16)
+    throw Error("dtype", "productPeak: dtype must be float32 or bfloat16.");
   const auto type = dtype == DType::float32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
   omp_set_num_threads(num_threads());
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

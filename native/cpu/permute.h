@@ -24,8 +24,8 @@ inline Words stack_rows(const Code* at, int64_t row) {
   return words;
 }
 
-// out[p * out_row + q] = in[q * in_row + p] for p, q < kLine<Code>, a square of whole cache lines. STREAM: `out` and its
-// rows are aligned.
+// out[p * out_row + q] = in[q * in_row + p] for p, q < kLine<Code>, a square of whole cache lines. STREAM: `out` and
+// its rows are aligned.
 template <class Code>
 inline constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(Code));
 
@@ -119,10 +119,14 @@ class Permutation {
     if (count_ == 0) return;
     if (axes_.empty() || run_ > 1) return copy_rows(static_cast<const char*>(in), static_cast<char*>(out));
     switch (bytes_) {
-      case 1: return stream_ ? tiles<true, uint8_t>(in, out) : tiles<false, uint8_t>(in, out);
-      case 2: return stream_ ? tiles<true, uint16_t>(in, out) : tiles<false, uint16_t>(in, out);
-      case 4: return stream_ ? tiles<true, uint32_t>(in, out) : tiles<false, uint32_t>(in, out);
-      default: return tiles<false, uint64_t>(in, out);
+      case 1:
+        return stream_ ? tiles<true, uint8_t>(in, out) : tiles<false, uint8_t>(in, out);
+      case 2:
+        return stream_ ? tiles<true, uint16_t>(in, out) : tiles<false, uint16_t>(in, out);
+      case 4:
+        return stream_ ? tiles<true, uint32_t>(in, out) : tiles<false, uint32_t>(in, out);
+      default:
+        return tiles<false, uint64_t>(in, out);
     }
   }
 
@@ -185,19 +189,20 @@ class Permutation {
     const int64_t across = (across_.size + wide - 1) / wide, down = (down_.size + tall - 1) / tall;
     const int64_t outer = count_ / (across_.size * down_.size);
     const int64_t tile_bytes = std::min(wide, across_.size) * std::min(tall, down_.size) * bytes_;
-    parallel_for(outer * across * down, std::max<int64_t>(1, kGrainBytes / tile_bytes), [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t p = tile % across * wide, q = tile / across % down * tall;
-        int64_t rest = tile / (down * across), from = q * down_.step + p, to = p * across_out_ + q;
-        for (size_t i = outer_.size(); i-- > 0; rest /= outer_[i].size) {
-          from += rest % outer_[i].size * outer_[i].step;
-          to += rest % outer_[i].size * outer_out_[i];
-        }
-        transpose_block<STREAM>(static_cast<const Code*>(in) + from, down_.step, static_cast<Code*>(out) + to, across_out_,
-                                std::min(tall, down_.size - q), std::min(wide, across_.size - p));
-      }
-      if constexpr (STREAM) finish_streaming();
-    });
+    parallel_for(
+        outer * across * down, std::max<int64_t>(1, kGrainBytes / tile_bytes), [&](int64_t begin, int64_t end) {
+          for (int64_t tile = begin; tile < end; ++tile) {
+            const int64_t p = tile % across * wide, q = tile / across % down * tall;
+            int64_t rest = tile / (down * across), from = q * down_.step + p, to = p * across_out_ + q;
+            for (size_t i = outer_.size(); i-- > 0; rest /= outer_[i].size) {
+              from += rest % outer_[i].size * outer_[i].step;
+              to += rest % outer_[i].size * outer_out_[i];
+            }
+            transpose_block<STREAM>(static_cast<const Code*>(in) + from, down_.step, static_cast<Code*>(out) + to,
+                                    across_out_, std::min(tall, down_.size - q), std::min(wide, across_.size - p));
+          }
+          if constexpr (STREAM) finish_streaming();
+        });
   }
 
   std::vector<Axis> axes_, outer_;

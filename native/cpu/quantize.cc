@@ -11,10 +11,14 @@ using Row = uint32_t (*)(const void*, int64_t, float, uint8_t*);
 template <DType Q>
 Row row_for(DType x) {
   switch (x) {
-    case DType::float32: return quantize_row<DType::float32, Q>;
-    case DType::bfloat16: return quantize_row<DType::bfloat16, Q>;
-    case DType::float16: return quantize_row<DType::float16, Q>;
-    default: return nullptr;
+    case DType::float32:
+      return quantize_row<DType::float32, Q>;
+    case DType::bfloat16:
+      return quantize_row<DType::bfloat16, Q>;
+    case DType::float16:
+      return quantize_row<DType::float16, Q>;
+    default:
+      return nullptr;
   }
 }
 
@@ -23,7 +27,10 @@ constexpr int64_t kAlone = 1 << 13;  // numbers that are not worth a second thre
 class Quantize : public Kernel {
  public:
   Quantize(const Aval& x, Row row)
-      : row_(row), width_(static_cast<int64_t>(dtype_bytes(x.dtype))), size_(x.size()), parts_(std::max(num_threads(), 1)) {}
+      : row_(row),
+        width_(static_cast<int64_t>(dtype_bytes(x.dtype))),
+        size_(x.size()),
+        parts_(std::max(num_threads(), 1)) {}
   size_t scratch_bytes() const override { return PartMaxima::bytes(parts_); }
 
   void run(const Call& call) override {

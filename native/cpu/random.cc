@@ -63,7 +63,8 @@ class RandomSplit : public Kernel {
     uint32_t* out = call.output<uint32_t>(0);
     for (int64_t i = 0; i < count_; ++i) {
       const uint64_t counter = static_cast<uint64_t>(i);
-      threefry2x32(key[0], key[1], static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(counter), out + 2 * i, out + 2 * i + 1);
+      threefry2x32(key[0], key[1], static_cast<uint32_t>(counter >> 32), static_cast<uint32_t>(counter), out + 2 * i,
+                   out + 2 * i + 1);
     }
   }
 

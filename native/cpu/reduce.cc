@@ -7,8 +7,8 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// The reduced elements of one result (inner == 1), or of up to kTile neighbouring results, are cut into units; the units
-// into parts. A part is folded by one thread into partial results in scratch, and the parts of a result in order.
+// The reduced elements of one result (inner == 1), or of up to kTile neighbouring results, are cut into units; the
+// units into parts. A part is folded by one thread into partial results in scratch, and the parts of a result in order.
 template <Fold F, class T>
 class Reduce : public Kernel {
   using W = Wide<T>;

@@ -43,7 +43,7 @@ inline W fold_initial(DType type) {
   if (F == Fold::prod) return 1;
   if constexpr (std::is_same_v<W, int64_t>) {
     if (F == Fold::max) return type == DType::int32 ? std::numeric_limits<int32_t>::min() : 0;
-    return type == DType::int32     ? std::numeric_limits<int32_t>::max()
+    return type == DType::int32    ? std::numeric_limits<int32_t>::max()
            : type == DType::uint32 ? std::numeric_limits<uint32_t>::max()
            : type == DType::uint8  ? 255
                                    : 1;
@@ -65,7 +65,8 @@ inline double fold_row(const float* x, int64_t n) {
     for (int64_t i = 0; i < n; ++i) product *= static_cast<double>(x[i]);
     return product;
   } else {
-    constexpr float kWorst = F == Fold::max ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
+    constexpr float kWorst =
+        F == Fold::max ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
     Lanes best[4] = {Lanes{} + kWorst, Lanes{} + kWorst, Lanes{} + kWorst, Lanes{} + kWorst};
     const auto better = [](Lanes a, Lanes v) { return F == Fold::max ? (v > a ? v : a) : (v < a ? v : a); };
     const auto keep_nan = [](Lanes a, Lanes v, Lanes r) { return a == a ? (v == v ? r : v) : a; };

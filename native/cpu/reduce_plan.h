@@ -1,5 +1,6 @@
-// How a reduction walks its operand: as [outer, length, inner], where the outer axes are any mixture of kept and reduced
-// ones, `length` is the innermost reduced run of axes and `inner` the kept run behind it (1 when there is none).
+// How a reduction walks its operand: as [outer, length, inner], where the outer axes are any mixture of kept and
+// reduced ones, `length` is the innermost reduced run of axes and `inner` the kept run behind it (1 when there is
+// none).
 #pragma once
 #include <algorithm>
 #include <vector>

@@ -35,19 +35,22 @@ inline const float* row_in(DType type, const void* base, int64_t first, int64_t 
   return buffer;
 }
 
-// Asks for elements [first, first + n), which may lie behind the end. Only for rows so short that the processor does not see
-// them coming.
+// Asks for elements [first, first + n), which may lie behind the end. Only for rows so short that the processor does
+// not see them coming.
 inline void prefetch_row(DType type, const void* base, int64_t first, int64_t n) {
   constexpr int64_t kShort = 4096;
   if (n <= kShort) prefetch_bytes(at(type, base, first), n * static_cast<int64_t>(dtype_bytes(type)));
 }
 
-// Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place for float32, in
-// the buffer otherwise; `done` then brings them to their place, rounded. Large results are streamed from the buffer.
+// Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place for float32,
+// in the buffer otherwise; `done` then brings them to their place, rounded. Large results are streamed from the buffer.
 class RowWriter {
  public:
   RowWriter(DType type, void* base, int64_t elements, bool saturate = false)
-      : type_(type), saturate_(saturate), base_(static_cast<char*>(base)), size_(static_cast<int64_t>(dtype_bytes(type))),
+      : type_(type),
+        saturate_(saturate),
+        base_(static_cast<char*>(base)),
+        size_(static_cast<int64_t>(dtype_bytes(type))),
         stream_(elements * size_ >= kStreamBytes) {}
 
   float* at(int64_t first, float* buffer) const {
@@ -97,7 +100,8 @@ inline int64_t part_begin(int64_t n, int64_t parts, int64_t part) { return n * p
 template <class Body>
 inline void for_parts(int64_t n, int64_t parts, const Body& body) {
   parallel_for(parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t part = first; part < last; ++part) body(part, part_begin(n, parts, part), part_begin(n, parts, part + 1));
+    for (int64_t part = first; part < last; ++part)
+      body(part, part_begin(n, parts, part), part_begin(n, parts, part + 1));
   });
 }
 

@@ -17,7 +17,8 @@ class ScaledDot : public Kernel {
   void run(const Call& call) override {
     const float scale = *call.input<float>(2) * *call.input<float>(3);
     const void* bias = biased_ ? call.in[4] : nullptr;
-    product_->run({call.in[0], call.in[1], bias, scale, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
+    product_->run(
+        {call.in[0], call.in[1], bias, scale, static_cast<char*>(call.out[0]), static_cast<char*>(call.scratch)});
   }
 
  private:

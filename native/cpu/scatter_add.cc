@@ -1,6 +1,6 @@
-// scatter_add(indices, updates){axis, size} → y: zeros, y[.., indices[i], ..] += updates[.., i, ..], the adjoint of take.
-// The updates are first listed by the row they go to. Each row of y is then summed by one thread, in the order of the
-// updates and in double, and written once: the result does not depend on the number of threads.
+// scatter_add(indices, updates){axis, size} → y: zeros, y[.., indices[i], ..] += updates[.., i, ..], the adjoint of
+// take. The updates are first listed by the row they go to. Each row of y is then summed by one thread, in the order of
+// the updates and in double, and written once: the result does not depend on the number of threads.
 #include <algorithm>
 
 #include "cpu/index.h"
@@ -64,8 +64,8 @@ class ScatterAdd : public Kernel {
     return low;
   }
 
-  void add_rows(const Call& call, const RowWriter& writer, const int32_t* begins, const int32_t* list, int64_t first_row,
-                int64_t last_row, int64_t first, int64_t last) const {
+  void add_rows(const Call& call, const RowWriter& writer, const int32_t* begins, const int32_t* list,
+                int64_t first_row, int64_t last_row, int64_t first, int64_t last) const {
     for (int64_t outer = 0; outer < y_.outer; ++outer)
       for (int64_t row = first_row; row < last_row; ++row)
         for (int64_t column = first; column < last; column += kPiece) {
@@ -102,7 +102,8 @@ class ScatterAdd : public Kernel {
   }
 
   template <class T>
-  void add_integers(const Call& call, const int32_t* begin, const int32_t* end, int64_t from, int64_t to, int64_t n) const {
+  void add_integers(const Call& call, const int32_t* begin, const int32_t* end, int64_t from, int64_t to,
+                    int64_t n) const {
     T* sums = call.output<T>(0) + to;
     std::fill_n(sums, n, T{0});
     for (const int32_t* i = begin; i < end; ++i) {
@@ -123,7 +124,8 @@ std::unique_ptr<Kernel> prepare_scatter_add(const Node& node, std::string* why) 
   if (!around_axis(y.shape, node.params.integer("axis"), &around, why)) return nullptr;
   const bool known = is_float(y.dtype) || (is_integer(y.dtype) && y.dtype != DType::boolean);
   if (!known || updates.dtype != y.dtype) return decline(why, std::string("dtype ") + dtype_name(updates.dtype));
-  if (indices.dtype != DType::int32 || indices.size() > INT32_MAX || updates.size() != around.outer * indices.size() * around.inner)
+  if (indices.dtype != DType::int32 || indices.size() > INT32_MAX ||
+      updates.size() != around.outer * indices.size() * around.inner)
     return decline(why, "indices that do not fit the updates");
   return std::make_unique<ScatterAdd>(around, indices.size(), y.dtype);
 }

@@ -180,12 +180,11 @@ inline __attribute__((always_inline)) float simd_erf_inv(float x) {
   const float w = -xla_log1p(__builtin_fmaf(-x, x, -0.0f));
   const bool central = w < 5.0f;
   const float t = central ? w - 2.5f : std::sqrt(w) - 3.0f;
-  const float p = fused_horner(
-      t, central ? 2.81022636e-08f : -0.000200214257f, central ? 3.43273939e-07f : 0.000100950558f,
-      central ? -3.5233877e-06f : 0.00134934322f, central ? -4.39150654e-06f : -0.00367342844f,
-      central ? 0.00021858087f : 0.00573950773f, central ? -0.00125372503f : -0.0076224613f,
-      central ? -0.00417768164f : 0.00943887047f, central ? 0.246640727f : 1.00167406f,
-      central ? 1.50140941f : 2.83297682f);
+  const float p = fused_horner(t, central ? 2.81022636e-08f : -0.000200214257f,
+                               central ? 3.43273939e-07f : 0.000100950558f, central ? -3.5233877e-06f : 0.00134934322f,
+                               central ? -4.39150654e-06f : -0.00367342844f, central ? 0.00021858087f : 0.00573950773f,
+                               central ? -0.00125372503f : -0.0076224613f, central ? -0.00417768164f : 0.00943887047f,
+                               central ? 0.246640727f : 1.00167406f, central ? 1.50140941f : 2.83297682f);
   const float inside = x == 0.0f ? x : p * x;
   const float edge = magnitude(x) == 1.0f ? x * kInf : kNan;
   return magnitude(x) < 1.0f ? inside : edge;

@@ -25,7 +25,8 @@ std::unique_ptr<Kernel> prepare_slice(const Node& node, std::string* why) {
     offset += start[i] * strides[i];
     strides[i] *= step[i];
   }
-  return std::make_unique<StridedKernel>(StridedCopy(y.shape, strides, strides_of(y.shape), dtype_bytes(x.dtype)), offset);
+  return std::make_unique<StridedKernel>(StridedCopy(y.shape, strides, strides_of(y.shape), dtype_bytes(x.dtype)),
+                                         offset);
 }
 
 std::unique_ptr<Kernel> prepare_flip(const Node& node, std::string* why) {

@@ -28,8 +28,8 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
   return largest;
 }
 
-// Calls visit(i, e^(x[i ...] - base), count) for every vector of the row; the last may hold fewer than kLanes numbers and
-// zeros behind them. `kBrief`: see weight_exp_lanes.
+// Calls visit(i, e^(x[i ...] - base), count) for every vector of the row; the last may hold fewer than kLanes numbers
+// and zeros behind them. `kBrief`: see weight_exp_lanes.
 template <bool kBrief, class Visit>
 inline void for_exponentials(const float* x, int64_t n, float base, const Visit& visit) {
   int64_t i = 0;

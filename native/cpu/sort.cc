@@ -1,6 +1,7 @@
 // sort(x){axis, descending} → (values, indices). Stable; NaN comes last either way; -0 equals 0.
 // Every element becomes a 32-bit key whose order as an unsigned number is the wanted one. Rows of (key, index) are
-// sorted by the digits of the key, lowest first; short rows by insertion. Nothing is compared, so ties keep their order.
+// sorted by the digits of the key, lowest first; short rows by insertion. Nothing is compared, so ties keep their
+// order.
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -22,7 +23,9 @@ inline uint32_t float_key(float x, bool descending) {
 }
 
 using Item = uint64_t;  // key, then index
-inline Item make_item(uint32_t key, int64_t index) { return static_cast<Item>(key) << 32 | static_cast<uint32_t>(index); }
+inline Item make_item(uint32_t key, int64_t index) {
+  return static_cast<Item>(key) << 32 | static_cast<uint32_t>(index);
+}
 
 inline void insertion_sort(Item* items, int64_t n) {
   for (int64_t i = 1; i < n; ++i) {
@@ -78,7 +81,8 @@ class Sort : public Kernel {
 
  private:
   size_t part_bytes() const {
-    return (static_cast<size_t>(2 * x_.length) * sizeof(Item) + kDigits * kDigitValues * sizeof(uint32_t) + 63) & ~size_t{63};
+    return (static_cast<size_t>(2 * x_.length) * sizeof(Item) + kDigits * kDigitValues * sizeof(uint32_t) + 63) &
+           ~size_t{63};
   }
 
   void read_keys(const Call& call, int64_t first, Item* items) const {
@@ -93,7 +97,8 @@ class Sort : public Kernel {
       if (x_.inner == 1) {
         load_row(dtype_, at(dtype_, call.in[0], first + k), n, row);
       } else {
-        for (int64_t i = 0; i < n; ++i) load_row(dtype_, at(dtype_, call.in[0], first + (k + i) * x_.inner), 1, row + i);
+        for (int64_t i = 0; i < n; ++i)
+          load_row(dtype_, at(dtype_, call.in[0], first + (k + i) * x_.inner), 1, row + i);
       }
       for (int64_t i = 0; i < n; ++i) items[k + i] = make_item(float_key(row[i], descending_), k + i);
     }
@@ -124,9 +129,12 @@ class Sort : public Kernel {
 
   void write_row(const Call& call, int64_t first, const Item* items) const {
     switch (dtype_bytes(dtype_)) {
-      case 1: return write_values<uint8_t>(call, first, items);
-      case 2: return write_values<uint16_t>(call, first, items);
-      default: return write_values<uint32_t>(call, first, items);
+      case 1:
+        return write_values<uint8_t>(call, first, items);
+      case 2:
+        return write_values<uint16_t>(call, first, items);
+      default:
+        return write_values<uint32_t>(call, first, items);
     }
   }
 

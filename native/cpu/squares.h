@@ -1,4 +1,5 @@
-// Squares of 32-bit words in registers and their transposition, the core of everything here that swaps rows and columns.
+// Squares of 32-bit words in registers and their transposition, the core of everything here that swaps rows and
+// columns.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -42,10 +43,11 @@ template <class Code>
 inline Words load_codes(const Code* from) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(Code) == 1)
-    return reinterpret_cast<Words>(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    return reinterpret_cast<Words>(
+        _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
   if constexpr (sizeof(Code) == 2)
-    return reinterpret_cast<Words>(_mm512_maskz_cvtepu16_epi32(
-        0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+    return reinterpret_cast<Words>(
+        _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 #elif defined(__AVX2__)
   if constexpr (sizeof(Code) == 1)
     return reinterpret_cast<Words>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));

@@ -46,7 +46,8 @@ inline void finish_streaming() {
 #endif
 }
 
-// Whether `rows` rows of `length` bytes, one after another, go past the caches; only then do they consist of whole lines.
+// Whether `rows` rows of `length` bytes, one after another, go past the caches; only then do they consist of whole
+// lines.
 inline bool streams_rows(int64_t rows, int64_t length) { return rows * length >= kStreamBytes && length % 64 == 0; }
 
 inline void copy_row(void* to, const void* from, int64_t length, bool stream) {

@@ -33,12 +33,18 @@ inline void copy_runs(const char* from, int64_t in, char* to, int64_t out, int64
 }
 inline void copy_runs(const char* from, int64_t in, char* to, int64_t out, int64_t rows, size_t bytes) {
   switch (bytes) {
-    case 8: return copy_runs<8>(from, in, to, out, rows);
-    case 16: return copy_runs<16>(from, in, to, out, rows);
-    case 32: return copy_runs<32>(from, in, to, out, rows);
-    case 64: return copy_runs<64>(from, in, to, out, rows);
-    case 128: return copy_runs<128>(from, in, to, out, rows);
-    case 256: return copy_runs<256>(from, in, to, out, rows);
+    case 8:
+      return copy_runs<8>(from, in, to, out, rows);
+    case 16:
+      return copy_runs<16>(from, in, to, out, rows);
+    case 32:
+      return copy_runs<32>(from, in, to, out, rows);
+    case 64:
+      return copy_runs<64>(from, in, to, out, rows);
+    case 128:
+      return copy_runs<128>(from, in, to, out, rows);
+    case 256:
+      return copy_runs<256>(from, in, to, out, rows);
   }
   for (int64_t row = 0; row < rows; ++row) std::memcpy(to + row * out, from + row * in, bytes);
 }
@@ -84,10 +90,14 @@ class StridedCopy {
 
   void run(const void* from, int64_t from_offset, void* to, int64_t to_offset) const {
     switch (width_) {
-      case 1: return move<uint8_t>(from, from_offset, to, to_offset);
-      case 2: return move<uint16_t>(from, from_offset, to, to_offset);
-      case 4: return move<uint32_t>(from, from_offset, to, to_offset);
-      default: return move<uint64_t>(from, from_offset, to, to_offset);
+      case 1:
+        return move<uint8_t>(from, from_offset, to, to_offset);
+      case 2:
+        return move<uint16_t>(from, from_offset, to, to_offset);
+      case 4:
+        return move<uint32_t>(from, from_offset, to, to_offset);
+      default:
+        return move<uint64_t>(from, from_offset, to, to_offset);
     }
   }
 

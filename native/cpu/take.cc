@@ -19,10 +19,14 @@ class Take : public Kernel {
     const int32_t* indices = call.input<int32_t>(1);
     check_indices("take", indices, indices_, x_.length);
     switch (static_cast<size_t>(x_.inner) * width_) {  // a single element is a load and a store
-      case 1: return take_elements<uint8_t>(call, indices);
-      case 2: return take_elements<uint16_t>(call, indices);
-      case 4: return take_elements<uint32_t>(call, indices);
-      default: return take_rows(call, indices);
+      case 1:
+        return take_elements<uint8_t>(call, indices);
+      case 2:
+        return take_elements<uint16_t>(call, indices);
+      case 4:
+        return take_elements<uint32_t>(call, indices);
+      default:
+        return take_rows(call, indices);
     }
   }
 
@@ -49,7 +53,8 @@ class Take : public Kernel {
     parallel_for(x_.outer * indices_, grain, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const int64_t source = (i / indices_) * x_.length + indices[i % indices_];
-        copy_row(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, static_cast<int64_t>(row), stream);
+        copy_row(to + static_cast<size_t>(i) * row, from + static_cast<size_t>(source) * row, static_cast<int64_t>(row),
+                 stream);
       }
       if (stream) finish_streaming();
     });
@@ -78,10 +83,14 @@ class TakeAlongAxis : public Kernel {
   void run(const Call& call) override {
     check_indices("take_along_axis", call.input<int32_t>(1), x_.outer * length_ * x_.inner, x_.length);
     switch (width_) {
-      case 1: return gather<uint8_t>(call);
-      case 2: return gather<uint16_t>(call);
-      case 4: return gather<uint32_t>(call);
-      default: return gather<uint64_t>(call);
+      case 1:
+        return gather<uint8_t>(call);
+      case 2:
+        return gather<uint16_t>(call);
+      case 4:
+        return gather<uint32_t>(call);
+      default:
+        return gather<uint64_t>(call);
     }
   }
 
@@ -110,7 +119,8 @@ std::unique_ptr<Kernel> prepare_take_along_axis(const Node& node, std::string* w
   if (!node.params.only({"axis"}, why)) return nullptr;
   AroundAxis x, y;
   const int64_t axis = node.params.integer("axis");
-  if (!around_axis(node.inputs[0].shape, axis, &x, why) || !around_axis(node.outputs[0].shape, axis, &y, why)) return nullptr;
+  if (!around_axis(node.inputs[0].shape, axis, &x, why) || !around_axis(node.outputs[0].shape, axis, &y, why))
+    return nullptr;
   if (node.inputs[1].dtype != DType::int32 || x.outer != y.outer || x.inner != y.inner) {
     *why = "indices that do not fit x";
     return nullptr;

@@ -17,9 +17,9 @@ namespace {
 inline uint32_t rotate_left(uint32_t x, int bits) { return (x << bits) | (x >> (32 - bits)); }
 
 // Four rounds followed by the injection of the key words a and b (b already holds the number of the group).
-#define TE_THREEFRY_GROUP(r0, r1, r2, r3, a, b)                                                         \
-  x0 += x1, x1 = rotate_left(x1, r0) ^ x0, x0 += x1, x1 = rotate_left(x1, r1) ^ x0, x0 += x1,           \
-      x1 = rotate_left(x1, r2) ^ x0, x0 += x1, x1 = rotate_left(x1, r3) ^ x0, x0 += (a), x1 += (b)
+#define TE_THREEFRY_GROUP(r0, r1, r2, r3, a, b)                                               \
+  x0 += x1, x1 = rotate_left(x1, r0) ^ x0, x0 += x1, x1 = rotate_left(x1, r1) ^ x0, x0 += x1, \
+            x1 = rotate_left(x1, r2) ^ x0, x0 += x1, x1 = rotate_left(x1, r3) ^ x0, x0 += (a), x1 += (b)
 
 // (*o0, *o1) = threefry2x32 of the key (k0, k1) and the counter words (c0, c1).
 inline __attribute__((always_inline)) void threefry2x32(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,

@@ -71,16 +71,21 @@ inline Words load_pairs(const void* from) {
 template <class Body>
 void with_format(DType dtype, const Body& body) {
   switch (dtype) {
-    case DType::bfloat16: return body.template operator()<DType::bfloat16>();
-    case DType::float16: return body.template operator()<DType::float16>();
-    case DType::float8_e4m3fn: return body.template operator()<DType::float8_e4m3fn>();
-    case DType::float8_e5m2: return body.template operator()<DType::float8_e5m2>();
-    default: return body.template operator()<DType::float32>();
+    case DType::bfloat16:
+      return body.template operator()<DType::bfloat16>();
+    case DType::float16:
+      return body.template operator()<DType::float16>();
+    case DType::float8_e4m3fn:
+      return body.template operator()<DType::float8_e4m3fn>();
+    case DType::float8_e5m2:
+      return body.template operator()<DType::float8_e5m2>();
+    default:
+      return body.template operator()<DType::float32>();
   }
 }
 
-// The float8 codes of finite numbers given as float32 bits, clipped to the largest finite value. The addition of a power
-// of two whose last place is the last place of the code rounds to nearest even, for subnormal codes too.
+// The float8 codes of finite numbers given as float32 bits, clipped to the largest finite value. The addition of a
+// power of two whose last place is the last place of the code rounds to nearest even, for subnormal codes too.
 template <DType Q>
 inline Words encode_finite(Words bits) {
   constexpr int kMantissa = Q == DType::float8_e4m3fn ? 3 : 2;

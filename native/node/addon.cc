@@ -78,8 +78,7 @@ napi_value integer(napi_env env, int32_t value) {
   return result;
 }
 
-// --- hot
-// --------------------------------------------------------------------------------------------------------------
+// --- hot -----------------------------------------------------------------------------------------------------------
 
 napi_value run(napi_env env, napi_callback_info info) {
   const Arguments<3> a(env, info);
@@ -133,8 +132,7 @@ napi_value release(napi_env env, napi_callback_info info) {
 
 napi_value wait(napi_env env, napi_callback_info) { return session(env).wait(); }
 
-// --- compiling
-// --------------------------------------------------------------------------------------------------------
+// --- compiling -----------------------------------------------------------------------------------------------------
 
 napi_value supports(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
@@ -156,8 +154,7 @@ napi_value destroy(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// --- asking
-// -----------------------------------------------------------------------------------------------------------
+// --- asking --------------------------------------------------------------------------------------------------------
 
 napi_value describe(napi_env env, napi_callback_info) {
   Napi::Object result = Napi::Object::New(env);
@@ -268,8 +265,10 @@ void add(napi_env env, napi_value exports, const char* name) {
 
 napi_value init(napi_env env, napi_value exports) {
   auto* state = new Session(env);
-  napi_set_instance_data(env, state, [](napi_env, void* data, void*) { delete static_cast<Session*>(data); }, nullptr);
-  napi_add_env_cleanup_hook(env, [](void* data) { static_cast<Session*>(data)->close(); }, state);
+  napi_set_instance_data(
+      env, state, [](napi_env, void* data, void*) { delete static_cast<Session*>(data); }, nullptr);
+  napi_add_env_cleanup_hook(
+      env, [](void* data) { static_cast<Session*>(data)->close(); }, state);
   add<run>(env, exports, "run");
   add<create>(env, exports, "create");
   add<from_array>(env, exports, "fromArray");

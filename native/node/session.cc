@@ -42,8 +42,7 @@ void Session::close() {
   device_.reset();
 }
 
-// --- buffers
-// ----------------------------------------------------------------------------------------------------------
+// --- buffers -------------------------------------------------------------------------------------------------------
 
 Buffer* Session::new_buffer(size_t bytes) {
   auto* buffer = new Buffer;
@@ -113,8 +112,7 @@ void Session::account(int64_t bytes) {
   napi_adjust_external_memory(env_, std::exchange(unreported_, 0), &total);
 }
 
-// --- programs
-// ---------------------------------------------------------------------------------------------------------
+// --- programs ------------------------------------------------------------------------------------------------------
 
 int32_t Session::compile(const ProgramSpec& spec) {
   auto program = std::make_unique<Program>(spec);
@@ -176,8 +174,7 @@ void Session::wait_for_device() {
   synced_.wait(lock, [this] { return sync_done_; });
 }
 
-// --- reading
-// ----------------------------------------------------------------------------------------------------------
+// --- reading -------------------------------------------------------------------------------------------------------
 
 napi_value Session::promise(Task task, napi_value array) {
   Pending pending{};

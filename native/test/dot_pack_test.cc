@@ -6,6 +6,7 @@
 #undef TE_ISA_NAMESPACE
 #define TE_ISA_NAMESPACE isa_pack_test
 #include "cpu/dot_pack.h"
+
 #include "test/harness.h"
 
 using namespace te;
@@ -20,10 +21,12 @@ float value_of(DType dtype, const char* at) {
 }
 
 float packed_value(bool bfloat16, const void* data, int64_t index) {
-  return bfloat16 ? bfloat16_to_float(static_cast<const uint16_t*>(data)[index]) : static_cast<const float*>(data)[index];
+  return bfloat16 ? bfloat16_to_float(static_cast<const uint16_t*>(data)[index])
+                  : static_cast<const float*>(data)[index];
 }
 
-void check(DType dtype, bool bfloat16, int64_t outer, int64_t depth, bool depth_contiguous, int64_t width, int64_t stack) {
+void check(DType dtype, bool bfloat16, int64_t outer, int64_t depth, bool depth_contiguous, int64_t width,
+           int64_t stack) {
   const int64_t bytes = static_cast<int64_t>(dtype_bytes(dtype)), gap = 3;
   test::Memory source(static_cast<size_t>((depth + gap) * (outer + gap) * bytes));
   std::vector<float> numbers(static_cast<size_t>((depth + gap) * (outer + gap)));
@@ -50,7 +53,8 @@ void check(DType dtype, bool bfloat16, int64_t outer, int64_t depth, bool depth_
   same = right.intact();
   for (int64_t j = 0; j < layout.panels * width; ++j) {
     for (int64_t k = 0; k < layout.depth; ++k) {
-      const int64_t index = j / width * (width * layout.depth) + k / stack * (width * stack) + j % width * stack + k % stack;
+      const int64_t index =
+          j / width * (width * layout.depth) + k / stack * (width * stack) + j % width * stack + k % stack;
       const float wanted = j < outer && k < depth ? value_of(dtype, view.at(j, k)) : 0;
       same = same && packed_value(bfloat16, right.as(), index) == wanted;
     }
@@ -63,7 +67,8 @@ void check(DType dtype, bool bfloat16, int64_t outer, int64_t depth, bool depth_
 int main() {
   if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) return 0;
   for (DType dtype : {DType::float32, DType::bfloat16, DType::float16, DType::float8_e4m3fn, DType::float8_e5m2}) {
-    for (const auto& [outer, depth] : {std::pair<int64_t, int64_t>{64, 64}, {1, 1}, {17, 33}, {100, 131}, {250, 96}, {63, 2}}) {
+    for (const auto& [outer, depth] :
+         {std::pair<int64_t, int64_t>{64, 64}, {1, 1}, {17, 33}, {100, 131}, {250, 96}, {63, 2}}) {
       for (bool deep : {false, true}) {
         for (int64_t width : {16, 48, 64}) {
           check(dtype, false, outer, depth, deep, width, 1);

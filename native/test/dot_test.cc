@@ -1,7 +1,6 @@
 // dot and scaled_dot against a loop in double precision; with an argument, their speed.
-#include "test/harness.h"
-
 #include "cpu/dot_engine.h"
+#include "test/harness.h"
 
 using namespace te;
 using test::Op;
@@ -140,7 +139,8 @@ void check_integers() {
   Op op("dot");
   op.input(DType::int32, {5, 7}).input(DType::int32, {7, 3}).absent();
   for (int i = 0; i < 2; ++i)
-    for (int64_t j = 0; j < op.node.inputs[i].size(); ++j) op.inputs[i].as<int32_t>()[j] = static_cast<int32_t>(j * 37 % 19 - 9);
+    for (int64_t j = 0; j < op.node.inputs[i].size(); ++j)
+      op.inputs[i].as<int32_t>()[j] = static_cast<int32_t>(j * 37 % 19 - 9);
   op.param("lhsContract", std::vector<double>{1}).param("rhsContract", std::vector<double>{0});
   Shape shape;
   const std::vector<double> wanted = definition(op, {{1}, {0}, {}, {}}, 1, 0, &shape);
@@ -209,7 +209,8 @@ void speed(DType t, int64_t m, int64_t n, int64_t k, const char* layout, const c
   op.input(t, ta ? Shape{k, m} : Shape{m, k}).input(t, tb ? Shape{n, k} : Shape{k, n}).normal(0).normal(1);
   if (scaled) op.input(DType::float32, {1}).input(DType::float32, {1}).uniform(2, 1, 2).uniform(3, 1, 2);
   op.absent().output(out, {m, n});
-  op.param("lhsContract", std::vector<double>{ta ? 0.0 : 1.0}).param("rhsContract", std::vector<double>{tb ? 1.0 : 0.0});
+  op.param("lhsContract", std::vector<double>{ta ? 0.0 : 1.0})
+      .param("rhsContract", std::vector<double>{tb ? 1.0 : 0.0});
   op.param("dtype", dtype_name(out));
   char text[100];
   std::snprintf(text, sizeof text, "%s %s %s", dtype_name(t), layout, what);

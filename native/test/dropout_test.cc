@@ -9,7 +9,11 @@ namespace {
 
 Op dropout(DType t, const Shape& shape, double rate, std::vector<double> broadcast) {
   Op op("dropout");
-  op.input(t, shape).input(DType::uint32, {2}).output(t, shape).param("rate", rate).param("broadcastDims", std::move(broadcast));
+  op.input(t, shape)
+      .input(DType::uint32, {2})
+      .output(t, shape)
+      .param("rate", rate)
+      .param("broadcastDims", std::move(broadcast));
   op.inputs[1].as<uint32_t>()[0] = 1;
   op.inputs[1].as<uint32_t>()[1] = 42;
   if (count(shape) > 0) op.normal(0);
@@ -44,7 +48,8 @@ int main() {
   for (DType t : kFloats) {
     for (int64_t width : kWidths) check(t, {5, width}, 0.1, {});
     for (double rate : {0.0, 0.1, 0.5, 1.0})
-      for (const std::vector<double>& broadcast : std::vector<std::vector<double>>{{}, {0}, {1, 2}, {0, 2}, {1}, {0, 1, 2}})
+      for (const std::vector<double>& broadcast :
+           std::vector<std::vector<double>>{{}, {0}, {1, 2}, {0, 2}, {1}, {0, 1, 2}})
         check(t, {3, 17, 33}, rate, broadcast);
     check(t, {4, 1, 2500}, 0.5, {0});
     check(t, {}, 0.5, {});

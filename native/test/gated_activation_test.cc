@@ -106,14 +106,16 @@ void check_special() {
     op.fill(0, [&](int64_t i) { return values[i]; }).run();
     const Values y = op.out(0);
     expect(std::isnan(y[0]), std::string(name) + " keeps NaN");
-    expect(y[3] > 0 && !std::isnan(y[4]) && std::abs(y[5]) < 101 && (name[0] == 'l' || y[4] >= -1), std::string(name) + " far out");
+    expect(y[3] > 0 && !std::isnan(y[4]) && std::abs(y[5]) < 101 && (name[0] == 'l' || y[4] >= -1),
+           std::string(name) + " far out");
   }
 }
 
 }  // namespace
 
 int main() {
-  const Names singles = {"gelu", "silu", "relu", "quick_gelu", "squared_relu", "sigmoid", "linear", "clamped_silu", "clamped_linear"};
+  const Names singles = {"gelu",    "silu",   "relu",         "quick_gelu",    "squared_relu",
+                         "sigmoid", "linear", "clamped_silu", "clamped_linear"};
   for (DType t : kFloats) {
     for (const std::string& name : singles) {
       check({name}, t, 5, 1033, 1);

@@ -46,12 +46,12 @@ inline void expect(bool ok, const std::string& what) {
 
 class Memory {  // 64-byte aligned, filled with NaN patterns so that a forgotten element shows
  public:
-  explicit Memory(size_t bytes) : size(bytes), data_(::operator new(bytes + 64, std::align_val_t{64})) {
+  explicit Memory(size_t bytes) : size(bytes), data_(::operator new (bytes + 64, std::align_val_t{64})) {
     std::memset(data_, 0xff, bytes + 64);
   }
   Memory(Memory&& other) noexcept : size(other.size), data_(other.data_) { other.data_ = nullptr; }
   Memory(const Memory&) = delete;
-  ~Memory() { ::operator delete(data_, std::align_val_t{64}); }
+  ~Memory() { ::operator delete (data_, std::align_val_t{64}); }
   template <class T = void>
   T* as() const {
     return static_cast<T*>(data_);

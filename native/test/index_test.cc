@@ -80,7 +80,8 @@ void check_scatter(DType t, const Shape& shape, int axis, const Shape& indices) 
   for (int64_t o = 0; o < a.outer; ++o)
     for (double i : index)
       for (int64_t k = 0; k < a.inner; ++k) wanted[(o * a.length + int64_t(i)) * a.inner + k] += updates[from++];
-  if (t == DType::uint8) for (double& v : wanted) v = std::fmod(v, 256);
+  if (t == DType::uint8)
+    for (double& v : wanted) v = std::fmod(v, 256);
   op.run();
   expect_rounded(op, label(t, shape) + " axis " + std::to_string(axis), 0, wanted);
 }
@@ -96,7 +97,8 @@ void check_along(DType t, const Shape& shape, int axis, int64_t length) {
   Values wanted;
   for (int64_t o = 0, at = 0; o < a.outer; ++o)
     for (int64_t i = 0; i < length; ++i)
-      for (int64_t k = 0; k < a.inner; ++k, ++at) wanted.push_back(x[(o * a.length + int64_t(index[at])) * a.inner + k]);
+      for (int64_t k = 0; k < a.inner; ++k, ++at)
+        wanted.push_back(x[(o * a.length + int64_t(index[at])) * a.inner + k]);
   op.run();
   expect_exact(op, label(t, shape) + " axis " + std::to_string(axis), 0, wanted);
 }
@@ -119,7 +121,8 @@ void check_cumsum(DType t, const Shape& shape, int axis) {
             total += x[at];
           }
         }
-      if (t == DType::uint8) for (double& v : wanted) v = std::fmod(v, 256);
+      if (t == DType::uint8)
+        for (double& v : wanted) v = std::fmod(v, 256);
       op.run();
       expect_rounded(op, label(t, shape) + " axis " + std::to_string(axis), 0, wanted);
     }
@@ -167,8 +170,10 @@ void check_errors() {
     for (int32_t bad : {7, -1}) {
       Op op(name);
       const bool scatter = name[0] == 's';
-      if (scatter) op.input(DType::int32, {3}).input(DType::float32, {3}).output(DType::float32, {7}).param("size", 7);
-      else op.input(DType::float32, {7}).input(DType::int32, {3}).output(DType::float32, {3});
+      if (scatter)
+        op.input(DType::int32, {3}).input(DType::float32, {3}).output(DType::float32, {7}).param("size", 7);
+      else
+        op.input(DType::float32, {7}).input(DType::int32, {3}).output(DType::float32, {3});
       op.param("axis", 0).normal(scatter ? 1 : 0);
       int32_t* indices = op.inputs[scatter ? 0 : 1].as<int32_t>();
       indices[0] = 6, indices[1] = bad, indices[2] = 0;

@@ -1,5 +1,5 @@
-// Errors of simd_math.h in units of the last place, of lane_math.h relative to the result, and the exactness of convert.h on
-// every 16-bit code.
+// Errors of simd_math.h in units of the last place, of lane_math.h relative to the result, and the exactness of
+// convert.h on every 16-bit code.
 #include "cpu/lane_math.h"
 #include "cpu/simd_math.h"
 #include "test/harness.h"
@@ -54,9 +54,11 @@ void check_special(const char* name, F simd, G exact, float huge = 3e38f) {
   }
 }
 
-#define CHECK(name, exact, low, high, limit)                                                              \
-  check(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; }, low, high, limit); \
-  check_special(#name, [](float x) { return simd_##name(x); }, [](double x) { return exact; })
+#define CHECK(name, exact, low, high, limit)                                                            \
+  check(                                                                                                \
+      #name, [](float x) { return simd_##name(x); }, [](double x) { return exact; }, low, high, limit); \
+  check_special(                                                                                        \
+      #name, [](float x) { return simd_##name(x); }, [](double x) { return exact; })
 
 template <class F, class G>
 void check_lanes(const char* name, F lanes, G exact, float low, float high, double limit) {
@@ -76,10 +78,14 @@ void check_lanes(const char* name, F lanes, G exact, float low, float high, doub
 void check_lane_math() {
   const auto exponential = [](double x) { return std::exp(x); };
   const auto logistic = [](double x) { return 1 / (1 + std::exp(-x)); };
-  check_lanes("exp", [](Lanes x) { return weight_exp_lanes(x); }, exponential, -87, 0, 2.5e-7);
-  check_lanes("exp, brief", [](Lanes x) { return weight_exp_lanes<true>(x); }, exponential, -87, 0, 5e-6);
-  check_lanes("sigmoid", [](Lanes x) { return sigmoid_lanes(x); }, logistic, -80, 80, 5e-7);
-  check_lanes("sigmoid, brief", [](Lanes x) { return sigmoid_lanes<true>(x); }, logistic, -80, 80, 1e-4);
+  check_lanes(
+      "exp", [](Lanes x) { return weight_exp_lanes(x); }, exponential, -87, 0, 2.5e-7);
+  check_lanes(
+      "exp, brief", [](Lanes x) { return weight_exp_lanes<true>(x); }, exponential, -87, 0, 5e-6);
+  check_lanes(
+      "sigmoid", [](Lanes x) { return sigmoid_lanes(x); }, logistic, -80, 80, 5e-7);
+  check_lanes(
+      "sigmoid, brief", [](Lanes x) { return sigmoid_lanes<true>(x); }, logistic, -80, 80, 1e-4);
   const float inf = HUGE_VALF;
   const float x[4] = {0.0f, -inf, inf, NAN};
   for (const float v : x) {
@@ -143,16 +149,21 @@ void check_codes(const char* name, int count, Decode decode, Encode encode) {
 int main() {
   CHECK(exp, std::exp(x), -104.0f, 89.0f, 1.5);
   CHECK(log, std::log(x), 0.0f, 3e38f, 1.5);
-  check("log near 1", [](float x) { return simd_log(x); }, [](double x) { return std::log(x); }, 0.5f, 2.0f, 1.5);
+  check(
+      "log near 1", [](float x) { return simd_log(x); }, [](double x) { return std::log(x); }, 0.5f, 2.0f, 1.5);
   CHECK(log1p, std::log1p(x), -0.999f, 10.0f, 2.5);
   CHECK(expm1, std::expm1(x), -20.0f, 20.0f, 2);
   CHECK(tanh, std::tanh(x), -10.0f, 10.0f, 2.5);
   CHECK(sigmoid, 1 / (1 + std::exp(-x)), -80.0f, 80.0f, 2.5);
   CHECK(erf, std::erf(x), -5.0f, 5.0f, 1.5);
-  check("sin", simd_sin, [](double x) { return std::sin(x); }, -1048576.0f, 1048576.0f, 1);
-  check("cos", simd_cos, [](double x) { return std::cos(x); }, -1048576.0f, 1048576.0f, 1);
-  check_special("sin", simd_sin, [](double x) { return std::sin(x); }, 1e5f);
-  check_special("cos", simd_cos, [](double x) { return std::cos(x); }, 1e5f);
+  check(
+      "sin", simd_sin, [](double x) { return std::sin(x); }, -1048576.0f, 1048576.0f, 1);
+  check(
+      "cos", simd_cos, [](double x) { return std::cos(x); }, -1048576.0f, 1048576.0f, 1);
+  check_special(
+      "sin", simd_sin, [](double x) { return std::sin(x); }, 1e5f);
+  check_special(
+      "cos", simd_cos, [](double x) { return std::cos(x); }, 1e5f);
   CHECK(floor, std::floor(x), -10.0f, 10.0f, 0);
   CHECK(ceil, std::ceil(x), -10.0f, 10.0f, 0);
   CHECK(round, std::nearbyint(x), -10.0f, 10.0f, 0);

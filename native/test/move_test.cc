@@ -1,5 +1,5 @@
-// Kernels that only move elements: broadcast_to, slice, flip, pad, concat, dynamic_slice, dynamic_update_slice, fill and
-// iota, against loops over multi-indices, for elements of 1, 2 and 4 bytes.
+// Kernels that only move elements: broadcast_to, slice, flip, pad, concat, dynamic_slice, dynamic_update_slice, fill
+// and iota, against loops over multi-indices, for elements of 1, 2 and 4 bytes.
 #include "test/oracle.h"
 
 using namespace te;
@@ -46,17 +46,22 @@ void check(Op& op, const Values& wanted) {
 }
 
 void check_broadcast(DType t) {
-  for (const auto& [from, to] : std::vector<std::pair<Shape, Shape>>{
-           {{}, {3, 5}}, {{1}, {0}}, {{7}, {7}}, {{33, 1}, {33, 31}}, {{1, 33}, {31, 33}}, {{31}, {3, 5, 31}},
-           {{2, 1, 4, 1}, {2, 3, 4, 300}}, {{3, 1, 5}, {2, 3, 7, 5}}}) {
+  for (const auto& [from, to] : std::vector<std::pair<Shape, Shape>>{{{}, {3, 5}},
+                                                                     {{1}, {0}},
+                                                                     {{7}, {7}},
+                                                                     {{33, 1}, {33, 31}},
+                                                                     {{1, 33}, {31, 33}},
+                                                                     {{31}, {3, 5, 31}},
+                                                                     {{2, 1, 4, 1}, {2, 3, 4, 300}},
+                                                                     {{3, 1, 5}, {2, 3, 7, 5}}}) {
     Op op = moving("broadcast_to", t, from, to);
     op.param("shape", numbers(to));
     const Values x = op.in(0);
     check(op, gather(to, [&, lead = to.size() - from.size(), shape = from](const Index& i) {
-      Index source;
-      for (size_t d = 0; d < shape.size(); ++d) source.push_back(shape[d] == 1 ? 0 : i[lead + d]);
-      return x[offset_of(shape, source)];
-    }));
+            Index source;
+            for (size_t d = 0; d < shape.size(); ++d) source.push_back(shape[d] == 1 ? 0 : i[lead + d]);
+            return x[offset_of(shape, source)];
+          }));
   }
 }
 
@@ -64,18 +69,19 @@ void check_slice(DType t) {
   struct Cut {
     Shape shape, start, limit, stride;
   };
-  for (const Cut& c : {Cut{{10}, {2}, {9}, {1}}, Cut{{10}, {1}, {10}, {3}}, Cut{{4, 33, 5}, {0, 1, 0}, {4, 33, 5}, {1, 4, 1}},
-                       Cut{{4, 33, 7}, {1, 0, 2}, {3, 33, 7}, {1, 1, 2}}, Cut{{3, 4}, {1, 2}, {1, 4}, {1, 1}},
-                       Cut{{64, 300}, {0, 0}, {64, 300}, {1, 1}}, Cut{{}, {}, {}, {}}}) {
+  for (const Cut& c :
+       {Cut{{10}, {2}, {9}, {1}}, Cut{{10}, {1}, {10}, {3}}, Cut{{4, 33, 5}, {0, 1, 0}, {4, 33, 5}, {1, 4, 1}},
+        Cut{{4, 33, 7}, {1, 0, 2}, {3, 33, 7}, {1, 1, 2}}, Cut{{3, 4}, {1, 2}, {1, 4}, {1, 1}},
+        Cut{{64, 300}, {0, 0}, {64, 300}, {1, 1}}, Cut{{}, {}, {}, {}}}) {
     Shape to;
     for (size_t d = 0; d < c.shape.size(); ++d) to.push_back((c.limit[d] - c.start[d] + c.stride[d] - 1) / c.stride[d]);
     Op op = moving("slice", t, c.shape, to);
     op.param("start", numbers(c.start)).param("limit", numbers(c.limit)).param("stride", numbers(c.stride));
     const Values x = op.in(0);
     check(op, gather(to, [&](Index i) {
-      for (size_t d = 0; d < i.size(); ++d) i[d] = c.start[d] + i[d] * c.stride[d];
-      return x[offset_of(c.shape, i)];
-    }));
+            for (size_t d = 0; d < i.size(); ++d) i[d] = c.start[d] + i[d] * c.stride[d];
+            return x[offset_of(c.shape, i)];
+          }));
   }
 }
 
@@ -86,9 +92,9 @@ void check_flip(DType t) {
     op.param("axes", axes);
     const Values x = op.in(0);
     check(op, gather(shape, [&](Index i) {
-      for (double a : axes) i[size_t(a)] = shape[size_t(a)] - 1 - i[size_t(a)];
-      return x[offset_of(shape, i)];
-    }));
+            for (double a : axes) i[size_t(a)] = shape[size_t(a)] - 1 - i[size_t(a)];
+            return x[offset_of(shape, i)];
+          }));
   }
 }
 
@@ -104,12 +110,12 @@ void check_pad(DType t) {
     op.param("low", numbers(e.low)).param("high", numbers(e.high)).param("value", 3);
     const Values x = op.in(0);
     check(op, gather(to, [&](Index i) {
-      for (size_t d = 0; d < i.size(); ++d) {
-        i[d] -= e.low[d];
-        if (i[d] < 0 || i[d] >= e.shape[d]) return 3.0;
-      }
-      return x[offset_of(e.shape, i)];
-    }));
+            for (size_t d = 0; d < i.size(); ++d) {
+              i[d] -= e.low[d];
+              if (i[d] < 0 || i[d] >= e.shape[d]) return 3.0;
+            }
+            return x[offset_of(e.shape, i)];
+          }));
   }
 }
 
@@ -128,10 +134,10 @@ void check_concat(DType t) {
     }
     op.output(t, to).param("axis", axis);
     check(op, gather(to, [&](Index i) {
-      size_t k = 0;
-      while (i[axis] >= shapes[k][axis]) i[axis] -= shapes[k++][axis];
-      return op.in(int(k))[offset_of(shapes[k], i)];
-    }));
+            size_t k = 0;
+            while (i[axis] >= shapes[k][axis]) i[axis] -= shapes[k++][axis];
+            return op.in(int(k))[offset_of(shapes[k], i)];
+          }));
   }
 }
 
@@ -153,15 +159,15 @@ void check_windows(DType t) {
     write.fill(0, [](int64_t i) { return float(i % 251); }).fill(1, [](int64_t i) { return float(i % 113); });
     const Values x = read.in(0), update = write.in(1);
     check(read, gather(sizes, [&](Index i) {
-      for (size_t d = 0; d < 3; ++d) i[d] += at[d];
-      return x[offset_of(shape, i)];
-    }));
+            for (size_t d = 0; d < 3; ++d) i[d] += at[d];
+            return x[offset_of(shape, i)];
+          }));
     check(write, gather(shape, [&](Index i) {
-      Index in = i;
-      bool inside = true;
-      for (size_t d = 0; d < 3; ++d) in[d] -= at[d], inside = inside && in[d] >= 0 && in[d] < sizes[d];
-      return inside ? update[offset_of(sizes, in)] : x[offset_of(shape, i)];
-    }));
+            Index in = i;
+            bool inside = true;
+            for (size_t d = 0; d < 3; ++d) in[d] -= at[d], inside = inside && in[d] >= 0 && in[d] < sizes[d];
+            return inside ? update[offset_of(sizes, in)] : x[offset_of(shape, i)];
+          }));
   }
 }
 
@@ -176,8 +182,10 @@ void check_fill(DType t) {
       iota.output(t, shape).param("axis", int(axis)).param("shape", numbers(shape)).param("dtype", dtype_name(t));
       iota.run();
       Values wanted = gather(shape, [&](const Index& i) { return double(i[axis]); });
-      if (t == DType::uint8) for (double& v : wanted) v = std::fmod(v, 256);
-      if (t == DType::bfloat16) for (double& v : wanted) v = round_bfloat16(float(v));
+      if (t == DType::uint8)
+        for (double& v : wanted) v = std::fmod(v, 256);
+      if (t == DType::bfloat16)
+        for (double& v : wanted) v = round_bfloat16(float(v));
       expect_exact(iota, label(t, shape) + " axis " + std::to_string(axis), 0, wanted);
     }
   }
@@ -214,11 +222,17 @@ void time_all() {
     go(stacked, type + " short runs");
   }
   Op filled("fill");
-  filled.output(DType::float32, {4096, 1024}).param("value", 0).param("shape", Values{4096, 1024}).param("dtype", "float32");
+  filled.output(DType::float32, {4096, 1024})
+      .param("value", 0)
+      .param("shape", Values{4096, 1024})
+      .param("dtype", "float32");
   race(filled, "float32", 2 * filled.outputs[0].size);
   for (int axis : {0, 1}) {
     Op counted("iota");
-    counted.output(DType::int32, {4096, 1024}).param("axis", axis).param("shape", Values{4096, 1024}).param("dtype", "int32");
+    counted.output(DType::int32, {4096, 1024})
+        .param("axis", axis)
+        .param("shape", Values{4096, 1024})
+        .param("dtype", "int32");
     race(counted, "int32 axis " + std::to_string(axis), 2 * counted.outputs[0].size);
   }
 }

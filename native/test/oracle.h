@@ -17,9 +17,7 @@ inline constexpr DType kFloats[] = {DType::float32, DType::bfloat16, DType::floa
 inline constexpr int64_t kWidths[] = {1, 31, 32, 33, 257, 768};
 
 // Limits of ||t - r|| / ||r|| for a result rounded once.
-inline double rounding_limit(DType t) {
-  return t == DType::bfloat16 ? 3e-3 : t == DType::float16 ? 4e-4 : 2e-6;
-}
+inline double rounding_limit(DType t) { return t == DType::bfloat16 ? 3e-3 : t == DType::float16 ? 4e-4 : 2e-6; }
 
 // Checks N = ||got - wanted||_2 / ||wanted||_2 and X = max|got - wanted| / max|wanted|. NaN must meet NaN and infinity
 // the same infinity; they take no part in the norms.
@@ -91,7 +89,8 @@ inline void expect_codes_close(const Op& op, const std::string& what, int output
   }
   const bool few = static_cast<double>(different) <= 1 + 1e-4 * static_cast<double>(got.size());
   expect(got.size() == wanted.size() && far == 0 && few, op.node.op + " " + what + ": " + std::to_string(different) +
-                                                             " codes differ, " + std::to_string(far) + " by more than one");
+                                                             " codes differ, " + std::to_string(far) +
+                                                             " by more than one");
 }
 
 inline std::string label(DType t, const Shape& shape) {
@@ -114,7 +113,8 @@ std::string error_of(const Body& body) {
   return "";
 }
 
-// A clock in nanoseconds: of this thread's processor time when there is one thread, so that other programs do not count.
+// A clock in nanoseconds: of this thread's processor time when there is one thread, so that other programs do not
+// count.
 inline double clock_ns() {
   timespec now;
   clock_gettime(num_threads() == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
@@ -138,10 +138,10 @@ inline void race(Op& op, const std::string& what, size_t moved = 0) {
   const double stop = clock_ns() + 3e8;
   for (int round = 0; round < 5 || clock_ns() < stop; ++round) {
     copy = std::min(copy, ns([&] {
-      parallel_for(half, 1 << 16, [&](int64_t a, int64_t b) {
-        std::memcpy(to.as<char>() + a, from.as<char>() + a, static_cast<size_t>(b - a));
-      });
-    }));
+                      parallel_for(half, 1 << 16, [&](int64_t a, int64_t b) {
+                        std::memcpy(to.as<char>() + a, from.as<char>() + a, static_cast<size_t>(b - a));
+                      });
+                    }));
     best = std::min(best, ns([&] { op.run(); }));
   }
   const double size = static_cast<double>(moved);

@@ -8,7 +8,8 @@ namespace {
 
 // Finite value of a code by the definition of the format: E exponent bits and M mantissa bits.
 double value_of(int code, int mantissa_bits, int bias) {
-  const int magnitude = code & 0x7f, exponent = magnitude >> mantissa_bits, mantissa = magnitude & ((1 << mantissa_bits) - 1);
+  const int magnitude = code & 0x7f, exponent = magnitude >> mantissa_bits,
+            mantissa = magnitude & ((1 << mantissa_bits) - 1);
   const double x = exponent ? std::ldexp(1.0 + std::ldexp(mantissa, -mantissa_bits), exponent - bias)
                             : std::ldexp(mantissa, 1 - bias - mantissa_bits);
   return code & 0x80 ? -x : x;
@@ -23,7 +24,10 @@ int nearest(DType q, float x) {
   int low = 0, high = last;
   while (low < high) {  // the last code not above size
     const int middle = (low + high + 1) / 2;
-    if (value_of(middle, m, bias) <= size) low = middle; else high = middle - 1;
+    if (value_of(middle, m, bias) <= size)
+      low = middle;
+    else
+      high = middle - 1;
   }
   if (low < last) {
     const double down = size - value_of(low, m, bias), up = value_of(low + 1, m, bias) - size;
@@ -68,7 +72,10 @@ void check_random(DType x, DType q, const Shape& shape, float scale) {
 
 void check_amax(float special, const char* what) {
   Op op("quantize");
-  op.input(DType::float32, {100001}).input(DType::float32, {1}).output(DType::float8_e4m3fn, {100001}).output(DType::float32, {1});
+  op.input(DType::float32, {100001})
+      .input(DType::float32, {1})
+      .output(DType::float8_e4m3fn, {100001})
+      .output(DType::float32, {1});
   op.param("dtype", "float8_e4m3fn").fill(1, [](int64_t) { return 1.0f; }).normal(0);
   op.inputs[0].as<float>()[77777] = special;
   op.run();

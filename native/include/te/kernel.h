@@ -30,7 +30,7 @@ struct Aval {
 
 struct Node {
   std::string op;
-  std::vector<Aval> inputs;   // in the order of the op's definition, optional ones last
+  std::vector<Aval> inputs;  // in the order of the op's definition, optional ones last
   std::vector<Aval> outputs;
   Params params;
 };
@@ -40,8 +40,14 @@ struct Call {
   const void* const* in;
   void* const* out;
   void* scratch;  // scratch_bytes() bytes, 64-byte aligned, contents undefined
-  template <class T> const T* input(int i) const { return static_cast<const T*>(in[i]); }
-  template <class T> T* output(int i) const { return static_cast<T*>(out[i]); }
+  template <class T>
+  const T* input(int i) const {
+    return static_cast<const T*>(in[i]);
+  }
+  template <class T>
+  T* output(int i) const {
+    return static_cast<T*>(out[i]);
+  }
 };
 
 class Kernel {

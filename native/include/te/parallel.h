@@ -29,7 +29,7 @@ void parallel_for(int64_t n, int64_t grain, const Body& body) {
     return;
   }
   std::exception_ptr failure;
-#pragma omp parallel num_threads(static_cast<int>(pieces)) shared(failure)
+#pragma omp parallel num_threads(static_cast <int>(pieces)) shared(failure)
   {
     const int64_t team = omp_get_num_threads(), rank = omp_get_thread_num();
     const int64_t begin = n * rank / team, end = n * (rank + 1) / team;
