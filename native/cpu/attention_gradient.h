@@ -63,7 +63,7 @@ inline void load_block(const Problem& p, const Call& call, const Block& block, G
   for (int64_t c = 0; c < p.value_depth; ++c) {
     for (int64_t r = 0; r < block.rows; ++r) s.mean[r] += s.dout[r * stride + c] * s.weights[r * stride + c];
   }
-  const float* dlse = p.operands.dlse < 0 ? nullptr : call.input<float>(p.operands.dlse);
+  const float* dlse = p.has_dlse ? call.input<float>(p.operands.dlse) : nullptr;
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
     if (dlse) s.mean[r] -= dlse[row];

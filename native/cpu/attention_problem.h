@@ -40,7 +40,7 @@ struct Problem {
   Rows q, k, v, out;
   std::string packing;
   float scale, bias_scale = 1;  // scores = scale * q·k + bias_scale * bias
-  bool has_bias, has_mask, has_segments, has_q_positions, has_kv_positions, learnable, off_by_one;
+  bool has_bias, has_mask, has_segments, has_q_positions, has_kv_positions, has_dlse, learnable, off_by_one;
   int64_t bias_batch = 1, bias_heads = 1, mask_batch = 1, mask_heads = 1, mask_queries = 1;
   // Key j is visible from query i when below <= j - i <= above, counted in positions.
   int64_t below, above;
@@ -90,6 +90,7 @@ inline bool read_operands(const Node& node, Problem* p, std::string* why) {
   p->has_segments = present(node, at.segments_q);
   p->has_q_positions = present(node, at.positions_q);
   p->has_kv_positions = present(node, at.positions_kv);
+  p->has_dlse = present(node, at.dlse);
   if (p->has_bias) {
     const Aval& bias = node.inputs[at.bias];
     p->bias_batch = bias.shape[0];
