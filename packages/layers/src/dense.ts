@@ -71,7 +71,9 @@ export const addBias = (y: Tensor, bias: Tensor): Tensor => y.add(bias.astype(y.
 
 /** Axes of an input counted from 0, in the given order. */
 export function contractedAxes(fn: string, axis: number | readonly number[], rank: number): number[] {
-  const axes = (typeof axis === "number" ? [axis] : axis).map((a) => {
+  const given = typeof axis === "number" ? [axis] : axis;
+  if (!Array.isArray(given)) fail("option", fn, "axis must be a number or an array of them", axis);
+  const axes = given.map((a) => {
     if (!Number.isInteger(a) || a < -rank || a >= rank) fail("option", fn, `axis must be in [${-rank}, ${rank})`, a);
     return a < 0 ? a + rank : a;
   });
@@ -83,9 +85,9 @@ export function contractedAxes(fn: string, axis: number | readonly number[], ran
 /** Feature sizes as a list. */
 export function featureList(fn: string, features: number | readonly number[]): number[] {
   if (features === undefined) fail("option", fn, "features is required");
-  const list = typeof features === "number" ? [features] : [...features];
+  const list = Array.isArray(features) ? [...features] : [features];
   if (list.length === 0 || list.some((f) => !Number.isInteger(f) || f < 1)) {
-    fail("option", fn, "features must be a positive integer or a list of them", `[${list}]`);
+    fail("option", fn, "features must be a positive integer or a list of them", `[${list.map(String)}]`);
   }
   return list;
 }

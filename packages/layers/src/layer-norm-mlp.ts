@@ -253,7 +253,6 @@ interface Weights {
 
 /** Lower-case names; a leading linear one reverses them, so that the other activation reads slice 0. */
 function parseActivations(fn: string, { activations, activationParams }: Options): ActivationParams {
-  if (!Array.isArray(activations)) fail("option", fn, "activations must be a list of names", activations);
   const names = activations.map((name) => {
     if (typeof name !== "string")
       fail("option", fn, "activations must be names", name, `Known: ${activationNames().join(", ")}.`);

@@ -36,7 +36,10 @@ let active: Scope | undefined;
 export abstract class Module {
   readonly name: string | undefined;
 
-  constructor({ name }: { name?: string | undefined } = {}) {
+  constructor(options: { name?: string | undefined } = {}) {
+    if (typeof options !== "object" || options === null)
+      fail("option", this.constructor.name, "options must be an object", options);
+    const { name } = options;
     if (name !== undefined && (typeof name !== "string" || name === ""))
       fail("option", this.constructor.name, "name must be a string that is not empty", name === "" ? '""' : name);
     this.name = name;
@@ -82,7 +85,7 @@ export abstract class Module {
       this.runIn(new Scope(session, []), traced);
       return variables;
     };
-    const keys = namedRngs(rngs);
+    const keys = namedRngs(`${this.constructor.name}.init`, rngs);
     return runTraced(make, [keys, ...callArgs]) as Variables;
   }
 
@@ -92,13 +95,14 @@ export abstract class Module {
    */
   apply(variables: Variables, ...args: unknown[]): any {
     const { callArgs, options } = splitOptions(args);
+    checkMutable(`${this.constructor.name}.apply`, options.mutable);
     const mutable = new Set(options.mutable ?? []);
     const own: Variables = { ...variables };
     for (const name of mutable)
       own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
     const session = {
       variables: own,
-      rngs: options.rngs ? namedRngs(options.rngs) : {},
+      rngs: options.rngs ? namedRngs(`${this.constructor.name}.apply`, options.rngs) : {},
       initializing: false,
       mutable: (name: string) => mutable.has(name),
     };
@@ -169,7 +173,13 @@ export abstract class Module {
     const found = scope.get("params", name);
     if (found === undefined) {
       if (!scope.session.initializing) missing(scope, "params", name);
+      if (typeof init !== "function")
+        fail("option", this.constructor.name, `the initializer of ${name} must be a function`, init ?? String(init));
       const made = init(scope.makeRng("params"), shape, dtype);
+      if (!(made instanceof Tensor) || String(made.shape) !== String(shape)) {
+        const rule = `the initializer of ${name} must give a tensor of shape [${shape}]`;
+        fail("option", this.constructor.name, rule, made ?? String(made));
+      }
       scope.set("params", name, made);
       scope.set("params_axes", name, axes);
       return made;
@@ -259,4 +269,14 @@ function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOpt
 const isPlainObject = (x: unknown): x is object =>
   typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
 
-const namedRngs = (rngs: Rngs): Readonly<Record<string, Tensor>> => (rngs instanceof Tensor ? { params: rngs } : rngs);
+function namedRngs(fn: string, rngs: Rngs): Readonly<Record<string, Tensor>> {
+  if (typeof rngs !== "object" || rngs === null)
+    fail("option", fn, "rngs must be a key or an object of keys by name", rngs ?? String(rngs), "Use random.key.");
+  return rngs instanceof Tensor ? { params: rngs } : rngs;
+}
+
+/** A string would be taken for a list of its letters. */
+function checkMutable(fn: string, mutable: unknown): void {
+  if (mutable === undefined || (Array.isArray(mutable) && mutable.every((name) => typeof name === "string"))) return;
+  fail("option", fn, "mutable must be an array of names of collections", mutable, 'Write mutable: ["cache"].');
+}

@@ -46,6 +46,12 @@ describe("options", () => {
       const message = new RegExp(`^${name}.call: unknown option determinstic\\..*(Options: deterministic|no options)`);
       expectError("option", message, () => make({}).init(random.key(0), x, { determinstic: true }));
     });
+    test("options that are no object", () => {
+      expectError("option", new RegExp(`^${name}: options must be an object, got null`), () => {
+        const made = make({}) as unknown as { constructor: new (options: null) => Module };
+        return new made.constructor(null);
+      });
+    });
     if (name !== "Dropout")
       test("dtypes that parameters cannot have", () => {
         for (const dtype of ["int32", "float8_e4m3fn", "double"])
@@ -64,6 +70,36 @@ describe("options", () => {
     expectError("option", new RegExp(`^${name}: ${option} must be true or false, got ${value}`), () =>
       makers[name]!({ [option]: value }),
     );
+  });
+
+  test.each([
+    ["kernelInit", "DenseGeneral", 1, "a function"],
+    ["kernelAxes", "DenseGeneral", "embed", "an array"],
+    ["activations", "LayerNormMLP", null, "an array"],
+    ["biasAxes", "LayerNorm", null, "an array"],
+    ["broadcastDims", "Dropout", 0, "an array"],
+  ])("%s of %s must not be of another kind", (option, name, value, kind) => {
+    expectError("option", new RegExp(`^${name}: ${option} must be ${kind}, got ${value}`), () =>
+      makers[name]!({ [option]: value }),
+    );
+  });
+
+  test("features and axis of another kind", () => {
+    for (const features of [null, {}, "8"])
+      expectError("option", /^DenseGeneral: features must be a positive integer or a list/, () =>
+        makers.DenseGeneral!({ features }),
+      );
+    for (const axis of [null, "1"])
+      expectError("option", /^DenseGeneral: axis must be a number or an array/, init(makers.DenseGeneral!({ axis })));
+  });
+
+  test("initializers that give no parameter", () => {
+    const message = /^DenseGeneral: the initializer of kernel must give a tensor of shape \[6,4\], got/;
+    for (const kernelInit of [() => 0, () => x])
+      expectError("option", message, init(makers.DenseGeneral!({ kernelInit })));
+    const scaleInit = 1;
+    const none = /^LayerNorm: the initializer of scale must be a function, got 1/;
+    expectError("option", none, init(makers.LayerNorm!({ scaleInit })));
   });
 
   test.each(["LayerNorm", "LayerNormDenseGeneral", "LayerNormMLP"])("%s: epsilon", (name) => {
@@ -318,7 +354,7 @@ test("axis must be the number -1, not a list", () => {
 test("activations that are no list", () => {
   expectError(
     "option",
-    /activations must be a list of names, got gelu/,
+    /activations must be an array, got gelu/,
     () => new LayerNormMLP({ activations: "gelu" as never }),
   );
 });

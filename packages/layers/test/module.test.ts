@@ -128,6 +128,16 @@ describe("apply", () => {
     expectError("option", /random stream "noise"/, () => other.apply({}, x, { rngs: { dropout: random.key(0) } }));
   });
 
+  test("rngs and mutable of another kind are errors", () => {
+    const module = new Dropout({ rate: 0.5 });
+    const x = tensor([1, 2]);
+    expectError("option", /^Dropout\.init: rngs must be a key or an object/, () => module.init(null as never, x));
+    for (const mutable of ["cache", true, [1]])
+      expectError("option", /^Dropout\.apply: mutable must be an array of names/, () =>
+        module.apply({}, x, { rngs: { dropout: random.key(0) }, mutable } as never),
+      );
+  });
+
   test("options follow the last argument that is given", () => {
     class Optional extends Module {
       protected override get optionsPosition(): number {

@@ -15,7 +15,9 @@ export function withShardingConstraintByLogicalAxes(
   names: readonly (string | null)[] | null | undefined,
 ): Tensor {
   const fn = "withShardingConstraintByLogicalAxes";
-  if (names === null || names === undefined || names.length === 0) return x;
+  if (names === null || names === undefined) return x;
+  if (!Array.isArray(names)) fail("option", fn, "logical names must be an array", names);
+  if (names.length === 0) return x;
   if (names.length !== x.rank) {
     fail(
       "shape",

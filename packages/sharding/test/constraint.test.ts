@@ -34,6 +34,10 @@ describe("withShardingConstraintByLogicalAxes", () => {
     });
   });
 
+  it("takes an array of names only", () => {
+    expectError("option", /logical names must be an array, got nvte_batch/, () => constrain(x, "nvte_batch" as never));
+  });
+
   it("checks the rank, with a mesh or without", () => {
     const check = () => constrain(x, ["nvte_batch"]);
     expectError("shape", /one logical name per dimension of x: float32\[2,4\], got 1 names: nvte_batch/, check);

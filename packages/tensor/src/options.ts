@@ -12,9 +12,16 @@ export type WithDefaults<T, D extends Defaults<T>> = {
   readonly [K in keyof Required<T>]: D[K] extends undefined ? T[K] : Exclude<T[K], undefined>;
 };
 
+/** What a default says of the values of its option. Numbers and strings say nothing: lists and null may stand for them. */
+const KINDS: readonly { readonly called: string; has(value: unknown): boolean }[] = [
+  { called: "true or false", has: (value) => typeof value === "boolean" },
+  { called: "a function", has: (value) => typeof value === "function" },
+  { called: "an array", has: Array.isArray },
+];
+
 /**
  * The options with defaults in place of those left out or undefined. Throws as {@link checkOptions} does, and where a
- * boolean is expected, as the default shows, and something else is given.
+ * boolean, a function or an array is expected, as the default shows, and something else is given.
  */
 export function withDefaults<T extends object, D extends Defaults<T>>(
   fn: string,
@@ -24,8 +31,8 @@ export function withDefaults<T extends object, D extends Defaults<T>>(
   checkOptions(fn, options, Object.keys(defaults));
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
-    if (typeof defaults[name as keyof T] === "boolean" && typeof value !== "boolean")
-      fail("option", fn, `${name} must be true or false`, value);
+    const kind = KINDS.find(({ has }) => has(defaults[name as keyof T]));
+    if (kind && !kind.has(value)) fail("option", fn, `${name} must be ${kind.called}`, value);
   }
   return { ...defaults, ...Object.fromEntries(given) } as WithDefaults<T, D>;
 }

@@ -12,7 +12,7 @@ export interface MaskType {
  * array 1 means masked out.
  */
 export function parseMaskType(fn: string, text: string): MaskType {
-  const lower = text.toLowerCase();
+  const lower = String(text).toLowerCase();
   if (lower === "no_mask") return { padding: false, causal: false, bottomRight: false };
   const bottomRight = lower.includes("bottom_right");
   const words = lower.replace("bottom_right", "").split("_").filter(Boolean);
@@ -39,7 +39,7 @@ export type BiasType = "no_bias" | "pre_scale_bias" | "post_scale_bias";
 /** The bias type in force: the one named, or what the presence of a bias implies. A mismatch is an error. */
 export function resolveBiasType(fn: string, text: string | null, hasBias: boolean): BiasType {
   if (text === null) return hasBias ? "post_scale_bias" : "no_bias";
-  const lower = text.toLowerCase();
+  const lower = String(text).toLowerCase();
   if (lower !== "no_bias" && lower !== "pre_scale_bias" && lower !== "post_scale_bias") {
     throw new TeError(
       "option",
@@ -58,7 +58,7 @@ export function resolveBiasType(fn: string, text: string | null, hasBias: boolea
 export type SoftmaxType = "vanilla" | "off_by_one" | "learnable";
 
 export function parseSoftmaxType(fn: string, text: string): SoftmaxType {
-  const normal = text.toLowerCase().replaceAll("-", "_");
+  const normal = String(text).toLowerCase().replaceAll("-", "_");
   if (normal === "vanilla" || normal === "off_by_one" || normal === "learnable") return normal;
   throw new TeError("option", `${fn}: softmaxType must be vanilla, off_by_one or learnable, got "${text}".`);
 }
@@ -76,7 +76,7 @@ export const QKV_LAYOUTS = {
 export type QkvLayout = keyof typeof QKV_LAYOUTS;
 
 export function parseQkvLayout(fn: string, text: string): QkvLayout {
-  const lower = text.toLowerCase();
+  const lower = String(text).toLowerCase();
   if (Object.hasOwn(QKV_LAYOUTS, lower)) return lower as QkvLayout;
   throw new TeError("option", `${fn}: qkvLayout must be one of ${Object.keys(QKV_LAYOUTS).join(", ")}, got "${text}".`);
 }
@@ -84,7 +84,7 @@ export function parseQkvLayout(fn: string, text: string): QkvLayout {
 export type RopeMethod = "consecutive" | "alternate";
 
 export function parseRopeMethod(fn: string, text: string): RopeMethod {
-  const normal = text.trim().toLowerCase().replaceAll(/[-_]/g, "");
+  const normal = String(text).trim().toLowerCase().replaceAll(/[-_]/g, "");
   if (normal === "consecutive" || normal === "alternate") return normal;
   throw new TeError("option", `${fn}: rotaryPosEmbGroupMethod must be consecutive or alternate, got "${text}".`);
 }

@@ -15,7 +15,7 @@ export type LoraScope = keyof typeof SCOPES;
 
 /** Which projections get low-rank adapters; null and undefined are "none". */
 export function parseLoraScope(fn: string, scope: string | null | undefined): LoraScope {
-  const lower = (scope ?? "none").toLowerCase();
+  const lower = String(scope ?? "none").toLowerCase();
   if (Object.hasOwn(SCOPES, lower)) return lower as LoraScope;
   throw new TeError(
     "option",

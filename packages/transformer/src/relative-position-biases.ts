@@ -77,6 +77,10 @@ export class RelativePositionBiases extends Module {
     { bidirectional = true }: RelativePositionBiasesCallOptions = {},
   ): Tensor {
     const { numBuckets, maxDistance, numAttentionHeads } = this;
+    for (const [name, length] of Object.entries({ queryLength, keyLength })) {
+      if (!Number.isSafeInteger(length) || length < 0)
+        fail("option", "RelativePositionBiases", `${name} must be an integer of at least 0`, length ?? String(length));
+    }
     checkBuckets(numBuckets, maxDistance, bidirectional);
     const { embeddingInit, dtype, embeddingAxes: axes } = this.options;
     const table = this.param("rel_embedding", embeddingInit, [numAttentionHeads, numBuckets], { dtype, axes });

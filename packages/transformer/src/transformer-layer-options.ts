@@ -1,4 +1,4 @@
-import { type ClampedActivationParams, type Initializer, type Module, varianceScaling } from "@te/layers";
+import { type ClampedActivationParams, type Initializer, Module, varianceScaling } from "@te/layers";
 import { type Defaults, fail, type WithDefaults } from "@te/tensor";
 import { type AttentionBlockOptions, attentionBlockDefaults } from "./attention-block-options.js";
 
@@ -102,9 +102,9 @@ export function checkLayerOptions(fn: string, options: ResolvedLayerOptions): vo
     const rule = "hiddenSize must be a multiple of numAttentionHeads";
     fail("option", fn, rule, `${hiddenSize} and ${numAttentionHeads}`);
   }
-  if (!Array.isArray(dims) || dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
-    fail("option", fn, "hiddenDropoutDims must be an array of axes in [-3, 3)", JSON.stringify(dims));
-  if (relativeEmbedding !== null && typeof relativeEmbedding.call !== "function") {
+  if (dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
+    fail("option", fn, "hiddenDropoutDims must be axes in [-3, 3)", JSON.stringify(dims));
+  if (relativeEmbedding !== null && !(relativeEmbedding instanceof Module)) {
     const rule = "relativeEmbedding must be a module called as (queryLength, keyLength, { bidirectional })";
     fail("option", fn, rule, relativeEmbedding);
   }

@@ -79,6 +79,28 @@ describe("unknown options", () => {
     expectError("option", message, () => make[name](options));
   });
 
+  test("strings that are none", () => {
+    for (const value of [null, 3]) {
+      const got = `must be .*, got "${value}"`;
+      const attention = { attnMaskType: value, softmaxType: value, qkvLayout: value };
+      for (const [name, option] of Object.entries(attention))
+        expectError("option", new RegExp(`${name} ${got}`), () => make.DotProductAttention({ [name]: option }));
+      expectError("option", new RegExp(`rotaryPosEmbGroupMethod ${got}`), () =>
+        make.MultiHeadAttention({ rotaryPosEmbGroupMethod: value }),
+      );
+    }
+    const scope = () => make.MultiHeadAttention({ lowRankAdaptationScope: 3 });
+    expectError("option", /lowRankAdaptationScope must be .*, got "3"/, scope);
+    expectError("option", /attnBiasType must be .*, got "3"/, attend({ attnBiasType: 3 }, q, q, q));
+  });
+
+  test("lengths that are none", () => {
+    for (const length of [-1, 1.5, Number.NaN])
+      expectError("option", /RelativePositionBiases: keyLength must be an integer of at least 0/, () =>
+        make.RelativePositionBiases({}).init(random.key(0), 3, length),
+      );
+  });
+
   test("of the call", () => {
     expectError(
       "option",
@@ -108,9 +130,10 @@ describe("TransformerLayer", () => {
       make({ layerType: "middle" }),
     );
     expectError("option", /hiddenSize must be a multiple of numAttentionHeads, got 9 and 2/, make({ hiddenSize: 9 }));
-    for (const hiddenDropoutDims of [[3], [-4], [0.5], 1]) {
-      expectError("option", /hiddenDropoutDims must be an array of axes in \[-3, 3\)/, make({ hiddenDropoutDims }));
+    for (const hiddenDropoutDims of [[3], [-4], [0.5]]) {
+      expectError("option", /hiddenDropoutDims must be axes in \[-3, 3\)/, make({ hiddenDropoutDims }));
     }
+    expectError("option", /hiddenDropoutDims must be an array, got 1/, make({ hiddenDropoutDims: 1 }));
     // Options of submodules are checked when the layer is made, not when it first runs.
     expectError("option", /attnMaskType must be one of/, make({ selfAttnMaskType: "casual" }));
     expectError("option", /softmaxType must be/, make({ softmaxType: "sink" }));
@@ -134,7 +157,8 @@ describe("TransformerLayer", () => {
     expectError("option", /layernormType must be/, make({ layernormType: "batchnorm" }));
     expectError("option", /rate must be in \[0, 1\]/, make({ hiddenDropout: 1.5 }));
     expectError("option", /rate must be in \[0, 1\]/, make({ dropPath: -0.5 }));
-    expectError("option", /relativeEmbedding must be a module/, make({ relativeEmbedding: {} }));
+    for (const relativeEmbedding of [{}, () => x])
+      expectError("option", /relativeEmbedding must be a module/, make({ relativeEmbedding }));
   });
 
   test("inputs", () => {
