@@ -9,7 +9,7 @@ import {
   type Recipe,
   type ScaleState,
 } from "@te/fp8";
-import { checkpointName, type DType, dot, expectDType, FLOATS, fail, Tensor } from "@te/tensor";
+import { checkpointName, type DType, dot, expectDType, expectTensor, FLOATS, fail, type Tensor } from "@te/tensor";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
@@ -51,7 +51,7 @@ export function product(
 
 /** Throws unless x is a float32, bfloat16 or float16 tensor with an axis: parameters follow its shape. */
 export function checkInput(fn: string, x: Tensor): void {
-  if (!(x instanceof Tensor)) fail("option", fn, "x must be a tensor", x ?? String(x));
+  expectTensor(fn, { x });
   expectDType(fn, { x }, ...FLOATS);
   if (x.rank === 0) fail("shape", fn, "x must have at least one axis", x);
 }

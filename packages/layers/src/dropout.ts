@@ -1,4 +1,4 @@
-import { type Defaults, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import { type Defaults, expectTensor, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
 import { Module } from "./module.js";
 import { dropout } from "./ops/dropout.js";
 
@@ -22,7 +22,7 @@ export interface DropoutCallOptions {
 
 /** Throws unless the rate is a probability. */
 export function checkRate(fn: string, name: string, rate: number): void {
-  if (!(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
+  if (typeof rate !== "number" || !(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
 }
 
 /**
@@ -49,6 +49,7 @@ export class Dropout extends Module {
   }
 
   call(x: Tensor, { deterministic = false }: DropoutCallOptions = {}): Tensor {
+    expectTensor("Dropout", { x });
     const { rate, broadcastDims, rngName } = this.options;
     if (deterministic || rate === 0) return x;
     const dims = broadcastDims.map((d) => (d < 0 ? d + x.rank : d));

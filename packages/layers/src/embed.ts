@@ -2,6 +2,7 @@ import {
   type Defaults,
   type DType,
   expectInteger,
+  expectTensor,
   fail,
   type Tensor,
   take,
@@ -62,6 +63,7 @@ export class Embed extends Module {
 
   call(ids: Tensor): Tensor {
     const { numEmbeddings, features, embeddingInit, embeddingAxes, dtype, outputDtype } = this.options;
+    expectTensor("Embed", { ids });
     expectInteger("Embed", { ids });
     const table = this.param("embedding", embeddingInit, [numEmbeddings, features], { dtype, axes: embeddingAxes });
     return take(table, ids, { axis: 0 }).astype(outputDtype ?? dtype);

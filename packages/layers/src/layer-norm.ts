@@ -47,7 +47,7 @@ export type NormOptions = Pick<
 /** Checks the options of a norm; returns its type in the one spelling used inside. */
 export function checkNorm(fn: string, options: Pick<NormOptions, "layernormType" | "epsilon" | "zeroCenteredGamma">) {
   const { epsilon } = options;
-  if (!(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY))
+  if (!(Number.isFinite(epsilon) && epsilon >= 0))
     fail("option", fn, "epsilon must be a number of at least 0", epsilon);
   return parseNormType(fn, options.layernormType, options.zeroCenteredGamma);
 }

@@ -46,6 +46,12 @@ describe("options", () => {
       const message = new RegExp(`^${name}.call: unknown option determinstic\\..*(Options: deterministic|no options)`);
       expectError("option", message, () => make({}).init(random.key(0), x, { determinstic: true }));
     });
+    test("inputs that are no tensor", () => {
+      for (const input of [1.5, null])
+        expectError("option", new RegExp(`^${name}: (x|ids) must be a tensor, got ${input}`), () =>
+          make({}).apply({}, input),
+        );
+    });
     test("options that are no object", () => {
       expectError("option", new RegExp(`^${name}: options must be an object, got null`), () => {
         const made = make({}) as unknown as { constructor: new (options: null) => Module };
@@ -103,7 +109,7 @@ describe("options", () => {
   });
 
   test.each(["LayerNorm", "LayerNormDenseGeneral", "LayerNormMLP"])("%s: epsilon", (name) => {
-    for (const epsilon of [-1e-6, Number.NaN, Number.POSITIVE_INFINITY, "small"])
+    for (const epsilon of [-1e-6, Number.NaN, Number.POSITIVE_INFINITY, "small", "5", true, []])
       expectError("option", new RegExp(`^${name}: epsilon must be a number of at least 0`), () =>
         makers[name]!({ epsilon }),
       );
@@ -126,6 +132,8 @@ describe("options", () => {
     expectError("option", /^LayerNormMLP: intermediateDropoutRate must be in \[0, 1\], got 2/, () =>
       makers.LayerNormMLP!({ intermediateDropoutRate: 2 }),
     );
+    for (const rate of [null, "", true])
+      expectError("option", /^Dropout: rate must be in \[0, 1\]/, () => makers.Dropout!({ rate }));
     expectError("option", /^LayerNormMLP: activationParams.limit must be a finite number, got NaN/, () =>
       makers.LayerNormMLP!({ activationParams: { limit: Number.NaN } }),
     );

@@ -131,6 +131,6 @@ export function checkHeadDim(fn: string, headDim: number): void {
 
 /** Throws unless the rate leaves something to scale up. */
 export function checkAttentionDropout(fn: string, rate: number): void {
-  if (!(rate >= 0 && rate < 1))
+  if (typeof rate !== "number" || !(rate >= 0 && rate < 1))
     fail("option", fn, "attentionDropout must be in [0, 1)", rate, "Dropping every weight leaves nothing to scale up.");
 }

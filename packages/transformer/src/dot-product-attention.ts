@@ -1,6 +1,6 @@
 import { Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
-import { fail, type Tensor, warnOnce, withDefaults } from "@te/tensor";
+import { expectTensor, fail, type Tensor, warnOnce, withDefaults } from "@te/tensor";
 import {
   checkAttentionDropout,
   checkHeadDim,
@@ -97,6 +97,8 @@ export class DotProductAttention extends Module {
     const { options, maskType, softmaxType } = this;
     const { packing } = QKV_LAYOUTS[this.layout];
     const fn = "DotProductAttention";
+    const operands = Object.entries({ query, key, value, bias }).filter(([, t]) => t !== undefined && t !== null);
+    expectTensor(fn, { query, ...Object.fromEntries(operands) });
     const hidden = this.maskOf(fn, sequenceDescriptor, mask);
     this.checkDType(fn, query);
     const biasType = resolveBiasType(fn, options.attnBiasType, Boolean(bias));

@@ -84,5 +84,6 @@ export function resolveOptions(fn: string, given: MultiHeadAttentionOptions): Re
     const value = renamed<unknown>(fn, [old, given[old]], [name, given[name as keyof typeof names]]);
     return [name, value] as const;
   });
-  return { ...options, ...Object.fromEntries(values.filter(([, value]) => value !== undefined)) };
+  // Checks the values of deprecated names as what they stand for.
+  return withDefaults(fn, { ...options, ...Object.fromEntries(values) }, multiHeadAttentionDefaults);
 }

@@ -9,7 +9,7 @@ import {
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
 } from "@te/sharding";
-import { arange, fail, type Tensor, zeros } from "@te/tensor";
+import { arange, expectTensor, fail, type Tensor, zeros } from "@te/tensor";
 import {
   checkAttentionDropout,
   checkHeadDim,
@@ -199,7 +199,9 @@ export class MultiHeadAttention extends Module {
 
 function checkInputs(q: Tensor, kv: Tensor): void {
   const fn = "MultiHeadAttention";
-  for (const [name, x] of Object.entries({ inputsQ: q, inputsKv: kv })) {
+  const inputs = { inputsQ: q, inputsKv: kv };
+  expectTensor(fn, inputs);
+  for (const [name, x] of Object.entries(inputs)) {
     if (x.rank !== 3) fail("shape", fn, `${name} must have 3 axes (batch, sequence, hidden)`, x);
   }
   if (q.dtype !== kv.dtype) fail("dtype", fn, "inputsQ and inputsKv must have one dtype", `${q.dtype} and ${kv.dtype}`);

@@ -6,7 +6,7 @@ import {
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
 } from "@te/sharding";
-import { fail, type Tensor, withDefaults } from "@te/tensor";
+import { expectTensor, fail, type Tensor, withDefaults } from "@te/tensor";
 import { parseHeads, parseMaskType } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 import { crossAttention, finalNorm, mlp, selfAttention } from "./layer-parts.js";
@@ -119,6 +119,7 @@ export class TransformerLayer extends Module {
   private checkCall(inputs: Tensor, encoded: Tensor | null | undefined, decode: boolean): void {
     const fn = "TransformerLayer";
     const { transposeBatchSequence, selfAttnMaskType } = this.options;
+    expectTensor(fn, encoded ? { inputs, encoded } : { inputs });
     if (inputs.rank !== 3 || inputs.shape[2] !== this.hiddenSize) {
       const axes = axesOf(transposeBatchSequence, "batch", "sequence", `hiddenSize = ${this.hiddenSize}`).join(", ");
       fail("shape", fn, `inputs must have shape [${axes}]`, inputs);

@@ -94,6 +94,23 @@ describe("unknown options", () => {
     expectError("option", /attnBiasType must be .*, got "3"/, attend({ attnBiasType: 3 }, q, q, q));
   });
 
+  test("flags under deprecated names and rates that are none", () => {
+    expectError("option", /fuseQkvParams must be true or false, got 1/, () => make.MultiHeadAttention({ fuseQkv: 1 }));
+    for (const attentionDropout of ["", false, []])
+      expectError("option", /attentionDropout must be in \[0, 1\)/, () =>
+        make.DotProductAttention({ attentionDropout }),
+      );
+  });
+
+  test("arguments that are no tensors", () => {
+    expectError("option", /^DotProductAttention: query must be a tensor, got null/, attend({}, null, q, q));
+    expectError("option", /^DotProductAttention: bias must be a tensor, got 3/, attend({}, q, q, q, null, 3));
+    expectError("option", /^MultiHeadAttention: inputsKv must be a tensor, got undefined/, () =>
+      make.MultiHeadAttention({}).init(random.key(0), x),
+    );
+    expectError("option", /^TransformerLayer: inputs must be a tensor, got null/, initLayer({}, null));
+  });
+
   test("lengths that are none", () => {
     for (const length of [-1, 1.5, Number.NaN])
       expectError("option", /RelativePositionBiases: keyLength must be an integer of at least 0/, () =>

@@ -2,8 +2,17 @@
 import { type Aval, formatAval, sameShape } from "../aval.js";
 import { type DType, isFloat, isInteger } from "../dtype.js";
 import { fail } from "../errors.js";
+import { Tensor } from "../tensor.js";
 
 type Named = Readonly<Record<string, Aval | undefined>>;
+
+/** Throws unless every value is a tensor. */
+export function expectTensor(fn: string, args: Readonly<Record<string, unknown>>): void {
+  for (const [name, a] of Object.entries(args)) {
+    if (!(a instanceof Tensor))
+      fail("option", fn, `${name} must be a tensor`, a ?? String(a), "Make one with tensor().");
+  }
+}
 
 /** Throws unless every given value has a float dtype. */
 export function expectFloat(fn: string, args: Named): void {
