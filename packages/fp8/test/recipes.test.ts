@@ -63,7 +63,7 @@ describe("DelayedScaling", () => {
 
   it.each([
     ["option", { margin: Number.NaN }, /margin must be a finite number, got NaN/],
-    ["option", { margin: "1" }, /margin must be a finite number, got 1/],
+    ["option", { margin: "1" }, /margin must be a finite number, got "1"/],
     [
       "option",
       { fp8Format: Format.E5M2 },

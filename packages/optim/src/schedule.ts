@@ -139,7 +139,7 @@ export function joinSchedules(
       "option",
       "joinSchedules",
       `${schedules.length} schedules need ${schedules.length - 1} boundaries`,
-      `${boundaries.length}`,
+      boundaries.length,
     );
   }
   return (count) =>

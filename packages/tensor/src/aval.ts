@@ -69,6 +69,7 @@ export function normalizeAxis(fn: string, axis: number, rank: number): number {
 export function normalizeAxes(fn: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
   const list = typeof axes === "number" ? [axes] : axes;
+  if (!Array.isArray(list)) fail("shape", fn, "axes must be an integer or an array of integers", axes);
   const normal = list.map((a) => normalizeAxis(fn, a, rank)).sort((a, b) => a - b);
   if (new Set(normal).size !== normal.length) fail("shape", fn, "axes must be distinct", `[${list.join(", ")}]`);
   return normal;

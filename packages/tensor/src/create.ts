@@ -4,6 +4,7 @@ import { checkDType, type DType, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
 import { fillOp, iotaOp } from "./ops/fill.js";
 import { scalar } from "./ops/promote.js";
+import { withDefaults } from "./options.js";
 import type { Tensor } from "./tensor.js";
 
 interface CreateOptions {
@@ -11,12 +12,19 @@ interface CreateOptions {
   readonly dtype?: DType;
 }
 
+const dtypeOf = (fn: string, options: CreateOptions, otherwise: DType): DType =>
+  checkDType(fn, withDefaults(fn, options, { dtype: undefined }).dtype ?? otherwise);
+
+const fill = (fn: string, shape: readonly number[], value: number, dtype: DType): Tensor =>
+  fillOp({}, { value, shape: [...checkShape(fn, shape)], dtype }).y;
+
 /** A tensor of `shape` with `value` everywhere. An integer dtype takes integers in its range only. */
-export function full(shape: readonly number[], value: number | boolean, { dtype }: CreateOptions = {}): Tensor {
-  const type = checkDType("full", dtype ?? (typeof value === "boolean" ? "bool" : "float32"));
-  const number = Number(value);
-  if (!isFloat(type)) checkInteger(number, type);
-  return fillOp({}, { value: number, shape: [...checkShape("full", shape)], dtype: type }).y;
+export function full(shape: readonly number[], value: number | boolean, options: CreateOptions = {}): Tensor {
+  if (typeof value !== "number" && typeof value !== "boolean")
+    fail("dtype", "full", "value must be a number or boolean", value ?? String(value), "Write full(shape, value).");
+  const dtype = dtypeOf("full", options, typeof value === "boolean" ? "bool" : "float32");
+  if (!isFloat(dtype)) checkInteger(Number(value), dtype);
+  return fill("full", shape, Number(value), dtype);
 }
 
 function checkInteger(value: number, dtype: DType): void {
@@ -29,26 +37,27 @@ function checkInteger(value: number, dtype: DType): void {
 
 /** Zeros of `shape`. */
 export const zeros = (shape: readonly number[], options: CreateOptions = {}): Tensor =>
-  full(shape, 0, { dtype: options.dtype ?? "float32" });
+  fill("zeros", shape, 0, dtypeOf("zeros", options, "float32"));
 
 /** Ones of `shape`. */
 export const ones = (shape: readonly number[], options: CreateOptions = {}): Tensor =>
-  full(shape, 1, { dtype: options.dtype ?? "float32" });
+  fill("ones", shape, 1, dtypeOf("ones", options, "float32"));
 
 /** Zeros with the shape and dtype of x. */
 export const zerosLike = (x: Tensor, options: CreateOptions = {}): Tensor =>
-  zeros(x.shape, { dtype: options.dtype ?? x.dtype });
+  fill("zerosLike", x.shape, 0, dtypeOf("zerosLike", options, x.dtype));
 
 /** Ones with the shape and dtype of x. */
 export const onesLike = (x: Tensor, options: CreateOptions = {}): Tensor =>
-  ones(x.shape, { dtype: options.dtype ?? x.dtype });
+  fill("onesLike", x.shape, 1, dtypeOf("onesLike", options, x.dtype));
 
 /** One value with the shape and dtype of x. */
 export const fullLike = (x: Tensor, value: number, options: CreateOptions = {}): Tensor =>
-  full(x.shape, value, { dtype: options.dtype ?? x.dtype });
+  full(x.shape, value, { dtype: dtypeOf("fullLike", options, x.dtype) });
 
 /** The index of every element along `axis`; int32 by default. */
-export function iota(shape: readonly number[], axis: number, { dtype = "int32" }: CreateOptions = {}): Tensor {
+export function iota(shape: readonly number[], axis: number, options: CreateOptions = {}): Tensor {
+  const dtype = dtypeOf("iota", options, "int32");
   return iotaOp({}, { shape: [...shape], dtype, axis: axis < 0 ? axis + shape.length : axis }).y;
 }
 
@@ -56,12 +65,12 @@ export function iota(shape: readonly number[], axis: number, { dtype = "int32" }
  * The numbers start, start + step, … below stop (above it when step is negative): arange(stop), arange(start, stop),
  * arange(start, stop, step). int32 when all three are integers, else float32.
  */
-export function arange(start: number, stop?: number, step = 1, { dtype }: CreateOptions = {}): Tensor {
+export function arange(start: number, stop?: number, step = 1, options: CreateOptions = {}): Tensor {
   const [low, high] = stop === undefined ? [0, start] : [start, stop];
   if (!Number.isFinite(low) || !Number.isFinite(high) || !Number.isFinite(step) || step === 0) {
     fail("option", "arange", "start, stop and step must be finite and step not 0", [low, high, step]);
   }
-  const type = dtype ?? ([low, high, step].every(Number.isInteger) ? "int32" : "float32");
+  const type = dtypeOf("arange", options, [low, high, step].every(Number.isInteger) ? "int32" : "float32");
   const length = Math.max(0, Math.ceil((high - low) / step));
   if (low === 0 && step === 1) return iota([length], 0, { dtype: type });
   // Counts in float32 and rounds once, so that narrow floats do not gather errors.
@@ -74,7 +83,8 @@ export function arange(start: number, stop?: number, step = 1, { dtype }: Create
 }
 
 /** Ones on the diagonal of an [n, m] matrix (m defaults to n), zeros elsewhere. */
-export function eye(n: number, m = n, { dtype = "float32" }: CreateOptions = {}): Tensor {
+export function eye(n: number, m = n, options: CreateOptions = {}): Tensor {
+  const dtype = dtypeOf("eye", options, "float32");
   return iota([n, m], 0)
     .eq(iota([n, m], 1))
     .astype(dtype);

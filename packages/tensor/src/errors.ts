@@ -36,8 +36,11 @@ export function fail(code: ErrorCode, fn: string, rule: string, value?: unknown,
   throw new TeError(code, `${fn}: ${rule}${got}.${wayOut ? ` ${wayOut}` : ""}`);
 }
 
+/** Strings that read like a value of another type: "8", "true", "". */
+const AMBIGUOUS = /^$|^-?(\d[\d.]*(e[-+]?\d+)?|Infinity)$|^(true|false|NaN)$/;
+
 function describe(value: unknown): string {
-  if (typeof value === "string") return value;
+  if (typeof value === "string") return AMBIGUOUS.test(value) ? `"${value}"` : value;
   if (Array.isArray(value)) return `[${value.map(describe).join(", ")}]`;
   if (typeof value === "object" && value !== null && "shape" in value && "dtype" in value) {
     return `${value.dtype}[${(value.shape as number[]).join(",")}]`;

@@ -1,16 +1,20 @@
 import { formatAval, sizeOf } from "./aval.js";
+import { isFloat } from "./dtype.js";
 import { toFloat64 } from "./float-codes.js";
 import type { Tensor } from "./tensor.js";
 
 const EDGE = 3;
 
-/** "float32[2,3] [[1, 2, 3], [4, 5, 6]]", with long axes cut in the middle. */
+/** "float32[2,3] [[1, 2, 3], [4, 5, 6]]", with long axes cut in the middle and floats rounded to five digits. */
 export function formatTensor(t: Tensor): string {
   const head = formatAval(t);
   if (!t.storage) return `traced ${head}`;
   if (t.storage.isGone) return `disposed ${head}`;
   const values = toFloat64(t.dtype, t.dataSync());
-  const write = (value: number) => (t.dtype === "bool" ? String(value !== 0) : String(Number(value.toPrecision(5))));
+  const write = (value: number): string => {
+    if (t.dtype === "bool") return String(value !== 0);
+    return String(isFloat(t.dtype) ? Number(value.toPrecision(5)) : value);
+  };
   const build = (axis: number, offset: number): string => {
     if (axis === t.rank) return write(values[offset]!);
     const length = t.shape[axis]!;

@@ -50,6 +50,11 @@ export function checkOptions(fn: string, options: object, known: readonly string
   }
 }
 
+/** Throws a TeError unless a transformation was given a function. */
+export function checkFunction(fn: string, f: unknown): void {
+  if (typeof f !== "function") fail("option", fn, "the first argument must be a function", f ?? String(f));
+}
+
 /** The name that differs in case and separators only, else the one with the fewest edits, else one that contains it. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
   const plain = (text: string): string => text.toLowerCase().replaceAll(/[-_ ]/g, "");

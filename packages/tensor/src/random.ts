@@ -2,7 +2,7 @@
  * Random numbers with JAX's own bits: threefry-2x32 in the partitionable layout. A key is a uint32[2] tensor; the same
  * key always gives the same numbers, on every device and mesh, so split or fold in before each use.
  */
-import { sizeOf } from "./aval.js";
+import { checkShape, sizeOf } from "./aval.js";
 import { arange, zeros } from "./create.js";
 import { type DType, finfo, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
@@ -15,6 +15,7 @@ import { randomBitsOp, randomFoldInOp, randomSplitOp } from "./ops/random-bits.j
 import { sortOp } from "./ops/sort.js";
 import { take } from "./ops/take.js";
 import { erfInv } from "./ops/unary.js";
+import { withDefaults } from "./options.js";
 import { erf } from "./reference/special-functions.js";
 import { Tensor, tensor } from "./tensor.js";
 
@@ -39,6 +40,11 @@ export function key(seed: number | Tensor): Key {
   return tensor(Uint32Array.of(high, seed >>> 0));
 }
 
+function checkKey(fn: string, given: Key): void {
+  if (!(given instanceof Tensor) || given.dtype !== "uint32" || given.rank !== 1 || given.shape[0] !== 2)
+    fail("dtype", fn, "the key must be uint32[2]", given ?? String(given), "Make one with random.key(seed).");
+}
+
 /** `count` new keys, independent of each other and of the given one, which must not be used again. */
 export function split(from: Key, count = 2): Key[] {
   const keys = splitTensor(from, count);
@@ -46,20 +52,24 @@ export function split(from: Key, count = 2): Key[] {
 }
 
 /** The same as one uint32[count, 2] tensor. */
-export const splitTensor = (from: Key, count = 2): Tensor => randomSplitOp({ key: from }, { count }).y;
+export function splitTensor(from: Key, count = 2): Tensor {
+  checkKey("random.split", from);
+  return randomSplitOp({ key: from }, { count }).y;
+}
 
 /** The key for a number, such as a step or a layer: another one for each. */
 export function foldIn(from: Key, data: number | Tensor): Key {
+  checkKey("random.foldIn", from);
   const word = data instanceof Tensor ? cast(data, "uint32") : scalar("random.foldIn", data, "uint32");
   return randomFoldInOp({ key: from, data: word }).y;
 }
 
 /** Random bits: uint32 in all 32 or the 16 low bits, uint8 for a width of 8. */
-export const bits = (
-  from: Key,
-  shape: readonly number[],
-  { width = 32 }: { readonly width?: 32 | 16 | 8 } = {},
-): Tensor => randomBitsOp({ key: from }, { shape: [...shape], width }).y;
+export function bits(from: Key, shape: readonly number[], options: { readonly width?: 32 | 16 | 8 } = {}): Tensor {
+  const { width } = withDefaults("random.bits", options, { width: 32 });
+  checkKey("random.bits", from);
+  return randomBitsOp({ key: from }, { shape: [...checkShape("random.bits", shape)], width }).y;
+}
 
 /** A number rounded to a float dtype. */
 const roundTo = (dtype: DType, x: number): number => toFloat64(dtype, fromFloat64(dtype, [x]))[0]!;
@@ -88,12 +98,23 @@ function uniformFormat(fn: string, dtype: DType) {
   );
 }
 
+/** The dtype of a draw, whose key and shape are right. */
+function dtypeOfDraw(fn: string, from: Key, shape: readonly number[], options: FloatOptions): DType {
+  checkKey(fn, from);
+  checkShape(fn, shape);
+  const { dtype } = withDefaults(fn, options, { dtype: "float32" });
+  uniformFormat(fn, dtype);
+  return dtype;
+}
+
 /** Uniform on [low, high): m · 2^-kept for `kept` random bits m, scaled and shifted in the dtype. */
 export function uniform(
   from: Key,
   shape: readonly number[] = [],
-  { dtype = "float32", low = 0, high = 1 }: FloatOptions & { readonly low?: number; readonly high?: number } = {},
+  options: FloatOptions & { readonly low?: number; readonly high?: number } = {},
 ): Tensor {
+  const { dtype, low, high } = withDefaults("random.uniform", options, { dtype: "float32", low: 0, high: 1 });
+  dtypeOfDraw("random.uniform", from, shape, { dtype });
   const { width, kept } = uniformFormat("random.uniform", dtype);
   const mantissa = shiftRight(bits(from, shape, { width }), width - kept);
   const unit = cast(mantissa, dtype).mul(2 ** -kept);
@@ -128,8 +149,8 @@ function roundedOnce(mantissa: Tensor, unit: Tensor, span: number, bottom: numbe
 }
 
 /** Standard normal: √2 · erf_inv(u) with u uniform on (-1, 1). */
-export function normal(from: Key, shape: readonly number[] = [], { dtype = "float32" }: FloatOptions = {}): Tensor {
-  uniformFormat("random.normal", dtype);
+export function normal(from: Key, shape: readonly number[] = [], options: FloatOptions = {}): Tensor {
+  const dtype = dtypeOfDraw("random.normal", from, shape, options);
   const u = uniform(from, shape, { dtype, low: nextAfter(dtype, -1, 0), high: 1 });
   return erfInv(u).mul(Math.SQRT2);
 }
@@ -140,9 +161,9 @@ export function truncatedNormal(
   low: number,
   high: number,
   shape: readonly number[] = [],
-  { dtype = "float32" }: FloatOptions = {},
+  options: FloatOptions = {},
 ): Tensor {
-  uniformFormat("random.truncatedNormal", dtype);
+  const dtype = dtypeOfDraw("random.truncatedNormal", from, shape, options);
   if (!(low < high)) fail("option", "random.truncatedNormal", "low must be less than high", [low, high]);
   const [bottom, top] = [roundTo(dtype, low), roundTo(dtype, high)];
   const quantile = (x: number) => roundTo(dtype, erf(roundTo(dtype, x / roundTo(dtype, Math.SQRT2))));
@@ -201,8 +222,9 @@ export function choice(
   from: Key,
   of: number | Tensor,
   shape: readonly number[] = [],
-  { replace = true }: { readonly replace?: boolean } = {},
+  options: { readonly replace?: boolean } = {},
 ): Tensor {
+  const { replace } = withDefaults("random.choice", options, { replace: true });
   const n = of instanceof Tensor ? (of.shape[0] ?? 0) : of;
   const count = sizeOf(shape);
   if (n < 1 || (!replace && count > n)) {
@@ -213,8 +235,8 @@ export function choice(
 }
 
 /** Standard Gumbel: -log(-log(u)). */
-export function gumbel(from: Key, shape: readonly number[] = [], { dtype = "float32" }: FloatOptions = {}): Tensor {
-  uniformFormat("random.gumbel", dtype);
+export function gumbel(from: Key, shape: readonly number[] = [], options: FloatOptions = {}): Tensor {
+  const dtype = dtypeOfDraw("random.gumbel", from, shape, options);
   return uniform(from, shape, { dtype, low: finfo(dtype).tiny, high: 1 })
     .log()
     .neg()
@@ -223,12 +245,8 @@ export function gumbel(from: Key, shape: readonly number[] = [], { dtype = "floa
 }
 
 /** Exponential with rate 1: -log(1 - u). */
-export function exponential(
-  from: Key,
-  shape: readonly number[] = [],
-  { dtype = "float32" }: FloatOptions = {},
-): Tensor {
-  uniformFormat("random.exponential", dtype);
+export function exponential(from: Key, shape: readonly number[] = [], options: FloatOptions = {}): Tensor {
+  const dtype = dtypeOfDraw("random.exponential", from, shape, options);
   return uniform(from, shape, { dtype }).neg().log1p().neg();
 }
 
@@ -239,8 +257,9 @@ export function exponential(
 export function categorical(
   from: Key,
   logits: Tensor,
-  { axis = -1, shape }: { readonly axis?: number; readonly shape?: readonly number[] } = {},
+  options: { readonly axis?: number; readonly shape?: readonly number[] } = {},
 ): Tensor {
+  const { axis, shape } = withDefaults("random.categorical", options, { axis: -1, shape: undefined });
   const classes = axis < 0 ? axis + logits.rank : axis;
   const batch = logits.shape.filter((_, i) => i !== classes);
   const target = shape ?? batch;

@@ -4,6 +4,7 @@ import { fail } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
 import type { TensorMethods } from "./methods.js";
+import { withDefaults } from "./options.js";
 import { Storage } from "./storage.js";
 import type { Trace } from "./trace.js";
 
@@ -73,9 +74,10 @@ export class Tensor implements Aval {
 
   /**
    * The elements in row-major order: numbers for 32-bit types, 16- or 8-bit codes for bfloat16, float16 and float8.
-   * Waits for the programs that produce them and rejects with their error.
+   * Waits for the programs that produce them and rejects with their error. Like values, toArray and item it throws at once
+   * for a traced tensor, so that the error comes from where a jit function reads data.
    */
-  async data(): Promise<TypedArray> {
+  data(): Promise<TypedArray> {
     return this.expectStorage("data").read();
   }
 
@@ -85,19 +87,29 @@ export class Tensor implements Aval {
   }
 
   /** The elements as numbers, decoded from narrow types. */
-  async values(): Promise<Float64Array> {
-    return toFloat64(this.dtype, await this.data());
+  values(): Promise<Float64Array> {
+    return this.decode("values");
   }
 
   /** Nested arrays of numbers (booleans for bool). */
-  async toArray(): Promise<NestedArray> {
-    return nest(await this.values(), this.shape, this.dtype === "bool");
+  toArray(): Promise<NestedArray> {
+    return this.decode("toArray").then((values) => nest(values, this.shape, this.dtype === "bool"));
   }
 
   /** The one element of a tensor of size 1. */
-  async item(): Promise<number> {
+  item(): Promise<number> {
+    this.expectStorage("item");
+    return this.onlyElement();
+  }
+
+  private async onlyElement(): Promise<number> {
     if (this.size !== 1) fail("shape", "item", "the tensor must have one element", this, "Index or reduce it first.");
-    return (await this.values())[0]!;
+    return (await this.decode("item"))[0]!;
+  }
+
+  private decode(fn: string): Promise<Float64Array> {
+    const data = this.expectStorage(fn).read();
+    return data.then((codes) => toFloat64(this.dtype, codes));
   }
 
   /** Frees the memory now instead of at garbage collection. Further use is an error; a second call does nothing. */
@@ -115,6 +127,18 @@ export class Tensor implements Aval {
 
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();
+  }
+
+  /** The text in strings; operators of JavaScript, which would compare or join that text, throw. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === "string") return this.toString();
+    return fail(
+      "unsupported",
+      "Tensor",
+      "+, <, == and other operators do not compute with tensors",
+      this,
+      "Use methods, such as x.add(y) and x.lt(y), item() for a number, and String(x) for text.",
+    );
   }
 }
 
@@ -137,8 +161,9 @@ function nest(values: Float64Array, shape: readonly number[], asBool: boolean): 
  */
 export function tensor(
   data: NestedArray | TypedArray,
-  { shape, dtype }: { shape?: readonly number[]; dtype?: DType } = {},
+  options: { shape?: readonly number[]; dtype?: DType } = {},
 ): Tensor {
+  const { shape, dtype } = withDefaults("tensor", options, { shape: undefined, dtype: undefined });
   if (dtype !== undefined) checkDType("tensor", dtype);
   if (ArrayBuffer.isView(data)) return fromTyped(data as TypedArray, shape, dtype);
   const found: number[] = [];
@@ -183,7 +208,7 @@ function typeOfArray(data: ArrayBufferView): DType {
 function place(shape: readonly number[], dtype: DType, data: TypedArray): Tensor {
   checkShape("tensor", shape);
   if (sizeOf(shape) !== data.length) {
-    fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, `${data.length}`);
+    fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, data.length);
   }
   return Tensor.concrete(Storage.ofHost({ shape: [...shape], dtype }, data));
 }

@@ -115,8 +115,7 @@ export class SequenceDescriptor {
 function pair(method: string, name: string, given: Tensor | Pair, rank: number): Pair {
   const fn = `SequenceDescriptor.${method}`;
   const both: readonly unknown[] = Array.isArray(given) ? given : [given, given];
-  if (both.length !== 2)
-    fail("option", fn, "a tuple must hold two tensors, for queries and for keys", String(both.length));
+  if (both.length !== 2) fail("option", fn, "a tuple must hold two tensors, for queries and for keys", both.length);
   for (const t of both) {
     if (!(t instanceof TensorClass)) fail("option", fn, `${name} must be a tensor or a pair of tensors`, t);
     expectDType(fn, { [name]: t }, "int32");

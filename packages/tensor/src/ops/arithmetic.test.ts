@@ -37,7 +37,7 @@ describe("dtypes of results", () => {
     expect(() => of("float8_e4m3fn").add(of("float32"))).toThrow(/float8 types do not mix/);
   });
   test("something else than a tensor or a number is an error", () => {
-    expect(() => tensor([1]).add("1" as never)).toThrow(/add: operands must be tensors or numbers, got 1/);
+    expect(() => tensor([1]).add("1" as never)).toThrow(/add: operands must be tensors or numbers, got "1"/);
   });
 });
 

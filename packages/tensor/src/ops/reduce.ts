@@ -4,6 +4,7 @@ import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { INTEGER_RANGE } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
@@ -187,29 +188,34 @@ export const reduceMinOp = reduceOp({
 type Axes = number | readonly number[];
 
 /** The sum over axes (all by default). bool counts as int32; narrow floats accumulate in float32 and round once. */
-export function sum(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDims } = withDefaults("sum", options, { keepDims: false });
   const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
   return reduceSumOp({ x: numbers }, { axes: normalizeAxes("sum", axes, x.rank), keepDims }).y;
 }
 
 /** The product over axes (all by default). */
-export function prod(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDims } = withDefaults("prod", options, { keepDims: false });
   const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
   return reduceProdOp({ x: numbers }, { axes: normalizeAxes("prod", axes, x.rank), keepDims }).y;
 }
 
 /** The largest element over axes (all by default); NaN if there is one, -∞ over nothing. Ties share the gradient. */
-export function max(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function max(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDims } = withDefaults("max", options, { keepDims: false });
   return reduceMaxOp({ x }, { axes: normalizeAxes("max", axes, x.rank), keepDims }).y;
 }
 
 /** The smallest element over axes (all by default); NaN if there is one, ∞ over nothing. Ties share the gradient. */
-export function min(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function min(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDims } = withDefaults("min", options, { keepDims: false });
   return reduceMinOp({ x }, { axes: normalizeAxes("min", axes, x.rank), keepDims }).y;
 }
 
 /** The mean over axes (all by default), computed in float32 and rounded to the dtype of x; integers give float32. */
-export function mean(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions = {}): Tensor {
+export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
+  const { keepDims } = withDefaults("mean", options, { keepDims: false });
   const which = normalizeAxes("mean", axes, x.rank);
   const count = sizeOf(which.map((axis) => x.shape[axis]!));
   const total = sum(cast(x, x.dtype === "float64" ? "float64" : "float32"), which, { keepDims });
@@ -224,8 +230,9 @@ export function mean(x: Tensor, axes?: Axes, { keepDims = false }: ReduceOptions
 export function variance(
   x: Tensor,
   axes?: Axes,
-  { keepDims = false, correction = 0 }: ReduceOptions & { readonly correction?: number } = {},
+  options: ReduceOptions & { readonly correction?: number } = {},
 ): Tensor {
+  const { keepDims, correction } = withDefaults("variance", options, { keepDims: false, correction: 0 });
   const which = normalizeAxes("variance", axes, x.rank);
   const count = sizeOf(which.map((axis) => x.shape[axis]!));
   const wide = cast(x, x.dtype === "float64" ? "float64" : "float32");

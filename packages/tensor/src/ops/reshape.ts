@@ -160,6 +160,8 @@ export const broadcastToOp = defineOp("broadcast_to", {
 
 /** The elements of x under another shape. One dimension may be -1: it takes what is left. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  if (!Array.isArray(shape))
+    fail("shape", "reshape", "shape must be an array of integers", shape ?? String(shape), "Write reshape([2, -1]).");
   const target = [...shape];
   const open = target.indexOf(-1);
   if (open >= 0) {
@@ -183,6 +185,8 @@ export const flatten = (x: Tensor): Tensor => reshape(x, [x.size]);
 
 /** Axis k of the result is axis perm[k] of x; without perm the axes are reversed. */
 export function transpose(x: Tensor, perm?: readonly number[]): Tensor {
+  if (perm !== undefined && !Array.isArray(perm))
+    fail("shape", "transpose", "perm must be an array of axes", perm, "Write transpose([1, 0]).");
   const order = perm
     ? perm.map((axis) => normalizeAxis("transpose", axis, x.rank))
     : x.shape.map((_, i) => x.rank - 1 - i);

@@ -185,6 +185,11 @@ export function slice(
   limit?: readonly number[],
   stride?: readonly number[],
 ): Tensor {
+  for (const [name, numbers] of Object.entries({ start, limit, stride })) {
+    const left = numbers === undefined && name !== "start";
+    if (!left && !Array.isArray(numbers))
+      fail("shape", "slice", `${name} must be an array with a number for each axis`, numbers ?? String(numbers));
+  }
   const given = Math.max(start.length, limit?.length ?? 0, stride?.length ?? 0);
   if (given > x.rank) fail("shape", "slice", `there are ${x.rank} axes to slice`, `${given} entries`);
   const fromEnd = (n: number, d: number) => (n < 0 ? n + d : n);

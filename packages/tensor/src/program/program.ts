@@ -51,6 +51,10 @@ export class Program {
     };
   }
 
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+
   /** The program as text, one op per line. Equal programs print equally. */
   toString(): string {
     const name = (id: number) => (id < 0 ? "-" : `%${id}`);

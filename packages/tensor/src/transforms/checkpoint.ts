@@ -1,9 +1,11 @@
+import { fail } from "../errors.js";
 import type { Params } from "../op.js";
 import { checkpointNameOp, stopGradientOp } from "../ops/mark.js";
-import { withDefaults } from "../options.js";
+import { checkFunction, withDefaults } from "../options.js";
 import type { Tensor } from "../tensor.js";
 import { currentTrace, type TraceNode } from "../trace.js";
 import { flatten, unflatten } from "../tree.js";
+import { refusePromise } from "./run-traced.js";
 
 /** Decides which values a checkpointed function keeps instead of recomputing them. */
 export type CheckpointPolicy = (node: CheckpointNode) => boolean;
@@ -58,11 +60,16 @@ export interface CheckpointOptions {
  */
 export function checkpoint<F extends (...args: any[]) => any>(f: F, options: CheckpointOptions = {}): F {
   const { policy } = withDefaults("checkpoint", options, { policy: checkpointPolicies.nothingSaveable });
+  checkFunction("checkpoint", f);
+  if (typeof policy !== "function")
+    fail("option", "checkpoint", "policy must be a function", policy, "Take one of checkpointPolicies.");
   const wrapped = (...args: unknown[]): unknown => {
     const trace = currentTrace();
     if (!trace) return f(...args);
     const start = trace.nodes.length;
-    const [leaves, definition] = flatten(f(...args));
+    const returned = f(...args);
+    refusePromise("checkpoint", returned);
+    const [leaves, definition] = flatten(returned);
     const saves = (node: TraceNode): boolean =>
       policy({
         op: node.op.name,

@@ -3,12 +3,12 @@ import { ones, zeros } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { identityOp } from "../ops/mark.js";
-import { withDefaults } from "../options.js";
-import { Tensor } from "../tensor.js";
+import { checkFunction, withDefaults } from "../options.js";
+import { Tensor, tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef, unflatten } from "../tree.js";
 import { backward } from "./backward.js";
-import { runTraced, tensorLeaves } from "./run-traced.js";
+import { refusePromise, runTraced, tensorLeaves } from "./run-traced.js";
 
 /** Options of {@link grad} and {@link valueAndGrad}. */
 export interface GradOptions {
@@ -40,7 +40,7 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
 
 /**
  * Returns a function that computes f and its gradient: `[value, gradient]`, or `[[value, aux], gradient]` with hasAux.
- * f must return a float scalar. The gradient has the structure of the argument; integer leaves get zeros. Works inside
+ * f must return a float scalar. A number among these arguments is a float32 scalar. The gradient has the structure of the argument; integer leaves get zeros. Works inside
  * jit and inside another gradient; called on concrete tensors it traces, compiles and runs.
  */
 export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => [any, any] {
@@ -48,23 +48,24 @@ export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = 
 }
 
 function differentiate(fn: string, f: (...args: any[]) => any, options: GradOptions): (...args: any[]) => [any, any] {
+  checkFunction(fn, f);
   const { argnums, hasAux } = withDefaults(fn, options, { argnums: 0, hasAux: false });
   const positions = typeof argnums === "number" ? [argnums] : argnums;
   const traced = (...args: unknown[]): [unknown, unknown] => {
     const trace = currentTrace()!;
     for (const i of positions) {
-      if (i >= args.length)
-        fail("option", "valueAndGrad", `argnums must be below the number of arguments, ${args.length}`, i);
+      if (i >= args.length) fail("option", fn, `argnums must be below the number of arguments, ${args.length}`, i);
     }
     const start = trace.nodes.length;
-    const wrt = positions.map((i) => freshArgument(args[i]));
+    const wrt = positions.map((i) => freshArgument(typeof args[i] === "number" ? tensor(args[i]) : args[i]));
     const called = [...args];
     positions.forEach((position, k) => {
       called[position] = wrt[k];
     });
     const result = f(...called);
+    refusePromise(fn, result);
     const value = hasAux ? (result as [Tensor, unknown])[0] : result;
-    checkScalar(value);
+    checkScalar(fn, value);
     const grads = backward(trace, start, [[value, ones([], { dtype: value.dtype })]], tensorLeaves(wrt));
     let next = 0;
     const trees = wrt.map((copy) => gradientTree(copy, () => grads[next++]));
@@ -73,23 +74,17 @@ function differentiate(fn: string, f: (...args: any[]) => any, options: GradOpti
   return (...args) => (currentTrace() ? traced(...args) : runTraced(traced, args)) as [any, any];
 }
 
-function checkScalar(value: unknown): asserts value is Tensor {
+function checkScalar(fn: string, value: unknown): asserts value is Tensor {
   if (!(value instanceof Tensor))
     fail(
       "dtype",
-      "valueAndGrad",
+      fn,
       "f must return a scalar tensor",
-      value,
+      value ?? String(value),
       "With extra results return [value, aux] and set hasAux.",
     );
   if (value.shape.length !== 0 || !isFloat(value.dtype)) {
-    fail(
-      "shape",
-      "valueAndGrad",
-      "f must return a float scalar",
-      value,
-      "Reduce it, for example with mean() or sum().",
-    );
+    fail("shape", fn, "f must return a float scalar", value, "Reduce it, for example with mean() or sum().");
   }
 }
 
@@ -107,6 +102,7 @@ export function grad(f: (...args: any[]) => any, options: GradOptions = {}): (..
  * The cotangent has the structure, shapes and dtypes of the result.
  */
 export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (cotangent: any) => any[]] {
+  checkFunction("vjp", f);
   const trace = currentTrace();
   if (!trace) {
     const pullback = (cotangent: unknown) =>

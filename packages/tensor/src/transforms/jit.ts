@@ -1,7 +1,7 @@
 import { formatAval } from "../aval.js";
 import { currentBackend } from "../backend.js";
 import { fail } from "../errors.js";
-import { withDefaults } from "../options.js";
+import { checkFunction, withDefaults } from "../options.js";
 import { type Compiled, compile, execute } from "../program/compile.js";
 import type { Program } from "../program/program.js";
 import { traceContextKey } from "../scope.js";
@@ -33,7 +33,12 @@ const collected = new FinalizationRegistry<Map<string, Entry>>((entries) => {
  * of tensors; numbers become float32 scalars, strings and booleans are static.
  */
 export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions = {}): F {
+  checkFunction("jit", f);
   const { staticArgnums, donateArgnums } = withDefaults("jit", options, { staticArgnums: [], donateArgnums: [] });
+  for (const [name, positions] of Object.entries({ staticArgnums, donateArgnums })) {
+    if (!Array.isArray(positions) || !positions.every((i) => Number.isInteger(i) && i >= 0))
+      fail("option", "jit", `${name} must be an array of positions`, positions, `Write { ${name}: [0] }.`);
+  }
   const entries = new Map<string, Entry>();
   const call = (...original: unknown[]): unknown => {
     if (currentTrace()) return f(...original);

@@ -43,16 +43,7 @@ export function traceFunction(
       return unflatten(definition, traced);
     });
     const returned = f(...standIns);
-    if (returned instanceof Promise) {
-      returned.catch(() => {}); // Most often it rejects for the same reason; nobody else waits for it.
-      fail(
-        "traced",
-        "jit",
-        "a traced function must be synchronous",
-        "a Promise",
-        "Read data before or after it, not inside.",
-      );
-    }
+    refusePromise("jit", returned);
     const [leaves, definition] = flatten(returned);
     const outputs: Tensor[] = [];
     const resultLeaves = leaves.map((leaf) =>
@@ -60,6 +51,14 @@ export function traceFunction(
     );
     return { program: lower(trace, given, outputs, donatedInputs), result: { definition, leaves: resultLeaves } };
   });
+}
+
+/** Throws where a traced function is asynchronous. */
+export function refusePromise(fn: string, returned: unknown): void {
+  if (!(returned instanceof Promise)) return;
+  returned.catch(() => {}); // Most often it rejects for the same reason; nobody else waits for it.
+  const wayOut = "Read data before or after it, not inside.";
+  fail("traced", fn, "a traced function must be synchronous", "a Promise", wayOut);
 }
 
 export function rebuild(result: ResultTree, outputs: readonly Tensor[]): unknown {
