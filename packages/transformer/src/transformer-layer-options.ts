@@ -103,7 +103,7 @@ export function checkLayerOptions(fn: string, options: ResolvedLayerOptions): vo
     fail("option", fn, rule, `${hiddenSize} and ${numAttentionHeads}`);
   }
   if (dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
-    fail("option", fn, "hiddenDropoutDims must be axes in [-3, 3)", JSON.stringify(dims));
+    fail("option", fn, "hiddenDropoutDims must be an array of axes in [-3, 3)", JSON.stringify(dims));
   if (relativeEmbedding !== null && !(relativeEmbedding instanceof Module)) {
     const rule = "relativeEmbedding must be a module called as (queryLength, keyLength, { bidirectional })";
     fail("option", fn, rule, relativeEmbedding);

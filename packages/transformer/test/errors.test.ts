@@ -148,7 +148,7 @@ describe("TransformerLayer", () => {
     );
     expectError("option", /hiddenSize must be a multiple of numAttentionHeads, got 9 and 2/, make({ hiddenSize: 9 }));
     for (const hiddenDropoutDims of [[3], [-4], [0.5]]) {
-      expectError("option", /hiddenDropoutDims must be axes in \[-3, 3\)/, make({ hiddenDropoutDims }));
+      expectError("option", /hiddenDropoutDims must be an array of axes in \[-3, 3\)/, make({ hiddenDropoutDims }));
     }
     expectError("option", /hiddenDropoutDims must be an array, got 1/, make({ hiddenDropoutDims: 1 }));
     // Options of submodules are checked when the layer is made, not when it first runs.
