@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { TeError } from "@te/tensor";
+import { fail, TeError } from "@te/tensor";
 
 /**
  * Writes a file so that `path` holds either its old content or the whole new one, even when the process or the machine
@@ -9,6 +9,8 @@ import { TeError } from "@te/tensor";
  * file system fails, the temporary file is removed and the error is thrown on.
  */
 export async function writeAtomically(path: string, body: (file: FileHandle) => Promise<void>): Promise<void> {
+  if (typeof path !== "string" || path === "")
+    fail("file", "writeSafetensors", "path must be the name of a file", path ?? String(path));
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
   const file = await open(temporary, "wx").catch((error) => failWrite(path, error));
   try {
@@ -28,7 +30,9 @@ export async function writeAtomically(path: string, body: (file: FileHandle) => 
 }
 
 function failWrite(path: string, error: unknown): never {
-  throw new TeError("file", `${path}: cannot be written: ${(error as Error).message}`, { cause: error });
+  const { code, message } = error as NodeJS.ErrnoException;
+  const wayOut = code === "ENOENT" ? ". Make its folder first." : "";
+  throw new TeError("file", `${path}: cannot be written: ${message}${wayOut}`, { cause: error });
 }
 
 /** Makes the rename itself durable. Some file systems cannot; the file is complete either way. */

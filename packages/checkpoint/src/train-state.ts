@@ -1,4 +1,4 @@
-import { TeError, type Tensor } from "@te/tensor";
+import { TeError, type Tensor, withDefaults } from "@te/tensor";
 import { failFile } from "./safetensors/format.js";
 import { parseJson } from "./safetensors/json.js";
 import { openSafetensors, type SafetensorsFile } from "./safetensors/reader.js";
@@ -37,7 +37,8 @@ export async function saveState(path: string, state: unknown): Promise<void> {
  *
  * Throws TeError with code "file" when the file is missing, damaged, or not written by saveState.
  */
-export async function loadState<T = unknown>(path: string, { template }: { template?: T } = {}): Promise<T> {
+export async function loadState<T = unknown>(path: string, options: { template?: T } = {}): Promise<T> {
+  const { template } = withDefaults("loadState", options, { template: undefined });
   const where = `loadState(${path})`;
   const file = await openSafetensors(path);
   try {

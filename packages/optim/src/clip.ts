@@ -12,7 +12,8 @@ export function globalNorm(updates: unknown): Tensor {
 
 /** Scales gradients so that their global norm is at most `maxNorm`; smaller ones stay as they are, bit for bit. */
 export function clipByGlobalNorm(maxNorm: number): GradientTransformation<EmptyState> {
-  if (!(maxNorm > 0)) fail("option", "clipByGlobalNorm", "maxNorm must be positive", maxNorm);
+  if (typeof maxNorm !== "number" || !(maxNorm > 0))
+    fail("option", "clipByGlobalNorm", "maxNorm must be a positive number", maxNorm ?? String(maxNorm));
   return {
     init: () => ({}),
     update(grads, state) {

@@ -110,6 +110,8 @@ export function warmupCosineDecaySchedule(options: WarmupCosineDecayScheduleOpti
       exponent: 1,
     },
   );
+  checkSteps("warmupCosineDecaySchedule", "warmupSteps", warmupSteps, 0);
+  checkSteps("warmupCosineDecaySchedule", "decaySteps", decaySteps, 0);
   if (!(decaySteps > warmupSteps)) {
     fail(
       "option",
@@ -154,5 +156,5 @@ export function joinSchedules(
 
 function checkSteps(fn: string, name: string, steps: number, least: number): void {
   if (!Number.isInteger(steps) || steps < least)
-    fail("option", fn, `${name} must be an integer of at least ${least}`, steps);
+    fail("option", fn, `${name} must be an integer of at least ${least}`, steps ?? String(steps));
 }

@@ -1,4 +1,4 @@
-import { full, type Tensor, tree } from "@te/tensor";
+import { fail, full, type Tensor, tree } from "@te/tensor";
 
 /**
  * A step of an optimizer as two pure functions over trees of tensors, in optax's shape. `params`, `grads` and `updates`
@@ -20,6 +20,16 @@ type StateOf<T> = T extends GradientTransformation<infer S> ? S : never;
 export function chain<const T extends readonly GradientTransformation[]>(
   ...transformations: T
 ): GradientTransformation<{ [K in keyof T]: StateOf<T[K]> }> {
+  for (const t of transformations) {
+    if (typeof t?.init !== "function" || typeof t.update !== "function")
+      fail(
+        "option",
+        "chain",
+        "every argument must be a transformation",
+        t ?? String(t),
+        "Write chain(a(...), b(...)).",
+      );
+  }
   return {
     init: (params) => transformations.map((t) => t.init(params)) as { [K in keyof T]: StateOf<T[K]> },
     update(grads, state, params) {
