@@ -5,14 +5,21 @@ import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
 import { benchStep } from "./step.js";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { json: { type: "boolean" }, op: { type: "string" } },
-});
-
 const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
+
+function readArgs() {
+  try {
+    return parseArgs({ allowPositionals: true, options: { json: { type: "boolean" }, op: { type: "string" } } });
+  } catch (error) {
+    log(`bench: ${(error as Error).message}`);
+    log("Use npm run bench -- layer|ops|step [--json] [--op NAME].");
+    return process.exit(2);
+  }
+}
+
+const { values, positionals } = readArgs();
 
 const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),
