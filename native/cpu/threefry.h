@@ -67,30 +67,22 @@ inline void for_counter_pieces(uint64_t first, int64_t n, const Body& body) {
   }
 }
 
-// bits[i] = threefry_bits(k0, k1, first + i) for i in [0, n).
-inline void threefry_bits_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, uint32_t* bits) {
+// to[i] = f(threefry_bits(k0, k1, first + i)) for i in [0, n).
+template <class T, class F>
+inline void threefry_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, T* to, const F& f) {
   for_counter_pieces(first, n, [&](int64_t offset, int32_t length, uint32_t high, uint32_t low) {
-    uint32_t* to = bits + offset;
+    T* piece = to + offset;
 #pragma omp simd
     for (int32_t i = 0; i < length; ++i) {
       uint32_t b0, b1;
       threefry2x32(k0, k1, high, low + static_cast<uint32_t>(i), &b0, &b1);
-      to[i] = b0 ^ b1;
+      piece[i] = f(b0 ^ b1);
     }
   });
 }
 
-// uniform[i] = the float32 in [0, 1) of counter first + i for i in [0, n).
-inline void threefry_uniform_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, float* uniform) {
-  for_counter_pieces(first, n, [&](int64_t offset, int32_t length, uint32_t high, uint32_t low) {
-    float* to = uniform + offset;
-#pragma omp simd
-    for (int32_t i = 0; i < length; ++i) {
-      uint32_t b0, b1;
-      threefry2x32(k0, k1, high, low + static_cast<uint32_t>(i), &b0, &b1);
-      to[i] = uniform_from_bits(b0 ^ b1);
-    }
-  });
+inline void threefry_bits_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, uint32_t* bits) {
+  threefry_row(k0, k1, first, n, bits, [](uint32_t x) { return x; });
 }
 
 // factor[i] = uniform < 1 - rate ? 1 / (1 - rate) : 0 for the counters first + i: what dropout multiplies by.
@@ -98,15 +90,7 @@ inline void threefry_uniform_row(uint32_t k0, uint32_t k1, uint64_t first, int64
 inline void threefry_dropout_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, double rate, float* factor) {
   const float keep = static_cast<float>(1.0 - rate);
   const float kept = keep > 0 ? static_cast<float>(1.0 / (1.0 - rate)) : 0.0f;
-  for_counter_pieces(first, n, [&](int64_t offset, int32_t length, uint32_t high, uint32_t low) {
-    float* to = factor + offset;
-#pragma omp simd
-    for (int32_t i = 0; i < length; ++i) {
-      uint32_t b0, b1;
-      threefry2x32(k0, k1, high, low + static_cast<uint32_t>(i), &b0, &b1);
-      to[i] = uniform_from_bits(b0 ^ b1) < keep ? kept : 0.0f;
-    }
-  });
+  threefry_row(k0, k1, first, n, factor, [=](uint32_t x) { return uniform_from_bits(x) < keep ? kept : 0.0f; });
 }
 
 }  // namespace
