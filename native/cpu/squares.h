@@ -58,7 +58,11 @@ inline Words load_codes(const Code* from) {
   if constexpr (sizeof(Code) == 4)
     words = load_words(from);
   else
-    for (int i = 0; i < kSquare; ++i) words[i] = from[i];
+    for (int i = 0; i < kSquare; ++i) {
+      Code code;
+      std::memcpy(&code, reinterpret_cast<const char*>(from) + i * sizeof(Code), sizeof(Code));  // at any address
+      words[i] = code;
+    }
   return words;
 }
 
