@@ -1,9 +1,10 @@
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
+import { join, relative } from "node:path";
 import { become } from "./become.mjs";
 import { buildNative } from "./setup/native.mjs";
-import { ask, root, say } from "./setup/shell.mjs";
+import { ask, call, root, say } from "./setup/shell.mjs";
 
-/** Builds the native code with the address and undefined-behaviour sanitizers and runs every op's cases on it. */
+/** Builds the native code with the address and undefined-behaviour sanitizers; runs every op's cases and its own tests on it. */
 export async function testSanitize(args) {
   const folder = "build-sanitize";
   if (!buildNative({ folder, options: ["-DTE_SANITIZE=ON"] })) return 1;
@@ -16,7 +17,7 @@ export async function testSanitize(args) {
     say("test:sanitize needs the sanitizer runtimes of the C++ compiler (libasan, libubsan).");
     return 1;
   }
-  return become(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...args], {
+  const cases = await become(process.execPath, [join(root, "node_modules/vitest/vitest.mjs"), "run", ...args], {
     cwd: join(root, "packages/kernels-cpu"),
     env: {
       LD_PRELOAD: libraries.join(" "),
@@ -26,4 +27,21 @@ export async function testSanitize(args) {
       TE_SANITIZE: "1",
     },
   });
+  return args.length > 0 || cases !== 0 ? cases : nativeTests(join(root, "native", folder));
+}
+
+/** Runs the tests of native/test, which reach what no op case does. */
+async function nativeTests(build) {
+  say("Building the tests of native/test (once, a few minutes)…");
+  const log = join(build, "te-tests.log");
+  if (call("cmake", ["--build", build, "--target", "te_tests"], { log }) !== 0) {
+    say(`The native tests did not build; see ${relative(root, log)}.`);
+    return 1;
+  }
+  const tests = readdirSync(build).filter((name) => name.endsWith("_test"));
+  const env = { TE_TIMES: "0" };
+  const failed = [];
+  for (const name of tests) if ((await become(join(build, name), [], { env })) !== 0) failed.push(name);
+  say(`Native tests: ${tests.length - failed.length} passed${failed.length ? `, failed: ${failed.join(", ")}` : ""}.`);
+  return failed.length > 0 ? 1 : 0;
 }

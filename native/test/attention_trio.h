@@ -113,7 +113,8 @@ class Trio {
     const int backward_index = forward_index == 10 ? 12 : forward_index + 3;
     for (auto [op, at] :
          {std::pair{&forward, forward_index}, {&backward, backward_index}, {&bias_backward, backward_index}})
-      std::memcpy(op->inputs[static_cast<size_t>(at)].as(), values.data(), values.size() * sizeof(T));
+      if (!values.empty())
+        std::memcpy(op->inputs[static_cast<size_t>(at)].as(), values.data(), values.size() * sizeof(T));
   }
 
   void fill() {

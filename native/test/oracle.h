@@ -121,10 +121,15 @@ inline double clock_ns() {
   return 1e9 * static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec);
 }
 
-// Best time of the op and of a memcpy of as many bytes, measured in turns. TE_TIMES=0 skips it.
-inline void race(Op& op, const std::string& what, size_t moved = 0) {
+// TE_TIMES=0 skips all that is timed.
+inline bool wants_times() {
   const char* wish = std::getenv("TE_TIMES");
-  if (wish && *wish == '0') return;
+  return !wish || *wish != '0';
+}
+
+// Best time of the op and of a memcpy of as many bytes, measured in turns.
+inline void race(Op& op, const std::string& what, size_t moved = 0) {
+  if (!wants_times()) return;
   if (moved == 0) moved = op.bytes();
   const int64_t half = static_cast<int64_t>(std::max<size_t>(moved / 2, 64));
   Memory from(static_cast<size_t>(half)), to(static_cast<size_t>(half));
