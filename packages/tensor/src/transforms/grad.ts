@@ -40,8 +40,9 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
 
 /**
  * Returns a function that computes f and its gradient: `[value, gradient]`, or `[[value, aux], gradient]` with hasAux.
- * f must return a float scalar. A number among these arguments is a float32 scalar. The gradient has the structure of the argument; integer leaves get zeros. Works inside
- * jit and inside another gradient; called on concrete tensors it traces, compiles and runs.
+ * f must return a float scalar. A number among the arguments to differentiate by is a float32 scalar. The gradient has the
+ * structure of the argument; integer leaves get zeros. Works inside jit and inside another gradient; called on concrete
+ * tensors it traces, compiles and runs.
  */
 export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => [any, any] {
   return differentiate("valueAndGrad", f, options);
