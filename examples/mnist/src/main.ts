@@ -5,13 +5,22 @@ import { currentBackend } from "@te/tensor";
 import { readDigits } from "./data.js";
 import { RECIPES, Trainer } from "./train.js";
 
-const { values } = parseArgs({
-  options: {
-    dtype: { type: "string", default: "bfloat16" },
-    recipe: { type: "string", default: "none" },
-    epochs: { type: "string", default: "5" },
-  },
-});
+const options = {
+  dtype: { type: "string", default: "bfloat16" },
+  recipe: { type: "string", default: "none" },
+  epochs: { type: "string", default: "5" },
+} as const;
+
+function readOptions() {
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}. The options are --dtype, --recipe and --epochs.\n`);
+    return process.exit(2);
+  }
+}
+
+const values = readOptions();
 
 function oneOf<T extends string>(name: string, value: string, allowed: readonly T[]): T {
   if (allowed.includes(value as T)) return value as T;

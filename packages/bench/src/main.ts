@@ -1,5 +1,5 @@
 /** npm run -s bench -- layer|ops|step [--json] [--op NAME]. With --json stdout holds one JSON object and nothing else. */
-import { parseArgs } from "node:util";
+import { readArgs } from "@te/testkit/command-line";
 import { benchLayer } from "./layer.js";
 import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
@@ -9,17 +9,10 @@ const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-function readArgs() {
-  try {
-    return parseArgs({ allowPositionals: true, options: { json: { type: "boolean" }, op: { type: "string" } } });
-  } catch (error) {
-    log(`bench: ${(error as Error).message}`);
-    log("Use npm run bench -- layer|ops|step [--json] [--op NAME].");
-    return process.exit(2);
-  }
-}
-
-const { values, positionals } = readArgs();
+const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step [--json] [--op NAME]", {
+  allowPositionals: true,
+  options: { json: { type: "boolean" }, op: { type: "string" } },
+});
 
 const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),

@@ -5,13 +5,13 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { presentDevices } from "@te/testkit";
+import { readArgs } from "@te/testkit/command-line";
 import { toMarkdown, toText } from "./print.js";
 import { makeReport } from "./report.js";
 import { root } from "./run-tests.js";
 
-const { values } = parseArgs({
+const { values } = readArgs("conformance", "npm run conformance -- [--json | --write | --check]", {
   options: { json: { type: "boolean" }, write: { type: "boolean" }, check: { type: "boolean" } },
 });
 const log = (line: string): void => void process.stderr.write(`${line}\n`);

@@ -6,12 +6,12 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { readArgs } from "@te/testkit/command-line";
 import { applyEdit } from "../../../../scripts/mutant.js";
 import { root, runTests } from "../run-tests.js";
 import { MUTANTS, type Mutant } from "./mutants.js";
 
-const { values } = parseArgs({ options: { only: { type: "string" } } });
+const { values } = readArgs("mutants", "npm run mutants -- [--only TEXT]", { options: { only: { type: "string" } } });
 
 interface Verdict {
   readonly caught: boolean;
