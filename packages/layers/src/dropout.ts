@@ -1,5 +1,6 @@
 import { type Defaults, expectTensor, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
 import { Module } from "./module.js";
+import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";
 
 /** Options of {@link Dropout}. */
@@ -46,6 +47,7 @@ export class Dropout extends Module {
     super(options);
     this.options = withDefaults("Dropout", options, Dropout.defaults);
     checkRate("Dropout", "rate", options.rate);
+    checkName("Dropout", "rngName", this.options.rngName);
   }
 
   call(x: Tensor, { deterministic = false }: DropoutCallOptions = {}): Tensor {

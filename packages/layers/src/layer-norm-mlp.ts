@@ -26,6 +26,7 @@ import { type InputNormOptions, inputNorm, inputNormDefaults } from "./input-nor
 import { applyNorm, checkNorm, type Norm } from "./layer-norm.js";
 import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
+import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";
 import { activationNames, CLAMPED, gatedActivationOp } from "./ops/gated-activation.js";
 
@@ -147,6 +148,7 @@ export class LayerNormMLP extends Module {
     checkParameterDType(fn, this.options.dtype);
     checkLora(fn, this.options);
     checkRate(fn, "intermediateDropoutRate", this.options.intermediateDropoutRate);
+    checkName(fn, "intermediateDropoutRngName", this.options.intermediateDropoutRngName);
     const { intermediateDim } = this.options;
     if (!Number.isSafeInteger(intermediateDim) || intermediateDim < 1)
       fail("option", fn, "intermediateDim must be an integer of at least 1", intermediateDim);

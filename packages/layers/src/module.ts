@@ -1,6 +1,7 @@
 import { checkOptions, type DType, fail, runTraced, TeError, Tensor, tree } from "@te/tensor";
 import type { Initializer } from "./initializers.js";
-import { type Collection, type Rngs, Scope, type Variables } from "./scope.js";
+import { checkName } from "./names.js";
+import { type Collection, isCollection, PASS_VARIABLES, type Rngs, Scope, type Variables } from "./scope.js";
 
 /** Logical names of a parameter's axes; null is an axis that is never split. */
 export type Axes = readonly (string | null)[];
@@ -40,8 +41,7 @@ export abstract class Module {
     if (typeof options !== "object" || options === null)
       fail("option", this.constructor.name, "options must be an object", options);
     const { name } = options;
-    if (name !== undefined && (typeof name !== "string" || name === ""))
-      fail("option", this.constructor.name, "name must be a string that is not empty", name === "" ? '""' : name);
+    if (name !== undefined) checkName(this.constructor.name, "name", name);
     this.name = name;
     const implementation = this.call;
     this.call = (...args: unknown[]) => {
@@ -95,14 +95,16 @@ export abstract class Module {
    */
   apply(variables: Variables, ...args: unknown[]): any {
     const { callArgs, options } = splitOptions(args);
-    checkMutable(`${this.constructor.name}.apply`, options.mutable);
+    const fn = `${this.constructor.name}.apply`;
+    checkVariables(fn, variables);
+    checkMutable(fn, options.mutable);
     const mutable = new Set(options.mutable ?? []);
     const own: Variables = { ...variables };
     for (const name of mutable)
       own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
     const session = {
       variables: own,
-      rngs: options.rngs ? namedRngs(`${this.constructor.name}.apply`, options.rngs) : {},
+      rngs: options.rngs ? namedRngs(fn, options.rngs) : {},
       initializing: false,
       mutable: (name: string) => mutable.has(name),
     };
@@ -184,19 +186,12 @@ export abstract class Module {
       scope.set("params_axes", name, axes);
       return made;
     }
-    const value = found as Tensor;
-    if (
-      !(value instanceof Tensor) ||
-      value.shape.length !== shape.length ||
-      value.shape.some((d, i) => d !== shape[i])
-    ) {
-      throw new TeError(
-        "shape",
-        `${scope.describe()}: parameter ${name} must have shape [${shape.join(",")}], got ${value instanceof Tensor ? `${value.dtype}[${value.shape}]` : typeof value}. ` +
-          "The variables belong to a module with other options or to inputs of another size.",
-      );
+    if (!(found instanceof Tensor) || String(found.shape) !== String(shape)) {
+      const rule = `${pathOf(scope, "params", name)} must have shape [${shape.join(",")}]`;
+      const why = "The variables belong to a module with other options or to inputs of another size.";
+      fail("shape", scope.describe(), rule, found, why);
     }
-    return value;
+    return found;
   }
 
   /** {@link param} as a function. */
@@ -209,6 +204,9 @@ export abstract class Module {
       if (!scope.session.initializing && !scope.session.mutable(collection)) missing(scope, collection, name);
       scope.set(collection, name, init());
     }
+    const found = scope.get(collection, name);
+    if (!(found instanceof Tensor))
+      fail("state", scope.describe(), `${pathOf(scope, collection, name)} must be a tensor`, found, PASS_VARIABLES);
     return {
       get value() {
         return scope.get(collection, name) as Tensor;
@@ -249,13 +247,14 @@ function notRunning(module: Module): never {
 }
 
 function missing(scope: Scope, collection: string, name: string): never {
-  const path = [collection, ...scope.path, name].join("/");
-  const hint =
-    collection === "fp8_metas"
-      ? "Call init inside the same fp8Autocast as apply."
-      : "Pass the variables that init returned for this module.";
-  throw new TeError("state", `${scope.describe()}: variable ${path} does not exist. ${hint}`);
+  const hint = collection === "fp8_metas" ? "Call init inside the same fp8Autocast as apply." : PASS_VARIABLES;
+  throw new TeError(
+    "state",
+    `${scope.describe()}: variable ${pathOf(scope, collection, name)} does not exist. ${hint}`,
+  );
 }
+
+const pathOf = (scope: Scope, collection: string, name: string): string => [collection, ...scope.path, name].join("/");
 
 /** A last argument that is a plain object holds options; rngs and mutable are split off. */
 function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOptions } {
@@ -270,13 +269,30 @@ const isPlainObject = (x: unknown): x is object =>
   typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
 
 function namedRngs(fn: string, rngs: Rngs): Readonly<Record<string, Tensor>> {
-  if (typeof rngs !== "object" || rngs === null)
+  if (rngs instanceof Tensor) return { params: rngs };
+  if (typeof rngs !== "object" || rngs === null || Array.isArray(rngs))
     fail("option", fn, "rngs must be a key or an object of keys by name", rngs ?? String(rngs), "Use random.key.");
-  return rngs instanceof Tensor ? { params: rngs } : rngs;
+  for (const [stream, key] of Object.entries(rngs)) {
+    checkName(fn, "the name of a random stream", stream);
+    if (key !== undefined && !(key instanceof Tensor))
+      fail("option", fn, `rngs.${stream} must be a key`, key, "Make one with random.key(seed).");
+  }
+  return rngs;
 }
 
-/** A string would be taken for a list of its letters. */
+function checkVariables(fn: string, variables: unknown): void {
+  const wayOut = "Pass what init returned, or { params, … }.";
+  if (!isCollection(variables))
+    fail("state", fn, "variables must be an object of collections", variables ?? String(variables), wayOut);
+  for (const [name, collection] of Object.entries(variables))
+    if (collection !== undefined && !isCollection(collection))
+      fail("state", fn, `${name} must be a collection, an object of variables by name`, collection, wayOut);
+}
+
 function checkMutable(fn: string, mutable: unknown): void {
-  if (mutable === undefined || (Array.isArray(mutable) && mutable.every((name) => typeof name === "string"))) return;
-  fail("option", fn, "mutable must be an array of names of collections", mutable, 'Write mutable: ["cache"].');
+  if (mutable === undefined) return;
+  // A string would be taken for a list of its letters.
+  if (!Array.isArray(mutable))
+    fail("option", fn, "mutable must be an array of names of collections", mutable, 'Write mutable: ["cache"].');
+  for (const name of mutable) checkName(fn, "the name of a collection in mutable", name);
 }

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { random, TeError, type Tensor } from "@te/tensor";
+import { fail, random, TeError, Tensor } from "@te/tensor";
 import type { Module } from "./module.js";
+import { checkName } from "./names.js";
 
-/** Nested records of tensors (or, in params_axes, of axis names). */
+/** Nested records of tensors (or, in params_axes, of axis names). Names are not empty and have no "/", nor are __proto__. */
 export interface Collection {
   [name: string]: Tensor | Collection | readonly (string | null)[];
 }
@@ -36,6 +37,7 @@ export class Scope {
     let found = this.children.get(module);
     if (!found) {
       const name = module.name ?? propertyName ?? this.autoName(module.constructor.name);
+      checkName(this.describe(), "the name of a submodule", name);
       if (this.names.has(name)) {
         throw new TeError("state", `${this.describe()}: two submodules are named "${name}". Give one another name.`);
       }
@@ -77,10 +79,14 @@ export class Scope {
 
   /** A variable of this module or, by more names, of one below it. */
   find(collection: string, ...names: string[]): Collection[string] | undefined {
-    let node: Collection[string] | undefined = this.session.variables[collection];
+    let node: Collection[string] | undefined = ownEntry(this.session.variables, collection);
+    const seen = [collection];
     for (const part of [...this.path, ...names]) {
-      if (typeof node !== "object" || !Object.hasOwn(node, part)) return undefined;
-      node = (node as Collection)[part];
+      if (node === undefined) return undefined;
+      if (!isCollection(node))
+        fail("state", this.describe(), `${seen.join("/")} must hold variables by name`, node, PASS_VARIABLES);
+      node = ownEntry(node, part);
+      seen.push(part);
     }
     return node;
   }
@@ -93,11 +99,15 @@ export class Scope {
         `${this.describe()}: collection "${collection}" may not change here. Pass { mutable: ["${collection}"] } to apply.`,
       );
     }
-    variables[collection] ??= {};
-    let node = variables[collection];
-    for (const part of this.path) {
-      node[part] ??= {};
-      node = node[part] as Collection;
+    checkName(this.describe(), "the name of a collection", collection);
+    checkName(this.describe(), "the name of a variable", name);
+    let node: Collection = variables;
+    for (const part of [collection, ...this.path]) {
+      const next = ownEntry(node, part) ?? {};
+      if (!isCollection(next))
+        fail("state", this.describe(), `a variable and a submodule are both named ${part}`, undefined, "Rename one.");
+      node[part] = next;
+      node = next;
     }
     node[name] = value;
   }
@@ -106,6 +116,17 @@ export class Scope {
     return this.path.length ? this.path.join("/") : "module";
   }
 }
+
+/** What to do about variables that are missing or not those of the module. */
+export const PASS_VARIABLES = "Pass the variables that init returned for this module.";
+
+/** Whether a value is an object of variables by name. */
+export const isCollection = (value: unknown): value is Collection =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Tensor);
+
+/** An entry that the object has itself: names such as "constructor" are inherited by every object. */
+const ownEntry = (of: Collection, name: string): Collection[string] | undefined =>
+  Object.hasOwn(of, name) ? of[name] : undefined;
 
 /** First four bytes of SHA-1 over the path and the counter in minimal big-endian bytes. */
 export function pathHash(path: readonly string[], count: number): number {

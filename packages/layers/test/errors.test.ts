@@ -38,8 +38,10 @@ describe("options", () => {
       expectError("option", new RegExp(`^${name}: unknown option nmae\\. Did you mean name\\? Options: `), () =>
         make({ nmae: "a" }),
       );
-      expectError("option", new RegExp(`^${name}: name must be a string that is not empty, got ""`), () =>
-        make({ name: "" }),
+      expectError(
+        "option",
+        new RegExp(`^${name}: name must be a string without "/" that is neither empty nor __proto__, got ""`),
+        () => make({ name: "" }),
       );
     });
     test("options of call that do not exist", () => {

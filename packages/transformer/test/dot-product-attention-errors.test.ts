@@ -176,7 +176,7 @@ describe("DotProductAttention", () => {
     );
     const module = new DotProductAttention({ ...heads, softmaxType: "learnable" });
     const params = { _UnfusedDotProductAttention_0: { softmax_offset: normals([1, 3, 1, 1]) } };
-    expectError("shape", /parameter softmax_offset must have shape \[1,2,1,1\], got float32\[1,3,1,1\]/, () =>
+    expectError("shape", /softmax_offset must have shape \[1,2,1,1\], got float32\[1,3,1,1\]/, () =>
       module.apply({ params } as never, q, q, q),
     );
   });
