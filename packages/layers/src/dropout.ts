@@ -21,7 +21,7 @@ export interface DropoutCallOptions {
   deterministic?: boolean;
 }
 
-/** Throws unless the rate is a probability. */
+/** Throws unless the rate, option `name` of `fn`, is a probability. */
 export function checkRate(fn: string, name: string, rate: number): void {
   if (typeof rate !== "number" || !(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
 }

@@ -1,17 +1,22 @@
 // Importing the layers brings the native CPU kernels, where the platform has them.
 import "@te/kernels-cpu";
 
+// Checks of options, for modules that hand them on to the layers here
+export { type ClampedActivationParams, parseActivations } from "./activations.js";
 // Layers
 export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
+export { checkParameterDType } from "./dense.js";
 export { DenseGeneral, type DenseGeneralOptions } from "./dense-general.js";
-export { Dropout, type DropoutCallOptions, type DropoutOptions } from "./dropout.js";
+export { checkRate, Dropout, type DropoutCallOptions, type DropoutOptions } from "./dropout.js";
 export { Embed, type EmbedOptions } from "./embed.js";
 export * from "./initializers.js";
-export { LayerNorm, type LayerNormOptions } from "./layer-norm.js";
+export { checkNorm, LayerNorm, type LayerNormOptions } from "./layer-norm.js";
 export { LayerNormDenseGeneral, type LayerNormDenseGeneralOptions } from "./layer-norm-dense-general.js";
-export { type ClampedActivationParams, LayerNormMLP, type LayerNormMLPOptions } from "./layer-norm-mlp.js";
+export { LayerNormMLP, type LayerNormMLPOptions } from "./layer-norm-mlp.js";
+export { checkLora } from "./lora.js";
 // Modules
 export { type ApplyOptions, type Axes, Module, type ParameterMaker, type Variable } from "./module.js";
+export { checkName } from "./names.js";
 export type { LayerNormType } from "./norm-type.js";
 // Ops
 export { dropout, dropoutOp } from "./ops/dropout.js";

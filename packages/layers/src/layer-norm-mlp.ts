@@ -8,6 +8,7 @@ import {
   type WithDefaults,
   withDefaults,
 } from "@te/tensor";
+import { type ClampedActivationParams, parseActivations } from "./activations.js";
 import {
   addBias,
   checkInput,
@@ -28,17 +29,7 @@ import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
 import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";
-import { activationNames, CLAMPED, gatedActivationOp } from "./ops/gated-activation.js";
-
-/** Of ["clamped_silu", "clamped_linear"]: g = min(u0, limit), l = clip(u1, ±limit) + gluLinearOffset, y = g sigmoid(alpha g) l. */
-export interface ClampedActivationParams {
-  /** Default 7. */
-  limit?: number;
-  /** Default 1.702. */
-  alpha?: number;
-  /** Default 1. */
-  gluLinearOffset?: number;
-}
+import { gatedActivationOp } from "./ops/gated-activation.js";
 
 /** Options of {@link LayerNormMLP}. */
 export interface LayerNormMLPOptions extends InputNormOptions, LoraOptions {
@@ -143,7 +134,7 @@ export class LayerNormMLP extends Module {
     const fn = "LayerNormMLP";
     this.options = withDefaults(fn, options, LayerNormMLP.defaults);
     this.type = checkNorm(fn, this.options);
-    this.activation = parseActivations(fn, this.options);
+    this.activation = parseActivations(fn, this.options.activations, this.options.activationParams);
     checkLastAxis(fn, this.options.axis, "Transpose the input.");
     checkParameterDType(fn, this.options.dtype);
     checkLora(fn, this.options);
@@ -252,28 +243,3 @@ interface Weights {
   readonly wiBias: Tensor | undefined;
   readonly woBias: Tensor | undefined;
 }
-
-/** Lower-case names; a leading linear one reverses them, so that the other activation reads slice 0. */
-function parseActivations(fn: string, { activations, activationParams }: Options): ActivationParams {
-  const names = activations.map((name) => {
-    if (typeof name !== "string")
-      fail("option", fn, "activations must be names", name, `Known: ${activationNames().join(", ")}.`);
-    const lower = name.toLowerCase();
-    if (!activationNames().includes(lower))
-      fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
-    return lower;
-  });
-  if (names.length === 0) fail("option", fn, "activations must not be empty");
-  if (names[0] === "linear" || names[0] === "clamped_linear") names.reverse();
-  const given = withDefaults(`${fn}.activationParams`, activationParams ?? {}, CLAMPED_DEFAULTS);
-  for (const [name, value] of Object.entries(given))
-    if (!Number.isFinite(value)) fail("option", fn, `activationParams.${name} must be a finite number`, value);
-  const { gluLinearOffset: offset, ...rest } = given;
-  return { activations: names, offset, ...rest };
-}
-
-const CLAMPED_DEFAULTS = {
-  limit: CLAMPED.limit,
-  alpha: CLAMPED.alpha,
-  gluLinearOffset: CLAMPED.offset,
-} satisfies Defaults<ClampedActivationParams>;

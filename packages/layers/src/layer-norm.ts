@@ -44,11 +44,18 @@ export type NormOptions = Pick<
   "layernormType" | "epsilon" | "zeroCenteredGamma" | "scaleInit" | "scaleAxes" | "biasInit" | "biasAxes" | "dtype"
 >;
 
-/** Checks the options of a norm; returns its type in the one spelling used inside. */
-export function checkNorm(fn: string, options: Pick<NormOptions, "layernormType" | "epsilon" | "zeroCenteredGamma">) {
+/**
+ * Checks the options of a norm; returns its type in the one spelling used inside. `epsilonName` is the name of the option
+ * epsilon, for errors.
+ */
+export function checkNorm(
+  fn: string,
+  options: Pick<NormOptions, "layernormType" | "epsilon" | "zeroCenteredGamma">,
+  epsilonName = "epsilon",
+): Norm["type"] {
   const { epsilon } = options;
   if (!(Number.isFinite(epsilon) && epsilon >= 0))
-    fail("option", fn, "epsilon must be a number of at least 0", epsilon);
+    fail("option", fn, `${epsilonName} must be a number of at least 0`, epsilon);
   return parseNormType(fn, options.layernormType, options.zeroCenteredGamma);
 }
 

@@ -24,8 +24,11 @@ export interface AdapterOptions {
   readonly dtype: DType;
 }
 
-/** Checks the rank and alpha. */
-export function checkLora(fn: string, { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha }: AdapterOptions) {
+/** Throws unless the rank is a positive integer and alpha, where there is one, a number. */
+export function checkLora(
+  fn: string,
+  { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha }: Omit<AdapterOptions, "dtype">,
+): void {
   if (!Number.isSafeInteger(rank) || rank < 1)
     fail("option", fn, "lowRankAdaptationDim must be an integer of at least 1", rank);
   if (alpha !== null && !Number.isFinite(alpha))

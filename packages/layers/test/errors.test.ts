@@ -263,6 +263,18 @@ describe("LayerNormMLP", () => {
       () => new LayerNormMLP({ activationParams: { beta: 1 } as never }),
     );
   });
+  test.each([
+    ["swiglu", 'Write "silu", "linear" for it\\.'],
+    ["GEGLU", 'Write "gelu", "linear" for it\\.'],
+    ["swish", 'Write "silu" for it\\.'],
+    ["gleu", "Did you mean gelu\\?"],
+    ["quick-gelu", "Did you mean quick_gelu\\?"],
+    ["tanhshrink", "$"],
+  ])("an activation named %s", (name, wayOut) => {
+    const message = new RegExp(`activations must be among gelu, silu, .*, got ${name}\\.( ?)${wayOut}`);
+    expectError("option", message, () => new LayerNormMLP({ activations: [name] }));
+    expectError("option", message, () => gatedActivationOp({ u: normals([1, 4]) }, { activations: [name] }));
+  });
   test("names in any case; a leading linear moves to the end", () => {
     const [a, b] = [
       ["Linear", "GELU"],

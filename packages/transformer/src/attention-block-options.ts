@@ -1,7 +1,17 @@
 /** Options that MultiHeadAttention has and TransformerLayer hands to its attentions. */
-import { type Initializer, type LayerNormType, zeros } from "@te/layers";
+import {
+  checkLora,
+  checkName,
+  checkNorm,
+  checkParameterDType,
+  type Initializer,
+  type LayerNormType,
+  zeros,
+} from "@te/layers";
 import type { Defaults, DType, WithDefaults } from "@te/tensor";
-import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
+import { checkRopeWindows, parseRopeMethod, parseSoftmaxType, parseWindow } from "./attention-options.js";
+import { parseLoraScope } from "./lora-scope.js";
+import { refuseScoreMod, type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
 
 export interface AttentionBlockOptions extends ScoreModOptions {
   /** Number of key and value heads. Default null: numAttentionHeads. */
@@ -76,4 +86,18 @@ type AttentionBlock = WithDefaults<AttentionBlockOptions, typeof attentionBlockD
 export function attentionBlockOptions(options: AttentionBlock): AttentionBlock {
   const names = Object.keys(attentionBlockDefaults) as (keyof AttentionBlock)[];
   return Object.fromEntries(names.map((name) => [name, options[name]])) as unknown as AttentionBlock;
+}
+
+/** Throws where one of these options is not what it must be. The module that was given them says so, by the names given. */
+export function checkAttentionBlock(fn: string, options: AttentionBlock): void {
+  checkNorm(fn, { ...options, epsilon: options.layernormEpsilon }, "layernormEpsilon");
+  checkName(fn, "dropoutRngName", options.dropoutRngName);
+  parseRopeMethod(fn, options.rotaryPosEmbGroupMethod);
+  checkRopeWindows(fn, options.rotaryPosEmbWindows);
+  parseLoraScope(fn, options.lowRankAdaptationScope);
+  checkLora(fn, options);
+  checkParameterDType(fn, options.dtype);
+  parseWindow(fn, options.windowSize);
+  parseSoftmaxType(fn, options.softmaxType);
+  refuseScoreMod(fn, options);
 }

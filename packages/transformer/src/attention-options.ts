@@ -11,7 +11,7 @@ export interface MaskType {
  * "no_mask", or any order of "padding", "causal" and "bottom_right" (which implies causal), joined by "_". In a mask
  * array 1 means masked out.
  */
-export function parseMaskType(fn: string, text: string): MaskType {
+export function parseMaskType(fn: string, text: string, option = "attnMaskType"): MaskType {
   const lower = String(text).toLowerCase();
   if (lower === "no_mask") return { padding: false, causal: false, bottomRight: false };
   const bottomRight = lower.includes("bottom_right");
@@ -20,7 +20,7 @@ export function parseMaskType(fn: string, text: string): MaskType {
   const causal = words.includes("causal");
   const known = words.every((w) => w === "padding" || w === "causal") && new Set(words).size === words.length;
   if (!known || words.length === 0 || (bottomRight && !causal)) {
-    throw new TeError("option", `${fn}: attnMaskType must be one of ${MASK_TYPES.join(", ")}, got "${text}".`);
+    throw new TeError("option", `${fn}: ${option} must be one of ${MASK_TYPES.join(", ")}, got "${text}".`);
   }
   return { padding, causal, bottomRight };
 }
@@ -36,23 +36,22 @@ export const MASK_TYPES = [
 
 export type BiasType = "no_bias" | "pre_scale_bias" | "post_scale_bias";
 
-/** The bias type in force: the one named, or what the presence of a bias implies. A mismatch is an error. */
-export function resolveBiasType(fn: string, text: string | null, hasBias: boolean): BiasType {
-  if (text === null) return hasBias ? "post_scale_bias" : "no_bias";
+/** The bias type that is named; null is none. */
+export function parseBiasType(fn: string, text: string | null, option = "attnBiasType"): BiasType | null {
+  if (text === null) return null;
   const lower = String(text).toLowerCase();
-  if (lower !== "no_bias" && lower !== "pre_scale_bias" && lower !== "post_scale_bias") {
-    throw new TeError(
-      "option",
-      `${fn}: attnBiasType must be no_bias, pre_scale_bias or post_scale_bias, got "${text}".`,
-    );
+  if (lower === "no_bias" || lower === "pre_scale_bias" || lower === "post_scale_bias") return lower;
+  throw new TeError("option", `${fn}: ${option} must be no_bias, pre_scale_bias or post_scale_bias, got "${text}".`);
+}
+
+/** The bias type in force: the one named, or what the presence of a bias implies. A mismatch is an error. */
+export function resolveBiasType(fn: string, named: BiasType | null, hasBias: boolean): BiasType {
+  if (named === null) return hasBias ? "post_scale_bias" : "no_bias";
+  if ((named === "no_bias") === hasBias) {
+    const rule = hasBias ? "does not take a bias, but one was given" : "needs a bias";
+    throw new TeError("option", `${fn}: attnBiasType "${named}" ${rule}.`);
   }
-  if ((lower === "no_bias") === hasBias) {
-    throw new TeError(
-      "option",
-      `${fn}: attnBiasType "${lower}" ${hasBias ? "does not take a bias, but one was given" : "needs a bias"}.`,
-    );
-  }
-  return lower;
+  return named;
 }
 
 export type SoftmaxType = "vanilla" | "off_by_one" | "learnable";

@@ -1,10 +1,12 @@
-import { Module, zeros } from "@te/layers";
+import { checkName, Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
 import { expectTensor, fail, type Tensor, warnOnce, withDefaults } from "@te/tensor";
 import {
+  type BiasType,
   checkAttentionDropout,
   checkHeadDim,
   type MaskType,
+  parseBiasType,
   parseHeads,
   parseMaskType,
   parseQkvLayout,
@@ -58,6 +60,7 @@ export class DotProductAttention extends Module {
   readonly numGqaGroups: number;
   private readonly options: ResolvedAttentionOptions;
   private readonly maskType: MaskType;
+  private readonly biasType: BiasType | null;
   private readonly layout: QkvLayout;
   private readonly softmaxType: SoftmaxType;
   private readonly window: { windowLeft: number; windowRight: number };
@@ -73,10 +76,12 @@ export class DotProductAttention extends Module {
     checkHeadDim(fn, options.headDim);
     this.headDim = options.headDim;
     this.maskType = parseMaskType(fn, this.options.attnMaskType);
+    this.biasType = parseBiasType(fn, this.options.attnBiasType);
     this.layout = parseQkvLayout(fn, this.options.qkvLayout);
     this.softmaxType = parseSoftmaxType(fn, this.options.softmaxType);
     this.window = parseWindow(fn, this.options.windowSize);
     checkAttentionDropout(fn, this.options.attentionDropout);
+    checkName(fn, "dropoutRngName", this.options.dropoutRngName);
     refuseContextParallel(fn, this.options);
     refuseScoreMod(fn, this.options);
     this.checkLayout(fn);
@@ -101,7 +106,7 @@ export class DotProductAttention extends Module {
     expectTensor(fn, { query, ...Object.fromEntries(operands) });
     const hidden = this.maskOf(fn, sequenceDescriptor, mask);
     this.checkDType(fn, query);
-    const biasType = resolveBiasType(fn, options.attnBiasType, Boolean(bias));
+    const biasType = resolveBiasType(fn, this.biasType, Boolean(bias));
     const dropout = deterministic ? 0 : options.attentionDropout;
     const described = hidden instanceof SequenceDescriptor;
     return namedAttention(

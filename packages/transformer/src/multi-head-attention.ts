@@ -10,10 +10,11 @@ import {
   SEQLEN_TP_AXES,
 } from "@te/sharding";
 import { arange, expectTensor, fail, type Tensor, zeros } from "@te/tensor";
+import { checkAttentionBlock } from "./attention-block-options.js";
 import {
   checkAttentionDropout,
   checkHeadDim,
-  checkRopeWindows,
+  parseBiasType,
   parseHeads,
   parseMaskType,
   parseRopeMethod,
@@ -31,7 +32,6 @@ import {
 import { rope } from "./ops/rope.js";
 import { axesOf, type Projected, Projections, unpack } from "./projections.js";
 import type { SequenceDescriptor } from "./sequence-descriptor.js";
-import { refuseScoreMod } from "./unsupported-options.js";
 
 /** Options of a call of {@link MultiHeadAttention}. */
 export interface MultiHeadAttentionCallOptions {
@@ -77,14 +77,14 @@ export class MultiHeadAttention extends Module {
     [this.numAttentionHeads, this.numGqaGroups] = parseHeads(fn, numAttentionHeads, numGqaGroups);
     checkHeadDim(fn, headDim);
     this.headDim = headDim;
+    checkAttentionBlock(fn, this.options);
+    checkAttentionDropout(fn, this.options.attentionDropout);
+    parseMaskType(fn, this.options.attnMaskType);
+    parseBiasType(fn, this.options.attnBiasType);
     this.sequenceFirst = this.options.transposeBatchSequence;
     this.ropeMethod = parseRopeMethod(fn, this.options.rotaryPosEmbGroupMethod);
-    checkRopeWindows(fn, this.options.rotaryPosEmbWindows);
-    checkAttentionDropout(fn, this.options.attentionDropout);
-    refuseScoreMod(fn, this.options);
     const scope = parseLoraScope(fn, this.options.lowRankAdaptationScope);
     this.projections = new Projections(this.options, this.numAttentionHeads, this.numGqaGroups, scope);
-    this.attention("bshd_bshd_bshd"); // says now what is wrong with its strings
   }
 
   protected override get optionsPosition(): number {

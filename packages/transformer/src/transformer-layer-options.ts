@@ -1,6 +1,14 @@
-import { type ClampedActivationParams, type Initializer, Module, varianceScaling } from "@te/layers";
+import {
+  type ClampedActivationParams,
+  checkRate,
+  type Initializer,
+  Module,
+  parseActivations,
+  varianceScaling,
+} from "@te/layers";
 import { type Defaults, fail, type WithDefaults } from "@te/tensor";
-import { type AttentionBlockOptions, attentionBlockDefaults } from "./attention-block-options.js";
+import { type AttentionBlockOptions, attentionBlockDefaults, checkAttentionBlock } from "./attention-block-options.js";
+import { checkAttentionDropout, parseBiasType, parseMaskType } from "./attention-options.js";
 
 /** An encoder layer attends to its input; a decoder layer also to the encoder's output. */
 export const TransformerLayerType = { ENCODER: "encoder", DECODER: "decoder" } as const;
@@ -91,21 +99,45 @@ export const transformerLayerDefaults = {
 
 export type ResolvedLayerOptions = WithDefaults<TransformerLayerOptions, typeof transformerLayerDefaults>;
 
-/** Throws where options of the layer itself contradict each other; its submodules check theirs. */
+/** Throws where an option is not what it must be, or contradicts another. */
 export function checkLayerOptions(fn: string, options: ResolvedLayerOptions): void {
-  const { hiddenSize, numAttentionHeads, layerType, hiddenDropoutDims: dims, relativeEmbedding } = options;
+  const { layerType, relativeEmbedding } = options;
   if (!Object.values(TransformerLayerType).includes(layerType)) {
     const rule = "layerType must be TransformerLayerType.ENCODER or DECODER";
     fail("option", fn, rule, layerType);
   }
-  if (!Number.isInteger(hiddenSize) || hiddenSize < 1 || hiddenSize % numAttentionHeads !== 0) {
-    const rule = "hiddenSize must be a multiple of numAttentionHeads";
-    fail("option", fn, rule, `${hiddenSize} and ${numAttentionHeads}`);
+  checkSizes(fn, options);
+  checkAttentionBlock(fn, options);
+  checkAttentionDropout(fn, options.attentionDropout);
+  parseMaskType(fn, options.selfAttnMaskType, "selfAttnMaskType");
+  parseActivations(fn, options.mlpActivations, options.mlpActivationParams, ["mlpActivations", "mlpActivationParams"]);
+  for (const name of ["hiddenDropout", "intermediateDropout", "dropPath"] as const) checkRate(fn, name, options[name]);
+  for (const name of ["hiddenDropoutDims", "intermediateDropoutDims"] as const) {
+    const dims = options[name];
+    if (dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
+      fail("option", fn, `${name} must be an array of axes in [-3, 3)`, JSON.stringify(dims));
   }
-  if (dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
-    fail("option", fn, "hiddenDropoutDims must be an array of axes in [-3, 3)", JSON.stringify(dims));
   if (relativeEmbedding !== null && !(relativeEmbedding instanceof Module)) {
     const rule = "relativeEmbedding must be a module called as (queryLength, keyLength, { bidirectional })";
     fail("option", fn, rule, relativeEmbedding);
   }
+  checkSelfAttentionBias(fn, options);
+}
+
+function checkSizes(fn: string, { hiddenSize, mlpHiddenSize, numAttentionHeads }: ResolvedLayerOptions): void {
+  for (const [name, size] of Object.entries({ hiddenSize, mlpHiddenSize }))
+    if (!Number.isSafeInteger(size) || size < 1) fail("option", fn, `${name} must be an integer of at least 1`, size);
+  if (hiddenSize % numAttentionHeads !== 0) {
+    const rule = "hiddenSize must be a multiple of numAttentionHeads";
+    fail("option", fn, rule, `${hiddenSize} and ${numAttentionHeads}`);
+  }
+}
+
+/** The bias of self-attention is the relative embedding. */
+function checkSelfAttentionBias(fn: string, { selfAttnBiasType, enableRelativeEmbedding }: ResolvedLayerOptions): void {
+  const type = parseBiasType(fn, selfAttnBiasType, "selfAttnBiasType");
+  if (type === null || (type === "no_bias") !== enableRelativeEmbedding) return;
+  const [what, other] = enableRelativeEmbedding ? ["does not go with", false] : ["needs", true];
+  const rule = `selfAttnBiasType "${type}" ${what} a bias, which enableRelativeEmbedding adds`;
+  fail("option", fn, rule, enableRelativeEmbedding, `Set enableRelativeEmbedding to ${other}, or leave out the type.`);
 }

@@ -20,7 +20,6 @@ import {
   TransformerLayerType,
   transformerLayerDefaults,
 } from "./transformer-layer-options.js";
-import { refuseScoreMod } from "./unsupported-options.js";
 
 /** Options of a call of {@link TransformerLayer}. */
 export interface TransformerLayerCallOptions {
@@ -67,16 +66,9 @@ export class TransformerLayer extends Module {
     [this.numAttentionHeads] = parseHeads(fn, heads ?? all.numAttentionHeads, all.numGqaGroups);
     this.options = { ...all, numAttentionHeads: this.numAttentionHeads };
     checkLayerOptions(fn, this.options);
-    refuseScoreMod(fn, this.options);
     this.hiddenSize = this.options.hiddenSize;
     this.layerType = this.options.layerType;
     this.relative_embedding = this.options.relativeEmbedding;
-    // Submodules say now what is wrong with their options.
-    selfAttention("attention", this.options);
-    mlp(this.options);
-    finalNorm(this.options);
-    this.hiddenDropout();
-    this.dropPath();
   }
 
   protected override get optionsPosition(): number {
@@ -92,6 +84,7 @@ export class TransformerLayer extends Module {
   ): Tensor {
     const { options } = this;
     this.checkCall(inputs, encoded, decode);
+    this.checkMasks(attentionMask, encoderDecoderMask, decode);
     const drop = (x: Tensor): Tensor => this.hiddenDropout().call(x, { deterministic });
     const dropBranch = (x: Tensor): Tensor =>
       options.dropPath > 0 ? this.dropPath().call(drop(x), { deterministic }) : drop(x);
@@ -134,6 +127,17 @@ export class TransformerLayer extends Module {
         "decode of an ENCODER layer needs a causal selfAttnMaskType: new tokens cannot change earlier results";
       fail("option", fn, rule, selfAttnMaskType, "Use causal, or padding_causal with a mask.");
     }
+  }
+
+  /** Attention with a padding type needs a mask, but for the new tokens of decoding. */
+  private checkMasks(own: unknown, cross: unknown, decode: boolean): void {
+    const fn = "TransformerLayer";
+    const { selfAttnMaskType } = this.options;
+    const wayOut = "Pass a mask, where 1 is masked out, or a SequenceDescriptor.";
+    if (!own && !decode && parseMaskType(fn, selfAttnMaskType).padding)
+      fail("option", fn, `selfAttnMaskType "${selfAttnMaskType}" needs an attentionMask`, "none", wayOut);
+    if (!cross && this.layerType === TransformerLayerType.DECODER)
+      fail("option", fn, "a DECODER needs an encoderDecoderMask", "none", wayOut);
   }
 
   private constrainHidden(x: Tensor): Tensor {

@@ -147,35 +147,18 @@ describe("TransformerLayer", () => {
       make({ layerType: "middle" }),
     );
     expectError("option", /hiddenSize must be a multiple of numAttentionHeads, got 9 and 2/, make({ hiddenSize: 9 }));
-    for (const hiddenDropoutDims of [[3], [-4], [0.5]]) {
-      expectError("option", /hiddenDropoutDims must be an array of axes in \[-3, 3\)/, make({ hiddenDropoutDims }));
-    }
+    expectError("option", /hiddenSize must be an integer of at least 1, got "8"/, make({ hiddenSize: "8" }));
+    for (const name of ["hiddenDropoutDims", "intermediateDropoutDims"])
+      for (const dims of [[3], [-4], [0.5]])
+        expectError("option", new RegExp(`${name} must be an array of axes in \\[-3, 3\\)`), make({ [name]: dims }));
     expectError("option", /hiddenDropoutDims must be an array, got 1/, make({ hiddenDropoutDims: 1 }));
-    // Options of submodules are checked when the layer is made, not when it first runs.
-    expectError("option", /attnMaskType must be one of/, make({ selfAttnMaskType: "casual" }));
-    expectError("option", /softmaxType must be/, make({ softmaxType: "sink" }));
-    expectError(
-      "option",
-      /rotaryPosEmbGroupMethod must be consecutive or alternate/,
-      make({ rotaryPosEmbGroupMethod: "pairs" }),
-    );
-    expectError(
-      "option",
-      /rotaryPosEmbWindows must be two positive numbers, .*got \[0, 10000\]/,
-      make({ rotaryPosEmbWindows: [0, 10000] }),
-    );
-    expectError(
-      "option",
-      /numAttentionHeads must be a multiple of numGqaGroups, got 2 and 4/,
-      make({ numGqaGroups: 4 }),
-    );
-    expectError("option", /lowRankAdaptationScope must be one of/, make({ lowRankAdaptationScope: "attention" }));
-    expectError("option", /activations must be among/, make({ mlpActivations: ["swish2"] }));
-    expectError("option", /layernormType must be/, make({ layernormType: "batchnorm" }));
-    expectError("option", /rate must be in \[0, 1\]/, make({ hiddenDropout: 1.5 }));
-    expectError("option", /rate must be in \[0, 1\]/, make({ dropPath: -0.5 }));
     for (const relativeEmbedding of [{}, () => x])
       expectError("option", /relativeEmbedding must be a module/, make({ relativeEmbedding }));
+  });
+
+  test("a padding type needs a mask", () => {
+    const message = /^TransformerLayer: selfAttnMaskType "padding" needs an attentionMask, got none. Pass a mask/;
+    expectError("option", message, initLayer({ selfAttnMaskType: "padding" }, x));
   });
 
   test("inputs", () => {
@@ -215,7 +198,7 @@ describe("TransformerLayer", () => {
   test("a decoder needs what it attends to, and its mask", () => {
     const options = { layerType: TransformerLayerType.DECODER };
     expectError("option", /a DECODER needs the encoder's output as second argument/, initLayer(options, x));
-    expectError("option", /attnMaskType "padding" needs a mask/, initLayer(options, x, x));
+    expectError("option", /a DECODER needs an encoderDecoderMask, got none/, initLayer(options, x, x));
   });
 
   test("a relative embedding of one's own is used only while relative embedding is on", () => {

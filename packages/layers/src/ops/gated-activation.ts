@@ -1,4 +1,4 @@
-import { type Aval, concat, defineOp, expectFloat, FLOATS, fail, rule, type Tensor } from "@te/tensor";
+import { type Aval, concat, defineOp, expectFloat, FLOATS, fail, nearestName, rule, type Tensor } from "@te/tensor";
 
 /** What clamped SwiGLU needs: g = min(u0, limit), l = clip(u1, ±limit) + offset, y = g * sigmoid(alpha g) * l. */
 export const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
@@ -67,18 +67,37 @@ const ACTIVATIONS: Record<string, Activation> = {
 
 const geluTanh = (x: Tensor): Tensor => x.mul(x).mul(x).mul(0.044715).add(x).mul(SQRT_2_OVER_PI).tanh();
 
-/** Names that activations may have. */
-export const activationNames = (): string[] => Object.keys(ACTIVATIONS);
+/** What other names of activations and of gated units stand for. */
+const OTHER_NAMES: Record<string, readonly string[]> = {
+  swish: ["silu"],
+  glu: ["sigmoid", "linear"],
+  geglu: ["gelu", "linear"],
+  swiglu: ["silu", "linear"],
+  reglu: ["relu", "linear"],
+  qgeglu: ["quick_gelu", "linear"],
+  sreglu: ["squared_relu", "linear"],
+  clamped_swiglu: ["clamped_silu", "clamped_linear"],
+};
+
+/** The name in lower case. Throws, naming `option`, unless it is one of an activation. */
+export function checkActivation(fn: string, option: string, name: unknown): string {
+  const known = Object.keys(ACTIVATIONS);
+  if (typeof name !== "string")
+    fail("option", fn, `${option} must be names`, name ?? String(name), `Known: ${known.join(", ")}.`);
+  const lower = name.toLowerCase();
+  if (known.includes(lower)) return lower;
+  const parts = Object.hasOwn(OTHER_NAMES, lower) ? OTHER_NAMES[lower]!.map((part) => `"${part}"`) : undefined;
+  const nearest = nearestName(lower, known);
+  const wayOut = parts ? `Write ${parts.join(", ")} for it.` : nearest && `Did you mean ${nearest}?`;
+  return fail("option", fn, `${option} must be among ${known.join(", ")}`, name, wayOut);
+}
 
 const PARAMS = { activations: ["gelu"] as readonly string[], ...CLAMPED };
 type ActivationParams = typeof PARAMS;
 
 function checkInput(fn: string, u: Aval, { activations }: ActivationParams): Aval {
   expectFloat(fn, { u });
-  for (const name of activations) {
-    if (!Object.hasOwn(ACTIVATIONS, name))
-      fail("option", fn, `activations must be among ${activationNames().join(", ")}`, name);
-  }
+  for (const name of activations) checkActivation(fn, "activations", name);
   if (u.shape.length < 2 || u.shape.at(-2) !== activations.length) {
     fail("shape", fn, `the second-last axis of u must be the number of activations, ${activations.length}`, u);
   }
