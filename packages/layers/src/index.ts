@@ -3,6 +3,8 @@ import "@te/kernels-cpu";
 
 // Checks of options, for modules that hand them on to the layers here
 export { type ClampedActivationParams, parseActivations } from "./activations.js";
+// Modules
+export type { ApplyOptions } from "./apply-arguments.js";
 // Layers
 export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
 export { checkParameterDType } from "./dense.js";
@@ -14,8 +16,7 @@ export { checkNorm, LayerNorm, type LayerNormOptions } from "./layer-norm.js";
 export { LayerNormDenseGeneral, type LayerNormDenseGeneralOptions } from "./layer-norm-dense-general.js";
 export { LayerNormMLP, type LayerNormMLPOptions } from "./layer-norm-mlp.js";
 export { checkLora } from "./lora.js";
-// Modules
-export { type ApplyOptions, type Axes, Module, type ParameterMaker, type Variable } from "./module.js";
+export { type Axes, Module, type ParameterMaker, type Variable } from "./module.js";
 export { checkName } from "./names.js";
 export type { LayerNormType } from "./norm-type.js";
 // Ops

@@ -1,18 +1,12 @@
+import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
 import { checkOptions, type DType, fail, runTraced, TeError, Tensor, tree } from "@te/tensor";
+import { checkMutable, checkVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
-import { type Collection, isCollection, PASS_VARIABLES, type Rngs, Scope, type Variables } from "./scope.js";
+import { type Collection, PASS_VARIABLES, type Rngs, Scope, type Variables } from "./scope.js";
 
 /** Logical names of a parameter's axes; null is an axis that is never split. */
 export type Axes = readonly (string | null)[];
-
-/** Options of apply that are not passed on to call. */
-export interface ApplyOptions {
-  /** Keys of the random streams, such as { dropout }. */
-  readonly rngs?: Rngs;
-  /** Collections that the call may change; apply then returns [result, { ...changed collections }]. */
-  readonly mutable?: readonly string[];
-}
 
 /** A variable outside of params. Assigning needs the collection to be mutable. */
 export interface Variable<T = Tensor> {
@@ -36,6 +30,7 @@ let active: Scope | undefined;
  */
 export abstract class Module {
   readonly name: string | undefined;
+  readonly #given: Readonly<Record<string, unknown>>;
 
   constructor(options: { name?: string | undefined } = {}) {
     if (typeof options !== "object" || options === null)
@@ -43,6 +38,7 @@ export abstract class Module {
     const { name } = options;
     if (name !== undefined) checkName(this.constructor.name, "name", name);
     this.name = name;
+    this.#given = options as Readonly<Record<string, unknown>>;
     const implementation = this.call;
     this.call = (...args: unknown[]) => {
       if (this.callOptions && isPlainObject(args.at(-1)))
@@ -104,7 +100,7 @@ export abstract class Module {
       own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
     const session = {
       variables: own,
-      rngs: options.rngs ? namedRngs(fn, options.rngs) : {},
+      rngs: options.rngs === undefined ? {} : namedRngs(fn, options.rngs),
       initializing: false,
       mutable: (name: string) => mutable.has(name),
     };
@@ -194,6 +190,22 @@ export abstract class Module {
     return found;
   }
 
+  /** "DenseGeneral { features: 4, useBias: true }": options that are not at their defaults, and submodules in properties. */
+  toString(): string {
+    return inspect(this, { breakLength: Number.POSITIVE_INFINITY });
+  }
+
+  [inspect.custom](depth: number, options: InspectOptions): string {
+    const { name } = this.constructor;
+    if (depth < 0) return `[${name}]`;
+    const { defaults = {} } = this.constructor as { defaults?: Readonly<Record<string, unknown>> };
+    const changed = Object.entries(this.#given).filter(([key, value]) => !isDeepStrictEqual(value, defaults[key]));
+    const submodules = Object.entries(this).filter(
+      ([, value]) => [value].flat().some((item) => item instanceof Module) && !changed.some(([, v]) => v === value),
+    );
+    return `${name} ${inspect(Object.fromEntries([...changed, ...submodules]), { ...options, depth })}`;
+  }
+
   /** {@link param} as a function. */
   protected readonly parameters: ParameterMaker = (...args) => this.param(...args);
 
@@ -255,44 +267,3 @@ function missing(scope: Scope, collection: string, name: string): never {
 }
 
 const pathOf = (scope: Scope, collection: string, name: string): string => [collection, ...scope.path, name].join("/");
-
-/** A last argument that is a plain object holds options; rngs and mutable are split off. */
-function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOptions } {
-  const last = args.at(-1);
-  if (!isPlainObject(last)) return { callArgs: args, options: {} };
-  const { rngs, mutable, ...rest } = last as ApplyOptions & Record<string, unknown>;
-  const callArgs = Object.keys(rest).length ? [...args.slice(0, -1), rest] : args.slice(0, -1);
-  return { callArgs, options: { ...(rngs && { rngs }), ...(mutable && { mutable }) } };
-}
-
-const isPlainObject = (x: unknown): x is object =>
-  typeof x === "object" && x !== null && Object.getPrototypeOf(x) === Object.prototype;
-
-function namedRngs(fn: string, rngs: Rngs): Readonly<Record<string, Tensor>> {
-  if (rngs instanceof Tensor) return { params: rngs };
-  if (typeof rngs !== "object" || rngs === null || Array.isArray(rngs))
-    fail("option", fn, "rngs must be a key or an object of keys by name", rngs ?? String(rngs), "Use random.key.");
-  for (const [stream, key] of Object.entries(rngs)) {
-    checkName(fn, "the name of a random stream", stream);
-    if (key !== undefined && !(key instanceof Tensor))
-      fail("option", fn, `rngs.${stream} must be a key`, key, "Make one with random.key(seed).");
-  }
-  return rngs;
-}
-
-function checkVariables(fn: string, variables: unknown): void {
-  const wayOut = "Pass what init returned, or { params, … }.";
-  if (!isCollection(variables))
-    fail("state", fn, "variables must be an object of collections", variables ?? String(variables), wayOut);
-  for (const [name, collection] of Object.entries(variables))
-    if (collection !== undefined && !isCollection(collection))
-      fail("state", fn, `${name} must be a collection, an object of variables by name`, collection, wayOut);
-}
-
-function checkMutable(fn: string, mutable: unknown): void {
-  if (mutable === undefined) return;
-  // A string would be taken for a list of its letters.
-  if (!Array.isArray(mutable))
-    fail("option", fn, "mutable must be an array of names of collections", mutable, 'Write mutable: ["cache"].');
-  for (const name of mutable) checkName(fn, "the name of a collection in mutable", name);
-}

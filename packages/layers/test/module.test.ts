@@ -132,7 +132,11 @@ describe("apply", () => {
     const module = new Dropout({ rate: 0.5 });
     const x = tensor([1, 2]);
     expectError("option", /^Dropout\.init: rngs must be a key or an object/, () => module.init(null as never, x));
-    for (const mutable of ["cache", true])
+    for (const rngs of [null, 3, [random.key(0)]])
+      expectError("option", /^Dropout\.apply: rngs must be a key or an object/, () =>
+        module.apply({}, x, { rngs } as never),
+      );
+    for (const mutable of ["cache", true, null])
       expectError("option", /^Dropout\.apply: mutable must be an array of names/, () =>
         module.apply({}, x, { rngs: { dropout: random.key(0) }, mutable } as never),
       );

@@ -14,7 +14,7 @@ import {
   valuesOf,
 } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { TransformerLayer, type TransformerLayerOptions } from "../src/index.js";
+import { RelativePositionBiases, TransformerLayer, type TransformerLayerOptions } from "../src/index.js";
 
 const sets: [string, TransformerLayerOptions][] = [
   ["rmsnorm", { layernormType: "rmsnorm", useBias: true }],
@@ -116,4 +116,11 @@ onEachDevice((device) => {
       });
     });
   });
+});
+
+test("a layer as text shows the options given that are not the defaults", () => {
+  const relativeEmbedding = new RelativePositionBiases({ numBuckets: 8, maxDistance: 16, numHeads: 4 });
+  const layer = new TransformerLayer({ hiddenSize: 64, numHeads: 4, hiddenDropout: 0.1, relativeEmbedding });
+  const inner = "RelativePositionBiases { numBuckets: 8, maxDistance: 16, numHeads: 4 }";
+  expect(String(layer)).toBe(`TransformerLayer { hiddenSize: 64, numHeads: 4, relativeEmbedding: ${inner} }`);
 });

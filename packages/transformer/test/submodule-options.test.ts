@@ -1,6 +1,6 @@
 /** Options that are for submodules too: checked when the module is made, and named as they were given. */
 import { expectError } from "@te/testkit";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { MultiHeadAttention, TransformerLayer } from "../src/index.js";
 
 const rates = [-0.5, 2, "0.1", null];
