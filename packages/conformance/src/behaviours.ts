@@ -58,7 +58,7 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
       "fp8/delayed-scaling: delayed scaling is not bent",
       "fp8/delayed-scaling: delayed scaling keeps the scale within float32",
     ],
-    "G03: e4m3 × e4m3, e5m2 × e4m3 and e4m3 × e5m2 in every layout": ["fp8/dot: scaled_dot G03"],
+    "G03: e4m3 × e4m3, e5m2 × e4m3 and e4m3 × e5m2 in every layout": ["fp8/scaled-dot: scaled_dot G03"],
     "L02: three steps, then a jump that saturates once": ["fp8/dot: fp8DotGeneral L02", "layers/dense-fp8: L02"],
     "the gradient of FP8 state is its new value, whatever the scale of the loss": [
       "fp8/dot: fp8DotGeneral returns new metas as their gradient",
