@@ -247,7 +247,7 @@ export const MUTANTS: readonly Mutant[] = [
     "fp8/src/quantizer.ts",
     "scaleInv: div(1, state.scale)",
     "scaleInv: state.scale",
-    "fp8/dot",
+    "fp8/scaled-dot",
   ),
   mutant(
     "the amax is the last one, not the largest",
