@@ -8,8 +8,9 @@ import {
   withDefaults,
   zerosLike,
 } from "@te/tensor";
+import { expectMask, expectState, expectTrees } from "./check.js";
 import { adamwUpdateOp } from "./ops/adamw-update.js";
-import { type Rate, rateAt } from "./schedule.js";
+import { checkRate, type Rate, rateAt } from "./schedule.js";
 import { type GradientTransformation, nextCount, startCount } from "./transform.js";
 
 /** Options of {@link adam}. */
@@ -69,8 +70,9 @@ export const adam = (options: AdamOptions): GradientTransformation<AdamState> =>
  * AdamW: Adam with weight decay that is not part of the gradient. Each parameter is one `adamw_update` op, which computes
  * in float32 and rounds once. A learning rate that is a schedule sees the number of steps done, 0 at first.
  *
- * Throws TeError: "option" for decays outside of [0, 1) and negative eps, "state" for trees of different structure and
- * where `update` is called without the parameters that the decay needs.
+ * Throws TeError: "option" for decays outside of [0, 1), negative eps and a mask of something else, "state" for trees of
+ * different structure, the state of another optimizer and where `update` is called without the parameters that the decay
+ * needs, "shape" for gradients of other parameters.
  */
 export function adamw(options: AdamWOptions): GradientTransformation<AdamState> {
   const { weightDecay, mask, ...adam } = withDefaults("adamw", options, ADAMW);
@@ -84,6 +86,7 @@ function build(
   mask: unknown,
 ): GradientTransformation<AdamState> {
   const { learningRate, b1, b2, eps, epsRoot, muDtype, nuDtype } = options;
+  checkRate(fn, "learningRate", learningRate);
   for (const [name, decay] of Object.entries({ b1, b2 })) {
     if (!(decay >= 0 && decay < 1)) fail("option", fn, `${name} must be in [0, 1)`, decay);
   }
@@ -92,15 +95,16 @@ function build(
   }
   const zerosIn = (dtype: DType | undefined) => (p: Tensor) => zerosLike(p, { dtype: dtype ?? p.dtype });
   return {
-    init: (params) => ({
-      count: startCount(),
-      mu: tree.map(zerosIn(muDtype), params),
-      nu: tree.map(zerosIn(nuDtype), params),
-    }),
+    init(params) {
+      expectTrees(fn, { params });
+      return { count: startCount(), mu: tree.map(zerosIn(muDtype), params), nu: tree.map(zerosIn(nuDtype), params) };
+    },
     update(grads, state, params) {
+      expectState(fn, state, "count", "mu", "nu");
       if (weightDecay !== 0 && params === undefined) {
         fail("state", fn, "weight decay needs the parameters", undefined, "Call update(grads, state, params).");
       }
+      expectTrees(fn, { params, grads, "state.mu": state.mu, "state.nu": state.nu });
       const lr = rateAt(fn, learningRate, state.count);
       const count = nextCount(state.count);
       const stepped: ReturnType<typeof adamwUpdateOp>[] = [];
@@ -109,7 +113,7 @@ function build(
         stepped.push(adamwUpdateOp({ g, m, v, p, lr, count }, { b1, b2, eps, epsRoot, weightDecay: decay }));
       };
       const of = params ?? grads;
-      tree.map(step, grads, state.mu, state.nu, of, decayTree(mask, of));
+      tree.map(step, grads, state.mu, state.nu, of, decayTree(fn, mask, of));
       const [, definition] = tree.flatten(grads);
       const collect = (output: "update" | "m2" | "v2"): any =>
         tree.unflatten(
@@ -122,5 +126,9 @@ function build(
 }
 
 /** A boolean for every parameter. */
-const decayTree = (mask: unknown, params: unknown): unknown =>
-  mask === undefined ? tree.map(() => true, params) : typeof mask === "function" ? mask(params) : mask;
+function decayTree(fn: string, mask: unknown, params: unknown): unknown {
+  if (mask === undefined) return tree.map(() => true, params);
+  const decays = typeof mask === "function" ? mask(params) : mask;
+  expectMask(fn, decays, params);
+  return decays;
+}

@@ -1,8 +1,10 @@
 import { fail, full, type Tensor, tree } from "@te/tensor";
+import { expectTrees } from "./check.js";
 import type { EmptyState, GradientTransformation } from "./transform.js";
 
 /** √Σ x² over all elements of all leaves, as float32[]. */
 export function globalNorm(updates: unknown): Tensor {
+  expectTrees("globalNorm", { updates });
   const squares = tree.leaves(updates).map((leaf) => {
     const x = leaf.astype("float32");
     return x.mul(x).sum();
@@ -17,6 +19,7 @@ export function clipByGlobalNorm(maxNorm: number): GradientTransformation<EmptyS
   return {
     init: () => ({}),
     update(grads, state) {
+      expectTrees("clipByGlobalNorm", { grads });
       const norm = globalNorm(grads);
       const small = norm.lt(maxNorm);
       const clip = (g: Tensor) => small.where(g, g.astype("float32").div(norm).mul(maxNorm).astype(g.dtype));

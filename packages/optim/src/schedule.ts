@@ -1,4 +1,7 @@
-/** Learning rates as functions of the number of steps done, which is 0 in the first step; optax's formulas. */
+/**
+ * Learning rates as functions of the number of steps done, which is 0 in the first step; optax's formulas. Those here take
+ * the number as a tensor or as a number.
+ */
 import { fail, full, Tensor, withDefaults } from "@te/tensor";
 
 /** Takes an int32 scalar, traced or not, and gives a float32 scalar or a number. */
@@ -7,20 +10,40 @@ export type Schedule = (count: Tensor) => Tensor | number;
 /** A rate: the same number always, a function of the step, or a float scalar tensor. */
 export type Rate = number | Schedule | Tensor;
 
+/** Throws unless the option `name` of `fn` is a rate. */
+export function checkRate(fn: string, name: string, rate: unknown): void {
+  if (typeof rate === "function" || Number.isFinite(rate) || (rate instanceof Tensor && rate.rank === 0)) return;
+  const rule = `${name} must be a finite number, a schedule or a scalar tensor`;
+  fail("option", fn, rule, rate ?? String(rate));
+}
+
 /** The rate at a step as float32[]. */
 export function rateAt(fn: string, rate: Rate, count: Tensor): Tensor {
   const value = typeof rate === "function" ? rate(count) : rate;
   if (typeof value === "number") return full([], value);
   if (!(value instanceof Tensor) || value.rank !== 0)
-    fail("shape", fn, "a learning rate must be a number or a scalar tensor", value);
+    fail("shape", fn, "a schedule must give a number or a scalar tensor", value ?? String(value));
   return value.astype("float32");
 }
 
+/** The number of steps done as a tensor. */
+function stepOf(fn: string, count: Tensor | number): Tensor {
+  if (count instanceof Tensor) return count;
+  if (!Number.isSafeInteger(count) || count < 0)
+    fail(
+      "option",
+      fn,
+      "a schedule takes the number of steps done, an integer or a scalar tensor",
+      count ?? String(count),
+    );
+  return full([], Math.min(count, 2 ** 31 - 1), { dtype: "int32" });
+}
+
 /** Always `value`. */
-export const constantSchedule =
-  (value: number): ((count: Tensor) => Tensor) =>
-  () =>
-    full([], value);
+export function constantSchedule(value: number): (count: Tensor | number) => Tensor {
+  checkNumbers("constantSchedule", { value });
+  return () => full([], value);
+}
 
 /** Options of {@link polynomialSchedule}. */
 export interface PolynomialScheduleOptions {
@@ -32,30 +55,34 @@ export interface PolynomialScheduleOptions {
   readonly transitionBegin?: number;
 }
 
+const LINEAR = { initValue: undefined, endValue: undefined, transitionSteps: undefined, transitionBegin: 0 };
+
 /** (initValue - endValue) (1 - c)^power + endValue with c = (count - transitionBegin) / transitionSteps held in [0, 1]. */
-export function polynomialSchedule(options: PolynomialScheduleOptions): (count: Tensor) => Tensor {
-  const { initValue, endValue, power, transitionSteps, transitionBegin } = withDefaults("polynomialSchedule", options, {
-    initValue: undefined,
-    endValue: undefined,
-    power: undefined,
-    transitionSteps: undefined,
-    transitionBegin: 0,
-  });
-  checkSteps("polynomialSchedule", "transitionSteps", transitionSteps, 0);
-  checkSteps("polynomialSchedule", "transitionBegin", transitionBegin, 0);
-  if (transitionSteps === 0) return constantSchedule(initValue);
-  return (count) => {
-    const done = count.sub(transitionBegin).clip(0, transitionSteps).astype("float32").div(transitionSteps);
-    const left = done.neg().add(1);
-    return (power === 1 ? left : left.pow(power)).mul(initValue - endValue).add(endValue);
-  };
+export function polynomialSchedule(options: PolynomialScheduleOptions): (count: Tensor | number) => Tensor {
+  return polynomial("polynomialSchedule", withDefaults("polynomialSchedule", options, { ...LINEAR, power: undefined }));
 }
 
 export type LinearScheduleOptions = Omit<PolynomialScheduleOptions, "power">;
 
 /** From `initValue` to `endValue` in a straight line of `transitionSteps` steps. */
-export const linearSchedule = (options: LinearScheduleOptions): ((count: Tensor) => Tensor) =>
-  polynomialSchedule({ ...options, power: 1 });
+export function linearSchedule(options: LinearScheduleOptions): (count: Tensor | number) => Tensor {
+  return polynomial("linearSchedule", { ...withDefaults("linearSchedule", options, LINEAR), power: 1 });
+}
+
+function polynomial(
+  fn: string,
+  { initValue, endValue, power, transitionSteps, transitionBegin }: Required<PolynomialScheduleOptions>,
+): (count: Tensor | number) => Tensor {
+  checkSteps(fn, "transitionSteps", transitionSteps, 0);
+  checkSteps(fn, "transitionBegin", transitionBegin, 0);
+  checkNumbers(fn, { initValue, endValue, power });
+  if (transitionSteps === 0) return constantSchedule(initValue);
+  return (count) => {
+    const done = stepOf(fn, count).sub(transitionBegin).clip(0, transitionSteps).astype("float32").div(transitionSteps);
+    const left = done.neg().add(1);
+    return (power === 1 ? left : left.pow(power)).mul(initValue - endValue).add(endValue);
+  };
+}
 
 /** Options of {@link cosineDecaySchedule}. */
 export interface CosineDecayScheduleOptions {
@@ -67,7 +94,7 @@ export interface CosineDecayScheduleOptions {
 }
 
 /** initValue ((1 - alpha) c^exponent + alpha) with c = ½ (1 + cos(π count / decaySteps)). */
-export function cosineDecaySchedule(options: CosineDecayScheduleOptions): (count: Tensor) => Tensor {
+export function cosineDecaySchedule(options: CosineDecayScheduleOptions): (count: Tensor | number) => Tensor {
   const { initValue, decaySteps, alpha, exponent } = withDefaults("cosineDecaySchedule", options, {
     initValue: undefined,
     decaySteps: undefined,
@@ -75,8 +102,9 @@ export function cosineDecaySchedule(options: CosineDecayScheduleOptions): (count
     exponent: 1,
   });
   checkSteps("cosineDecaySchedule", "decaySteps", decaySteps, 1);
+  checkNumbers("cosineDecaySchedule", { initValue, alpha, exponent });
   return (count) => {
-    const angle = count
+    const angle = stepOf("cosineDecaySchedule", count)
       .clip(0, decaySteps)
       .astype("float32")
       .mul(Math.PI / decaySteps);
@@ -97,7 +125,9 @@ export interface WarmupCosineDecayScheduleOptions {
 }
 
 /** Up in a straight line from `initValue` to `peakValue`, then down along a cosine to `endValue` (default 0). */
-export function warmupCosineDecaySchedule(options: WarmupCosineDecayScheduleOptions): (count: Tensor) => Tensor {
+export function warmupCosineDecaySchedule(
+  options: WarmupCosineDecayScheduleOptions,
+): (count: Tensor | number) => Tensor {
   const { initValue, peakValue, warmupSteps, decaySteps, endValue, exponent } = withDefaults(
     "warmupCosineDecaySchedule",
     options,
@@ -121,8 +151,10 @@ export function warmupCosineDecaySchedule(options: WarmupCosineDecayScheduleOpti
       "It is the whole length, warm-up included.",
     );
   }
+  checkNumbers("warmupCosineDecaySchedule", { initValue, peakValue, endValue, exponent });
   const alpha = peakValue === 0 ? 0 : endValue / peakValue;
-  return joinSchedules(
+  return joined(
+    "warmupCosineDecaySchedule",
     [
       linearSchedule({ initValue, endValue: peakValue, transitionSteps: warmupSteps }),
       cosineDecaySchedule({ initValue: peakValue, decaySteps: decaySteps - warmupSteps, alpha, exponent }),
@@ -135,7 +167,7 @@ export function warmupCosineDecaySchedule(options: WarmupCosineDecayScheduleOpti
 export function joinSchedules(
   schedules: readonly Schedule[],
   boundaries: readonly number[],
-): (count: Tensor) => Tensor {
+): (count: Tensor | number) => Tensor {
   if (schedules.length !== boundaries.length + 1) {
     fail(
       "option",
@@ -144,17 +176,30 @@ export function joinSchedules(
       boundaries.length,
     );
   }
-  return (count) =>
-    schedules
-      .slice(1)
-      .reduce(
-        (before: Tensor, schedule, i) =>
-          count.lt(boundaries[i]!).where(before, rateAt("joinSchedules", schedule, count.sub(boundaries[i]!))),
-        rateAt("joinSchedules", schedules[0]!, count),
-      );
+  return joined("joinSchedules", schedules, boundaries);
+}
+
+function joined(
+  fn: string,
+  [first, ...rest]: readonly Schedule[],
+  boundaries: readonly number[],
+): (count: Tensor | number) => Tensor {
+  return (given) => {
+    const count = stepOf(fn, given);
+    return rest.reduce(
+      (before: Tensor, schedule, i) =>
+        count.lt(boundaries[i]!).where(before, rateAt(fn, schedule, count.sub(boundaries[i]!))),
+      rateAt(fn, first!, count),
+    );
+  };
 }
 
 function checkSteps(fn: string, name: string, steps: number, least: number): void {
   if (!Number.isInteger(steps) || steps < least)
     fail("option", fn, `${name} must be an integer of at least ${least}`, steps ?? String(steps));
+}
+
+function checkNumbers(fn: string, numbers: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(numbers))
+    if (!Number.isFinite(value)) fail("option", fn, `${name} must be a finite number`, value ?? String(value));
 }

@@ -1,7 +1,8 @@
 import { type DType, fail, type Tensor, tree, withDefaults, zerosLike } from "@te/tensor";
-import { scaleByLearningRate } from "./scale-by-rate.js";
+import { expectState, expectTrees } from "./check.js";
+import { descend } from "./scale-by-rate.js";
 import type { Rate } from "./schedule.js";
-import { chain, type GradientTransformation } from "./transform.js";
+import { type GradientTransformation, sequence } from "./transform.js";
 
 /** Options of {@link trace}. */
 export interface TraceOptions {
@@ -19,18 +20,31 @@ export interface TraceState {
 
 /** Replaces g by the decaying sum s = g + decay s, or with nesterov by g + decay s. */
 export function trace(options: TraceOptions): GradientTransformation<TraceState> {
-  const { decay, nesterov, accumulatorDtype } = withDefaults("trace", options, {
+  const { decay, ...rest } = withDefaults("trace", options, {
     decay: undefined,
     nesterov: false,
     accumulatorDtype: undefined,
   });
-  if (!(decay >= 0 && decay < 1)) fail("option", "trace", "decay must be in [0, 1)", decay);
+  return accumulate("trace", "decay", decay, rest);
+}
+
+/** {@link trace} by another name, with the decay as its option `name`. */
+function accumulate(
+  fn: string,
+  name: string,
+  decay: number,
+  { nesterov, accumulatorDtype }: Omit<TraceOptions, "decay">,
+): GradientTransformation<TraceState> {
+  if (typeof decay !== "number" || !(decay >= 0 && decay < 1)) fail("option", fn, `${name} must be in [0, 1)`, decay);
   const add = (g: Tensor, s: Tensor): Tensor => g.add(s.mul(decay));
   return {
-    init: (params) => ({
-      trace: tree.map((p: Tensor) => zerosLike(p, { dtype: accumulatorDtype ?? p.dtype }), params),
-    }),
-    update(grads, state) {
+    init(params) {
+      expectTrees(fn, { params });
+      return { trace: tree.map((p: Tensor) => zerosLike(p, { dtype: accumulatorDtype ?? p.dtype }), params) };
+    },
+    update(grads, state, params) {
+      expectState(fn, state, "trace");
+      expectTrees(fn, { params, grads, "state.trace": state.trace });
       const sums = tree.map(add, grads, state.trace);
       const direction = nesterov ? tree.map(add, grads, sums) : sums;
       const updates = tree.map((g: Tensor, d: Tensor) => d.astype(g.dtype), grads, direction);
@@ -57,10 +71,10 @@ export function sgd(options: SgdOptions): GradientTransformation {
     nesterov: false,
     accumulatorDtype: undefined,
   });
-  const descent = scaleByLearningRate(learningRate);
+  const descent = descend("sgd", "learningRate", learningRate);
   if (momentum === undefined) {
     if (nesterov || accumulatorDtype) fail("option", "sgd", "nesterov and accumulatorDtype need a momentum", "none");
     return descent;
   }
-  return chain(trace({ decay: momentum, nesterov, accumulatorDtype }), descent);
+  return sequence("sgd", [accumulate("sgd", "momentum", momentum, { nesterov, accumulatorDtype }), descent]);
 }

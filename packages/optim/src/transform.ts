@@ -1,4 +1,5 @@
 import { fail, full, type Tensor, tree } from "@te/tensor";
+import { expectTrees } from "./check.js";
 
 /**
  * A step of an optimizer as two pure functions over trees of tensors, in optax's shape. `params`, `grads` and `updates`
@@ -30,9 +31,21 @@ export function chain<const T extends readonly GradientTransformation[]>(
         "Write chain(a(...), b(...)).",
       );
   }
+  return sequence("chain", transformations);
+}
+
+/** {@link chain} by another name. */
+export function sequence<const T extends readonly GradientTransformation[]>(
+  fn: string,
+  transformations: T,
+): GradientTransformation<{ [K in keyof T]: StateOf<T[K]> }> {
   return {
     init: (params) => transformations.map((t) => t.init(params)) as { [K in keyof T]: StateOf<T[K]> },
     update(grads, state, params) {
+      if (!Array.isArray(state) || state.length !== transformations.length) {
+        const rule = `state must be what init of the same optimizer made, a list of ${transformations.length}`;
+        fail("state", fn, rule, state ?? String(state), "Call update(grads, state, params).");
+      }
       let updates = grads;
       const next = transformations.map((t, i) => {
         const [changed, following] = t.update(updates, state[i], params);
@@ -45,19 +58,28 @@ export function chain<const T extends readonly GradientTransformation[]>(
 }
 
 /** A transformation without a state, from a function of one gradient. */
-export const stateless = (f: (grad: Tensor) => Tensor): GradientTransformation<EmptyState> => ({
+export const stateless = (fn: string, f: (grad: Tensor) => Tensor): GradientTransformation<EmptyState> => ({
   init: () => ({}),
-  update: (grads, state) => [tree.map(f, grads) as typeof grads, state],
+  update(grads, state) {
+    expectTrees(fn, { grads });
+    return [tree.map(f, grads) as typeof grads, state];
+  },
 });
 
 /** Leaves gradients as they are. */
-export const identity = (): GradientTransformation<EmptyState> => stateless((g) => g);
+export const identity = (): GradientTransformation<EmptyState> => stateless("identity", (g) => g);
 
 /** Multiplies gradients by a number. */
-export const scale = (factor: number): GradientTransformation<EmptyState> => stateless((g) => g.mul(factor));
+export function scale(factor: number): GradientTransformation<EmptyState> {
+  if (!Number.isFinite(factor)) fail("option", "scale", "factor must be a finite number", factor ?? String(factor));
+  return stateless("scale", (g) => g.mul(factor));
+}
 
 /** params + updates, leaf by leaf, in the dtypes of the parameters. */
 export function applyUpdates<P>(params: P, updates: P): P {
+  if (updates === undefined)
+    fail("option", "applyUpdates", "updates must be a tree like the parameters", "undefined", "Pass both.");
+  expectTrees("applyUpdates", { params, updates });
   return tree.map((p: Tensor, u: Tensor) => p.add(u).astype(p.dtype), params, updates) as P;
 }
 
