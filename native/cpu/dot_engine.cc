@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "cpu/gemm.h"
 #include "te/kernel.h"
 #include "te/status.h"
 
@@ -52,11 +51,9 @@ bool describe(const memory::desc& desc, int64_t columns, PanelLayout* layout) {
     *layout = {columns, padded_depth, 1, 1};
     return blocking.strides[1] == 1 && blocking.strides[0] == columns;
   }
-  const bool paired = blocking.inner_nblks == 3;
-  if (blocking.inner_nblks > 3 || blocking.inner_nblks < 2) return false;
-  if (blocking.inner_idxs[0] != 0 || blocking.inner_idxs[1] != 1 || (paired && blocking.inner_idxs[2] != 0))
-    return false;
-  const int64_t width = blocking.inner_blks[1], stack = paired ? blocking.inner_blks[2] : 1;
+  if (blocking.inner_nblks != 3) return false;
+  if (blocking.inner_idxs[0] != 0 || blocking.inner_idxs[1] != 1 || blocking.inner_idxs[2] != 0) return false;
+  const int64_t width = blocking.inner_blks[1], stack = blocking.inner_blks[2];
   *layout = {width, padded_depth, stack, padded_columns / width};
   return blocking.strides[0] == blocking.inner_blks[0] * width * stack && blocking.strides[1] == padded_depth * width;
 }
@@ -101,26 +98,9 @@ class PrimitiveTile : public TileProduct {
   std::vector<Piece> pieces_;
 };
 
-// float32: the general product, which packs for itself. (oneDNN 2 has a blocked primitive for few shapes only.)
-class GemmTile : public TileProduct {
- public:
-  explicit GemmTile(const TileSpec& spec) : spec_(spec) {
-    if (spec_.b_row == 0) spec_.b_row = spec_.columns;
-  }
-  PanelLayout layout() const override { return {spec_.columns, spec_.depth, 1, 1}; }
-  void run(int, const void* a, const void* b, void* c, void*) const override {
-    sgemm(false, spec_.b_transposed, spec_.rows, spec_.columns, spec_.depth, 1.0f, static_cast<const float*>(a),
-          spec_.a_row, static_cast<const float*>(b), spec_.b_row, spec_.accumulate ? 1.0f : 0.0f,
-          static_cast<float*>(c), spec_.c_row);
-  }
-
- private:
-  TileSpec spec_;
-};
-
 std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) {
   using tag = memory::format_tag;
-  const memory::desc a({spec.rows, spec.depth}, data_type(spec.operands), memory::dims{spec.a_row, 1});
+  const memory::desc a({spec.rows, spec.depth}, memory::data_type::bf16, memory::dims{spec.a_row, 1});
   const memory::desc c({spec.rows, spec.columns}, data_type(spec.result), memory::dims{spec.c_row, 1});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -130,7 +110,7 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
     attributes.set_post_ops(sum);
   }
   for (tag right : {tag::any, tag::ab}) {
-    const memory::desc b({spec.depth, spec.columns}, data_type(spec.operands), right);
+    const memory::desc b({spec.depth, spec.columns}, memory::data_type::bf16, right);
     const dnnl::matmul::desc operation(a, b, c);
     const dnnl::matmul::primitive_desc desc(operation, attributes, cpu_engine(), true);
     if (!desc) return nullptr;
@@ -145,9 +125,7 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
 
 }  // namespace
 
-std::unique_ptr<TileProduct> TileProduct::create(const TileSpec& spec, int pieces) {
-  if (spec.operands == DType::float32)
-    return spec.result == DType::float32 ? std::make_unique<GemmTile>(spec) : nullptr;
+std::unique_ptr<TileProduct> create_bfloat16_tile(const TileSpec& spec, int pieces) {
   const OneThread guard;
   try {
     return create_primitive(spec, pieces);

@@ -1,7 +1,9 @@
-// One tile of a matrix product on one thread: C[rows, columns] = or += A[rows, depth] B[depth, columns], by oneDNN.
+// One tile of a matrix product on one thread: C[rows, columns] = or += A[rows, depth] B[depth, columns].
 //
 // Threads, conversions and layouts are the caller's business: it splits a product into tiles, brings B into the layout
-// that the tile wants and runs many tiles at a time. oneDNN's own threading would need whole matrices in one format.
+// that the tile wants and runs many tiles at a time. bfloat16 tiles are oneDNN's (its own threading would need whole
+// matrices in one format); float32 tiles are those of dot_float_tile.h: oneDNN's general product would pack once more
+// what was packed here to decode or transpose it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,13 +17,9 @@ namespace te {
 // both bfloat16 (sums are float32 either way); C is float32, or bfloat16 when A and B are.
 struct TileSpec {
   int64_t rows, columns, depth;
-  DType operands, result;
+  DType result;
   int64_t a_row, c_row;
   bool accumulate;
-  // Only where tiles_pack_b: B as it is, lines `b_row` apart, columns x depth when b_transposed. 0: the tile's
-  // layout().
-  int64_t b_row = 0;
-  bool b_transposed = false;
 };
 
 // The layout of B: panels of `width` columns, one after the other, and in a panel `depth / stack` lines of `width`
@@ -36,16 +34,14 @@ struct PanelLayout {
 
 class TileProduct {
  public:
-  // nullptr when oneDNN has nothing fast for this tile on this processor. `pieces` is how many threads may run at once.
-  static std::unique_ptr<TileProduct> create(const TileSpec& spec, int pieces);
   virtual ~TileProduct() = default;
   virtual PanelLayout layout() const = 0;
   virtual size_t scratch_bytes() const { return 0; }
   virtual void run(int piece, const void* a, const void* b, void* c, void* scratch) const = 0;
 };
 
-// True when tiles of these operands pack B themselves, from any layout: it may stay where it is.
-inline bool tiles_pack_b(DType operands) { return operands == DType::float32; }
+// nullptr when oneDNN has nothing fast for this tile on this processor. `pieces` is how many threads may run at once.
+std::unique_ptr<TileProduct> create_bfloat16_tile(const TileSpec& spec, int pieces);
 
 // True when bfloat16 products have instructions of their own and are not slower than float32 ones.
 bool native_bfloat16();

@@ -1,4 +1,4 @@
-// Large products: parts of A and B are packed for the cache and multiplied tile by tile with oneDNN.
+// Large products: parts of A and B are packed for the cache and multiplied tile by tile.
 //
 // Each thread computes blocks of the result on its own, without waiting for another. Packing converts to the format of
 // the arithmetic (float32, or bfloat16 where the processor multiplies that) and undoes every transposition, so that all
@@ -11,6 +11,7 @@
 #include "cpu/dot_dims.h"
 #include "cpu/dot_engine.h"
 #include "cpu/dot_finish.h"
+#include "cpu/dot_float_tile.h"
 #include "cpu/dot_pack.h"
 #include "cpu/dot_tiling.h"
 #include "te/parallel.h"
@@ -21,25 +22,11 @@ namespace {
 
 class PackedProduct {
  public:
-  // False when oneDNN has no product for it.
-  bool plan(const DotDims& dims, const Finish& finish, int threads) {
+  void plan(const DotDims& dims, const Finish& finish, int threads) {
     dims_ = dims;
     finish_ = finish;
-    bfloat16_ = native_bfloat16() && exact_in_bfloat16(dims.a.dtype) && exact_in_bfloat16(dims.b.dtype);
-    const DType operands = bfloat16_ ? DType::bfloat16 : DType::float32;
-    element_ = static_cast<int64_t>(dtype_bytes(operands));
-    a_in_place_ = dims.a.dtype == operands && dims.a.inner_step == 1;
-    const bool float_result = finish.result == DType::float32;
-    b_in_place_ = tiles_pack_b(operands) && dims.b.dtype == operands && float_result;
-    const double pack_a = a_in_place_ ? 0 : dims.a.inner_step == 1 ? 16 : 30, pack_b = b_in_place_ ? 0 : 25;
-    tiling_ = choose_tiling(
-        {dims.batches(), dims.m, dims.n, dims.k, threads, element_, pack_a, pack_b, !float_result, b_in_place_});
-    pieces_ = static_cast<int>(std::min<int64_t>(threads, tiling_.blocks()));
-    const bool deep = tiling_.depth.pieces() > 1;
-    direct_ = float_result || (bfloat16_ && finish.result == DType::bfloat16 && finish.nothing() && !deep);
-    a_row_ = a_in_place_ ? dims.a.outer_step : tiling_.depth.unit + 64 / element_;
-    sums_row_ = direct_ ? dims.n : deep ? tiling_.block_columns.unit * tiling_.columns.unit : tiling_.columns.unit;
-    return create_tiles(operands) && plan_scratch(deep);
+    const bool exact = exact_in_bfloat16(dims.a.dtype) && exact_in_bfloat16(dims.b.dtype);
+    if (!exact || !native_bfloat16() || !plan_tiles(DType::bfloat16, threads)) plan_tiles(DType::float32, threads);
   }
 
   int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
@@ -71,7 +58,28 @@ class PackedProduct {
     return *tiles_[kind.index()];
   }
 
-  bool create_tiles(DType operands) {
+  // Plans the product of operands that are brought to this dtype. False when there are no such tiles.
+  bool plan_tiles(DType operands, int threads) {
+    bfloat16_ = operands == DType::bfloat16;
+    element_ = static_cast<int64_t>(dtype_bytes(operands));
+    a_in_place_ = dims_.a.dtype == operands && dims_.a.inner_step == 1;
+    const bool float_result = finish_.result == DType::float32;
+    const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? 16 : 30, pack_b = 25;
+    tiling_ =
+        choose_tiling({dims_.batches(), dims_.m, dims_.n, dims_.k, threads, element_, pack_a, pack_b, !float_result},
+                      bfloat16_ ? kBfloat16Limits : kFloatLimits);
+    pieces_ = static_cast<int>(std::min<int64_t>(threads, tiling_.blocks()));
+    const bool deep = tiling_.depth.pieces() > 1;
+    direct_ = float_result || (bfloat16_ && finish_.result == DType::bfloat16 && finish_.nothing() && !deep);
+    a_row_ = a_in_place_ ? dims_.a.outer_step : tiling_.depth.unit + 64 / element_;
+    sums_row_ = direct_ ? dims_.n : deep ? tiling_.block_columns.unit * tiling_.columns.unit : tiling_.columns.unit;
+    if (!create_tiles()) return false;
+    plan_scratch(deep);
+    return true;
+  }
+
+  bool create_tiles() {
+    for (auto& tile : tiles_) tile = nullptr;
     const Cut &rows = tiling_.rows, &columns = tiling_.columns, &depth = tiling_.depth;
     const DType sums = direct_ ? finish_.result : DType::float32;
     for (int64_t i : {int64_t{0}, rows.pieces() - 1}) {
@@ -80,12 +88,11 @@ class PackedProduct {
           const TileKind kind{is_last(rows, i), is_last(columns, j), is_last(depth, k), k > 0};
           auto& tile = tiles_[kind.index()];
           if (tile) continue;
-          TileSpec spec = {rows.size(i), columns.size(j), depth.size(k), operands, sums, a_row_, sums_row_, k > 0};
-          if (b_in_place_) {
-            spec.b_transposed = dims_.b.outer_step != 1;
-            spec.b_row = spec.b_transposed ? dims_.b.outer_step : dims_.b.inner_step;
-          }
-          tile = TileProduct::create(spec, pieces_);
+          const TileSpec spec = {rows.size(i), columns.size(j), depth.size(k), sums, a_row_, sums_row_, k > 0};
+          if (bfloat16_)
+            tile = create_bfloat16_tile(spec, pieces_);
+          else
+            tile = std::make_unique<FloatTile>(spec);
           if (!tile) return false;
         }
       }
@@ -93,7 +100,7 @@ class PackedProduct {
     return true;
   }
 
-  bool plan_scratch(bool deep) {
+  void plan_scratch(bool deep) {
     int64_t inner = 0;
     b_tile_ = 0;
     for (const auto& tile : tiles_) {
@@ -103,13 +110,12 @@ class PackedProduct {
     }
     const int64_t block_rows = tiling_.block_rows.unit * tiling_.rows.unit;
     Layout layout;
-    a_at_ = layout.take(a_in_place_ ? 0 : tiling_.rows.unit * a_row_ * element_);
-    b_at_ = layout.take(b_in_place_ ? 0 : b_tile_ * tiling_.block_columns.unit);
+    a_at_ = layout.take(a_in_place_ ? 0 : block_rows * a_row_ * element_);
+    b_at_ = layout.take(b_tile_);
     sums_at_ = layout.take(direct_ ? 0 : (deep ? block_rows : tiling_.rows.unit) * sums_row_ * 4);
     bias_at_ = layout.take(finish_.biased ? tiling_.block_columns.unit * tiling_.columns.unit * 4 : 0);
     inner_at_ = layout.take(inner);
     piece_bytes_ = round_up_to(layout.end(), 4096) + 64 * 5;  // pieces do not start at the same place of a page
-    return true;
   }
 
   DotView view(const DotOperand& operand, const void* data, int64_t batch) const {
@@ -129,34 +135,31 @@ class PackedProduct {
     const int64_t column_begin = block_column * tiling_.block_columns.unit;
     const int64_t column_end = column_begin + tiling_.block_columns.size(block_column);
     char* base = call.scratch + piece * piece_bytes_;
-    char* packed_b = base + b_at_;
     float* bias = reinterpret_cast<float*>(base + bias_at_);
     const int64_t first_column = column_begin * columns.unit;
     finish_.load_bias(call.bias, first_column, std::min(columns.length, column_end * columns.unit) - first_column,
                       bias);
     const DotView a = view(dims_.a, call.a, batch), b = view(dims_.b, call.b, batch);
     char* result = call.result + batch * dims_.m * dims_.n * finish_.result_bytes();
+    const int64_t first_row = row_begin * rows.unit,
+                  block_rows = std::min(rows.length, row_end * rows.unit) - first_row;
     for (int64_t k = 0; k < depth.pieces(); ++k) {
-      for (int64_t j = column_begin; j < column_end && !b_in_place_; ++j) {
-        const DotView part = b.from(j * columns.unit, k * depth.unit);
-        pack_right(part, depth.size(k), columns.size(j), bfloat16_, tile(row_begin, j, k).layout(),
-                   packed_b + (j - column_begin) * b_tile_);
+      DotView left = a.from(first_row, k * depth.unit);
+      if (!a_in_place_) {
+        pack_left(left, block_rows, depth.size(k), bfloat16_, base + a_at_, a_row_);
+        left.data = base + a_at_;
       }
-      for (int64_t i = row_begin; i < row_end; ++i) {
-        DotView left = a.from(i * rows.unit, k * depth.unit);
-        if (!a_in_place_) {
-          pack_left(left, rows.size(i), depth.size(k), bfloat16_, base + a_at_, a_row_);
-          left.data = base + a_at_;
-        }
-        for (int64_t j = column_begin; j < column_end; ++j) {
-          const int64_t row = i * rows.unit, column = j * columns.unit;
+      for (int64_t j = column_begin; j < column_end; ++j) {
+        const int64_t column = j * columns.unit;
+        pack_right(b.from(column, k * depth.unit), depth.size(k), columns.size(j), bfloat16_,
+                   tile(row_begin, j, k).layout(), base + b_at_);
+        for (int64_t i = row_begin; i < row_end; ++i) {
+          const int64_t row = i * rows.unit;
           char* to = result + (row * dims_.n + column) * finish_.result_bytes();
           float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
-          if (!direct_ && depth.pieces() > 1)
-            sums += (row - row_begin * rows.unit) * sums_row_ + (column - first_column);
-          const void* right =
-              b_in_place_ ? b.at(j * columns.unit, k * depth.unit) : packed_b + (j - column_begin) * b_tile_;
-          tile(i, j, k).run(piece, left.data, right, sums, base + inner_at_);
+          if (!direct_ && depth.pieces() > 1) sums += (row - first_row) * sums_row_ + (column - first_column);
+          tile(i, j, k).run(piece, left.data + (row - first_row) * a_row_ * element_, base + b_at_, sums,
+                            base + inner_at_);
           if (k + 1 == depth.pieces())
             finish_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);
         }
@@ -176,7 +179,7 @@ class PackedProduct {
   Finish finish_;
   Tiling tiling_;
   std::array<std::unique_ptr<TileProduct>, 16> tiles_;  // by TileKind
-  bool bfloat16_ = false, a_in_place_ = false, b_in_place_ = false;
+  bool bfloat16_ = false, a_in_place_ = false;
   bool direct_ = false;  // sums are made where the result belongs
   int pieces_ = 0;
   int64_t element_ = 4, a_row_ = 0, b_tile_ = 0, sums_row_ = 0;

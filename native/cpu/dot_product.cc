@@ -31,8 +31,11 @@ class FloatProduct : public Product {
     const double work = 2.0 * static_cast<double>(dims.m) * static_cast<double>(dims.n) * static_cast<double>(dims.k);
     const int threads = static_cast<int>(std::clamp(work * static_cast<double>(dims.batches()) / kWorkPerThread, 1.0,
                                                     static_cast<double>(num_threads())));
-    packed_ = dims.m > kGroup && work > kSmallWork && large_.plan(dims, finish, threads);
-    if (!packed_) thin_.plan(dims, finish, swapped_, threads);
+    packed_ = dims.m > kGroup && work > kSmallWork;
+    if (packed_)
+      large_.plan(dims, finish, threads);
+    else
+      thin_.plan(dims, finish, swapped_, threads);
   }
 
   size_t scratch_bytes() const override {

@@ -22,8 +22,8 @@ inline Cut cut_evenly(int64_t length, int64_t most, int64_t grain) {
   return {length, std::max<int64_t>(1, std::min(length, round_up_to(divide_up(length, pieces), grain)))};
 }
 
-// A tile is what one call of the matrix library computes. A block is a rectangle of tiles that one thread computes
-// alone: for each stretch of the depth it packs its columns of B once, and for each row of tiles its rows of A.
+// A tile is what one TileProduct computes. A block is a rectangle of tiles that one thread computes alone: for each
+// stretch of the depth it packs its rows of A, and for each column of tiles its columns of B.
 struct Tiling {
   Cut rows, columns, depth;       // tiles
   Cut block_rows, block_columns;  // blocks, counted in tiles
@@ -37,28 +37,24 @@ struct TilingProblem {
   int64_t element_bytes;  // of packed operands
   double pack_a, pack_b;  // cost of packing a number, in multiplications
   bool sums_in_block;     // sums over several stretches of the depth need memory for the whole block
-  bool b_in_place;        // B is not packed once for all tiles: each packs what it needs
 };
 
-// The sizes of tiles. One of r rows and c columns runs at 1 / (1 + row_cost / r + column_cost / c) of the full speed;
-// the costs were measured with oneDNN 2.6 on Ice Lake.
+// The largest tiles: packed columns that stay in the second-level cache. One of r rows runs at 1 / (1 + row_cost / r)
+// of the full speed.
 struct TileLimits {
-  int64_t rows, columns;  // the largest
-  int64_t depth_bytes;
-  double row_cost, column_cost;
+  int64_t rows, columns, depth_bytes;
+  double row_cost;
 };
+inline constexpr TileLimits kBfloat16Limits = {256, 512, 1024, 28};  // measured with oneDNN 2.6
+inline constexpr TileLimits kFloatLimits = {96, 256, 2048, 3};       // half a strip is lost at the end
 
-inline Tiling choose_tiling(const TilingProblem& p) {
-  // Packed operands are small enough for the second-level cache. What stays in place is packed by every tile: large
-  // ones.
-  constexpr TileLimits kPacked = {256, 512, 1024, 28, 0}, kInPlace = {2048, 2048, 2048, 24, 40};
-  constexpr int64_t kBlockColumnBytes = 8 << 20;  // packed columns of a block, for the third-level cache
-  const TileLimits& limits = p.b_in_place ? kInPlace : kPacked;
+inline Tiling choose_tiling(const TilingProblem& p, const TileLimits& limits) {
+  constexpr int64_t kBlockBytes = 8 << 20;  // of packed rows and of sums, for the third-level cache
   Tiling tiling;
   tiling.batches = p.batches;
   tiling.depth = cut_evenly(p.k, limits.depth_bytes / p.element_bytes, 32);
   double best = std::numeric_limits<double>::infinity();
-  for (int64_t tile_rows = limits.rows; tile_rows >= 64; tile_rows /= 2) {
+  for (int64_t tile_rows = limits.rows; tile_rows >= 48; tile_rows /= 2) {
     for (int64_t tile_columns = limits.columns; tile_columns >= 64; tile_columns /= 2) {
       const Cut rows = cut_evenly(p.m, tile_rows, 16), columns = cut_evenly(p.n, tile_columns, 64);
       // Blocks of all heights; for each, the widest that still gives every thread its share.
@@ -67,11 +63,11 @@ inline Tiling choose_tiling(const TilingProblem& p) {
           Tiling t{rows, columns, tiling.depth, {rows.pieces(), tall}, {columns.pieces(), wide}, p.batches};
           const double height = static_cast<double>(std::min(p.m, tall * rows.unit));
           const double width = static_cast<double>(std::min(p.n, wide * columns.unit));
-          const bool fits = width * static_cast<double>(t.depth.unit * p.element_bytes) <= kBlockColumnBytes &&
-                            (!p.sums_in_block || t.depth.pieces() == 1 || height * width * 4 <= kBlockColumnBytes);
+          const bool fits =
+              (p.pack_a == 0 || height * static_cast<double>(t.depth.unit * p.element_bytes) <= kBlockBytes) &&
+              (!p.sums_in_block || t.depth.pieces() == 1 || height * width * 4 <= kBlockBytes);
           if (!fits && (tall > 1 || wide > 1)) continue;
-          const double slow = 1 + limits.row_cost / static_cast<double>(rows.unit) +
-                              limits.column_cost / static_cast<double>(columns.unit);
+          const double slow = 1 + limits.row_cost / static_cast<double>(rows.unit);
           const double cost = static_cast<double>(divide_up(t.blocks(), p.threads)) *
                               (height * width * slow + height * p.pack_a + width * p.pack_b);
           if (cost < best) {

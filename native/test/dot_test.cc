@@ -193,6 +193,7 @@ void check_all() {
   check_layouts(f32, f32, f32, 256, 256, 512);
   check_layouts(f32, f32, f32, 2070, 40, 1030, true);  // several tiles in every direction
   check_layouts(f32, f32, f32, 70, 2070, 530);
+  check_layouts(bf16, bf16, bf16, 9000, 20, 530);  // more packed rows than a block holds
   check_layouts(bf16, bf16, bf16, 256, 256, 512, true);
   check_layouts(bf16, f32, f32, 100, 90, 80);
   for (const auto& [a, b] : {std::pair{e4m3, e4m3}, {e4m3, e5m2}, {e5m2, e4m3}}) {
