@@ -234,7 +234,9 @@ std::unique_ptr<Kernel> prepare_elementwise(const Node& node, std::string* why) 
   }
   const bool stream = static_cast<int64_t>(node.outputs[0].bytes()) >= kStreamBytes;
   RowPlan plan = plan_rows(code, outputs, points, fixed, output_dtypes, stream);
-  const int64_t block = std::clamp(kRowBytes / (4 * std::max(plan.slots, 1)) & ~int64_t{63}, kMinBlock, kMaxBlock);
+  const int64_t fitting = std::clamp(kRowBytes / (4 * std::max(plan.slots, 1)) & ~int64_t{63}, kMinBlock, kMaxBlock);
+  // Not longer than the operands, because constants fill a whole block.
+  const int64_t block = std::clamp((walk.total + 63) & ~int64_t{63}, int64_t{64}, fitting);
   return std::make_unique<Elementwise>(node, std::move(walk), code, std::move(plan), block, std::move(points), stream);
 }
 

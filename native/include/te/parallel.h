@@ -23,7 +23,8 @@ void use_threads(int n);
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {
   if (n <= 0) return;
-  const int64_t pieces = std::min<int64_t>(num_threads(), (n + grain - 1) / std::max<int64_t>(grain, 1));
+  const int64_t pieces =
+      n <= grain ? 1 : std::min<int64_t>(num_threads(), (n + grain - 1) / std::max<int64_t>(grain, 1));
   if (pieces <= 1 || omp_in_parallel()) {
     body(int64_t{0}, n);
     return;
