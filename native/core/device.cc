@@ -51,18 +51,21 @@ Device::Device() : thread_([this] { loop(); }) {}
 Device::~Device() {
   Task stop;
   stop.kind = Task::Kind::stop;
-  submit(std::move(stop));
+  submit(stop);
   thread_.join();
   if (arena_) Pool::get().give(arena_, arena_bytes_);
   Pool::get().trim();
 }
 
-void Device::submit(Task task) {
+void Device::submit(const Task& task, const std::vector<Buffer*>& dead, const std::vector<Buffer*>& operands) {
   std::unique_lock lock(mutex_);
-  if (queue_.size() >= kQueueLimit) room_.wait(lock, [this] { return queue_.size() < kQueueLimit; });
-  queue_.push_back(std::move(task));
-  submitted_.fetch_add(1, std::memory_order_release);
-  const bool wake = sleeping_;
+  if (queue_.items.size() >= kQueueLimit) room_.wait(lock, [this] { return queue_.items.size() < kQueueLimit; });
+  const size_t first = queue_.buffers.size();
+  queue_.buffers.insert(queue_.buffers.end(), dead.begin(), dead.end());
+  queue_.buffers.insert(queue_.buffers.end(), operands.begin(), operands.end());
+  queue_.items.push_back({task, first, dead.size()});
+  submitted_.store(submitted_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  const bool wake = std::exchange(sleeping_, false);
   lock.unlock();
   if (wake) work_.notify_one();
 }
@@ -74,9 +77,10 @@ void Device::wait_for_work() {
   for (int i = 0; submitted_.load(std::memory_order_acquire) == done; ++i) {
     if ((i & 63) == 63 && Clock::now() > deadline) {
       std::unique_lock lock(mutex_);
-      sleeping_ = true;
-      work_.wait(lock, [this] { return !queue_.empty(); });
-      sleeping_ = false;
+      if (queue_.items.empty()) {
+        sleeping_ = true;
+        work_.wait(lock, [this] { return !sleeping_; });
+      }
       return;
     }
     relax();
@@ -87,7 +91,7 @@ void Device::loop() {
 #ifdef __linux__
   pthread_setname_np(pthread_self(), "te-cpu");
 #endif
-  std::vector<Task> batch;
+  Queue batch;
   while (!stopped_) {
     wait_for_work();
     {
@@ -96,29 +100,35 @@ void Device::loop() {
     }
     room_.notify_all();
     const auto start = Clock::now();
-    for (Task& task : batch) {
-      perform(task);
-      done_.fetch_add(1, std::memory_order_release);
+    for (const Queue::Item& item : batch.items) {
+      Buffer* const* buffers = batch.buffers.data() + item.first;
+      for (size_t i = 0; i < item.dead; ++i) free_buffer(buffers[i]);
+      perform(item.task, buffers + item.dead);
     }
     busy_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
-    batch.clear();
+    done_.fetch_add(batch.items.size(), std::memory_order_release);
+    batch.items.clear();
+    batch.buffers.clear();
   }
 }
 
-void Device::perform(Task& task) {
-  for (Buffer* buffer : task.dead) free_buffer(buffer);
-  task.ended.clear();
+void Device::perform(const Task& task, Buffer* const* operands) {
   const bool cancelled = task.client && task.client->cancelled.load();
   switch (task.kind) {
+    case Task::Kind::free:
+      break;
     case Task::Kind::run:
-      if (!cancelled) run(task);
+      if (!cancelled) run(task, operands);
       break;
     case Task::Kind::read:
       if (!cancelled && !task.buffer->failure) parallel_copy(task.target, task.buffer->data, task.buffer->bytes);
       task.client->finished(task.token, task.buffer->failure);
       break;
     case Task::Kind::wait:
-      if (task.client) task.client->finished(task.token, nullptr);
+      task.client->finished(task.token, nullptr);
+      break;
+    case Task::Kind::end:
+      delete task.program;
       break;
     case Task::Kind::stop:
       stopped_ = true;
@@ -126,9 +136,8 @@ void Device::perform(Task& task) {
   }
 }
 
-void Device::run(Task& task) {
+void Device::run(const Task& task, Buffer* const* inputs) {
   Program& program = *task.program;
-  Buffer* const* inputs = task.buffers.get();
   Buffer* const* outputs = inputs + program.input_count();
   char* memory = nullptr;
   try {

@@ -36,7 +36,7 @@ void Session::close() {
   if (!device_) return;
   cancelled = true;
   for (Buffer* buffer : buffers_.remove_all()) dead_.push_back(buffer);
-  for (Program* program : programs_.remove_all()) ended_.emplace_back(program);
+  for (Program* program : programs_.remove_all()) end(program);
   wait_for_device();
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
   device_.reset();
@@ -92,8 +92,8 @@ void Session::release(int32_t handle) {
   free_dead_if_idle();
   if (dead_bytes_ > kDeadBytes) {
     Task task;
-    task.kind = Task::Kind::wait;
-    submit(std::move(task));
+    task.kind = Task::Kind::free;
+    submit(task);
   }
 }
 
@@ -123,53 +123,60 @@ int32_t Session::compile(const ProgramSpec& spec) {
 }
 
 void Session::destroy(int32_t handle) {
-  ended_.emplace_back(programs_.remove(handle));
-  if (device_->idle()) ended_.clear();
+  Program* program = programs_.remove(handle);
+  if (device_->idle())
+    delete program;
+  else
+    end(program);
 }
 
-void Session::run(int32_t handle, const int32_t* inputs, size_t input_count, int32_t* outputs, size_t output_count) {
-  Program& program = programs_.at(handle);
-  if (input_count != program.input_count() || output_count != program.output_count())
-    throw Error("state", "run: the program has " + std::to_string(program.input_count()) + " inputs and " +
-                             std::to_string(program.output_count()) + " outputs, got " + std::to_string(input_count) +
-                             " and " + std::to_string(output_count) + ".");
+// Deletes the program when the device is past its runs.
+void Session::end(Program* program) {
   Task task;
-  task.kind = Task::Kind::run;
-  task.client = this;
-  task.program = &program;
-  task.buffers.reset(new Buffer*[input_count + output_count]);
-  for (size_t i = 0; i < input_count; ++i) {
-    Buffer& buffer = buffers_.at(inputs[i]);
+  task.kind = Task::Kind::end;
+  task.program = program;
+  submit(task);
+}
+
+void Session::run(int32_t handle, int32_t* handles, size_t count) {
+  Program& program = programs_.at(handle);
+  const size_t inputs = program.input_count(), outputs = program.output_count();
+  if (count != inputs + outputs)
+    throw Error("state", "run: the program has " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
+                             " outputs, got room for " + std::to_string(count) + " handles.");
+  operands_.clear();
+  for (size_t i = 0; i < inputs; ++i) {
+    Buffer& buffer = buffers_.at(handles[i]);
     if (buffer.bytes != program.input_bytes(i) && program.input_bytes(i) != SIZE_MAX)
       throw Error("shape", "run: input " + std::to_string(i) + " has " + std::to_string(buffer.bytes) +
                                " bytes, the program was compiled for " + std::to_string(program.input_bytes(i)) + ".");
-    task.buffers[i] = &buffer;
+    operands_.push_back(&buffer);
   }
-  for (size_t j = 0; j < output_count; ++j) {
+  for (size_t j = 0; j < outputs; ++j) {
     Buffer* buffer = new_buffer(program.output_bytes(j));
-    task.buffers[input_count + j] = buffer;
+    operands_.push_back(buffer);
     const int alias = program.alias(j);
-    outputs[j] = add(buffer, alias < 0 ? nullptr : task.buffers[static_cast<size_t>(alias)]);
+    handles[inputs + j] = add(buffer, alias < 0 ? nullptr : operands_[static_cast<size_t>(alias)]);
   }
-  submit(std::move(task));
+  Task task;
+  task.kind = Task::Kind::run;
+  task.program = &program;
+  submit(task, operands_);
 }
 
-void Session::submit(Task task) {
-  if (!dead_.empty()) task.dead = std::move(dead_);
+void Session::submit(Task task, const std::vector<Buffer*>& operands) {
+  task.client = this;
+  device_->submit(task, dead_, operands);
   dead_.clear();
   dead_bytes_ = 0;
-  if (!ended_.empty()) task.ended = std::move(ended_);
-  ended_.clear();
-  device_->submit(std::move(task));
 }
 
 // Blocks until everything submitted so far is done.
 void Session::wait_for_device() {
   sync_done_ = false;
   Task task;
-  task.client = this;
   task.token = kSyncToken;
-  submit(std::move(task));
+  submit(task);
   std::unique_lock lock(done_mutex_);
   synced_.wait(lock, [this] { return sync_done_; });
 }
@@ -182,10 +189,9 @@ napi_value Session::promise(Task task, napi_value array) {
   napi_create_promise(env_, &pending.deferred, &promise);
   if (array) napi_create_reference(env_, array, 1, &pending.array);  // the memory must outlive the copy
   if (pending_.empty()) napi_ref_threadsafe_function(env_, wake_);
-  task.client = this;
   task.token = next_token_++;
   pending_.emplace(task.token, pending);
-  submit(std::move(task));
+  submit(task);
   return promise;
 }
 
@@ -198,13 +204,10 @@ napi_value Session::read(int32_t handle, napi_value array, void* to, size_t byte
   task.kind = Task::Kind::read;
   task.buffer = &buffer;
   task.target = to;
-  return promise(std::move(task), array);
+  return promise(task, array);
 }
 
-napi_value Session::wait() {
-  Task task;
-  return promise(std::move(task), nullptr);
-}
+napi_value Session::wait() { return promise({}, nullptr); }
 
 void Session::read_sync(int32_t handle, void* to, size_t bytes) {
   Buffer& buffer = buffers_.at(handle);

@@ -29,7 +29,8 @@ class Session : public Client {
   napi_value wait();
 
   int32_t compile(const ProgramSpec& spec);
-  void run(int32_t program, const int32_t* inputs, size_t input_count, int32_t* outputs, size_t output_count);
+  // `handles`: those of the inputs, then room for those of the outputs.
+  void run(int32_t program, int32_t* handles, size_t count);
   void destroy(int32_t program);
 
   // Bytes that handles hold, and the highest that was. A donated tensor counts once, as the output that took it over.
@@ -54,7 +55,8 @@ class Session : public Client {
   };
   int32_t add(Buffer* buffer, Buffer* takes_over = nullptr);
   Buffer* new_buffer(size_t bytes);
-  void submit(Task task);
+  void submit(Task task, const std::vector<Buffer*>& operands = {});
+  void end(Program* program);
   void wait_for_device();
   napi_value promise(Task task, napi_value array);
   void settle();
@@ -67,7 +69,7 @@ class Session : public Client {
   Table<Program> programs_{"program"};
   std::vector<Buffer*> dead_;  // released; freed when the device is past the runs that may use them
   size_t dead_bytes_ = 0;
-  std::vector<std::unique_ptr<Program>> ended_;
+  std::vector<Buffer*> operands_;  // of the run that is being submitted
   size_t live_ = 0, peak_ = 0;
   int64_t unreported_ = 0;  // external memory that V8 was not told of yet
   uint64_t next_token_ = 1;

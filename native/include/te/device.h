@@ -26,13 +26,11 @@ class Client {
 };
 
 struct Task {
-  enum class Kind { run, read, wait, stop } kind = Kind::wait;
+  // free: nothing but what every task does first, which is to free the buffers that were released before it.
+  enum class Kind { free, run, read, wait, end, stop } kind = Kind::wait;
   Client* client = nullptr;
-  std::vector<Buffer*> dead;                    // released before this task was submitted: freed before it starts
-  std::vector<std::unique_ptr<Program>> ended;  // the same for programs
-  Program* program = nullptr;
-  std::unique_ptr<Buffer*[]> buffers;  // inputs, then outputs
-  Buffer* buffer = nullptr;            // read
+  Program* program = nullptr;  // run; end: deletes it
+  Buffer* buffer = nullptr;    // read
   void* target = nullptr;
   uint64_t token = 0;
 };
@@ -44,7 +42,8 @@ class Device {
   Device();
   ~Device();
 
-  void submit(Task task);
+  // `dead`: buffers that no later task uses. `operands`: the inputs of a run, then its outputs.
+  void submit(const Task& task, const std::vector<Buffer*>& dead = {}, const std::vector<Buffer*>& operands = {});
   // True when all that was submitted is done, so that the caller may free memory itself.
   bool idle() const { return done_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed); }
 
@@ -55,18 +54,29 @@ class Device {
 
  private:
   static constexpr size_t kQueueLimit = 4096;
+  struct Queue {
+    struct Item {
+      Task task;
+      size_t first, dead;  // buffers[first ...]: as many that are dead, then the operands
+    };
+    std::vector<Item> items;
+    std::vector<Buffer*> buffers;
+  };
   void loop();
   void wait_for_work();
-  void perform(Task& task);
-  void run(Task& task);
+  void perform(const Task& task, Buffer* const* operands);
+  void run(const Task& task, Buffer* const* operands);
   char* workspace(size_t bytes);
 
   std::mutex mutex_;
   std::condition_variable work_, room_;
-  std::vector<Task> queue_;
-  std::atomic<uint64_t> submitted_{0}, done_{0};
+  Queue queue_;
+  std::atomic<uint64_t> submitted_{0};
   bool sleeping_ = false;
-  bool stopped_ = false;  // device thread only
+
+  // Written by the device thread, on another cache line.
+  alignas(64) std::atomic<uint64_t> done_{0};
+  bool stopped_ = false;
 
   char* arena_ = nullptr;
   std::atomic<size_t> arena_bytes_{0}, arena_peak_{0};

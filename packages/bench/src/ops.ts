@@ -25,7 +25,7 @@ export interface OpsReport {
   readonly peak: { readonly float32: number; readonly bfloat16: number };
   /** Read plus written, between mapped buffers larger than the caches. */
   readonly copyGbps: number;
-  /** Nanoseconds that one native run call takes on the calling thread. */
+  /** Nanoseconds of the calling thread for one native run call and the release of its result: the best of many batches. */
   readonly dispatchNs: number;
   readonly rows: readonly OpRow[];
 }

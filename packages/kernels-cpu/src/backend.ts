@@ -48,23 +48,21 @@ class NativeBuffer implements DeviceBuffer {
 }
 
 class NativeExecutable implements Executable {
-  private readonly inputs: Int32Array;
-  private readonly outputs: Int32Array;
+  private readonly handles: Int32Array<ArrayBuffer>;
 
   constructor(
     private readonly native: Native,
     private readonly handle: number,
-    inputs: number,
+    private readonly inputs: number,
     private readonly outputBytes: readonly number[],
   ) {
-    this.inputs = new Int32Array(inputs);
-    this.outputs = new Int32Array(outputBytes.length);
+    this.handles = new Int32Array(inputs + outputBytes.length);
   }
 
   run(inputs: readonly DeviceBuffer[]): DeviceBuffer[] {
-    for (let i = 0; i < inputs.length; i++) this.inputs[i] = (inputs[i] as NativeBuffer).handle;
-    this.native.run(this.handle, this.inputs, this.outputs);
-    return this.outputBytes.map((bytes, j) => new NativeBuffer(this.native, this.outputs[j]!, bytes));
+    for (let i = 0; i < this.inputs; i++) this.handles[i] = (inputs[i] as NativeBuffer).handle;
+    this.native.run(this.handle, this.handles.buffer);
+    return this.outputBytes.map((bytes, j) => new NativeBuffer(this.native, this.handles[this.inputs + j]!, bytes));
   }
 
   dispose(): void {

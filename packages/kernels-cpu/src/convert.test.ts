@@ -24,12 +24,12 @@ function cast(from: DType, to: DType, bytes: Uint8Array, saturate = false): Uint
     arenaBytes: 0,
   });
   const x = native.fromArray(bytes);
-  const results = new Int32Array(1);
-  native.run(program, Int32Array.of(x), results);
+  const handles = Int32Array.of(x, 0);
+  native.run(program, handles.buffer);
   const into = new Uint8Array(shape[0]! * bytesOf(to));
-  native.readSync(results[0]!, into);
+  native.readSync(handles[1]!, into);
   native.release(x);
-  native.release(results[0]!);
+  native.release(handles[1]!);
   native.destroy(program);
   return into;
 }

@@ -18,8 +18,8 @@ async function script(body: string): Promise<string> {
     const slow = native.compile({ values: [value(0, 0), value(2, 0)], inputs: 1, outputs: [{ value: 1, alias: -1 }], arenaBytes: 0,
       nodes: [{ op: "elementwise", inputs: [0], outputs: [1], params: { code, outputs: [40] } }] });
     const x = native.fromArray(new Uint8Array(4 * n));
-    const out = new Int32Array(1);
-    const queue = (count) => { for (let i = 0; i < count; i++) native.run(slow, Int32Array.of(x), out); return out[0]; };
+    const handles = Int32Array.of(x, 0);
+    const queue = (count) => { for (let i = 0; i < count; i++) native.run(slow, handles.buffer); return handles[1]; };
   `;
   const { stdout, stderr } = await call(process.execPath, ["-e", `${setUp}\n${body}`], { timeout: 60_000 });
   expect(stderr).toBe("");

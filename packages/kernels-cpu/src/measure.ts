@@ -21,7 +21,8 @@ export const copyBandwidth = (seconds = 0.5, bytes = BEYOND_CACHES): number =>
 
 /**
  * Nanoseconds of the calling thread's time for one dispatch of a program, with the device busy: the best of batches of
- * calls, each with the release of its result. Batches are short, so that some are not interrupted by other processes.
+ * calls, each with the release of its result. Batches are short, so that some are not interrupted by other processes, and
+ * last for a third of a second in all, so that some find both processors at their full speed.
  */
 export function dispatchCost(): number {
   const n = native("dispatchCost");
@@ -37,16 +38,15 @@ export function dispatchCost(): number {
     arenaBytes: 0,
   });
   const input = n.fromArray(new Uint8Array(4));
-  const inputs = Int32Array.of(input);
-  const outputs = new Int32Array(1);
-  const BATCHES = 400;
+  const handles = Int32Array.of(input, 0);
+  const BATCHES = 4000;
   const CALLS = 100;
   let best = Number.POSITIVE_INFINITY;
   for (let batch = 0; batch < BATCHES; batch++) {
     const start = process.hrtime.bigint();
     for (let i = 0; i < CALLS; i++) {
-      n.run(program, inputs, outputs);
-      n.release(outputs[0]!);
+      n.run(program, handles.buffer);
+      n.release(handles[1]!);
     }
     best = Math.min(best, Number(process.hrtime.bigint() - start) / CALLS);
     n.readSync(input, new Uint8Array(4));

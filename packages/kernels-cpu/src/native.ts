@@ -8,8 +8,8 @@ export interface Native {
   /** Prepares a program and returns its handle. Throws an error with `code` "unsupported" naming the op no kernel takes. */
   compile(program: NativeProgram): number;
   destroy(program: number): void;
-  /** Queues a run and returns at once; writes the handles of the results into `outputs`. */
-  run(program: number, inputs: Int32Array, outputs: Int32Array): void;
+  /** Queues a run and returns at once. `handles` are int32: those of the inputs, then room for those of the results. */
+  run(program: number, handles: ArrayBuffer): void;
 
   create(bytes: number): number;
   fromArray(bytes: Uint8Array): number;
