@@ -5,21 +5,12 @@
 #include <cstring>
 #include <limits>
 
-#ifndef TE_ISA_NAMESPACE
-#define TE_ISA_NAMESPACE isa_scalar
-#endif
+#include "cpu/vector_width.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-#if defined(__AVX512F__)
-inline constexpr int kLanes = 16;
-#elif defined(__AVX__)
-inline constexpr int kLanes = 8;
-#else
-inline constexpr int kLanes = 4;
-#endif
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
 
 // The number, or the kLanes numbers, that start at p.

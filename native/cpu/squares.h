@@ -10,22 +10,13 @@
 #endif
 
 #include "cpu/stream.h"
-
-#ifndef TE_ISA_NAMESPACE
-#define TE_ISA_NAMESPACE isa_scalar
-#endif
+#include "cpu/vector_width.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-#if defined(__AVX512F__)
-inline constexpr int kSquare = 16;
-#elif defined(__AVX2__)
-inline constexpr int kSquare = 8;
-#else
-inline constexpr int kSquare = 4;
-#endif
+inline constexpr int kSquare = kLanes;
 
 typedef uint32_t Words __attribute__((vector_size(kSquare * 4)));
 

@@ -4,23 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 
-#ifndef TE_ISA_NAMESPACE
-#define TE_ISA_NAMESPACE isa_scalar
-#endif
+#include "cpu/vector_width.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-#if defined(__AVX512F__)
-inline constexpr int kLanes = 16, kTileVectors = 4;
-#elif defined(__AVX2__)
-inline constexpr int kLanes = 8, kTileVectors = 2;
-#else
-inline constexpr int kLanes = 4, kTileVectors = 2;
-#endif
-
-inline constexpr int64_t kTileRows = 6;                   // kTileRows * kTileVectors sums fill the registers
+inline constexpr int64_t kTileRows = 6;  // kTileRows * kTileVectors sums fill the registers
+inline constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 inline constexpr int64_t kPanel = kLanes * kTileVectors;  // columns of a tile
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), may_alias));
