@@ -2,6 +2,7 @@
 import { checkShape } from "./aval.js";
 import { checkDType, type DType, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
+import { checkHolds } from "./integers.js";
 import { fillOp, iotaOp } from "./ops/fill.js";
 import { scalar } from "./ops/promote.js";
 import { withDefaults } from "./options.js";
@@ -23,16 +24,8 @@ export function full(shape: readonly number[], value: number | boolean, options:
   if (typeof value !== "number" && typeof value !== "boolean")
     fail("dtype", "full", "value must be a number or boolean", value ?? String(value), "Write full(shape, value).");
   const dtype = dtypeOf("full", options, typeof value === "boolean" ? "bool" : "float32");
-  if (!isFloat(dtype)) checkInteger(Number(value), dtype);
+  checkHolds("full", "value", Number(value), dtype, "Choose a float dtype.");
   return fill("full", shape, Number(value), dtype);
-}
-
-function checkInteger(value: number, dtype: DType): void {
-  const limits = { int32: [-(2 ** 31), 2 ** 31 - 1], uint32: [0, 2 ** 32 - 1], uint8: [0, 255], bool: [0, 1] };
-  const [low, high] = limits[dtype as keyof typeof limits] as [number, number];
-  if (!Number.isInteger(value) || value < low || value > high) {
-    fail("dtype", "full", `value must be an integer in [${low}, ${high}] for ${dtype}`, value, "Choose a float dtype.");
-  }
 }
 
 /** Zeros of `shape`. */

@@ -145,7 +145,7 @@ export function fromFloat64(dtype: DType, values: ArrayLike<number>, out = alloc
   } else if (dtype in FORMATS) {
     for (let i = 0; i < n; i++) out[i] = encodeFloat(dtype as NarrowFloat, values[i]!);
   } else if (dtype === "bool") {
-    for (let i = 0; i < n; i++) out[i] = values[i] ? 1 : 0;
+    for (let i = 0; i < n; i++) out[i] = values[i] === 0 ? 0 : 1;
   } else {
     const [low, high] = INTEGER_RANGE[dtype as "int32" | "uint32" | "uint8"];
     for (let i = 0; i < n; i++) out[i] = Math.min(Math.max(Math.trunc(values[i]!), low), high) || 0;

@@ -3,6 +3,7 @@ import { allocate, checkDType, type DType, isFloat, type TypedArray } from "./dt
 import { fail } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
+import { checkHolds } from "./integers.js";
 import type { TensorMethods } from "./methods.js";
 import { withDefaults } from "./options.js";
 import { Storage } from "./storage.js";
@@ -157,7 +158,10 @@ function nest(values: Float64Array, shape: readonly number[], asBool: boolean): 
 /**
  * Makes a tensor from a number, nested arrays, or a typed array. Without `dtype`: Float32Array and numbers give float32,
  * Int32Array int32, Uint32Array uint32, Uint8Array uint8, booleans bool. A Uint16Array holds codes and needs dtype
- * bfloat16 or float16; a Uint8Array with a float8 dtype holds codes too. Typed arrays are copied.
+ * bfloat16 or float16; a Uint8Array with a float8 dtype holds codes too. Typed arrays are copied; with another dtype than
+ * their own they are converted: to floats rounding to nearest, to integers toward zero and saturating, to bool as true but for 0.
+ *
+ * Throws TeError: "dtype" for numbers that an integer dtype, or bool, does not hold, "shape" for ragged arrays.
  */
 export function tensor(
   data: NestedArray | TypedArray,
@@ -170,14 +174,20 @@ export function tensor(
   const inferred = measure(data as NestedArray, found);
   const boolean = typeof firstLeaf(data as NestedArray) === "boolean";
   const type = dtype ?? (boolean ? "bool" : "float32");
+  if (!isFloat(type))
+    for (const value of found) checkHolds("tensor", "every element", value, type, "Choose a float dtype.");
   return place(shape ?? inferred, type, fromFloat64(type, found));
 }
 
 function fromTyped(data: TypedArray, shape: readonly number[] | undefined, dtype: DType | undefined): Tensor {
+  if (!("length" in data) || typeof (data as ArrayLike<unknown>)[0] === "bigint") {
+    const wayOut = "Convert it with Array.from(data, Number).";
+    fail("dtype", "tensor", "data must be an array of numbers", (data as object).constructor.name, wayOut);
+  }
   const own = dtype ?? typeOfArray(data);
   const target = shape ?? [data.length];
   const wanted = allocate(own, 0).constructor;
-  if (data.constructor === wanted) return place(target, own, data.slice());
+  if (data.constructor === wanted && own !== "bool") return place(target, own, data.slice());
   if (data instanceof Uint16Array) {
     fail(
       "dtype",

@@ -1,6 +1,6 @@
 /** What goes into a tensor and comes out: typed arrays, nested arrays, items, text, and the end of its life. */
 import "@te/kernels-cpu";
-import { DTYPES, memory, ones, type Tensor, tensor, zeros } from "@te/tensor";
+import { DTYPES, full, memory, ones, type Tensor, tensor, zeros } from "@te/tensor";
 import { onEachDevice } from "@te/testkit";
 import { expect, test } from "vitest";
 
@@ -90,6 +90,36 @@ onEachDevice((device) => {
     [/shape \[2,2\] needs 4 elements, got 3/, () => tensor([1, 2, 3], { shape: [2, 2] })],
     [/a Uint16Array holds bfloat16 or float16 codes/, () => tensor(new Uint16Array(1), { dtype: "float32" })],
     [/dtype must be one of .*, got int64/, () => tensor([1], { dtype: "int64" as never })],
-    [/dtype is required for this array type, got BigInt64Array/, () => tensor(new BigInt64Array(1) as never)],
+    [/data must be an array of numbers, got BigInt64Array. Convert it/, () => tensor(new BigInt64Array(1) as never)],
+    [
+      /data must be an array of numbers, got BigInt64Array/,
+      () => tensor(new BigInt64Array(1) as never, { dtype: "int32" }),
+    ],
   ])("refuses: %s", (message, make) => expect(make).toThrow(message));
+
+  test.each([
+    [300, "uint8", "\\[0, 255\\]"],
+    [-1, "uint32", "\\[0, 4294967295\\]"],
+    [2 ** 31, "int32", "\\[-2147483648, 2147483647\\]"],
+    [0.5, "int32", "\\[-2147483648, 2147483647\\]"],
+    [Number.NaN, "int32", "\\[-2147483648, 2147483647\\]"],
+    [2, "bool", "\\[0, 1\\]"],
+  ] as const)("refuses %f for %s, as full does", (value, dtype, range) => {
+    const rule = `must be an integer in ${range} for ${dtype}, got ${value}\\. Choose a float dtype`;
+    expect(() => tensor([[0, value]], { dtype })).toThrow(new RegExp(`^tensor: every element ${rule}`));
+    expect(() => full([2], value, { dtype })).toThrow(new RegExp(`^full: value ${rule}`));
+  });
+  test("keeps the ends of the ranges, and true and false as 1 and 0", async () => {
+    expect(await tensor([0, 255], { dtype: "uint8" }).toArray()).toEqual([0, 255]);
+    expect(await tensor([-(2 ** 31), 2 ** 31 - 1], { dtype: "int32" }).toArray()).toEqual([-(2 ** 31), 2 ** 31 - 1]);
+    expect(await tensor([true, false], { dtype: "int32" }).toArray()).toEqual([1, 0]);
+    expect(() => tensor([true, 2])).toThrow(/for bool, got 2/);
+  });
+  test("converts typed arrays of another dtype", async () => {
+    const wide = new Float64Array([300.7, -1, Number.NaN]);
+    expect(await tensor(wide, { dtype: "uint8" }).toArray()).toEqual([255, 0, 0]);
+    expect(await tensor(wide, { dtype: "bool" }).toArray()).toEqual([true, true, true]);
+    const truth = tensor(new Uint8Array([0, 7]), { dtype: "bool" });
+    expect(await truth.astype("int32").toArray()).toEqual([0, 1]);
+  });
 });

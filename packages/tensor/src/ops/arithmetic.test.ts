@@ -29,9 +29,11 @@ describe("dtypes of results", () => {
     expect(x.maximum(0.5).dtype).toBe("float32");
   });
   test("a number that the dtype cannot hold is an error", () => {
-    expect(() => of("int32").mul(0.5)).toThrow(/mul: a number beside a tensor of int32 must be an integer .* got 0.5/);
-    expect(() => of("uint8").add(300)).toThrow(/in \[0, 255\], got 300/);
-    expect(() => of("uint32").sub(-1)).toThrow(/in \[0, 4294967295\], got -1/);
+    expect(() => of("int32").mul(0.5)).toThrow(
+      /mul: a number beside a tensor must be an integer .* for int32, got 0.5/,
+    );
+    expect(() => of("uint8").add(300)).toThrow(/in \[0, 255\] for uint8, got 300/);
+    expect(() => of("uint32").sub(-1)).toThrow(/in \[0, 4294967295\] for uint32, got -1/);
   });
   test("float8 does not mix", () => {
     expect(() => of("float8_e4m3fn").add(of("float32"))).toThrow(/float8 types do not mix/);

@@ -1,8 +1,8 @@
 /** What the functions of several tensors do with operands of different dtypes and shapes. */
 import { sameShape } from "../aval.js";
-import { type DType, isFloat, promoteTypes } from "../dtype.js";
+import { type DType, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
-import { INTEGER_RANGE } from "../float-codes.js";
+import { checkHolds } from "../integers.js";
 import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { fillOp } from "./fill.js";
@@ -14,18 +14,7 @@ export function scalar(fn: string, value: number, dtype: DType): Tensor {
   if (typeof value !== "number") {
     fail("dtype", fn, "operands must be tensors or numbers", value, "Make a tensor with tensor(...).");
   }
-  if (!isFloat(dtype)) {
-    const [low, high] = dtype === "bool" ? [0, 1] : INTEGER_RANGE[dtype as keyof typeof INTEGER_RANGE];
-    if (!Number.isInteger(value) || value < low || value > high) {
-      fail(
-        "dtype",
-        fn,
-        `a number beside a tensor of ${dtype} must be an integer in [${low}, ${high}]`,
-        value,
-        'Cast the tensor with astype("float32").',
-      );
-    }
-  }
+  checkHolds(fn, "a number beside a tensor", value, dtype, 'Cast the tensor with astype("float32").');
   return fillOp({}, { value, shape: [], dtype }).y;
 }
 
