@@ -60,7 +60,7 @@ export function checkShape(fn: string, shape: readonly number[]): readonly numbe
 /** A negative axis counts from the end. */
 export function normalizeAxis(fn: string, axis: number, rank: number): number {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
-    fail("shape", fn, `axis must be an integer in [${-rank}, ${rank})`, axis);
+    fail("shape", fn, `axis must be an integer in [${-rank}, ${rank})`, axis ?? String(axis));
   }
   return axis < 0 ? axis + rank : axis;
 }

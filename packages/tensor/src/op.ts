@@ -3,7 +3,7 @@ import type { Case, CaseBuilder } from "./cases.js";
 import type { TypedArray } from "./dtype.js";
 import { fail } from "./errors.js";
 import type { Rule } from "./rule.js";
-import type { Tensor } from "./tensor.js";
+import { Tensor } from "./tensor.js";
 import { applyOp } from "./trace.js";
 
 /** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
@@ -115,10 +115,15 @@ function mergeParams(op: OpDefinition, params: object | undefined): Params {
 function orderInputs(op: OpDefinition, inputs: Record<string, Tensor | undefined>): (Tensor | undefined)[] {
   if (op.variadic) return (inputs as unknown as { inputs: Tensor[] }).inputs;
   for (const name of op.inputs) {
-    if (!inputs[name])
+    if (inputs[name] === undefined)
       fail("option", op.name, `input ${name} is missing`, undefined, `Inputs: ${op.inputs.join(", ")}.`);
   }
-  return inputNames(op).map((name) => inputs[name]);
+  return inputNames(op).map((name) => {
+    const given = inputs[name];
+    if (given !== undefined && !(given instanceof Tensor))
+      fail("option", op.name, `${name} must be a tensor`, given, "Make one with tensor().");
+    return given;
+  });
 }
 
 const namesCache = new WeakMap<OpDefinition, string[]>();

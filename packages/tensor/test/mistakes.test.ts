@@ -1,5 +1,30 @@
 /** What users get wrong first: each is a TeError that names the function and says the way out. */
-import { checkpoint, grad, jit, ones, random, TeError, type Tensor, tensor, valueAndGrad, zeros } from "@te/tensor";
+import {
+  argmax,
+  argmin,
+  argsort,
+  cast,
+  checkpoint,
+  crossEntropy,
+  cumsum,
+  expOp,
+  grad,
+  jit,
+  logsumexp,
+  oneHot,
+  ones,
+  random,
+  scatterAdd,
+  sort,
+  TeError,
+  type Tensor,
+  take,
+  takeAlongAxis,
+  tensor,
+  topK,
+  valueAndGrad,
+  zeros,
+} from "@te/tensor";
 import { describe, expect, test } from "vitest";
 
 const x = ones([2, 3]);
@@ -41,6 +66,56 @@ test.each([
   ["an asynchronous region", () => jit(any(checkpoint(async (t: Tensor) => t)))(x), /^checkpoint: .* synchronous/],
 ] as [string, () => unknown, RegExp][])("%s", (_, f, message) => {
   expect(messageOf(f)).toMatch(message);
+});
+
+const i = tensor(new Int32Array([0, 1]));
+const integer = (range: string) => `axis must be an integer in ${range}, got`;
+test.each([
+  ["argmax", () => argmax(x, 0, any({ keepdims: true })), "unknown option keepdims. Did you mean keepDims?"],
+  ["argmax", () => argmax(x, 0, any({ keepDims: 1 })), "keepDims must be true or false, got 1"],
+  ["argmax", () => argmax(x, 5), `${integer("[-2, 2)")} 5`],
+  ["argmin", () => argmin(x, any(null)), `${integer("[-2, 2)")} null`],
+  ["argmin", () => argmin(any([1, 2])), "x must be a tensor, got [1, 2]. Make one with tensor()."],
+  ["cumsum", () => cumsum(x, any(undefined)), `${integer("[-2, 2)")} undefined`],
+  ["cumsum", () => cumsum(x, 0.5), `${integer("[-2, 2)")} 0.5`],
+  ["cumsum", () => cumsum(x, 0, any({ reversed: true })), "unknown option reversed. Did you mean reverse?"],
+  ["cumsum", () => cumsum(x, 0, any({ exclusive: "no" })), "exclusive must be true or false, got no"],
+  ["cumsum", () => cumsum(any(3), 0), "x must be a tensor, got 3"],
+  ["sort", () => sort(x, any({ descending: true })), `${integer("[-2, 2)")} Object`],
+  ["sort", () => sort(x, 0, any({ descend: true })), "unknown option descend. Did you mean descending?"],
+  ["argsort", () => argsort(x, 0, any(null)), "options must be an object, got null. Options: descending."],
+  ["argsort", () => argsort(x, 2), `${integer("[-2, 2)")} 2`],
+  ["topK", () => topK(x, any(undefined)), "k must be an integer in [0, 3], got undefined"],
+  ["topK", () => topK(x, 1.5), "k must be an integer in [0, 3], got 1.5"],
+  ["topK", () => topK(any([1]), 1), "x must be a tensor, got [1]"],
+  ["take", () => take(x, i, any(1)), "options must be an object, got 1. Options: axis."],
+  ["take", () => take(x, i, any({ axes: 1 })), "unknown option axes. Did you mean axis?"],
+  ["take", () => take(x, i, { axis: 7 }), `${integer("[-2, 2)")} 7`],
+  ["take", () => take(x, any(0)), "indices must be a tensor, got 0"],
+  ["take", () => take(x, x), "indices must be an integer tensor, got float32[2,3]"],
+  ["takeAlongAxis", () => takeAlongAxis(x, i, any({ axis: 1 })), `${integer("[-2, 2)")} Object`],
+  ["takeAlongAxis", () => takeAlongAxis(x, any([0]), 1), "indices must be a tensor, got [0]"],
+  ["scatterAdd", () => scatterAdd(i, x, any({})), "size is required"],
+  ["scatterAdd", () => scatterAdd(i, x, any(undefined)), "options must be an object"],
+  ["astype", () => cast(x, any(undefined)), "dtype must be one of float32, "],
+  ["astype", () => x.astype("bfloat16", any({ saturated: true })), "unknown option saturated. Did you mean saturate?"],
+  ["astype", () => x.astype("bfloat16", any({ saturate: 1 })), "saturate must be true or false, got 1"],
+  ["astype", () => i.astype("int32", { saturate: true }), "saturate applies to float types, got int32"],
+  ["astype", () => cast(any([1]), "int32"), "x must be a tensor, got [1]"],
+  ["oneHot", () => oneHot(i, 3, any({ dtyp: "int32" })), "unknown option dtyp. Did you mean dtype?"],
+  ["oneHot", () => oneHot(i, 3, any({ dtype: "int8" })), "dtype must be one of float32, "],
+  ["oneHot", () => oneHot(i, any(undefined)), "classes must be a non-negative integer, got undefined"],
+  ["oneHot", () => oneHot(i, 1.5), "classes must be a non-negative integer, got 1.5"],
+  ["oneHot", () => oneHot(x, 3), "indices must be an integer tensor, got float32[2,3]"],
+  ["oneHot", () => oneHot(any([0]), 3), "indices must be a tensor, got [0]"],
+  ["crossEntropy", () => crossEntropy(x, ones([2])), "labels must be an integer tensor, got float32[2]"],
+  ["logsumexp", () => logsumexp(x, 0, any({ keepdims: true })), "unknown option keepdims. Did you mean keepDims?"],
+  ["dot", () => x.dot(x.T, any({ lhs: [1] })), "unknown option lhs. "],
+  ["matmul", () => x.matmul(any(3)), "b must be a tensor, got 3"],
+  ["matmul", () => x.matmul(x.T, any({ dtyp: "float32" })), "unknown option dtyp. Did you mean dtype?"],
+  ["exp", () => expOp({ x: any(3) }), "x must be a tensor, got 3"],
+] as [string, () => unknown, string][])("%s %#", (name, f, message) => {
+  expect(messageOf(f)).toContain(`${name}: ${message}`);
 });
 
 describe("reading data inside jit", () => {

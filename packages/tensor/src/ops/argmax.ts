@@ -2,8 +2,11 @@
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
+import type { ReduceOptions } from "./reduce.js";
 import { expandDims, flatten } from "./reshape.js";
 
 function argOp(name: "argmax" | "argmin", isBetter: (x: number, best: number) => boolean) {
@@ -66,21 +69,20 @@ export const argmaxOp = argOp("argmax", (x, best) => x > best);
 /** y = int32 index of the first smallest element along `axis`; the first NaN wins. */
 export const argminOp = argOp("argmin", (x, best) => x < best);
 
-interface ArgOptions {
-  readonly keepDims?: boolean;
-}
-
-function along(op: typeof argmaxOp, x: Tensor, axis: number | undefined, keepDims: boolean): Tensor {
-  const at = axis === undefined ? 0 : normalizeAxis(op.definition.name, axis, x.rank);
+function along(op: typeof argmaxOp, x: Tensor, axis: number | undefined, options: ReduceOptions): Tensor {
+  const { name } = op.definition;
+  expectTensor(name, { x });
+  const { keepDims } = withDefaults(name, options, { keepDims: false });
+  const at = axis === undefined ? 0 : normalizeAxis(name, axis, x.rank);
   const { y } = op({ x: axis === undefined ? flatten(x) : x }, { axis: at });
   if (!keepDims) return y;
   return axis === undefined ? y.reshape(x.shape.map(() => 1)) : expandDims(y, at);
 }
 
 /** Index (int32) of the first largest element along an axis, or in the flattened tensor. The first NaN wins. */
-export const argmax = (x: Tensor, axis?: number, { keepDims = false }: ArgOptions = {}): Tensor =>
-  along(argmaxOp, x, axis, keepDims);
+export const argmax = (x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor =>
+  along(argmaxOp, x, axis, options);
 
 /** Index (int32) of the first smallest element along an axis, or in the flattened tensor. The first NaN wins. */
-export const argmin = (x: Tensor, axis?: number, { keepDims = false }: ArgOptions = {}): Tensor =>
-  along(argminOp, x, axis, keepDims);
+export const argmin = (x: Tensor, axis?: number, options: ReduceOptions = {}): Tensor =>
+  along(argminOp, x, axis, options);

@@ -3,9 +3,11 @@ import { allocate, bytesOf, checkDType, type DType, finfo, isFloat, viewAs } fro
 import { fail } from "../errors.js";
 import { fromFloat64, toFloat64 } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
 
 const ALL_FLOATS = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"] as const;
 
@@ -22,8 +24,7 @@ export const castOp = defineOp("cast", {
   sharding: rule("... -> ..."),
   shape: ({ x }, { dtype, saturate }) => {
     checkDType("astype", dtype);
-    if (saturate && !isFloat(dtype))
-      fail("option", "astype", "saturate applies to float types", dtype, "Integers saturate always.");
+    if (saturate) checkSaturates(dtype);
     return { y: aval(x.shape, dtype) };
   },
   evaluate: ({ x }, { saturate }, { y }) => evaluateCast(x, y, saturate),
@@ -60,6 +61,11 @@ export const castOp = defineOp("cast", {
     c.bench("float32 to bfloat16", { x: c.normal([2 ** 24]) }, { dtype: "bfloat16" }, { bytes: 6 * 2 ** 24 }),
   ],
 });
+
+function checkSaturates(dtype: DType): void {
+  if (!isFloat(dtype))
+    fail("option", "astype", "saturate applies to float types", dtype, "Floats always saturate in integers.");
+}
 
 function evaluateCast(x: HostArray, y: HostArray, saturate: boolean): void {
   const from = loadFloat64(x);
@@ -125,7 +131,11 @@ export const bitcastOp = defineOp("bitcast", {
 });
 
 /** x in another dtype; x itself when it has that dtype already. See {@link castOp} for rounding and overflow. */
-export function cast(x: Tensor, dtype: DType, { saturate = false }: { saturate?: boolean } = {}): Tensor {
+export function cast(x: Tensor, dtype: DType, options?: { readonly saturate?: boolean }): Tensor {
+  expectTensor("astype", { x });
+  checkDType("astype", dtype);
+  const saturate = options !== undefined && withDefaults("astype", options, { saturate: false }).saturate;
+  if (saturate) checkSaturates(dtype);
   return x.dtype === dtype ? x : castOp({ x }, { dtype, saturate }).y;
 }
 

@@ -6,7 +6,7 @@ import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectDType, expectFloat, expectShape } from "./check.js";
+import { expectDType, expectFloat, expectInteger, expectShape, expectTensor } from "./check.js";
 import { logsumexp } from "./logsumexp.js";
 import { expandDims, squeeze } from "./reshape.js";
 import { softmaxOp } from "./softmax.js";
@@ -115,5 +115,8 @@ export const crossEntropyOp = defineOp("cross_entropy", {
 });
 
 /** -log(softmax(logits)[label]) of every row, float32: logits [..., n], integer labels [...] in [0, n). */
-export const crossEntropy = (logits: Tensor, labels: Tensor): Tensor =>
-  crossEntropyOp({ logits, labels: cast(labels, "int32") }).loss;
+export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
+  expectTensor("crossEntropy", { logits, labels });
+  expectInteger("crossEntropy", { labels });
+  return crossEntropyOp({ logits, labels: cast(labels, "int32") }).loss;
+}

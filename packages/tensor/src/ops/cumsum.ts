@@ -2,9 +2,11 @@ import { normalizeAxis, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
+import { expectTensor } from "./check.js";
 
 /** y_i = Σ_{j≤i} x_j along `axis`; `exclusive` leaves x_i out, `reverse` sums from the end. */
 export const cumsumOp = defineOp("cumsum", {
@@ -59,8 +61,10 @@ export const cumsumOp = defineOp("cumsum", {
 export function cumsum(
   x: Tensor,
   axis: number,
-  { reverse = false, exclusive = false }: { readonly reverse?: boolean; readonly exclusive?: boolean } = {},
+  options: { readonly reverse?: boolean; readonly exclusive?: boolean } = {},
 ): Tensor {
+  expectTensor("cumsum", { x });
+  const { reverse, exclusive } = withDefaults("cumsum", options, { reverse: false, exclusive: false });
   const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
   return cumsumOp({ x: numbers }, { axis: normalizeAxis("cumsum", axis, x.rank), reverse, exclusive }).y;
 }

@@ -2,10 +2,11 @@ import { aval, broadcastShapes, formatAval, normalizeAxis } from "../aval.js";
 import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
+import { type Defaults, withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectSameDType, expectShape } from "./check.js";
+import { expectSameDType, expectShape, expectTensor } from "./check.js";
 import { type DotAxes, dotShape, dotValues, freeAxes } from "./dot-axes.js";
 import { sum } from "./reduce.js";
 import { broadcastTo, expandDims, reshape, transpose } from "./reshape.js";
@@ -185,13 +186,23 @@ export interface DotOptions extends Partial<DotAxes> {
   readonly dtype?: DType;
 }
 
+const DOT_DEFAULTS = {
+  lhsContract: undefined,
+  rhsContract: undefined,
+  lhsBatch: [],
+  rhsBatch: [],
+  bias: undefined,
+  dtype: undefined,
+} satisfies Defaults<DotOptions>;
+
 /**
  * The general product: sums a · b over the contracted axes, batch axes side by side. Axes of the result: batch, free
  * axes of a, free axes of b. Without axes it contracts the last axis of a with the last but one (or only) axis of b.
  * Operands of different dtypes promote.
  */
 export function dot(a: Tensor, b: Tensor, options: DotOptions = {}): Tensor {
-  const { bias, dtype, lhsBatch = [], rhsBatch = [] } = options;
+  expectTensor("dot", { a, b });
+  const { bias, dtype, lhsBatch, rhsBatch } = withDefaults("dot", options, DOT_DEFAULTS);
   const given = options.lhsContract !== undefined || options.rhsContract !== undefined;
   if (!given && (a.rank === 0 || b.rank === 0)) {
     fail("shape", "dot", "operands must have at least one axis", a.rank === 0 ? a : b, "Multiply with mul.");
@@ -214,7 +225,9 @@ export function dot(a: Tensor, b: Tensor, options: DotOptions = {}): Tensor {
  * The matrix product over the last two axes: [..., m, k] × [..., k, n] → [..., m, n]; leading axes broadcast. A vector
  * counts as a row on the left and as a column on the right, and its axis is dropped again.
  */
-export function matmul(a: Tensor, b: Tensor, { dtype }: { readonly dtype?: DType } = {}): Tensor {
+export function matmul(a: Tensor, b: Tensor, options: { readonly dtype?: DType } = {}): Tensor {
+  expectTensor("matmul", { a, b });
+  const { dtype } = withDefaults("matmul", options, { dtype: undefined });
   if (a.rank === 0 || b.rank === 0)
     fail("shape", "matmul", "operands must have at least one axis", a.rank === 0 ? a : b, "Multiply with mul.");
   if (b.rank <= 2) return dot(a, b, { dtype });

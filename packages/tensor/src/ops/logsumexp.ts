@@ -3,10 +3,11 @@ import { full } from "../create.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
+import { withDefaults } from "../options.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectFloat } from "./check.js";
+import { expectFloat, expectTensor } from "./check.js";
 import { expandDims, moveAxis } from "./reshape.js";
 import { select } from "./select.js";
 import { softmaxOp } from "./softmax.js";
@@ -43,7 +44,9 @@ export const logsumexpOp = defineOp("logsumexp", {
 });
 
 /** log(sum(e^x)) along an axis (the last by default), without overflow. */
-export function logsumexp(x: Tensor, axis = -1, { keepDims = false }: { readonly keepDims?: boolean } = {}): Tensor {
+export function logsumexp(x: Tensor, axis = -1, options: { readonly keepDims?: boolean } = {}): Tensor {
+  expectTensor("logsumexp", { x });
+  const { keepDims } = withDefaults("logsumexp", options, { keepDims: false });
   const at = normalizeAxis("logsumexp", axis, x.rank);
   const { y } = logsumexpOp({ x: moveAxis(x, at, x.rank - 1) });
   return keepDims ? expandDims(y, at) : y;

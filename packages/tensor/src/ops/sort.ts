@@ -2,8 +2,10 @@ import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
 import { slice } from "./slice.js";
 import { takeAlongAxis } from "./take.js";
 
@@ -74,18 +76,26 @@ export interface SortOptions {
 }
 
 /** The elements in order along an axis (the last by default). Stable; NaN comes last. */
-export const sort = (x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor =>
-  sortOp({ x }, { axis: normalizeAxis("sort", axis, x.rank), descending }).values;
+export const sort = (x: Tensor, axis = -1, options: SortOptions = {}): Tensor =>
+  sorted("sort", x, axis, options).values;
 
 /** The indices (int32) that would put x in order along an axis (the last by default). */
-export const argsort = (x: Tensor, axis = -1, { descending = false }: SortOptions = {}): Tensor =>
-  sortOp({ x }, { axis: normalizeAxis("argsort", axis, x.rank), descending }).indices;
+export const argsort = (x: Tensor, axis = -1, options: SortOptions = {}): Tensor =>
+  sorted("argsort", x, axis, options).indices;
+
+function sorted(fn: string, x: Tensor, axis: number, options: SortOptions): { values: Tensor; indices: Tensor } {
+  expectTensor(fn, { x });
+  const { descending } = withDefaults(fn, options, { descending: false });
+  return sortOp({ x }, { axis: normalizeAxis(fn, axis, x.rank), descending });
+}
 
 /** The k largest elements along the last axis, largest first, and their indices. */
 export function topK(x: Tensor, k: number): { values: Tensor; indices: Tensor } {
+  expectTensor("topK", { x });
   const length = x.shape.at(-1) ?? fail("shape", "topK", "x must have at least one axis", x);
-  if (!Number.isInteger(k) || k < 0 || k > length) fail("option", "topK", `k must be an integer in [0, ${length}]`, k);
-  const { values, indices } = sortOp({ x }, { axis: x.rank - 1, descending: true });
+  if (!Number.isInteger(k) || k < 0 || k > length)
+    fail("option", "topK", `k must be an integer in [0, ${length}]`, k ?? String(k));
+  const { values, indices } = sorted("topK", x, -1, { descending: true });
   const zero = x.shape.map(() => 0);
   const limit = [...x.shape.slice(0, -1), k];
   return { values: slice(values, zero, limit), indices: slice(indices, zero, limit) };

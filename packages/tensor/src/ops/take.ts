@@ -1,13 +1,14 @@
 /** Elements chosen by integer tensors, and the adjoint that adds them up again. */
 import { aval, normalizeAxis, sizeOf, stridesOf } from "../aval.js";
 import { iota } from "../create.js";
-import { type DType, isFloat } from "../dtype.js";
+import { checkDType, type DType, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { defineOp, type HostArray } from "../op.js";
+import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectDType } from "./check.js";
+import { expectDType, expectInteger, expectTensor } from "./check.js";
 import { expandDims, flatten, reshape } from "./reshape.js";
 
 /** The indices, or an error that names the first one outside [0, size). */
@@ -209,33 +210,45 @@ function linearIndices(indices: Tensor, shape: readonly number[], axis: number):
 }
 
 /** x with an axis (0 by default) replaced by the axes of `indices`. An index out of range is an error. */
-export function take(x: Tensor, indices: Tensor, { axis = 0 }: { readonly axis?: number } = {}): Tensor {
-  return takeOp({ x, indices: asIndices(indices) }, { axis: normalizeAxis("take", axis, x.rank) }).y;
+export function take(x: Tensor, indices: Tensor, options: { readonly axis?: number } = {}): Tensor {
+  expectTensor("take", { x });
+  const { axis } = withDefaults("take", options, { axis: 0 });
+  return takeOp({ x, indices: asIndices("take", indices) }, { axis: normalizeAxis("take", axis, x.rank) }).y;
 }
 
 /** Zeros with `updates` added at `indices` of an axis of length `size`: the adjoint of {@link take}. */
 export function scatterAdd(
   indices: Tensor,
   updates: Tensor,
-  { axis = 0, size }: { readonly axis?: number; readonly size: number },
+  options: { readonly axis?: number; readonly size: number },
 ): Tensor {
-  const at = normalizeAxis("scatterAdd", axis, updates.rank - indices.rank + 1);
-  return scatterAddOp({ indices: asIndices(indices), updates }, { axis: at, size }).y;
+  expectTensor("scatterAdd", { updates });
+  const ids = asIndices("scatterAdd", indices);
+  const { axis, size } = withDefaults("scatterAdd", options, { axis: 0, size: undefined });
+  if (size === undefined) fail("option", "scatterAdd", "size is required", undefined, "It is the length of the axis.");
+  const at = normalizeAxis("scatterAdd", axis, updates.rank - ids.rank + 1);
+  return scatterAddOp({ indices: ids, updates }, { axis: at, size }).y;
 }
 
 /** The elements of x at `indices` along one axis; the other axes of both agree. An index out of range is an error. */
-export const takeAlongAxis = (x: Tensor, indices: Tensor, axis: number): Tensor =>
-  takeAlongAxisOp({ x, indices: asIndices(indices) }, { axis: normalizeAxis("takeAlongAxis", axis, x.rank) }).y;
+export function takeAlongAxis(x: Tensor, indices: Tensor, axis: number): Tensor {
+  const fn = "takeAlongAxis";
+  expectTensor(fn, { x });
+  return takeAlongAxisOp({ x, indices: asIndices(fn, indices) }, { axis: normalizeAxis(fn, axis, x.rank) }).y;
+}
 
-const asIndices = (indices: Tensor): Tensor =>
-  indices.dtype === "uint32" || indices.dtype === "uint8" ? cast(indices, "int32") : indices;
+/** Integers as int32. */
+function asIndices(fn: string, indices: Tensor): Tensor {
+  expectTensor(fn, { indices });
+  expectInteger(fn, { indices });
+  return cast(indices, "int32");
+}
 
 /** 1 where the new last axis, of length `classes`, equals the index, else 0. An index out of range gives zeros. */
-export function oneHot(
-  indices: Tensor,
-  classes: number,
-  { dtype = "float32" }: { readonly dtype?: DType } = {},
-): Tensor {
-  const line = iota([classes], 0, { dtype: indices.dtype });
-  return cast(expandDims(indices, -1).eq(line), dtype);
+export function oneHot(indices: Tensor, classes: number, options: { readonly dtype?: DType } = {}): Tensor {
+  const ids = asIndices("oneHot", indices);
+  const { dtype } = withDefaults("oneHot", options, { dtype: "float32" as DType });
+  if (!Number.isSafeInteger(classes) || classes < 0)
+    fail("option", "oneHot", "classes must be a non-negative integer", classes ?? String(classes));
+  return cast(expandDims(ids, -1).eq(iota([classes], 0)), checkDType("oneHot", dtype));
 }
