@@ -101,8 +101,15 @@ export function parseStateNode(where: string, value: unknown, depth = 0): StateN
   if (kind === "boolean" && typeof content === "boolean") return [kind, content];
   if (kind === "list" && Array.isArray(content))
     return [kind, content.map((item) => parseStateNode(where, item, depth + 1))];
-  if (kind === "record" && Array.isArray(content))
-    return [kind, content.map((pair) => parsePair(where, pair, depth + 1))];
+  if (kind === "record" && Array.isArray(content)) {
+    const pairs = content.map((pair) => parsePair(where, pair, depth + 1));
+    const seen = new Set<string>();
+    for (const [key] of pairs) {
+      if (seen.has(key)) failFile(where, "every key of a record of the tree in the metadata must occur once", key);
+      seen.add(key);
+    }
+    return [kind, pairs];
+  }
   return failStructure(where, value);
 }
 

@@ -171,6 +171,7 @@ describe("a file that saveState did not write is refused", () => {
     ["a tree that is not JSON", { ...pair(0), tree: "{" }, "the tree in the metadata must be valid JSON"],
     ["a node that is not known", pair(["record", [["w", "tenser"]]]), "must describe a state, got tenser."],
     ["a pair that is not one", pair(["record", [["w"]]]), 'must describe a state, got ["w"].'],
+    ["two leaves of one key", pair(record("w", "w")), "must occur once, got w."],
     ["a number that is not one", pair(["number", "1+1"]), "must describe a state"],
     ["a tree without end", pair(JSON.parse(`${'["list",['.repeat(999)}${"]]".repeat(999)}`)), "may be nested 200 deep"],
     ["a leaf without tensor", pair(record("w", "v")), "there is no tensor, got v"],

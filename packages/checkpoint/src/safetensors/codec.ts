@@ -1,4 +1,4 @@
-import { bytesOf, TeError, type Tensor, tensor, viewAs } from "@te/tensor";
+import { bytesOf, fail, TeError, Tensor, tensor, viewAs } from "@te/tensor";
 import { dtypeOf, type Entry, failFile, storedTypeOf } from "./format.js";
 import { type Described, LENGTH_BYTES, layOut, parseHeader, readHeaderLength } from "./header.js";
 
@@ -9,7 +9,8 @@ export type Metadata = Readonly<Record<string, string>>;
 
 /**
  * Encodes tensors as the bytes of a safetensors file. Every dtype but float64 can be stored.
- * Throws TeError with code "dtype" for others and "file" for the reserved names `__metadata__` and `__proto__`.
+ * Throws TeError with code "dtype" for others, "option" for values that are no tensors and "file" for the reserved names
+ * `__metadata__` and `__proto__`.
  */
 export async function encodeSafetensors(tensors: NamedTensors, metadata: Metadata = {}): Promise<Uint8Array> {
   const { header, entries } = layOut("encodeSafetensors", describe("encodeSafetensors", tensors, metadata), metadata);
@@ -22,6 +23,7 @@ export async function encodeSafetensors(tensors: NamedTensors, metadata: Metadat
 /** Decodes the bytes of a safetensors file. Throws TeError with code "file" when they are not one. */
 export function decodeSafetensors(bytes: Uint8Array): { tensors: Record<string, Tensor>; metadata: Metadata } {
   const where = "decodeSafetensors";
+  if (!(bytes instanceof Uint8Array)) fail("option", where, "bytes must be a Uint8Array", bytes ?? String(bytes));
   const start = LENGTH_BYTES + readHeaderLength(where, bytes, bytes.length);
   const { entries, metadata } = parseHeader(where, bytes.subarray(LENGTH_BYTES, start), bytes.length - start);
   const read = (entry: Entry) => tensorOfBytes(where, entry, bytes.slice(start + entry.begin, start + entry.end));
@@ -34,7 +36,18 @@ export function describe(where: string, tensors: NamedTensors, metadata: Metadat
     if (typeof value !== "string") failFile(where, `metadata ${JSON.stringify(key)} must be a string`, value);
     if (key === "__proto__") failFile(where, "metadata may not be named __proto__");
   }
-  return Object.entries(tensors).map(([name, { dtype, shape }]) => {
+  if (typeof tensors !== "object" || tensors === null || Array.isArray(tensors) || tensors instanceof Tensor)
+    fail("option", where, "tensors must be an object of tensors by name", tensors ?? String(tensors));
+  return Object.entries(tensors).map(([name, value]) => {
+    if (!(value instanceof Tensor))
+      fail(
+        "option",
+        where,
+        `${JSON.stringify(name)} must be a tensor`,
+        value ?? String(value),
+        "Use saveState for trees.",
+      );
+    const { dtype, shape } = value;
     if (name === "__metadata__" || name === "__proto__") failFile(where, `a tensor may not be named ${name}`);
     const type = storedTypeOf(dtype);
     if (!type) {

@@ -7,7 +7,7 @@ import { layOut } from "./header.js";
  * before is untouched. Tensors are read one after another, so keep them (do not donate or dispose them) until the promise
  * resolves.
  *
- * Throws TeError: "dtype" for float64, "file" for reserved names and errors of the file system.
+ * Throws TeError: "dtype" for float64, "option" for values that are no tensors, "file" for reserved names and errors of the file system.
  */
 export async function writeSafetensors(path: string, tensors: NamedTensors, metadata: Metadata = {}): Promise<void> {
   const where = `writeSafetensors(${path})`;
