@@ -1,5 +1,5 @@
 /** Functions that make tensors from nothing. Inside jit they become constants of the program. */
-import { checkShape } from "./aval.js";
+import { checkShape, normalizeAxis } from "./aval.js";
 import { checkDType, type DType, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
 import { checkHolds } from "./integers.js";
@@ -51,7 +51,10 @@ export const fullLike = (x: Tensor, value: number, options: CreateOptions = {}):
 /** The index of every element along `axis`; int32 by default. */
 export function iota(shape: readonly number[], axis: number, options: CreateOptions = {}): Tensor {
   const dtype = dtypeOf("iota", options, "int32");
-  return iotaOp({}, { shape: [...shape], dtype, axis: axis < 0 ? axis + shape.length : axis }).y;
+  checkShape("iota", shape);
+  const last = (shape[normalizeAxis("iota", axis, shape.length)] ?? 0) - 1;
+  if (last > 0) checkHolds("iota", "the last index", last, dtype, "Choose a wider dtype.");
+  return iotaOp({}, { shape: [...shape], dtype, axis: normalizeAxis("iota", axis, shape.length) }).y;
 }
 
 /**
@@ -65,6 +68,8 @@ export function arange(start: number, stop?: number, step = 1, options: CreateOp
   }
   const type = dtypeOf("arange", options, [low, high, step].every(Number.isInteger) ? "int32" : "float32");
   const length = Math.max(0, Math.ceil((high - low) / step));
+  for (const end of length ? [low, low + (length - 1) * step] : [])
+    checkHolds("arange", "every number", end, type, "Choose a wider dtype.");
   if (low === 0 && step === 1) return iota([length], 0, { dtype: type });
   // Counts in float32 and rounds once, so that narrow floats do not gather errors.
   const counting: DType = isFloat(type) ? "float32" : type;

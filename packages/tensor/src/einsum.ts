@@ -1,5 +1,6 @@
 import { fail } from "./errors.js";
 import { mul } from "./ops/arithmetic.js";
+import { expectTensors } from "./ops/check.js";
 import { dot } from "./ops/dot.js";
 import { sum } from "./ops/reduce.js";
 import { reshape, transpose } from "./ops/reshape.js";
@@ -114,6 +115,9 @@ function multiplyBroadcast(a: Term, b: Term, needed: ReadonlySet<string>): Term 
  * broadcast. `einsum("bqhd,bkhd->bhqk", q, k)`. Tensors are multiplied from left to right.
  */
 export function einsum(equation: string, ...tensors: Tensor[]): Tensor {
+  if (typeof equation !== "string")
+    fail("option", "einsum", "the equation must be a string", equation ?? String(equation));
+  expectTensors("einsum", "tensors", tensors);
   const { terms, result } = parse(equation, tensors);
   checkLengths(terms, equation);
   const neededAfter = (i: number) => new Set([...result, ...terms.slice(i + 1).flatMap((term) => term.labels)]);

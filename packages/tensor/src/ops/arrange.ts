@@ -3,12 +3,14 @@ import { normalizeAxis } from "../aval.js";
 import { iota, zeros } from "../create.js";
 import { fail } from "../errors.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensors } from "./check.js";
 import { concat } from "./concat.js";
 import { expandDims, reshape } from "./reshape.js";
 import { slice } from "./slice.js";
 
 /** Tensors of one shape side by side along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
+  expectTensors("stack", "tensors", tensors);
   const first = tensors[0] ?? fail("option", "stack", "at least one tensor is needed", "none");
   const at = normalizeAxis("stack", axis, first.rank + 1);
   return concat(

@@ -14,6 +14,19 @@ export function expectTensor(fn: string, args: Readonly<Record<string, unknown>>
   }
 }
 
+/** Throws unless every value is an array of `what`. */
+export function expectArray(fn: string, what: string, args: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(args)) {
+    if (!Array.isArray(value)) fail("option", fn, `${name} must be an array of ${what}`, value ?? String(value));
+  }
+}
+
+/** Throws unless the value is an array of tensors. */
+export function expectTensors(fn: string, name: string, value: unknown): void {
+  expectArray(fn, "tensors", { [name]: value });
+  expectTensor(fn, Object.fromEntries((value as unknown[]).map((item, i) => [`${name}[${i}]`, item])));
+}
+
 /** Throws unless every given value has a float dtype. */
 export function expectFloat(fn: string, args: Named): void {
   for (const [name, a] of Object.entries(args)) {

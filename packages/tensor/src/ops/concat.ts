@@ -4,7 +4,7 @@ import { fail } from "../errors.js";
 import { defineOp } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
-import { expectSameDType } from "./check.js";
+import { expectSameDType, expectTensors } from "./check.js";
 import { promote } from "./promote.js";
 import { slice } from "./slice.js";
 
@@ -78,6 +78,7 @@ export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
 
 /** The tensors one after the other along an axis. Different dtypes promote. */
 export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
+  expectTensors("concat", "tensors", tensors);
   const first = tensors[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
   const at = normalizeAxis("concat", axis, first.rank);
   if (tensors.length === 1) return first;

@@ -8,7 +8,7 @@ import { stridedCopy } from "../reference/strided.js";
 import { Tensor, tensor } from "../tensor.js";
 import { stack } from "./arrange.js";
 import { cast } from "./cast.js";
-import { expectDType, expectSameDType, expectShape } from "./check.js";
+import { expectArray, expectDType, expectSameDType, expectShape, expectTensor } from "./check.js";
 import { scalar } from "./promote.js";
 import { reshape } from "./reshape.js";
 
@@ -122,19 +122,23 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
 /** Where a window begins: an int32 tensor with one entry per axis, or a list of numbers and scalar tensors. */
 export type WindowStart = Tensor | readonly (number | Tensor)[];
 
-function startTensor(start: WindowStart): Tensor {
+function startTensor(fn: string, start: WindowStart): Tensor {
   if (start instanceof Tensor) return cast(start, "int32");
+  expectArray(fn, "numbers or scalar tensors, one for each axis, or a tensor", { start });
   if (start.length === 0) return zeros([0], { dtype: "int32" });
   if (start.every((s) => typeof s === "number")) return tensor(Int32Array.from(start as number[]));
-  return stack(
-    start.map((s) => (typeof s === "number" ? scalar("dynamicSlice", s, "int32") : reshape(cast(s, "int32"), []))),
-  );
+  return stack(start.map((s) => (typeof s === "number" ? scalar(fn, s, "int32") : reshape(cast(s, "int32"), []))));
 }
 
 /** The window of x with `sizes` that begins at `start`, moved inside where it would reach out. */
-export const dynamicSlice = (x: Tensor, start: WindowStart, sizes: readonly number[]): Tensor =>
-  dynamicSliceOp({ x, start: startTensor(start) }, { sizes: [...sizes] }).y;
+export function dynamicSlice(x: Tensor, start: WindowStart, sizes: readonly number[]): Tensor {
+  expectArray("dynamicSlice", "integers, one for each axis", { sizes });
+  return dynamicSliceOp({ x, start: startTensor("dynamicSlice", start) }, { sizes: [...sizes] }).y;
+}
 
 /** x with the window at `start` replaced by `update`; the window is moved inside where it would reach out. */
-export const dynamicUpdateSlice = (x: Tensor, update: Tensor, start: WindowStart): Tensor =>
-  dynamicUpdateSliceOp({ x, update: cast(update, x.dtype), start: startTensor(start) }).y;
+export function dynamicUpdateSlice(x: Tensor, update: Tensor, start: WindowStart): Tensor {
+  expectTensor("dynamicUpdateSlice", { x, update });
+  const at = startTensor("dynamicUpdateSlice", start);
+  return dynamicUpdateSliceOp({ x, update: cast(update, x.dtype), start: at }).y;
+}

@@ -9,6 +9,7 @@ import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
+import { expectTensor } from "./check.js";
 import { broadcastTo, reshape } from "./reshape.js";
 import { select } from "./select.js";
 
@@ -187,36 +188,41 @@ export const reduceMinOp = reduceOp({
 
 type Axes = number | readonly number[];
 
+function axesOf(fn: string, x: Tensor, axes: Axes | undefined): number[] {
+  expectTensor(fn, { x });
+  return normalizeAxes(fn, axes, x.rank);
+}
+
 /** The sum over axes (all by default). bool counts as int32; narrow floats accumulate in float32 and round once. */
 export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("sum", options, { keepDims: false });
   const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
-  return reduceSumOp({ x: numbers }, { axes: normalizeAxes("sum", axes, x.rank), keepDims }).y;
+  return reduceSumOp({ x: numbers }, { axes: axesOf("sum", x, axes), keepDims }).y;
 }
 
 /** The product over axes (all by default). */
 export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("prod", options, { keepDims: false });
   const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
-  return reduceProdOp({ x: numbers }, { axes: normalizeAxes("prod", axes, x.rank), keepDims }).y;
+  return reduceProdOp({ x: numbers }, { axes: axesOf("prod", x, axes), keepDims }).y;
 }
 
 /** The largest element over axes (all by default); NaN if there is one, -∞ over nothing. Ties share the gradient. */
 export function max(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("max", options, { keepDims: false });
-  return reduceMaxOp({ x }, { axes: normalizeAxes("max", axes, x.rank), keepDims }).y;
+  return reduceMaxOp({ x }, { axes: axesOf("max", x, axes), keepDims }).y;
 }
 
 /** The smallest element over axes (all by default); NaN if there is one, ∞ over nothing. Ties share the gradient. */
 export function min(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("min", options, { keepDims: false });
-  return reduceMinOp({ x }, { axes: normalizeAxes("min", axes, x.rank), keepDims }).y;
+  return reduceMinOp({ x }, { axes: axesOf("min", x, axes), keepDims }).y;
 }
 
 /** The mean over axes (all by default), computed in float32 and rounded to the dtype of x; integers give float32. */
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("mean", options, { keepDims: false });
-  const which = normalizeAxes("mean", axes, x.rank);
+  const which = axesOf("mean", x, axes);
   const count = sizeOf(which.map((axis) => x.shape[axis]!));
   const total = sum(cast(x, x.dtype === "float64" ? "float64" : "float32"), which, { keepDims });
   const average = total.div(count);
@@ -233,7 +239,7 @@ export function variance(
   options: ReduceOptions & { readonly correction?: number } = {},
 ): Tensor {
   const { keepDims, correction } = withDefaults("variance", options, { keepDims: false, correction: 0 });
-  const which = normalizeAxes("variance", axes, x.rank);
+  const which = axesOf("variance", x, axes);
   const count = sizeOf(which.map((axis) => x.shape[axis]!));
   const wide = cast(x, x.dtype === "float64" ? "float64" : "float32");
   const centred = wide.sub(mean(wide, which, { keepDims: true }));
@@ -243,10 +249,15 @@ export function variance(
 
 /** Whether all elements over axes (all by default) are true, or not 0. */
 export function all(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return min(x.dtype === "bool" ? x : x.ne(0), axes, options);
+  return min(truth("all", x), axes, withDefaults("all", options, { keepDims: false }));
 }
 
 /** Whether any element over axes (all by default) is true, or not 0. */
 export function any(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
-  return max(x.dtype === "bool" ? x : x.ne(0), axes, options);
+  return max(truth("any", x), axes, withDefaults("any", options, { keepDims: false }));
+}
+
+function truth(fn: string, x: Tensor): Tensor {
+  expectTensor(fn, { x });
+  return x.dtype === "bool" ? x : x.ne(0);
 }

@@ -15,6 +15,7 @@ import { defineOp } from "../op.js";
 import { broadcastStrides } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
 import { sumTo } from "./promote.js";
 
 const MOVED = ["float32", "bfloat16", "float8_e4m3fn", "int32", "bool"] as const;
@@ -160,6 +161,7 @@ export const broadcastToOp = defineOp("broadcast_to", {
 
 /** The elements of x under another shape. One dimension may be -1: it takes what is left. */
 export function reshape(x: Tensor, shape: readonly number[]): Tensor {
+  expectTensor("reshape", { x });
   if (!Array.isArray(shape))
     fail("shape", "reshape", "shape must be an array of integers", shape ?? String(shape), "Write reshape([2, -1]).");
   const target = [...shape];
@@ -237,5 +239,7 @@ export function expandDims(x: Tensor, axes: number | readonly number[]): Tensor 
 
 /** x repeated to a larger shape by NumPy's rule. */
 export function broadcastTo(x: Tensor, shape: readonly number[]): Tensor {
+  expectTensor("broadcastTo", { x });
+  checkShape("broadcastTo", shape);
   return sameShape(x.shape, shape) ? x : broadcastToOp({ x }, { shape: [...shape] }).y;
 }

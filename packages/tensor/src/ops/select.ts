@@ -4,7 +4,7 @@ import { defineOp } from "../op.js";
 import { loadBroadcast, storeNumbers } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
-import { expectDType, expectSameDType } from "./check.js";
+import { expectDType, expectSameDType, expectTensor } from "./check.js";
 import { promote, sumTo } from "./promote.js";
 
 /** y = a where condition is true, b elsewhere; the three broadcast. */
@@ -65,6 +65,7 @@ export const selectOp = defineOp("select", {
 
 /** a where the condition is true, b elsewhere. a and b promote to one dtype; everything broadcasts. */
 export function select(condition: Tensor, a: Tensor | number, b: Tensor | number): Tensor {
+  expectTensor("where", { condition });
   const [yes, no] = promote("where", a, b);
   return selectOp({ condition: condition.dtype === "bool" ? condition : condition.ne(0), a: yes, b: no }).y;
 }

@@ -6,6 +6,7 @@ import { fromFloat64 } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
+import { expectArray, expectTensor } from "./check.js";
 import { expandDims, reshape } from "./reshape.js";
 
 const list = (values: readonly number[]): string => `[${values.join(",")}]`;
@@ -202,6 +203,8 @@ export function slice(
 
 /** x with `low` elements before and `high` after each axis, holding `value`. */
 export function pad(x: Tensor, low: readonly number[], high: readonly number[], value = 0): Tensor {
+  expectTensor("pad", { x });
+  expectArray("pad", "integers, one for each axis", { low, high });
   const nothing = low.length === x.rank && high.length === x.rank && [...low, ...high].every((n) => n === 0);
   return nothing ? x : padOp({ x }, { low: [...low], high: [...high], value }).y;
 }

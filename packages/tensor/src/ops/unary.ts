@@ -7,7 +7,7 @@ import { erfInv32 } from "../reference/erf-inv-float32.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { erfInv as erfInvValue, erf as erfValue, roundHalfEven } from "../reference/special-functions.js";
 import { rule } from "../rule.js";
-import type { Tensor } from "../tensor.js";
+import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 
 /** Fills y from x, element by element. */
@@ -204,7 +204,10 @@ export const roundOp = unary("round", {
 });
 
 /** For functions that give floats: integers and booleans become float32. */
-const asFloat = (x: Tensor): Tensor => (isFloat(x.dtype) ? x : cast(x, "float32"));
+const asFloat = (x: Tensor): Tensor => (isWhole(x) ? cast(x, "float32") : x);
+
+/** Whether x holds integers or booleans. What is no tensor does not, and the op refuses it by its name. */
+const isWhole = (x: Tensor): boolean => x instanceof Tensor && !isFloat(x.dtype);
 
 /** -x. */
 export const neg = (x: Tensor): Tensor => negOp({ x }).y;
@@ -234,8 +237,8 @@ export const erf = (x: Tensor): Tensor => erfOp({ x: asFloat(x) }).y;
 /** The inverse of erf on (-1, 1). */
 export const erfInv = (x: Tensor): Tensor => erfInvOp({ x: asFloat(x) }).y;
 /** Rounds down; integers are returned as they are. */
-export const floor = (x: Tensor): Tensor => (isFloat(x.dtype) ? floorOp({ x }).y : x);
+export const floor = (x: Tensor): Tensor => (isWhole(x) ? x : floorOp({ x }).y);
 /** Rounds up; integers are returned as they are. */
-export const ceil = (x: Tensor): Tensor => (isFloat(x.dtype) ? ceilOp({ x }).y : x);
+export const ceil = (x: Tensor): Tensor => (isWhole(x) ? x : ceilOp({ x }).y);
 /** Rounds to the nearest integer, halves to even; integers are returned as they are. */
-export const round = (x: Tensor): Tensor => (isFloat(x.dtype) ? roundOp({ x }).y : x);
+export const round = (x: Tensor): Tensor => (isWhole(x) ? x : roundOp({ x }).y);
