@@ -1,5 +1,5 @@
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
-import { checkOptions, type DType, fail, runTraced, TeError, Tensor, tree } from "@te/tensor";
+import { checkOptions, type DType, fail, isFloat, runTraced, TeError, Tensor, tree } from "@te/tensor";
 import { checkMutable, checkVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
@@ -187,6 +187,8 @@ export abstract class Module {
       const why = "The variables belong to a module with other options or to inputs of another size.";
       fail("shape", scope.describe(), rule, found, why);
     }
+    if (isFloat(dtype) && !isFloat(found.dtype))
+      fail("dtype", scope.describe(), `${pathOf(scope, "params", name)} must be floating`, found, PASS_VARIABLES);
     return found;
   }
 

@@ -109,6 +109,12 @@ describe("variables that are not the module's", () => {
         module.apply({ ...variables, state: { v: leaf } } as never, x),
       );
   });
+  test("integers instead of floats", () => {
+    const { mlp } = variables.params as { mlp: Record<string, Tensor> };
+    const message = /^mlp: params\/mlp\/scale must be floating, got int32\[3\]/;
+    const scale = mlp.scale!.astype("int32");
+    expectError("dtype", message, apply({ ...variables, params: { mlp: { ...mlp, scale } } }));
+  });
   test("keys that are none", () => {
     const dropout = new Dropout({ rate: 0.5 });
     for (const key of [null, 3, "0"])
