@@ -84,8 +84,8 @@ export function nextMetas<State extends ScaleState | null>(
 /**
  * The states of one product from a module's variables, by their names: x_scale, x_amax_history, kernel_scale, …,
  * grad_amax_history, or with a postfix x_0_scale and so on. `variable` returns the variable of a name and creates it
- * with `init` when there is none: scales are ones, histories zeros. Throws when a stored history is not of the length
- * that the recipe asks for. Recipes without state read and make no variables.
+ * with `init` when there is none: scales are ones, histories zeros. Throws when a stored scale is not float32[1], or a
+ * history not float32 of the length that the recipe asks for. Recipes without state read and make no variables.
  */
 export function productMetas(
   recipe: DelayedScaling,
@@ -103,21 +103,20 @@ export function productMetas(
   postfix: "" | `_${number}` = "",
 ): ProductMetas {
   if (!(recipe instanceof DelayedScaling)) return { x: null, kernel: null, grad: null };
-  const state = (role: keyof ProductMetas): ScaleState => {
-    const scale = variable(`${role}${postfix}_scale`, () => full([1], 1));
-    const name = `${role}${postfix}_amax_history`;
-    const amaxHistory = variable(name, () => full([recipe.amaxHistoryLen], 0));
-    if (amaxHistory.shape[0] !== recipe.amaxHistoryLen) {
-      const wayOut = "Use a recipe with that amaxHistoryLen, or create the variables anew.";
-      fail(
-        "state",
-        "productMetas",
-        `${name} must have the recipe's ${recipe.amaxHistoryLen} entries`,
-        amaxHistory,
-        wayOut,
-      );
-    }
-    return { scale, amaxHistory };
+  const read = (name: string, length: number, start: number, wayOut: string): Tensor => {
+    const found = variable(name, () => full([length], start));
+    if (found.dtype !== "float32" || found.rank !== 1 || found.shape[0] !== length)
+      fail("state", "productMetas", `${name} must be float32[${length}]`, found, wayOut);
+    return found;
   };
+  const state = (role: keyof ProductMetas): ScaleState => ({
+    scale: read(`${role}${postfix}_scale`, 1, 1, "Pass the variables that init returned."),
+    amaxHistory: read(
+      `${role}${postfix}_amax_history`,
+      recipe.amaxHistoryLen,
+      0,
+      "Use a recipe with that amaxHistoryLen, or create the variables anew.",
+    ),
+  });
   return { x: state("x"), kernel: state("kernel"), grad: state("grad") };
 }

@@ -254,8 +254,17 @@ describe("productMetas", () => {
   });
 
   it("rejects a history of another length than the recipe's", () => {
-    expectError("state", /x_amax_history must have the recipe's 1024 entries, got float32\[4\]/, () =>
+    expectError("state", /x_amax_history must be float32\[1024\], got float32\[4\]. Use a recipe with that/, () =>
       productMetas(new DelayedScaling(), (name) => tensor(new Float32Array(name.endsWith("scale") ? 1 : 4))),
     );
+  });
+
+  it("rejects scales and histories of another shape or dtype", () => {
+    const recipe = new DelayedScaling({ amaxHistoryLen: 4 });
+    for (const name of ["x_scale", "kernel_amax_history", "grad_scale"])
+      for (const other of [tensor([[1]]), tensor(1), tensor([1, 2]), tensor([1], { dtype: "int32" })])
+        expectError("state", new RegExp(`^productMetas: ${name} must be float32\\[[14]\\], got `), () =>
+          productMetas(recipe, (found, init) => (found === name ? other : init())),
+        );
   });
 });
