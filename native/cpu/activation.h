@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cpu/lane_math.h"
+#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
 
 namespace te {
@@ -30,21 +30,21 @@ struct Pair {
   Lanes value, slope;
 };
 
-// Value and derivative of one activation. What the caller does not use is not computed. `kBrief`: see
-// sigmoid_lanes.
-template <Activation A, bool kBrief = false>
+// Value and derivative of one activation, exact enough for results of type T. What the caller does not use is not
+// computed.
+template <Activation A, DType T>
 inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLimits& p) {
   const Lanes zero = {}, one = zero + 1.0f;
   if constexpr (A == Activation::gelu) {
     const float c = 1.59576912f, d = 0.0713548163f;  // 2 sqrt(2 / pi), and 0.044715 times that
-    const Lanes square = x * x, s = sigmoid_lanes<kBrief>(x * (square * d + c));
+    const Lanes square = x * x, s = sigmoid_lanes<T>(x * (square * d + c));
     // Far out s (1 - s) is zero, and zero times infinity must not become NaN.
     return {x * s, s + x * s * (1.0f - s) * (smaller_of(square, 1e6f) * (3.0f * d) + c)};
   } else if constexpr (A == Activation::silu) {
-    const Lanes s = sigmoid_lanes<kBrief>(x);
+    const Lanes s = sigmoid_lanes<T>(x);
     return {x * s, s + x * s * (1.0f - s)};
   } else if constexpr (A == Activation::quick_gelu) {
-    const Lanes s = sigmoid_lanes<kBrief>(x * 1.702f);
+    const Lanes s = sigmoid_lanes<T>(x * 1.702f);
     return {x * s, s + x * s * (1.0f - s) * 1.702f};
   } else if constexpr (A == Activation::relu) {
     return {x < zero ? zero : x, x > zero ? one : zero};
@@ -52,11 +52,10 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
     const Lanes r = x < zero ? zero : x;
     return {r * r, r + r};
   } else if constexpr (A == Activation::sigmoid) {
-    const Lanes s = sigmoid_lanes<kBrief>(x);
+    const Lanes s = sigmoid_lanes<T>(x);
     return {s, s * (1.0f - s)};
   } else if constexpr (A == Activation::clamped_silu) {
-    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<kBrief>(g * p.alpha),
-                slope = s + g * s * (1.0f - s) * p.alpha;
+    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<T>(g * p.alpha), slope = s + g * s * (1.0f - s) * p.alpha;
     return {g * s, x > zero + p.limit ? zero : slope};
   } else if constexpr (A == Activation::clamped_linear) {
     const Lanes high = zero + p.limit, low = zero - p.limit, top = smaller_of(x, p.limit);
@@ -67,31 +66,32 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
   }
 }
 
-// Runs f(index of the first number) over whole vectors of [0, n), n rounded up: rows here have room behind the end.
-template <class F>
-inline __attribute__((always_inline)) void for_lanes(int64_t n, const F& f) {
-  for (int64_t i = 0; i < n; i += kLanes) f(i);
-}
-
-// to[i] = act(x[i]), or to[i] *= act(x[i]) when `multiply`.
-template <Activation A, bool kBrief>
-inline void value_row(const float* x, int64_t n, bool multiply, const ActivationLimits& p, float* to) {
-  if (multiply) {
-    for_lanes(n, [=](int64_t i) {
-      put_lanes(to + i, lanes_at<Lanes>(to + i) * activate<A, kBrief>(lanes_at<Lanes>(x + i), p).value);
+// The product of the activations so far, times act(x): float32 in the order of pairs, but y after the last. `before` is
+// null when there is none.
+template <Activation A, DType T, bool kLast>
+inline void value_row(const Stored<T>* x, int64_t n, const float* before, const ActivationLimits& p,
+                      std::conditional_t<kLast, Stored<T>, float>* to) {
+  const auto run = [=](auto multiply) {
+    for_pairs(n, [=](int64_t i, auto count) {
+      LanePair y = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return activate<A, T>(v, p).value; });
+      if constexpr (multiply()) y = y * load_ordered<T>(before + i, count);
+      if constexpr (kLast)
+        store_pair<T>(to + i, y, count);
+      else
+        store_ordered<T>(to + i, y, count);
     });
-  } else {
-    for_lanes(n, [=](int64_t i) { put_lanes(to + i, activate<A, kBrief>(lanes_at<Lanes>(x + i), p).value); });
-  }
+  };
+  before ? run(std::true_type()) : run(std::false_type());
 }
 
-// values[i] = act(x[i]), slopes[i] = act'(x[i]).
-template <Activation A>
-inline void slope_row(const float* x, int64_t n, const ActivationLimits& p, float* values, float* slopes) {
-  for_lanes(n, [=](int64_t i) {
-    const Pair pair = activate<A>(lanes_at<Lanes>(x + i), p);
-    put_lanes(values + i, pair.value);
-    put_lanes(slopes + i, pair.slope);
+// values = act(x), slopes = act'(x), both float32 in the order of pairs.
+template <Activation A, DType T>
+inline void slope_row(const Stored<T>* x, int64_t n, const ActivationLimits& p, float* values, float* slopes) {
+  for_pairs(n, [=](int64_t i, auto count) {
+    const LanePair pair = load_pair<T>(x + i, count);
+    const Pair first = activate<A, T>(pair.first, p), second = activate<A, T>(pair.second, p);
+    store_ordered<T>(values + i, {first.value, second.value}, count);
+    store_ordered<T>(slopes + i, {first.slope, second.slope}, count);
   });
 }
 

@@ -20,23 +20,25 @@ class CrossEntropy : public Kernel {
  public:
   explicit CrossEntropy(const Node& node) : shape_(node.inputs[0]), rows_(node.outputs[0].size()) {}
 
-  size_t scratch_bytes() const override { return shape_.buffer_bytes(1); }
-
   void run(const Call& call) override {
+    with_float_type(shape_.dtype, [&](auto type) { run_rows<type()>(call); });
+  }
+
+ private:
+  template <DType T>
+  void run_rows(const Call& call) const {
     const int64_t n = shape_.width;
-    const int64_t parts = std::min(shape_.threads, parts_for_team(rows_, n));
-    for_parts(rows_, parts, [&](int64_t part, int64_t begin, int64_t end) {
+    for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
-        const float* x = row_in(shape_.dtype, call.in[0], row * n, n, shape_.buffer(call, part, 1, 0));
-        const float lse = row_logsumexp(x, n);
-        call.output<float>(0)[row] = lse - x[label];
+        const Stored<T>* x = static_cast<const Stored<T>*>(call.in[0]) + row * n;
+        const float lse = row_logsumexp<T>(x, n);
+        call.output<float>(0)[row] = lse - number_at<T>(x + label);
         call.output<float>(1)[row] = lse;
       }
     });
   }
 
- private:
   RowShape shape_;
   int64_t rows_;
 };
@@ -45,28 +47,35 @@ class CrossEntropyBackward : public Kernel {
  public:
   explicit CrossEntropyBackward(const Node& node) : shape_(node.inputs[0]) {}
 
-  size_t scratch_bytes() const override { return shape_.buffer_bytes(2); }
+  size_t scratch_bytes() const override { return shape_.buffer_bytes(1); }
 
   void run(const Call& call) override {
-    const RowWriter writer(shape_.dtype, call.out[0], shape_.rows * shape_.width);
+    with_float_type(shape_.dtype, [&](auto type) { run_rows<type()>(call); });
+  }
+
+ private:
+  template <DType T>
+  void run_rows(const Call& call) const {
+    using Number = Stored<T>;
+    const RowWriter writer(T, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
       const int64_t n = shape_.width;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
-        const float* x = row_in(shape_.dtype, call.in[0], row * n, n, shape_.buffer(call, part, 2, 0));
-        float* dx = writer.at(row * n, shape_.buffer(call, part, 2, 1));
-        const float lse = call.input<float>(2)[row], dloss = call.input<float>(3)[row];
-        const float probability = weight_exp(x[label] - lse);
-        for_exponentials<false>(x, n, lse,
-                                [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(dx + i, dloss * e, count); });
-        dx[label] = dloss * (probability - 1.0f);
+        const Number* x = static_cast<const Number*>(call.in[0]) + row * n;
+        Number* dx = writer.at(row * n, reinterpret_cast<Number*>(shape_.buffer(call, part, 1, 0)));
+        const float lse = plain_nan(call.input<float>(2)[row]), dloss = plain_nan(call.input<float>(3)[row]);
+        for_exponentials<T, T>(x, n, lse, [=](int64_t i, LanePair e, auto count) {
+          store_pair<T>(dx + i, map_pair(e, [=](Lanes v) { return dloss * v; }), count);
+        });
+        const float at_label = dloss * (weight_exp(number_at<T>(x + label) - lse) - 1.0f);
+        store_row(T, &at_label, 1, dx + label);
         writer.done(dx, n, row * n);
       }
       writer.finish();
     });
   }
 
- private:
   RowShape shape_;
 };
 

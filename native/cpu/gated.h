@@ -43,13 +43,6 @@ struct GatedShape {
   int64_t parts() const { return parts_for_team(pieces(), slots * std::min(width, kGatedPiece)); }
 };
 
-// Elements [first, first + n) of a tensor as float32, where reading up to the next whole vector is allowed.
-inline const float* whole_vectors_in(DType type, const void* base, int64_t first, int64_t n, float* buffer) {
-  if (type == DType::float32 && n % kLanes == 0) return static_cast<const float*>(base) + first;
-  load_row(type, at(type, base, first), n, buffer);
-  return buffer;
-}
-
 // One piece of a row: where it starts in y, and where its slot 0 starts in u (slot a starts a * width later).
 struct GatedPiece {
   int64_t n, in_y, in_u;
@@ -72,20 +65,26 @@ inline void prefetch_piece(const GatedShape& s, const void* u, const GatedPiece&
                    kGatedPiece * static_cast<int64_t>(dtype_bytes(s.u)));
 }
 
-// Computes pieces [begin, end) of y. visit(y, n) sees (and may change) each float32 result before the writer gets it.
-// `kBrief`: for results that the writer rounds to bfloat16.
-template <bool kBrief, class Visit>
+// Computes pieces [begin, end) of y in numbers of type T: those of u and y, or float32, to and from which pieces are
+// converted. visit(y, n) sees (and may change) the results before the writer gets them.
+template <DType T, class Visit>
 inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& writer, int64_t begin, int64_t end,
                           const Visit& visit) {
-  alignas(64) float decoded[kGatedPiece], buffer[kGatedPiece];
+  alignas(64) Stored<T> decoded[kGatedPiece], buffer[kGatedPiece];
+  alignas(64) float product[kGatedPiece];
   for_pieces(s, begin, end, [&](const GatedPiece& piece) {
-    float* y = piece.n % kLanes == 0 ? writer.at(piece.in_y, buffer) : buffer;
+    Stored<T>* y = writer.at(piece.in_y, buffer);
     prefetch_piece(s, u, piece);
     writer.prefetch(piece.in_y + kGatedPiece, kGatedPiece);
     for (int64_t a = 0; a < s.slots; ++a) {
-      const float* x = whole_vectors_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
-      with_activation(s.activations[static_cast<size_t>(a)],
-                      [&](auto act) { value_row<act(), kBrief>(x, piece.n, a > 0, s.limits, y); });
+      const Stored<T>* x = row_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
+      const float* before = a > 0 ? product : nullptr;
+      with_activation(s.activations[static_cast<size_t>(a)], [&](auto act) {
+        if (a + 1 < s.slots)
+          value_row<act(), T, false>(x, piece.n, before, s.limits, product);
+        else
+          value_row<act(), T, true>(x, piece.n, before, s.limits, y);
+      });
     }
     visit(y, piece.n);
     writer.done(y, piece.n, piece.in_y);

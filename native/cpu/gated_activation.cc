@@ -13,12 +13,9 @@ class GatedActivation : public Kernel {
   void run(const Call& call) override {
     const RowWriter writer(y_, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.pieces(), shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
-      const auto nothing = [](float*, int64_t) {};
-      if (y_ == DType::bfloat16) {
-        gated_forward<true>(shape_, call.in[0], writer, begin, end, nothing);
-      } else {
-        gated_forward<false>(shape_, call.in[0], writer, begin, end, nothing);
-      }
+      with_float_type(shape_.u == y_ ? y_ : DType::float32, [&](auto type) {
+        gated_forward<type()>(shape_, call.in[0], writer, begin, end, [](const auto*, int64_t) {});
+      });
     });
   }
 
@@ -28,14 +25,30 @@ class GatedActivation : public Kernel {
 };
 
 // One activation: du = dy act'(u), without the memory that products need.
-template <Activation A>
-inline void plain_backward_row(const float* dy, const float* x, int64_t n, const ActivationLimits& p, float* dx) {
-  for_lanes(
-      n, [=](int64_t i) { put_lanes(dx + i, lanes_at<Lanes>(dy + i) * activate<A>(lanes_at<Lanes>(x + i), p).slope); });
+template <Activation A, DType T>
+inline void plain_backward_row(const Stored<T>* dy, const Stored<T>* u, int64_t n, const ActivationLimits& p,
+                               Stored<T>* du) {
+  for_pairs(n, [=](int64_t i, auto count) {
+    const LanePair slope = map_pair(load_pair<T>(u + i, count), [=](Lanes v) { return activate<A, T>(v, p).slope; });
+    store_pair<T>(du + i, load_pair<T>(dy + i, count) * slope, count);
+  });
 }
 
+// The float32 rows here are in the order of pairs.
+template <DType T>
 inline void multiply_row(const float* x, int64_t n, float* to) {
-  for_lanes(n, [=](int64_t i) { put_lanes(to + i, lanes_at<Lanes>(to + i) * lanes_at<Lanes>(x + i)); });
+  for_pairs(n, [=](int64_t i, auto count) {
+    store_ordered<T>(to + i, load_ordered<T>(to + i, count) * load_ordered<T>(x + i, count), count);
+  });
+}
+
+template <DType T>
+inline void product_backward_row(const Stored<T>* dy, const float* slope, const float* other, int64_t n,
+                                 Stored<T>* du) {
+  for_pairs(n, [=](int64_t i, auto count) {
+    const LanePair factor = load_ordered<T>(slope + i, count) * load_ordered<T>(other + i, count);
+    store_pair<T>(du + i, load_pair<T>(dy + i, count) * factor, count);
+  });
 }
 
 class GatedActivationBackward : public Kernel {
@@ -45,11 +58,13 @@ class GatedActivationBackward : public Kernel {
   void run(const Call& call) override {
     const RowWriter writer(du_, call.out[0], shape_.rows * shape_.slots * shape_.width);
     for_parts(shape_.pieces(), shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
-      if (shape_.slots == 1) {
-        run_plain(call, writer, begin, end);
-      } else {
-        run_product(call, writer, begin, end);
-      }
+      with_float_type(shape_.u == dy_ && dy_ == du_ ? du_ : DType::float32, [&](auto type) {
+        if (shape_.slots == 1) {
+          run_plain<type()>(call, writer, begin, end);
+        } else {
+          run_product<type()>(call, writer, begin, end);
+        }
+      });
       writer.finish();
     });
   }
@@ -60,34 +75,40 @@ class GatedActivationBackward : public Kernel {
     prefetch_row(dy_, call.in[0], piece.in_y + kGatedPiece, kGatedPiece);
   }
 
+  // Both in numbers of type T, as gated_forward.
+  template <DType T>
   void run_plain(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
-    alignas(64) float dy_row[kGatedPiece], u_row[kGatedPiece], du_row[kGatedPiece];
+    alignas(64) Stored<T> dy_row[kGatedPiece], u_row[kGatedPiece], du_row[kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
       prefetch(call, piece);
-      const float* dy = whole_vectors_in(dy_, call.in[0], piece.in_y, piece.n, dy_row);
-      const float* u = whole_vectors_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
-      float* du = piece.n % kLanes == 0 ? writer.at(piece.in_u, du_row) : du_row;
+      const Stored<T>* dy = row_in(dy_, call.in[0], piece.in_y, piece.n, dy_row);
+      const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
+      Stored<T>* du = writer.at(piece.in_u, du_row);
       with_activation(shape_.activations[0],
-                      [&](auto act) { plain_backward_row<act()>(dy, u, piece.n, shape_.limits, du); });
+                      [&](auto act) { plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du); });
       writer.done(du, piece.n, piece.in_u);
     });
   }
 
+  template <DType T>
   void run_product(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
-    alignas(64) float row[kGatedPiece], values[kGatedSlots][kGatedPiece], slopes[kGatedSlots][kGatedPiece];
+    alignas(64) Stored<T> row[kGatedPiece], du_row[kGatedPiece];
+    alignas(64) float values[kGatedSlots][kGatedPiece], slopes[kGatedSlots][kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
       prefetch(call, piece);
       for (int64_t a = 0; a < shape_.slots; ++a) {
-        const float* u = whole_vectors_in(shape_.u, call.in[1], piece.in_u + a * shape_.width, piece.n, row);
+        const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u + a * shape_.width, piece.n, row);
         with_activation(shape_.activations[static_cast<size_t>(a)],
-                        [&](auto act) { slope_row<act()>(u, piece.n, shape_.limits, values[a], slopes[a]); });
+                        [&](auto act) { slope_row<act(), T>(u, piece.n, shape_.limits, values[a], slopes[a]); });
       }
-      const float* dy = whole_vectors_in(dy_, call.in[0], piece.in_y, piece.n, row);
+      const Stored<T>* dy = row_in(dy_, call.in[0], piece.in_y, piece.n, row);
       for (int64_t a = 0; a < shape_.slots; ++a) {
-        multiply_row(dy, piece.n, slopes[a]);
-        for (int64_t b = 0; b < shape_.slots; ++b)
-          if (b != a) multiply_row(values[b], piece.n, slopes[a]);
-        writer.done(slopes[a], piece.n, piece.in_u + a * shape_.width);
+        const int64_t other = a == 0 ? 1 : 0, in_u = piece.in_u + a * shape_.width;
+        for (int64_t b = 1; b < shape_.slots; ++b)
+          if (b != a && b != other) multiply_row<T>(values[b], piece.n, slopes[a]);
+        Stored<T>* du = writer.at(in_u, du_row);
+        product_backward_row<T>(dy, slopes[a], values[other], piece.n, du);
+        writer.done(du, piece.n, in_u);
       }
     });
   }

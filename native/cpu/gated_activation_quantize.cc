@@ -16,8 +16,8 @@ class GatedActivationQuantize : public Kernel {
     const RowWriter writer(q_, call.out[0], shape_.rows * shape_.width, true);
     const PartMaxima maxima(call.scratch, parts_);
     for_parts(shape_.pieces(), parts_, [&](int64_t part, int64_t begin, int64_t end) {
-      gated_forward<false>(shape_, call.in[0], writer, begin, end,
-                           [&](float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
+      gated_forward<DType::float32>(shape_, call.in[0], writer, begin, end,
+                                    [&](float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
     });
     *call.output<float>(1) = maxima.all();
   }

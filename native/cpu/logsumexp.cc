@@ -9,20 +9,22 @@ class LogSumExp : public Kernel {
  public:
   explicit LogSumExp(const Node& node) : shape_(node.inputs[0]), rows_(node.outputs[0].size()) {}
 
-  size_t scratch_bytes() const override { return shape_.buffer_bytes(1); }
-
   void run(const Call& call) override {
+    with_float_type(shape_.dtype, [&](auto type) { run_rows<type()>(call); });
+  }
+
+ private:
+  template <DType T>
+  void run_rows(const Call& call) const {
     const int64_t n = shape_.width;
-    for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t part, int64_t begin, int64_t end) {
+    for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const float* x = row_in(shape_.dtype, call.in[0], row * n, n, shape_.buffer(call, part, 1, 0));
-        const float y = row_logsumexp(x, n);
-        store_row(shape_.dtype, &y, 1, at(shape_.dtype, call.out[0], row));
+        const float y = row_logsumexp<T>(static_cast<const Stored<T>*>(call.in[0]) + row * n, n);
+        store_row(T, &y, 1, at(T, call.out[0], row));
       }
     });
   }
 
- private:
   RowShape shape_;
   int64_t rows_;  // those of no elements give -inf
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "cpu/convert.h"
 #include "cpu/stream.h"
@@ -29,9 +30,11 @@ inline char* at(DType type, void* base, int64_t element) {
 }
 
 // Elements [first, first + n) of a tensor as float32: the memory itself for float32, otherwise decoded into `buffer`.
-inline const float* row_in(DType type, const void* base, int64_t first, int64_t n, float* buffer) {
-  if (type == DType::float32) return static_cast<const float*>(base) + first;
-  load_row(type, at(type, base, first), n, buffer);
+// (Or as the codes of a 16-bit type, which are always in memory.)
+template <class Number>
+inline const Number* row_in(DType type, const void* base, int64_t first, int64_t n, Number* buffer) {
+  if (sizeof(Number) == dtype_bytes(type)) return static_cast<const Number*>(base) + first;
+  if constexpr (std::is_same_v<Number, float>) load_row(type, at(type, base, first), n, buffer);
   return buffer;
 }
 
@@ -42,8 +45,9 @@ inline void prefetch_row(DType type, const void* base, int64_t first, int64_t n)
   if (n <= kShort) prefetch_bytes(at(type, base, first), n * static_cast<int64_t>(dtype_bytes(type)));
 }
 
-// Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place for float32,
-// in the buffer otherwise; `done` then brings them to their place, rounded. Large results are streamed from the buffer.
+// Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place if they are
+// computed as they are stored, in the buffer otherwise; `done` then brings them to their place, rounded. (The numbers
+// are float32 or those of the result.) Large results are streamed from the buffer.
 class RowWriter {
  public:
   RowWriter(DType type, void* base, int64_t elements, bool saturate = false)
@@ -53,14 +57,18 @@ class RowWriter {
         size_(static_cast<int64_t>(dtype_bytes(type))),
         stream_(elements * size_ >= kStreamBytes) {}
 
-  float* at(int64_t first, float* buffer) const {
-    return type_ == DType::float32 && !stream_ ? reinterpret_cast<float*>(base_) + first : buffer;
+  template <class Number>
+  Number* at(int64_t first, Number* buffer) const {
+    return sizeof(Number) == size_ && !stream_ ? reinterpret_cast<Number*>(base_) + first : buffer;
   }
-  void done(const float* computed, int64_t n, int64_t first) const {
-    if (stream_) {
-      stream_row(type_, computed, n, base_ + first * size_, saturate_);
-    } else if (type_ != DType::float32 || computed != reinterpret_cast<const float*>(base_) + first) {
-      store_row(type_, computed, n, base_ + first * size_, saturate_);
+  template <class Number>
+  void done(const Number* computed, int64_t n, int64_t first) const {
+    char* place = base_ + first * size_;
+    if (reinterpret_cast<const char*>(computed) == place) return;
+    if constexpr (sizeof(Number) == sizeof(float)) {
+      stream_ ? stream_row(type_, computed, n, place, saturate_) : store_row(type_, computed, n, place, saturate_);
+    } else {
+      copy_row(place, computed, n * size_, stream_);
     }
   }
   // Asks for the place of elements [first, first + n) ahead of `done`.
@@ -105,10 +113,10 @@ inline void for_parts(int64_t n, int64_t parts, const Body& body) {
   });
 }
 
-// Distance between rows of n floats in scratch: whole cache lines, and not close to a multiple of 4096 bytes, because a
-// load that follows a store at the same offset in another page waits for it.
+// Distance between rows of n floats in scratch: whole steps of lane_pairs.h, and not close to a multiple of 4096 bytes,
+// because a load that follows a store at the same offset in another page waits for it.
 inline int64_t padded_floats(int64_t n) {
-  const int64_t padded = (n + 15) & ~int64_t{15};
+  const int64_t padded = (n + 31) & ~int64_t{31};
   return padded % 1024 < 128 ? padded + 160 : padded;
 }
 

@@ -12,30 +12,27 @@ class Softmax : public Kernel {
   size_t scratch_bytes() const override { return shape_.buffer_bytes(2); }
 
   void run(const Call& call) override {
-    if (shape_.dtype == DType::float32) {
-      run_rows<false>(call);
-    } else {
-      run_rows<true>(call);
-    }
+    with_float_type(shape_.dtype, [&](auto type) { run_rows<type()>(call); });
   }
 
  private:
-  template <bool kBrief>
+  template <DType T>
   void run_rows(const Call& call) const {
-    const RowWriter writer(shape_.dtype, call.out[0], shape_.rows * shape_.width);
+    using Number = Stored<T>;
+    const RowWriter writer(T, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
-      float *in = shape_.buffer(call, part, 2, 0), *out = shape_.buffer(call, part, 2, 1);
+      float *buffer = shape_.buffer(call, part, 2, 0), *out = shape_.buffer(call, part, 2, 1);
       const int64_t n = shape_.width;
-      for (int64_t first = begin * n; first < end * n; first += n) {
-        const float* x = row_in(shape_.dtype, call.in[0], first, n, in);
-        float* y = writer.at(first, out);
-        const float largest = row_largest(x, n);
-        prefetch_row(shape_.dtype, call.in[0], first + n, n);
-        const double total = row_exponentials<kBrief>(x, n, largest, y);
-        const float factor = static_cast<float>(1.0 / total);
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) y[i] *= factor;
-        writer.done(y, n, first);
+      const Number* x = static_cast<const Number*>(call.in[0]) + begin * n;
+      float largest = row_largest<T>(x, n);
+      for (int64_t row = begin; row < end; ++row, x += n) {
+        Number* y = writer.at(row * n, reinterpret_cast<Number*>(out));
+        float* exponentials = T == DType::float32 ? reinterpret_cast<float*>(y) : buffer;
+        const double total = row_exponentials<T>(x, n, largest, exponentials);
+        if (row + 1 < end) largest = row_largest<T>(x + n, n);  // here it covers the time of the sum and the division
+        prefetch_row(T, call.in[0], (row + 2) * n, n);
+        scale_row<T>(exponentials, n, static_cast<float>(1.0 / total), y);
+        writer.done(y, n, row * n);
       }
       writer.finish();
     });

@@ -13,26 +13,35 @@ class SoftmaxBackward : public Kernel {
   size_t scratch_bytes() const override { return shape_.buffer_bytes(3); }
 
   void run(const Call& call) override {
+    if (dy_dtype_ == shape_.dtype) {
+      with_float_type(dy_dtype_, [&](auto type) { run_rows<type()>(call); });
+    } else {
+      run_rows<DType::float32>(call);
+    }
+  }
+
+ private:
+  // In numbers of type T: those of y, dy and dx, or float32, to and from which rows are converted.
+  template <DType T>
+  void run_rows(const Call& call) const {
+    using Number = Stored<T>;
     const RowWriter writer(shape_.dtype, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
-      float *y_buffer = shape_.buffer(call, part, 3, 0), *dy_buffer = shape_.buffer(call, part, 3, 1);
+      const auto buffer = [&](int64_t i) { return reinterpret_cast<Number*>(shape_.buffer(call, part, 3, i)); };
       const int64_t n = shape_.width;
       for (int64_t first = begin * n; first < end * n; first += n) {
-        const float* y = row_in(shape_.dtype, call.in[0], first, n, y_buffer);
-        const float* dy = row_in(dy_dtype_, call.in[1], first, n, dy_buffer);
-        float* dx = writer.at(first, shape_.buffer(call, part, 3, 2));
+        const Number* y = row_in(shape_.dtype, call.in[0], first, n, buffer(0));
+        const Number* dy = row_in(dy_dtype_, call.in[1], first, n, buffer(1));
+        Number* dx = writer.at(first, buffer(2));
         prefetch_row(shape_.dtype, call.in[0], first + n, n);
         prefetch_row(dy_dtype_, call.in[1], first + n, n);
-        const float mean = row_mean(y, dy, n);
-#pragma omp simd
-        for (int64_t i = 0; i < n; ++i) dx[i] = y[i] * (dy[i] - mean);
+        weighted_deviations<T>(y, dy, n, row_mean<T>(y, dy, n), dx);
         writer.done(dx, n, first);
       }
       writer.finish();
     });
   }
 
- private:
   RowShape shape_;
   DType dy_dtype_;
 };

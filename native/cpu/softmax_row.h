@@ -3,7 +3,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "cpu/lane_math.h"
+#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
 #include "cpu/weight_exp.h"
 
@@ -15,85 +15,96 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The largest element, -inf over nothing. NaN is passed over: it comes back out of the exponentials.
 // (Not inlined, here and below: in a large function the constants of a loop do not stay in registers.)
-[[gnu::noinline]] inline float row_largest(const float* x, int64_t n) {
-  Lanes most[4] = {Lanes{} - kInfinity, Lanes{} - kInfinity, Lanes{} - kInfinity, Lanes{} - kInfinity};
+template <DType T>
+[[gnu::noinline]] inline float row_largest(const Stored<T>* x, int64_t n) {
+  const Lanes lowest = Lanes{} - kInfinity;
+  Lanes most[4] = {lowest, lowest, lowest, lowest};
+  const auto take = [&](int k, LanePair pair) {
+    most[k] = larger_of(pair.first, most[k]);
+    most[k + 1] = larger_of(pair.second, most[k + 1]);
+  };
   int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) most[u] = larger_of(lanes_at<Lanes>(x + i + u * kLanes), most[u]);
+  for (; i + 2 * kPair <= n; i += 2 * kPair) {
+    take(0, load_whole_pair<T>(x + i));
+    take(2, load_whole_pair<T>(x + i + kPair));
   }
-  for (; i + kLanes <= n; i += kLanes) most[0] = larger_of(lanes_at<Lanes>(x + i), most[0]);
-  float largest = largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
-  for (; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
-  return largest;
+  for_pairs(n - i, [&](int64_t k, auto count) { take(0, load_pair<T>(x + i + k, count, kMinusInfinity<T>)); });
+  return largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
 }
 
-// Calls visit(i, e^(x[i ...] - base), count) for every vector of the row; the last may hold fewer than kLanes numbers
-// and zeros behind them. `kBrief`: see weight_exp_lanes.
-template <bool kBrief, class Visit>
-inline void for_exponentials(const float* x, int64_t n, float base, const Visit& visit) {
-  int64_t i = 0;
-#pragma GCC unroll 2
-  for (; i + kLanes <= n; i += kLanes) visit(i, weight_exp_lanes<kBrief>(lanes_at<Lanes>(x + i) - base), kLanes);
-  if (i == n) return;
-  float rest[kLanes];
-  std::fill(rest, rest + kLanes, -kInfinity);
-  std::memcpy(rest, x + i, static_cast<size_t>(n - i) * sizeof(float));
-  visit(i, weight_exp_lanes<kBrief>(lanes_at<Lanes>(rest) - base), n - i);
+// Calls visit(i, e^(x[i ...] - base), count) for every step of the row. E: see weight_exp_lanes.
+template <DType T, DType E, class Visit>
+inline void for_exponentials(const Stored<T>* x, int64_t n, float base, const Visit& visit) {
+  for_pairs(n, [&](int64_t i, auto count) {
+    const LanePair pair = load_pair<T>(x + i, count, kMinusInfinity<T>);
+    visit(i, map_pair(pair, [=](Lanes v) { return weight_exp_lanes<E>(v - base); }), count);
+  });
 }
 
-// The same; returns the sum. It runs in float32 over blocks and in double over the blocks, so that long rows lose no
-// digits.
-template <bool kBrief, class Visit>
-inline double sum_exponentials(const float* x, int64_t n, float base, const Visit& visit) {
-  constexpr int64_t kBlock = 2048;
+// The same; returns the sum.
+template <DType T, DType E, class Visit>
+inline double sum_exponentials(const Stored<T>* x, int64_t n, float base, const Visit& visit) {
+  constexpr int64_t kBlock = 4096;  // as accumulate_pairs
   double total = 0;
   for (int64_t first = 0; first < n; first += kBlock) {
-    Lanes sum = {};
-    for_exponentials<kBrief>(x + first, std::min(n - first, kBlock), base, [&](int64_t i, Lanes e, int64_t count) {
+    LanePair sum = {};
+    for_exponentials<T, E>(x + first, std::min(n - first, kBlock), base, [&](int64_t i, LanePair e, auto count) {
       visit(first + i, e, count);
       sum += e;
     });
-    total += static_cast<double>(add_lanes(sum));
+    total += static_cast<double>(add_lanes(sum.first + sum.second));
   }
   return total;
 }
 
-inline void put_some_lanes(float* to, Lanes v, int64_t count) {
-  if (count == kLanes)
-    put_lanes(to, v);
-  else
-    std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
+// y = e^(x - base) in the order of pairs; returns the sum.
+template <DType T>
+[[gnu::noinline]] inline double row_exponentials(const Stored<T>* x, int64_t n, float base, float* y) {
+  return sum_exponentials<T, T>(x, n, base,
+                                [=](int64_t i, LanePair e, auto count) { store_ordered<T>(y + i, e, count); });
 }
 
-// y = e^(x - base); returns the sum.
-template <bool kBrief>
-[[gnu::noinline]] inline double row_exponentials(const float* x, int64_t n, float base, float* y) {
-  return sum_exponentials<kBrief>(x, n, base,
-                                  [=](int64_t i, Lanes e, int64_t count) { put_some_lanes(y + i, e, count); });
+// to = x * factor, where x is in the order of pairs.
+template <DType T>
+[[gnu::noinline]] inline void scale_row(const float* x, int64_t n, float factor, Stored<T>* to) {
+  for_pairs(n, [=](int64_t i, auto count) {
+    const LanePair pair = load_ordered<T>(x + i, count);
+    store_pair<T>(to + i, map_pair(pair, [=](Lanes v) { return v * factor; }), count);
+  });
 }
 
 // sum(weight * x) / sum(weight); 0 when the weights sum to 0.
-inline float row_mean(const float* weight, const float* x, int64_t n) {
+template <DType T>
+[[gnu::noinline]] inline float row_mean(const Stored<T>* weight, const Stored<T>* x, int64_t n) {
   double totals[2];
-  accumulate<2>(n, totals, [=](int64_t i, auto* s) {
-    using V = std::decay_t<decltype(*s)>;
-    const V w = lanes_at<V>(weight + i);
-    s[0] += w * lanes_at<V>(x + i);
-    s[1] += w;
+  accumulate_pairs<2>(n, totals, [=](int64_t i, auto count, LanePair* sums) {
+    const LanePair w = load_pair<T>(weight + i, count);
+    sums[0] += w * load_pair<T>(x + i, count);
+    sums[1] += w;
   });
   return totals[1] == 0 ? 0.0f : static_cast<float>(totals[0] / totals[1]);
 }
 
+// dx = y * (dy - mean).
+template <DType T>
+[[gnu::noinline]] inline void weighted_deviations(const Stored<T>* y, const Stored<T>* dy, int64_t n, float mean,
+                                                  Stored<T>* dx) {
+  for_pairs(n, [=](int64_t i, auto count) {
+    const LanePair deviation = map_pair(load_pair<T>(dy + i, count), [=](Lanes v) { return v - mean; });
+    store_pair<T>(dx + i, load_pair<T>(y + i, count) * deviation, count);
+  });
+}
+
 // log(sum(exp(x))): -inf when every element is, +inf when one is.
-[[gnu::noinline]] inline float row_logsumexp(const float* x, int64_t n) {
-  const float largest = row_largest(x, n);
+template <DType T>
+[[gnu::noinline]] inline float row_logsumexp(const Stored<T>* x, int64_t n) {
+  const float largest = row_largest<T>(x, n);
   if (std::abs(largest) == kInfinity) {
     float sum = 0;  // of 0, inf and NaN
-    for (int64_t i = 0; i < n; ++i) sum += simd_exp(x[i]);
+    for (int64_t i = 0; i < n; ++i) sum += simd_exp(number_at<T>(x + i));
     return std::log(sum);
   }
-  const double total = sum_exponentials<false>(x, n, largest, [](int64_t, Lanes, int64_t) {});
+  const double total = sum_exponentials<T, DType::float32>(x, n, largest, [](int64_t, LanePair, auto) {});
   return largest + static_cast<float>(std::log(total));
 }
 

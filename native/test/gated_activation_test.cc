@@ -100,15 +100,17 @@ void check_quantize(const Names& names, DType t, DType q, int64_t width) {
 }
 
 void check_special() {
-  for (const char* name : {"gelu", "silu", "relu", "quick_gelu", "squared_relu", "sigmoid", "linear", "clamped_silu"}) {
-    Op op = gated("gated_activation", {name}, DType::float32, 1, 6, 1, false);
-    const float values[] = {NAN, HUGE_VALF, 0, 1e30f, -1e30f, -100};
-    op.fill(0, [&](int64_t i) { return values[i]; }).run();
-    const Values y = op.out(0);
-    expect(std::isnan(y[0]), std::string(name) + " keeps NaN");
-    expect(y[3] > 0 && !std::isnan(y[4]) && std::abs(y[5]) < 101 && (name[0] == 'l' || y[4] >= -1),
-           std::string(name) + " far out");
-  }
+  for (DType t : {DType::float32, DType::bfloat16})
+    for (const char* name :
+         {"gelu", "silu", "relu", "quick_gelu", "squared_relu", "sigmoid", "linear", "clamped_silu"}) {
+      Op op = gated("gated_activation", {name}, t, 1, 6, 1, false);
+      const float values[] = {NAN, HUGE_VALF, 0, 1e30f, -1e30f, -100};
+      op.fill(0, [&](int64_t i) { return values[i]; }).run();
+      const Values y = op.out(0);
+      expect(std::isnan(y[0]), std::string(name) + " keeps NaN");
+      expect(y[3] > 0 && !std::isnan(y[4]) && std::abs(y[5]) < 101 && (name[0] == 'l' || y[4] >= -1),
+             std::string(name) + " far out");
+    }
 }
 
 }  // namespace

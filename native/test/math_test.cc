@@ -1,6 +1,6 @@
 // Errors of simd_math.h in units of the last place, of lane_math.h relative to the result, and the exactness of
-// convert.h on every 16-bit code.
-#include "cpu/lane_math.h"
+// convert.h and lane_pairs.h on every 16-bit code.
+#include "cpu/lane_pairs.h"
 #include "cpu/simd_math.h"
 #include "test/harness.h"
 
@@ -81,11 +81,15 @@ void check_lane_math() {
   check_lanes(
       "exp", [](Lanes x) { return weight_exp_lanes(x); }, exponential, -87, 0, 2.5e-7);
   check_lanes(
-      "exp, brief", [](Lanes x) { return weight_exp_lanes<true>(x); }, exponential, -87, 0, 5e-6);
+      "exp, float16", [](Lanes x) { return weight_exp_lanes<DType::float16>(x); }, exponential, -87, 0, 5e-6);
+  check_lanes(
+      "exp, bfloat16", [](Lanes x) { return weight_exp_lanes<DType::bfloat16>(x); }, exponential, -87, 0, 4e-5);
   check_lanes(
       "sigmoid", [](Lanes x) { return sigmoid_lanes(x); }, logistic, -80, 80, 5e-7);
   check_lanes(
-      "sigmoid, brief", [](Lanes x) { return sigmoid_lanes<true>(x); }, logistic, -80, 80, 1e-4);
+      "sigmoid, float16", [](Lanes x) { return sigmoid_lanes<DType::float16>(x); }, logistic, -80, 80, 1e-5);
+  check_lanes(
+      "sigmoid, bfloat16", [](Lanes x) { return sigmoid_lanes<DType::bfloat16>(x); }, logistic, -80, 80, 1e-4);
   const float inf = HUGE_VALF;
   const float x[4] = {0.0f, -inf, inf, NAN};
   for (const float v : x) {
@@ -144,6 +148,31 @@ void check_codes(const char* name, int count, Decode decode, Encode encode) {
   expect(wrong == 0, std::string(name) + ": " + std::to_string(wrong) + " codes are wrong");
 }
 
+// What a step decodes of each code is its number: encoded again it gives the code. Numbers between two codes are
+// rounded as those of formats.h.
+template <DType T, class Decode, class Encode>
+void check_pairs(const char* name, Decode decode, Encode encode) {
+  constexpr uint32_t kHalf = T == DType::bfloat16 ? 0x8000 : 0x1000;  // of a unit in the last place
+  int wrong = 0;
+  for (int first = 0; first < 65536; first += kPair)
+    for (uint32_t more : {0u, kHalf - 1, kHalf, kHalf + 1}) {
+      uint16_t codes[kPair], back[kPair];
+      for (int i = 0; i < kPair; ++i) codes[i] = static_cast<uint16_t>(first + i);
+      const auto raised = [=](float x) { return std::isfinite(x) ? bits_float(float_bits(x) + more) : x; };
+      const LanePair pair = map_pair(load_pair<T>(codes, WholePair()), [=](Lanes x) {
+        Lanes y = x;
+        for (int i = 0; i < kLanes; ++i) y[i] = raised(x[i]);
+        return y;
+      });
+      store_pair<T>(back, pair, WholePair());
+      for (int i = 0; i < kPair; ++i) {
+        const float x = decode(codes[i]);
+        wrong += std::isnan(x) ? !std::isnan(decode(back[i])) : back[i] != encode(raised(x));
+      }
+    }
+  expect(wrong == 0, std::string("pairs of ") + name + ": " + std::to_string(wrong) + " codes are wrong");
+}
+
 }  // namespace
 
 int main() {
@@ -174,6 +203,8 @@ int main() {
   check_lane_math();
   check_codes<uint16_t>("float16", 65536, float16_to_float, float_to_float16);
   check_codes<uint16_t>("bfloat16", 65536, bfloat16_to_float, float_to_bfloat16);
+  check_pairs<DType::float16>("float16", float16_to_float, float_to_float16);
+  check_pairs<DType::bfloat16>("bfloat16", bfloat16_to_float, float_to_bfloat16);
   check_codes<uint8_t>("float8_e4m3fn", 256, float8_e4m3fn_to_float, [](float x) { return float_to_float8_e4m3fn(x); });
   check_codes<uint8_t>("float8_e5m2", 256, float8_e5m2_to_float, [](float x) { return float_to_float8_e5m2(x); });
   std::printf(failures() ? "FAILED\n" : "ok\n");

@@ -14,7 +14,7 @@ namespace te::test {
 using Values = std::vector<double>;
 
 inline constexpr DType kFloats[] = {DType::float32, DType::bfloat16, DType::float16};
-inline constexpr int64_t kWidths[] = {1, 31, 32, 33, 257, 768};
+inline constexpr int64_t kWidths[] = {1, 11, 31, 32, 33, 257, 768};
 
 // Limits of ||t - r|| / ||r|| for a result rounded once.
 inline double rounding_limit(DType t) { return t == DType::bfloat16 ? 3e-3 : t == DType::float16 ? 4e-4 : 2e-6; }

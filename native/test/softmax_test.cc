@@ -6,7 +6,7 @@ using namespace te::test;
 
 namespace {
 
-constexpr int64_t kSoftmaxWidths[] = {1, 31, 32, 33, 257, 4096, 16384};
+constexpr int64_t kSoftmaxWidths[] = {1, 11, 31, 32, 33, 257, 4096, 16384};
 const double kInf = std::numeric_limits<double>::infinity();
 
 double logsumexp(const Values& x, size_t first, size_t n) {
@@ -104,10 +104,12 @@ void check_special() {
   const float inf = static_cast<float>(kInf), nan = std::numeric_limits<float>::quiet_NaN();
   const float rows[4][3] = {{-inf, -inf, -inf}, {1, -inf, 1}, {inf, 0, 1}, {1, nan, 2}};
   const auto fill = [&](int64_t i) { return rows[i / 3][i % 3]; };
-  Op op("softmax");
-  op.input(DType::float32, {4, 3}).fill(0, fill).output(DType::float32, {4, 3}).run();
   const double n = nan;
-  expect_exact(op, "special", 0, {n, n, n, .5, 0, .5, n, n, n, n, n, n});
+  for (DType dtype : kFloats) {
+    Op op("softmax");
+    op.input(dtype, {4, 3}).fill(0, fill).output(dtype, {4, 3}).run();
+    expect_exact(op, std::string("special ") + dtype_name(dtype), 0, {n, n, n, .5, 0, .5, n, n, n, n, n, n});
+  }
   Op sum("logsumexp");
   sum.input(DType::float32, {4, 3}).fill(0, fill).output(DType::float32, {4}).run();
   sum.expect_close("special", 0, {-kInf, 1 + std::log(2.0), kInf, n}, 1e-6, 0);
