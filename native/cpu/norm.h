@@ -9,7 +9,7 @@
 #include <string>
 #include <type_traits>
 
-#include "cpu/lanes.h"
+#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
 
 namespace te {
@@ -24,13 +24,15 @@ struct RowStatistics {
 
 // One pass over deviations from a guess. The guess is the mean of the first eighth of the row, so that its square
 // distance from the mean is at most seven times the variance: the subtraction below loses no more than three bits.
-inline RowStatistics layer_statistics(const float* x, int64_t n, double epsilon) {
+template <DType T>
+[[gnu::noinline]] inline RowStatistics layer_statistics(const Stored<T>* x, int64_t n, double epsilon) {
   const int64_t sample = std::min(n, std::max<int64_t>(64, n / 8));
   double total, sums[2];  // of x, of x - guess and of (x - guess)^2
-  accumulate<1>(sample, &total, [=](int64_t i, auto* s) { s[0] += lanes_at<std::decay_t<decltype(*s)>>(x + i); });
+  accumulate_pairs<1>(sample, &total, [=](int64_t i, auto count, LanePair* s) { s[0] += load_pair<T>(x + i, count); });
   const float guess = static_cast<float>(total / static_cast<double>(sample));
-  accumulate<2>(n, sums, [=](int64_t i, auto* s) {
-    const auto d = lanes_at<std::decay_t<decltype(*s)>>(x + i) - guess;
+  accumulate_pairs<2>(n, sums, [=](int64_t i, auto count, LanePair* s) {
+    LanePair d = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return v - guess; });
+    if constexpr (!std::is_same_v<decltype(count), WholePair>) d = d * present<T>(count);
     s[0] += d;
     s[1] += d * d;
   });
@@ -43,10 +45,11 @@ inline RowStatistics layer_statistics(const float* x, int64_t n, double epsilon)
   return row;
 }
 
-inline RowStatistics rms_statistics(const float* x, int64_t n, double epsilon) {
+template <DType T>
+[[gnu::noinline]] inline RowStatistics rms_statistics(const Stored<T>* x, int64_t n, double epsilon) {
   double square;
-  accumulate<1>(n, &square, [=](int64_t i, auto* s) {
-    const auto v = lanes_at<std::decay_t<decltype(*s)>>(x + i);
+  accumulate_pairs<1>(n, &square, [=](int64_t i, auto count, LanePair* s) {
+    const LanePair v = load_pair<T>(x + i, count);
     s[0] += v * v;
   });
   RowStatistics row;
@@ -54,17 +57,17 @@ inline RowStatistics rms_statistics(const float* x, int64_t n, double epsilon) {
   return row;
 }
 
-template <bool kLayer>
-inline void normalize_row(const float* x, int64_t n, RowStatistics row, const float* gamma, const float* beta,
-                          float* y) {
+// gamma and beta are in the order of pairs.
+template <bool kLayer, DType T>
+[[gnu::noinline]] inline void normalize_row(const Stored<T>* x, int64_t n, RowStatistics row, const float* gamma,
+                                            const float* beta, Stored<T>* y) {
   const float mean = row.mean, rstd = row.rstd, rest = row.rest * rstd;
-  if (kLayer) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = ((x[i] - mean) * rstd - rest) * gamma[i] + beta[i];
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = x[i] * rstd * gamma[i];
-  }
+  for_pairs(n, [=](int64_t i, auto count) {
+    const auto xhat = [=](Lanes v) { return kLayer ? (v - mean) * rstd - rest : v * rstd; };
+    LanePair result = map_pair(load_pair<T>(x + i, count), xhat) * load_ordered<T>(gamma + i, count);
+    if constexpr (kLayer) result += load_ordered<T>(beta + i, count);
+    store_pair<T>(y + i, result, count);
+  });
 }
 
 // gamma (or 1 + gamma) as float32.
@@ -101,8 +104,9 @@ struct NormShape {
   }
 };
 
-// Normalises every row. visit(part, y, n) sees (and may change) each piece of the float32 result before the writer gets
-// it. Scratch: gamma and beta as float32, then a row per part.
+// Normalises every row in numbers of type T: those of x and y, or float32, to and from which rows are converted.
+// visit(part, y, n) sees (and may change) each piece of the result before the writer gets it. Scratch: gamma and beta
+// as float32, then a row per part.
 template <bool kLayer>
 struct NormForward {
   NormShape shape;
@@ -112,27 +116,32 @@ struct NormForward {
 
   size_t scratch_bytes() const { return static_cast<size_t>((2 + parts) * padded_floats(shape.width)) * 4; }
 
-  template <class Visit>
+  template <DType T, class Visit>
   void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Visit& visit) const {
     const int64_t n = shape.width, pitch = padded_floats(n);
     float* gamma = static_cast<float*>(call.scratch);
     float* beta = gamma + pitch;
     load_gamma(shape.gamma, call.in[1], n, shape.zero_centered, gamma);
-    if (kLayer) load_row(shape.beta, call.in[2], n, beta);
+    pair_order<T>(gamma, n);
+    if (kLayer) {
+      load_row(shape.beta, call.in[2], n, beta);
+      pair_order<T>(beta, n);
+    }
     for_parts(shape.rows, parts, [&](int64_t part, int64_t begin, int64_t end) {
-      float* buffer = beta + (1 + part) * pitch;
+      Stored<T>* buffer = reinterpret_cast<Stored<T>*>(beta + (1 + part) * pitch);
       for (int64_t row = begin; row < end; ++row) {
-        const float* x = row_in(shape.x, call.in[0], row * n, n, buffer);
-        const RowStatistics s = kLayer ? layer_statistics(x, n, shape.epsilon) : rms_statistics(x, n, shape.epsilon);
+        const Stored<T>* x = row_in(shape.x, call.in[0], row * n, n, buffer);
+        const RowStatistics s =
+            kLayer ? layer_statistics<T>(x, n, shape.epsilon) : rms_statistics<T>(x, n, shape.epsilon);
         if (kLayer) mean[row] = s.mean;
         rstd[row] = s.rstd;
         constexpr int64_t kPiece = 1024;
-        alignas(64) float piece[kPiece];
+        alignas(64) Stored<T> piece[kPiece];
         for (int64_t i = 0; i < n; i += kPiece) {
           const int64_t length = std::min(kPiece, n - i), first = row * n + i;
           if (row + 1 < end) prefetch_bytes(at(shape.x, call.in[0], first + n), length * dtype_bytes(shape.x));
-          float* y = writer.at(first, piece);
-          normalize_row<kLayer>(x + i, length, s, gamma + i, beta + i, y);
+          Stored<T>* y = writer.at(first, piece);
+          normalize_row<kLayer, T>(x + i, length, s, gamma + i, beta + i, y);
           visit(part, y, length);
           writer.done(y, length, first);
         }
@@ -152,8 +161,10 @@ class NormKernel : public Kernel {
   void run(const Call& call) override {
     const NormShape& s = forward_.shape;
     const RowWriter writer(s.y, call.out[0], s.rows * s.width);
-    forward_.run(call, writer, kLayer ? call.output<float>(1) : nullptr, call.output<float>(kLayer ? 2 : 1),
-                 [](int64_t, float*, int64_t) {});
+    float *mean = kLayer ? call.output<float>(1) : nullptr, *rstd = call.output<float>(kLayer ? 2 : 1);
+    with_float_type(s.x == s.y ? s.y : DType::float32, [&](auto type) {
+      forward_.template run<type()>(call, writer, mean, rstd, [](int64_t, const auto*, int64_t) {});
+    });
   }
 
  private:

@@ -13,16 +13,17 @@ struct RowGradientSums {
   double a = 0, ax = 0, x = 0;  // sums of a, a (x - mean) and x - mean
 };
 
-template <bool kLayer>
-inline RowGradientSums gradient_sums(const float* dy, const float* x, const float* gamma, int64_t n, float mean) {
+template <bool kLayer, DType T>
+[[gnu::noinline]] inline RowGradientSums gradient_sums(const Stored<T>* dy, const Stored<T>* x, const float* gamma,
+                                                       int64_t n, float mean) {
   constexpr int kSums = kLayer ? 3 : 1;
   double sums[kSums];
-  accumulate<kSums>(n, sums, [=](int64_t i, auto* s) {
-    using V = std::decay_t<decltype(*s)>;
-    const V a = lanes_at<V>(dy + i) * lanes_at<V>(gamma + i);
-    V d = lanes_at<V>(x + i);
+  accumulate_pairs<kSums>(n, sums, [=](int64_t i, auto count, LanePair* s) {
+    const LanePair a = load_pair<T>(dy + i, count) * load_ordered<T>(gamma + i, count);
+    LanePair d = load_pair<T>(x + i, count);
     if constexpr (kLayer) {
-      d -= mean;
+      d = map_pair(d, [=](Lanes v) { return v - mean; });
+      if constexpr (!std::is_same_v<decltype(count), WholePair>) d = d * present<T>(count);
       s[1] += a;
       s[2] += d;
     }
@@ -38,19 +39,21 @@ struct RowGradient {
   float mean = 0, lost = 0, rstd = 0, mean_a = 0, mean_ax = 0;
 };
 
-template <bool kLayer>
-inline RowGradient row_gradient(const float* dy, const float* x, const float* gamma, int64_t n, float mean,
+template <bool kLayer, DType T>
+inline RowGradient row_gradient(const Stored<T>* dy, const Stored<T>* x, const float* gamma, int64_t n, float mean,
                                 float rstd) {
-  const RowGradientSums sums = gradient_sums<kLayer>(dy, x, gamma, n, mean);
+  const RowGradientSums sums = gradient_sums<kLayer, T>(dy, x, gamma, n, mean);
   const double share = 1.0 / static_cast<double>(n), lost = sums.x * share, mean_a = sums.a * share;
   const double mean_ax = static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
   return {mean, static_cast<float>(lost), rstd, static_cast<float>(mean_a), static_cast<float>(mean_ax)};
 }
 
-// kRows rows at once, so that dgamma and dbeta are read and written once for all of them.
-template <bool kLayer, int kRows>
-inline void backward_rows(const float* const* dy, const float* const* x, const RowGradient* rows, const float* gamma,
-                          int64_t n, float* const* dx, float* dgamma, float* dbeta) {
+// kRows rows at once, so that dgamma and dbeta are read and written once for all of them. These two and gamma are in
+// the order of pairs.
+template <bool kLayer, DType T, int kRows>
+[[gnu::noinline]] inline void backward_rows(const Stored<T>* const* dy, const Stored<T>* const* x,
+                                            const RowGradient* rows, const float* gamma, int64_t n,
+                                            Stored<T>* const* dx, float* dgamma, float* dbeta) {
   float mean[kRows], rstd[kRows], lost[kRows], c1[kRows], c2[kRows];  // copies stay in registers
   for (int r = 0; r < kRows; ++r) {
     mean[r] = rows[r].mean;
@@ -59,23 +62,25 @@ inline void backward_rows(const float* const* dy, const float* const* x, const R
     c1[r] = rows[r].mean_a * rows[r].rstd;
     c2[r] = rows[r].mean_ax * rows[r].rstd;
   }
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) {
-    float sum_gamma = dgamma[i], sum_beta = kLayer ? dbeta[i] : 0.0f;
-    float result[kRows];
+  for_pairs(n, [&](int64_t i, auto count) {
+    const LanePair scale = load_ordered<T>(gamma + i, count);
+    LanePair sum_gamma = load_ordered<T>(dgamma + i, count), sum_beta = {}, result[kRows];
+    if constexpr (kLayer) sum_beta = load_ordered<T>(dbeta + i, count);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
-      const float g = dy[r][i], a = g * gamma[i];
-      const float xhat = kLayer ? (x[r][i] - mean[r]) * rstd[r] - lost[r] : x[r][i] * rstd[r];
-      result[r] = (kLayer ? a * rstd[r] - c1[r] : a * rstd[r]) - xhat * c2[r];
+      const LanePair g = load_pair<T>(dy[r] + i, count), v = load_pair<T>(x[r] + i, count);
+      const LanePair xhat =
+          map_pair(v, [&](Lanes u) { return kLayer ? (u - mean[r]) * rstd[r] - lost[r] : u * rstd[r]; });
+      result[r] = map_pair(g * scale, xhat,
+                           [&](Lanes a, Lanes h) { return (kLayer ? a * rstd[r] - c1[r] : a * rstd[r]) - h * c2[r]; });
       sum_gamma += g * xhat;
       sum_beta += g;
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) dx[r][i] = result[r];
-    dgamma[i] = sum_gamma;
-    if (kLayer) dbeta[i] = sum_beta;
-  }
+    for (int r = 0; r < kRows; ++r) store_pair<T>(dx[r] + i, result[r], count);
+    store_ordered<T>(dgamma + i, sum_gamma, count);
+    if constexpr (kLayer) store_ordered<T>(dbeta + i, sum_beta, count);
+  });
 }
 
 // Inputs dy, x, gamma, [mean,] rstd; outputs dx, dgamma[, dbeta].
@@ -92,49 +97,60 @@ class NormBackwardKernel : public Kernel {
   size_t scratch_bytes() const override { return static_cast<size_t>((1 + kRowsOfPart * parts_) * pitch_) * 4; }
 
   void run(const Call& call) override {
-    float* gamma = static_cast<float*>(call.scratch);
-    load_gamma(shape_.gamma, call.in[2], shape_.width, shape_.zero_centered, gamma);
-    for_parts(shape_.rows, parts_, [&](int64_t part, int64_t begin, int64_t end) {
-      run_part(call, gamma, gamma + (1 + kRowsOfPart * part) * pitch_, begin, end);
-    });
-    for (int which = 0; which < (kLayer ? 2 : 1); ++which)
-      add_parts(gamma + pitch_ + which * pitch_, call.out[1 + which]);
+    with_float_type(dy_ == shape_.x && dy_ == dx_ ? dx_ : DType::float32, [&](auto type) { run_in<type()>(call); });
   }
 
  private:
   // Scratch of a part: sums of dgamma and dbeta, the same for the present 64 rows, four rows of dy and four of x.
   static constexpr int64_t kGroup = 4, kRowsOfPart = 4 + 2 * kGroup;
 
+  // In numbers of type T: those of dy, x and dx, or float32, to and from which rows are converted.
+  template <DType T>
+  void run_in(const Call& call) const {
+    float* gamma = static_cast<float*>(call.scratch);
+    load_gamma(shape_.gamma, call.in[2], shape_.width, shape_.zero_centered, gamma);
+    pair_order<T>(gamma, shape_.width);
+    for_parts(shape_.rows, parts_, [&](int64_t part, int64_t begin, int64_t end) {
+      run_part<T>(call, gamma, gamma + (1 + kRowsOfPart * part) * pitch_, begin, end);
+    });
+    for (int which = 0; which < (kLayer ? 2 : 1); ++which)
+      add_parts<T>(gamma + pitch_ + which * pitch_, call.out[1 + which]);
+  }
+
+  template <DType T>
   void run_part(const Call& call, const float* gamma, float* scratch, int64_t begin, int64_t end) const {
     const RowWriter writer(dx_, call.out[0], shape_.rows * shape_.width);
     std::fill(scratch, scratch + 4 * pitch_, 0.0f);
     int64_t row = begin;
     for (; row + kGroup <= end; row += kGroup) {
-      run_rows<kGroup>(call, writer, gamma, scratch, row);
+      run_rows<T, kGroup>(call, writer, gamma, scratch, row);
       if ((row - begin) % 64 == 64 - kGroup) flush(scratch);
     }
-    for (; row < end; ++row) run_rows<1>(call, writer, gamma, scratch, row);
+    for (; row < end; ++row) run_rows<T, 1>(call, writer, gamma, scratch, row);
     flush(scratch);
     writer.finish();
   }
 
-  template <int kRows>
+  template <DType T, int kRows>
   void run_rows(const Call& call, const RowWriter& writer, const float* gamma, float* scratch, int64_t first) const {
+    using Number = Stored<T>;
+    const auto row_buffer = [=, this](int64_t i) { return reinterpret_cast<Number*>(scratch + (4 + i) * pitch_); };
     const int64_t n = shape_.width;
-    const float *dy[kRows], *x[kRows];
+    const Number *dy[kRows], *x[kRows];
     RowGradient rows[kRows];
     for (int64_t r = 0; r < kRows; ++r) {
-      dy[r] = row_in(dy_, call.in[0], (first + r) * n, n, scratch + (4 + r) * pitch_);
-      x[r] = row_in(shape_.x, call.in[1], (first + r) * n, n, scratch + (4 + kGroup + r) * pitch_);
-      const float mean = kLayer ? call.input<float>(3)[first + r] : 0.0f;
-      rows[r] = row_gradient<kLayer>(dy[r], x[r], gamma, n, mean, call.input<float>(kLayer ? 4 : 3)[first + r]);
+      dy[r] = row_in(dy_, call.in[0], (first + r) * n, n, row_buffer(r));
+      x[r] = row_in(shape_.x, call.in[1], (first + r) * n, n, row_buffer(kGroup + r));
+      const float mean = kLayer ? plain_nan(call.input<float>(3)[first + r]) : 0.0f;
+      const float rstd = plain_nan(call.input<float>(kLayer ? 4 : 3)[first + r]);
+      rows[r] = row_gradient<kLayer, T>(dy[r], x[r], gamma, n, mean, rstd);
     }
     constexpr int64_t kPiece = 512;
-    alignas(64) float pieces[kRows][kPiece + 16];
+    alignas(64) Number pieces[kRows][kPiece + 64 / sizeof(Number)];
     for (int64_t i = 0; i < n; i += kPiece) {
       const int64_t length = std::min(kPiece, n - i);
-      const float *dy_piece[kRows], *x_piece[kRows];
-      float* dx[kRows];
+      const Number *dy_piece[kRows], *x_piece[kRows];
+      Number* dx[kRows];
       for (int r = 0; r < kRows; ++r) {
         dy_piece[r] = dy[r] + i;
         x_piece[r] = x[r] + i;
@@ -143,8 +159,8 @@ class NormBackwardKernel : public Kernel {
         prefetch_row(dy_, call.in[0], next, length);
         prefetch_row(shape_.x, call.in[1], next, length);
       }
-      backward_rows<kLayer, kRows>(dy_piece, x_piece, rows, gamma + i, length, dx, scratch + 2 * pitch_ + i,
-                                   scratch + 3 * pitch_ + i);
+      backward_rows<kLayer, T, kRows>(dy_piece, x_piece, rows, gamma + i, length, dx, scratch + 2 * pitch_ + i,
+                                      scratch + 3 * pitch_ + i);
       for (int r = 0; r < kRows; ++r) writer.done(dx[r], length, (first + r) * n + i);
     }
   }
@@ -159,20 +175,22 @@ class NormBackwardKernel : public Kernel {
     }
   }
 
-  // to[j] = sum of first[part * kRowsOfPart * pitch + j], in the order of the parts.
+  // to[j] = sum of first[part * kRowsOfPart * pitch + j] (j in the order of pairs), in the order of the parts.
+  template <DType T>
   void add_parts(const float* first, void* to) const {
-    parallel_for(shape_.width, 4096, [&](int64_t begin, int64_t end) {
-      constexpr int64_t kTile = 256;
-      for (int64_t j = begin; j < end; j += kTile) {
-        const int64_t length = std::min(kTile, end - j);
+    constexpr int64_t kTile = 256;
+    parallel_for((shape_.width + kTile - 1) / kTile, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin * kTile; j < std::min(end * kTile, shape_.width); j += kTile) {
+        const int64_t length = std::min(kTile, shape_.width - j), steps = std::min(kTile, pitch_ - j);
         double sum[kTile] = {};
         float result[kTile];
         for (int64_t part = 0; part < parts_; ++part) {
           const float* from = first + part * kRowsOfPart * pitch_ + j;
 #pragma omp simd
-          for (int64_t i = 0; i < length; ++i) sum[i] += static_cast<double>(from[i]);
+          for (int64_t i = 0; i < steps; ++i) sum[i] += static_cast<double>(from[i]);
         }
-        for (int64_t i = 0; i < length; ++i) result[i] = static_cast<float>(sum[i]);
+        for (int64_t i = 0; i < steps; ++i) result[i] = static_cast<float>(sum[i]);
+        plain_order<T>(result, length);
         store_row(dgamma_, result, length, at(dgamma_, to, j));
       }
     });

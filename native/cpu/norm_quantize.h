@@ -20,8 +20,9 @@ class NormQuantizeKernel : public Kernel {
     const float scale = *call.input<float>(kLayer ? 3 : 2);
     const RowWriter writer(s.y, call.out[0], s.rows * s.width, true);
     const PartMaxima maxima(static_cast<char*>(call.scratch) + padded_bytes(forward_.scratch_bytes()), forward_.parts);
-    forward_.run(call, writer, kLayer ? call.output<float>(2) : nullptr, call.output<float>(kLayer ? 3 : 2),
-                 [&](int64_t part, float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
+    forward_.template run<DType::float32>(
+        call, writer, kLayer ? call.output<float>(2) : nullptr, call.output<float>(kLayer ? 3 : 2),
+        [&](int64_t part, float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
     *call.output<float>(1) = maxima.all();
   }
 
