@@ -63,7 +63,7 @@ export class DenseGeneral extends Module {
 
   private readonly options: WithDefaults<DenseGeneralOptions, typeof DenseGeneral.defaults>;
   private readonly features: readonly number[];
-  protected override readonly callOptions = [];
+  protected override readonly callOptions = {};
 
   constructor(options: DenseGeneralOptions) {
     super(options);

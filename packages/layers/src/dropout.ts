@@ -41,7 +41,7 @@ export class Dropout extends Module {
   } satisfies Defaults<DropoutOptions>;
 
   private readonly options: WithDefaults<DropoutOptions, typeof Dropout.defaults>;
-  protected override readonly callOptions = ["deterministic"];
+  protected override readonly callOptions = { deterministic: false };
 
   constructor(options: DropoutOptions) {
     super(options);

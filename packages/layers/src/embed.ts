@@ -49,7 +49,7 @@ export class Embed extends Module {
   } satisfies Defaults<EmbedOptions>;
 
   private readonly options: WithDefaults<EmbedOptions, typeof Embed.defaults>;
-  protected override readonly callOptions = [];
+  protected override readonly callOptions = {};
 
   constructor(options: EmbedOptions) {
     super(options);

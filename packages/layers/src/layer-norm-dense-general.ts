@@ -80,7 +80,7 @@ export class LayerNormDenseGeneral extends Module {
   private readonly options: WithDefaults<LayerNormDenseGeneralOptions, typeof LayerNormDenseGeneral.defaults>;
   private readonly type: Norm["type"];
   private readonly features: readonly number[];
-  protected override readonly callOptions = [];
+  protected override readonly callOptions = {};
 
   constructor(options: LayerNormDenseGeneralOptions) {
     super(options);

@@ -127,7 +127,7 @@ export class LayerNormMLP extends Module {
   private readonly options: Options;
   private readonly type: Norm["type"];
   private readonly activation: ActivationParams;
-  protected override readonly callOptions = ["deterministic"];
+  protected override readonly callOptions = { deterministic: false };
 
   constructor(options: LayerNormMLPOptions = {}) {
     super(options);

@@ -111,7 +111,7 @@ export class LayerNorm extends Module {
     checkParameterDType("LayerNorm", this.options.dtype);
   }
 
-  protected override readonly callOptions = [];
+  protected override readonly callOptions = {};
 
   call(x: Tensor): Tensor {
     checkInput("LayerNorm", x);

@@ -1,5 +1,5 @@
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
-import { checkOptions, type DType, fail, isFloat, runTraced, TeError, Tensor, tree } from "@te/tensor";
+import { type DType, fail, isFloat, runTraced, TeError, Tensor, tree, withDefaults } from "@te/tensor";
 import { checkMutable, checkVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
@@ -42,13 +42,16 @@ export abstract class Module {
     const implementation = this.call;
     this.call = (...args: unknown[]) => {
       if (this.callOptions && isPlainObject(args.at(-1)))
-        checkOptions(`${this.constructor.name}.call`, args.at(-1) as object, this.callOptions);
+        withDefaults(`${this.constructor.name}.call`, args.at(-1) as object, this.callOptions);
       return this.enter(() => implementation.apply(this, this.placeOptions(args) as never));
     };
   }
 
-  /** Names that the options object of call may have; others are an error. undefined: anything goes. */
-  protected readonly callOptions: readonly string[] | undefined;
+  /**
+   * The options that the last argument of call may have, at their defaults. Others, and values of another kind than a
+   * default that is a boolean, a function or an array, are an error. undefined: anything goes.
+   */
+  protected readonly callOptions: Readonly<Record<string, unknown>> | undefined;
 
   /**
    * Where among the arguments of call its options object stands, for modules with optional arguments before it. Options

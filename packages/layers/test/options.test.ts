@@ -38,6 +38,13 @@ describe.each(Object.entries(makers))("%s", (name, make) => {
     const message = new RegExp(`^${name}.call: unknown option determinstic\\..*(Options: deterministic|no options)`);
     expectError("option", message, () => make({}).init(random.key(0), x, { determinstic: true }));
   });
+  if (name === "Dropout" || name === "LayerNormMLP")
+    test("options of call of another kind", () => {
+      for (const deterministic of ["false", 1, null])
+        expectError("option", new RegExp(`^${name}\\.call: deterministic must be true or false, got `), () =>
+          make({}).init(random.key(0), x, { deterministic }),
+        );
+    });
   test("inputs that are no tensor", () => {
     for (const input of [1.5, null])
       expectError("option", new RegExp(`^${name}: (x|ids) must be a tensor, got ${input}`), () =>

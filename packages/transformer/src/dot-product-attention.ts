@@ -64,7 +64,7 @@ export class DotProductAttention extends Module {
   private readonly layout: QkvLayout;
   private readonly softmaxType: SoftmaxType;
   private readonly window: { windowLeft: number; windowRight: number };
-  protected override readonly callOptions = ["deterministic", "mask"];
+  protected override readonly callOptions = { deterministic: false, mask: null };
 
   constructor(options: DotProductAttentionOptions) {
     super(options);

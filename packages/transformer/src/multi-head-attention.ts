@@ -67,7 +67,7 @@ export class MultiHeadAttention extends Module {
   private readonly sequenceFirst: boolean;
   private readonly ropeMethod: RopeMethod;
   private readonly projections: Projections;
-  protected override readonly callOptions = ["deterministic", "decode"];
+  protected override readonly callOptions = { deterministic: false, decode: false };
 
   constructor(options: MultiHeadAttentionOptions) {
     super(options);

@@ -55,7 +55,7 @@ export class RelativePositionBiases extends Module {
   readonly maxDistance: number;
   readonly numAttentionHeads: number;
   private readonly options: WithDefaults<RelativePositionBiasesOptions, typeof RelativePositionBiases.defaults>;
-  protected override readonly callOptions = ["bidirectional"];
+  protected override readonly callOptions = { bidirectional: true };
 
   constructor(options: RelativePositionBiasesOptions) {
     super(options);

@@ -56,7 +56,7 @@ export class TransformerLayer extends Module {
   /** The original's checkpoints have the variables of a module without a name under this property's. */
   readonly relative_embedding: Module | null;
   private readonly options: ResolvedLayerOptions;
-  protected override readonly callOptions = ["deterministic", "decode", "maxDecodeLength"];
+  protected override readonly callOptions = { deterministic: false, decode: false, maxDecodeLength: null };
 
   constructor(options: TransformerLayerOptions = {}) {
     super(options);
@@ -84,6 +84,13 @@ export class TransformerLayer extends Module {
   ): Tensor {
     const { options } = this;
     this.checkCall(inputs, encoded, decode);
+    if (maxDecodeLength !== null && (!Number.isSafeInteger(maxDecodeLength) || maxDecodeLength < 1))
+      fail(
+        "option",
+        "TransformerLayer.call",
+        "maxDecodeLength must be an integer of at least 1, or null",
+        maxDecodeLength,
+      );
     this.checkMasks(attentionMask, encoderDecoderMask, decode);
     const drop = (x: Tensor): Tensor => this.hiddenDropout().call(x, { deterministic });
     const dropBranch = (x: Tensor): Tensor =>

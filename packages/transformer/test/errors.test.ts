@@ -118,6 +118,28 @@ describe("unknown options", () => {
       );
   });
 
+  test("of the call, of another kind", () => {
+    const flag = (name: string) => new RegExp(`^${name} must be true or false, got no`);
+    expectError(
+      "option",
+      flag("DotProductAttention.call: deterministic"),
+      attend({}, q, q, q, { deterministic: "no" }),
+    );
+    expectError("option", flag("MultiHeadAttention.call: decode"), () =>
+      make.MultiHeadAttention({}).init(random.key(0), x, x, { decode: "no" }),
+    );
+    expectError("option", flag("TransformerLayer.call: decode"), initLayer({}, x, { decode: "no" }));
+    expectError("option", flag("RelativePositionBiases.call: bidirectional"), () =>
+      make.RelativePositionBiases({}).init(random.key(0), 3, 3, { bidirectional: "no" }),
+    );
+    for (const maxDecodeLength of [0, -1, 1.5, "8"])
+      expectError(
+        "option",
+        /^TransformerLayer\.call: maxDecodeLength must be an integer of at least 1, or null, got/,
+        initLayer({}, x, { decode: true, maxDecodeLength }),
+      );
+  });
+
   test("of the call", () => {
     expectError(
       "option",
