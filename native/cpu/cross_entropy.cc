@@ -65,10 +65,11 @@ class CrossEntropyBackward : public Kernel {
         const Number* x = static_cast<const Number*>(call.in[0]) + row * n;
         Number* dx = writer.at(row * n, reinterpret_cast<Number*>(shape_.buffer(call, part, 1, 0)));
         const float lse = plain_nan(call.input<float>(2)[row]), dloss = plain_nan(call.input<float>(3)[row]);
+        // Before the row is written: dx may be x.
+        const float at_label = dloss * (weight_exp(number_at<T>(x + label) - lse) - 1.0f);
         for_exponentials<T, T>(x, n, lse, [=](int64_t i, LanePair e, auto count) {
           store_pair<T>(dx + i, map_pair(e, [=](Lanes v) { return dloss * v; }), count);
         });
-        const float at_label = dloss * (weight_exp(number_at<T>(x + label) - lse) - 1.0f);
         store_row(T, &at_label, 1, dx + label);
         writer.done(dx, n, row * n);
       }
