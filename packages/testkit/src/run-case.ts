@@ -20,11 +20,14 @@ interface Call {
   readonly f: (...inputs: Tensor[]) => Tensor[];
   readonly given: readonly HostArray[];
   readonly results: readonly { readonly name: string; readonly judge: (result: HostArray) => string | undefined }[];
+  /** Positions of arguments whose memory a result may take over. */
+  readonly inPlace?: readonly number[];
 }
 
 /**
  * Runs one case on the current device and throws on the first thing that is wrong: values, gradients with respect to all
- * results together and to each alone, jit against eager bit for bit, memory that is not given back.
+ * results together and to each alone, jit against eager bit for bit, also where a result takes over the memory of an
+ * input, memory that is not given back.
  */
 export async function runCase(op: OpDefinition, of: Case): Promise<void> {
   const byName = fillCase(op.name, of);
@@ -40,7 +43,7 @@ export async function runCase(op: OpDefinition, of: Case): Promise<void> {
 
 /** Calls twice if need be: the first call may leave constants with the programs that are kept, the second must not. */
 async function runCall(call: Call): Promise<void> {
-  const compiled = jit(call.f);
+  const compiled = [jit(call.f), ...(call.inPlace ?? []).map((at) => jit(call.f, { donateArgnums: [at] }))];
   const before = memory().live;
   await execute(call, compiled);
   const kept = memory().live;
@@ -50,18 +53,28 @@ async function runCall(call: Call): Promise<void> {
   if (left > 0) throw new Error(`${left} bytes are still held after every tensor was disposed`);
 }
 
-async function execute({ f, given, results }: Call, compiled: Call["f"]): Promise<void> {
-  const inputs = given.map(toTensor);
-  const eager = f(...inputs);
-  const outputs = compiled(...inputs);
+async function execute({ f, given, results }: Call, [compiled, ...inPlace]: Call["f"][]): Promise<void> {
+  const made: Tensor[] = [];
+  const call = (g: Call["f"]): Tensor[] => {
+    const inputs = given.map(toTensor);
+    made.push(...inputs);
+    const outputs = g(...inputs);
+    made.push(...outputs);
+    return outputs;
+  };
   try {
+    const eager = call(f);
+    const outputs = call(compiled!);
+    const overwriting = inPlace.map(call);
     if (eager.length !== results.length) throw new Error(`expected ${results.length} results, got ${eager.length}`);
     for (const [i, { name, judge }] of results.entries()) {
       throwIf(name, judge(await hostOf(outputs[i]!)));
       throwIf(`${name} of jit against eager`, findBitDifference(outputs[i]!, eager[i]!));
+      for (const others of overwriting)
+        throwIf(`${name} in place of an input`, findBitDifference(others[i]!, eager[i]!));
     }
   } finally {
-    for (const t of [...inputs, ...eager, ...outputs]) t.dispose();
+    for (const t of made) t.dispose();
   }
 }
 
@@ -81,7 +94,9 @@ function valueCall(op: OpDefinition, of: Case, given: readonly HostArray[]): Cal
       : (result: HostArray) => findDifference(result, { ...wide[i]!, shape, dtype }, limit());
     return { name, judge };
   });
-  return { f, given, results };
+  // Elementwise ops become instructions of one kernel, whose own tests see to this.
+  const inPlace = op.elementwise ? [] : (op.inPlace ?? []).map(([input]) => names.indexOf(input));
+  return { f, given, results, inPlace: inPlace.filter((at) => at >= 0) };
 }
 
 function gradientCall(op: OpDefinition, of: Case, gradient: GradientOfCase, arrays: readonly HostArray[]): Call {
