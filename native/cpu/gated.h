@@ -71,9 +71,10 @@ template <DType T, class Visit>
 inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& writer, int64_t begin, int64_t end,
                           const Visit& visit) {
   alignas(64) Stored<T> decoded[kGatedPiece], buffer[kGatedPiece];
-  alignas(64) float product[kGatedPiece];
+  alignas(64) float product_buffer[kGatedPiece];
   for_pieces(s, begin, end, [&](const GatedPiece& piece) {
     Stored<T>* y = writer.at(piece.in_y, buffer);
+    float* product = T == DType::float32 ? reinterpret_cast<float*>(y) : product_buffer;
     prefetch_piece(s, u, piece);
     writer.prefetch(piece.in_y + kGatedPiece, kGatedPiece);
     for (int64_t a = 0; a < s.slots; ++a) {
