@@ -1,6 +1,6 @@
 import { readdirSync } from "node:fs";
 import { join, relative } from "node:path";
-import { become } from "./become.mjs";
+import { become, INTERRUPTED } from "./become.mjs";
 import { buildNative } from "./setup/native.mjs";
 import { ask, call, root, say } from "./setup/shell.mjs";
 
@@ -41,7 +41,11 @@ async function nativeTests(build) {
   const tests = readdirSync(build).filter((name) => name.endsWith("_test"));
   const env = { TE_TIMES: "0" };
   const failed = [];
-  for (const name of tests) if ((await become(join(build, name), [], { env })) !== 0) failed.push(name);
+  for (const name of tests) {
+    const code = await become(join(build, name), [], { env });
+    if (code === INTERRUPTED) return code;
+    if (code !== 0) failed.push(name);
+  }
   say(`Native tests: ${tests.length - failed.length} passed${failed.length ? `, failed: ${failed.join(", ")}` : ""}.`);
   return failed.length > 0 ? 1 : 0;
 }
