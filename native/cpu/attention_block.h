@@ -8,8 +8,8 @@
 
 #include "cpu/attention_chunks.h"
 #include "cpu/attention_mask.h"
+#include "cpu/attention_panels.h"
 #include "cpu/attention_problem.h"
-#include "cpu/attention_tile.h"
 #include "cpu/convert.h"
 #include "cpu/threefry.h"
 #include "cpu/weight_exp.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/attention_panels.h"
 #include "cpu/attention_problem.h"
-#include "cpu/attention_tile.h"
 #include "cpu/convert.h"
 
 namespace te {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cpu/dot_engine.h"
+#include "cpu/dot_tile.h"
 #include "cpu/tile_product.h"
 
 namespace te {

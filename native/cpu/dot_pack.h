@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "cpu/convert.h"
-#include "cpu/dot_engine.h"
+#include "cpu/dot_tile.h"
 #include "cpu/squares.h"
 #include "cpu/word_formats.h"
 

@@ -9,10 +9,10 @@
 #include <memory>
 
 #include "cpu/dot_dims.h"
-#include "cpu/dot_engine.h"
 #include "cpu/dot_finish.h"
 #include "cpu/dot_float_tile.h"
 #include "cpu/dot_pack.h"
+#include "cpu/dot_tile.h"
 #include "cpu/dot_tiling.h"
 #include "te/parallel.h"
 
@@ -94,6 +94,9 @@ class PackedProduct {
           else
             tile = std::make_unique<FloatTile>(spec);
           if (!tile) return false;
+          // All rows of tiles read the same packed columns.
+          const TileKind first{is_last(rows, 0), kind.last_column, kind.last_depth, kind.add};
+          if (!(tile->layout() == tiles_[first.index()]->layout())) return false;
         }
       }
     }

@@ -1,5 +1,5 @@
 // dot and scaled_dot against a loop in double precision; with an argument, their speed.
-#include "cpu/dot_engine.h"
+#include "cpu/dot_tile.h"
 #include "test/harness.h"
 
 using namespace te;

@@ -2,8 +2,8 @@
 //
 // Threads, conversions and layouts are the caller's business: it splits a product into tiles, brings B into the layout
 // that the tile wants and runs many tiles at a time. bfloat16 tiles are oneDNN's (its own threading would need whole
-// matrices in one format); float32 tiles are those of dot_float_tile.h: oneDNN's general product would pack once more
-// what was packed here to decode or transpose it.
+// matrices in one format; dot_bfloat16_tile.cc); float32 tiles are those of dot_float_tile.h: oneDNN's general product
+// would pack once more what was packed here to decode or transpose it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -30,6 +30,7 @@ struct PanelLayout {
   int64_t width = 0, depth = 0, stack = 1;
   int64_t panels = 0;
   int64_t size() const { return width * depth * panels; }
+  bool operator==(const PanelLayout&) const = default;
 };
 
 class TileProduct {

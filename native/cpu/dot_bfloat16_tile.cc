@@ -1,6 +1,4 @@
 // te: once
-#include "cpu/dot_engine.h"
-
 #include <omp.h>
 
 #include <atomic>
@@ -9,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/dot_tile.h"
 #include "te/kernel.h"
 #include "te/status.h"
 
