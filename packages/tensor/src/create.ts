@@ -52,9 +52,10 @@ export const fullLike = (x: Tensor, value: number, options: CreateOptions = {}):
 export function iota(shape: readonly number[], axis: number, options: CreateOptions = {}): Tensor {
   const dtype = dtypeOf("iota", options, "int32");
   checkShape("iota", shape);
-  const last = (shape[normalizeAxis("iota", axis, shape.length)] ?? 0) - 1;
+  const along = normalizeAxis("iota", axis, shape.length);
+  const last = (shape[along] ?? 0) - 1;
   if (last > 0) checkHolds("iota", "the last index", last, dtype, "Choose a wider dtype.");
-  return iotaOp({}, { shape: [...shape], dtype, axis: normalizeAxis("iota", axis, shape.length) }).y;
+  return iotaOp({}, { shape: [...shape], dtype, axis: along }).y;
 }
 
 /**
