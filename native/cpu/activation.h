@@ -66,16 +66,18 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
   }
 }
 
-// The product of the activations so far, times act(x): float32 in the order of pairs, but y after the last. `before` is
-// null when there is none.
-template <Activation A, DType T, bool kLast>
+// The product of the activations so far, times act(x), exact enough for results of type E: float32 in the order of
+// pairs unless it is stored as T. `before` is null when there is none. ahead: see write_ahead.
+template <Activation A, DType T, DType E, bool kStored>
 inline void value_row(const Stored<T>* x, int64_t n, const float* before, const ActivationLimits& p,
-                      std::conditional_t<kLast, Stored<T>, float>* to) {
+                      std::conditional_t<kStored, Stored<T>, float>* to, int64_t ahead) {
   const auto run = [=](auto multiply) {
     for_pairs(n, [=](int64_t i, auto count) {
-      LanePair y = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return activate<A, T>(v, p).value; });
+      read_ahead_of_pair(x + i);
+      write_ahead_of_pair(to + i, ahead);
+      LanePair y = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return activate<A, E>(v, p).value; });
       if constexpr (multiply()) y = y * load_ordered<T>(before + i, count);
-      if constexpr (kLast)
+      if constexpr (kStored)
         store_pair<T>(to + i, y, count);
       else
         store_ordered<T>(to + i, y, count);
@@ -88,6 +90,7 @@ inline void value_row(const Stored<T>* x, int64_t n, const float* before, const 
 template <Activation A, DType T>
 inline void slope_row(const Stored<T>* x, int64_t n, const ActivationLimits& p, float* values, float* slopes) {
   for_pairs(n, [=](int64_t i, auto count) {
+    read_ahead_of_pair(x + i);
     const LanePair pair = load_pair<T>(x + i, count);
     const Pair first = activate<A, T>(pair.first, p), second = activate<A, T>(pair.second, p);
     store_ordered<T>(values + i, {first.value, second.value}, count);

@@ -84,9 +84,9 @@ inline void load_rows(const Problem& p, const void* data, const Rows& rows, cons
   const auto row = [&](int64_t r) {
     return static_cast<const char*>(data) + rows.at(block.b, block.index[r], block.head[r]) * bytes;
   };
-  for (int64_t r = 0; r < std::min(kAhead, block.rows); ++r) prefetch_row(row(r), depth * bytes);
+  for (int64_t r = 0; r < std::min(kRowsAhead, block.rows); ++r) prefetch_bytes(row(r), depth * bytes);
   for (int64_t r = 0; r < block.rows; ++r, to += stride) {
-    if (r + kAhead < block.rows) prefetch_row(row(r + kAhead), depth * bytes);
+    if (r + kRowsAhead < block.rows) prefetch_bytes(row(r + kRowsAhead), depth * bytes);
     load_row(p.dtype, row(r), depth, to);
     std::fill(to + depth, to + stride, 0.0f);
   }

@@ -6,6 +6,7 @@
 #include "cpu/attention_panels.h"
 #include "cpu/attention_problem.h"
 #include "cpu/convert.h"
+#include "cpu/stream.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
@@ -31,11 +32,7 @@ class Carver {
 };
 
 // Heads lie between the positions of an operand, so that its rows are far apart: ask for them ahead of use.
-inline constexpr int64_t kAhead = 8;
-
-inline void prefetch_row(const char* row, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(row + i);
-}
+inline constexpr int64_t kRowsAhead = 8;
 
 inline bool all_finite(const float* row, int64_t n) {
   const uint32_t* bits = reinterpret_cast<const uint32_t*>(row);
@@ -80,8 +77,8 @@ class KeyChunks {
       float* to = keep_rows_ ? rows_ + (slot_ * kChunk + j) * stride_ : rows_;
       for (int64_t r = 0; r < kPad; ++r) {
         float* row = to + r * stride_;
-        const int64_t filled = j + r < n ? depth_ : 0, ahead = std::min(j + r + kAhead, n - 1);
-        prefetch_row(from + rows.at(b, first + ahead, group) * bytes, depth_ * bytes);
+        const int64_t filled = j + r < n ? depth_ : 0, ahead = std::min(j + r + kRowsAhead, n - 1);
+        prefetch_bytes(from + rows.at(b, first + ahead, group) * bytes, depth_ * bytes);
         if (filled) load_row(p.dtype, from + rows.at(b, first + j + r, group) * bytes, depth_, row);
         std::fill(row + filled, row + stride_, 0.0f);
       }

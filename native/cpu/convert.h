@@ -44,14 +44,16 @@ inline __m512i upper_halves(__m512i low, __m512i high) {
                                        23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
   return _mm512_permutex2var_epi16(low, odd, high);
 }
+
+inline __m512i bfloat16_codes_32(const float* x) {
+  return upper_halves(bfloat16_bits_16(_mm512_loadu_si512(x)), bfloat16_bits_16(_mm512_loadu_si512(x + 16)));
+}
 #endif
 
 inline void float_row_to_bfloat16(const float* from, int64_t n, uint16_t* to) {
   int64_t i = 0;
 #if defined(__AVX512BW__)
-  for (; i + 32 <= n; i += 32)
-    _mm512_storeu_si512(to + i, upper_halves(bfloat16_bits_16(_mm512_loadu_si512(from + i)),
-                                             bfloat16_bits_16(_mm512_loadu_si512(from + i + 16))));
+  for (; i + 32 <= n; i += 32) _mm512_storeu_si512(to + i, bfloat16_codes_32(from + i));
 #else
 #pragma omp simd
   for (int64_t k = 0; k < n; ++k) to[k] = float_to_bfloat16(from[k]);

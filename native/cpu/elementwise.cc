@@ -12,6 +12,7 @@ namespace TE_ISA_NAMESPACE {
 namespace {
 
 constexpr int64_t kMaxBlock = 1024, kMinBlock = 128;
+constexpr int64_t kLongBlock = 8192;         // of nodes that only go from memory to memory
 constexpr int64_t kRowBytes = 24 << 10;      // all rows of a block together
 constexpr int64_t kWalkRows = 512;           // from this inner size on, a block stays inside one row
 constexpr int64_t kPrefetched = 1 << 19;     // elements from which on operands are not in the second-level cache
@@ -38,12 +39,18 @@ void store(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds ro
     store_row(dtype, reinterpret_cast<const float*>(row), n, to, rounds == RowStep::Rounds::saturating);
 }
 
-// The same past the caches.
-void stream(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds rounds) {
-  if (dtype_bytes(dtype) == 4) return copy_past_cache(to, row, 4 * n);
+// The same past the caches. ahead: as for stream_row.
+void stream(DType dtype, const char* row, int64_t n, void* to, RowStep::Rounds rounds, int64_t ahead) {
+  const int64_t bytes = static_cast<int64_t>(dtype_bytes(dtype));
+  if (bytes == 4) return copy_past_cache(to, row, 4 * n, ahead);
+  if (rounds != RowStep::Rounds::no)
+    return stream_row(dtype, reinterpret_cast<const float*>(row), n, to, rounds == RowStep::Rounds::saturating, ahead);
   alignas(64) char narrow[2 * kMaxBlock];
-  store(dtype, row, n, narrow, rounds);
-  copy_past_cache(to, narrow, n * static_cast<int64_t>(dtype_bytes(dtype)));
+  for (int64_t i = 0; i < n; i += kMaxBlock) {
+    const int64_t length = std::min(kMaxBlock, n - i);
+    store(dtype, row + 4 * i, length, narrow, rounds);
+    copy_past_cache(static_cast<char*>(to) + i * bytes, narrow, length * bytes);
+  }
 }
 
 void fill(char* row, int64_t n, uint32_t bits) {
@@ -56,7 +63,7 @@ class Elementwise : public Kernel {
   Elementwise(const Node& node, Walk walk, const CodeReader& code, RowPlan plan, int64_t block,
               std::vector<bool> points, bool stream)
       : stream_(stream),
-        prefetches_(static_cast<int64_t>(node.outputs[0].size()) >= kPrefetched),
+        prefetches_(static_cast<int64_t>(node.outputs[0].size()) >= kPrefetched && !plan.in_one_go()),
         walk_(std::move(walk)),
         registers_(code.registers),
         plan_(std::move(plan)),
@@ -129,7 +136,10 @@ class Elementwise : public Kernel {
       if (plan_.direct[j]) continue;
       const DType dtype = output_dtypes_[j];
       char* to = call.output<char>(static_cast<int>(j)) + start * static_cast<int64_t>(dtype_bytes(dtype));
-      (stream_ ? stream : store)(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j]);
+      if (stream_)
+        stream(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j], plan_.in_one_go() ? kAhead : 0);
+      else
+        store(dtype, row[plan_.outputs[j]], n, to, plan_.rounds[j]);
     }
   }
 
@@ -234,7 +244,9 @@ std::unique_ptr<Kernel> prepare_elementwise(const Node& node, std::string* why) 
   }
   const bool stream = static_cast<int64_t>(node.outputs[0].bytes()) >= kStreamBytes;
   RowPlan plan = plan_rows(code, outputs, points, fixed, output_dtypes, stream);
-  const int64_t fitting = std::clamp(kRowBytes / (4 * std::max(plan.slots, 1)) & ~int64_t{63}, kMinBlock, kMaxBlock);
+  const int64_t fitting =
+      plan.in_one_go() ? kLongBlock
+                       : std::clamp(kRowBytes / (4 * std::max(plan.slots, 1)) & ~int64_t{63}, kMinBlock, kMaxBlock);
   // Not longer than the operands, because constants fill a whole block.
   const int64_t block = std::clamp((walk.total + 63) & ~int64_t{63}, int64_t{64}, fitting);
   return std::make_unique<Elementwise>(node, std::move(walk), code, std::move(plan), block, std::move(points), stream);

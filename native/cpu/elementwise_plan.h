@@ -89,6 +89,9 @@ struct RowPlan {
   std::vector<RowStep::Rounds> rounds;  // per output: whether storing rounds to its dtype
   std::vector<bool> direct;             // per output: written by its last step straight into memory
   int slots = 0;
+
+  // From operands in memory to results in memory, without rows of scratch between.
+  bool in_one_go() const { return slots == 0 && steps.size() <= 1; }
 };
 
 // Leaves the rounding of a result that is only stored to the store: takes the steps that do nothing else off the list.

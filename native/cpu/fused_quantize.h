@@ -3,22 +3,59 @@
 #pragma once
 #include <bit>
 
+#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
+#include "cpu/word_formats.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// Updates *amax with y and multiplies y by the scale.
-inline void scale_and_measure(float* y, int64_t n, float scale, int32_t* amax) {
-  int32_t largest = *amax;
-#pragma omp simd reduction(max : largest)
-  for (int64_t i = 0; i < n; ++i) {
-    const int32_t magnitude = std::bit_cast<int32_t>(y[i]) & 0x7fffffff;
-    largest = magnitude > largest ? magnitude : largest;
-    y[i] *= scale;
+// The float8 codes of a step of rows of T.
+template <DType T, class Count>
+inline __attribute__((always_inline)) void store_codes(uint8_t* to, Words first, Words second, Count count) {
+  uint8_t codes[kPair];
+  uint8_t* place = std::is_same_v<Count, WholePair> ? to : codes;
+  if constexpr (T == DType::bfloat16) {
+    store_halves(place, first | second << 8);
+  } else {
+    store_bytes(place, first);
+    store_bytes(place + kLanes, second);
   }
-  *amax = largest;
+  if (place != to) std::memcpy(to, codes, static_cast<size_t>(count));
+}
+
+// q = float8(clip(y * scale)) for n numbers y, float32 in the order of pairs of T; returns the bits of max |y|. The row
+// y is lost.
+template <DType T, DType Q>
+[[gnu::noinline]] inline int32_t quantize_ordered(float* y, int64_t n, float scale, uint8_t* q) {
+  Words most = {};
+  for_pairs(n, [&](int64_t i, auto count) {
+    LanePair pair = load_ordered<T>(y + i, count);
+    if constexpr (!std::is_same_v<decltype(count), WholePair>) pair = pair * present<T>(count);
+    const auto encode = [&](Lanes x) {
+      const Words magnitude = as_words(x) & 0x7fffffffu;
+      most = magnitude > most ? magnitude : most;
+      return encode_finite<Q>(as_words(x * scale));
+    };
+    const Words first = encode(pair.first), second = encode(pair.second);
+    store_codes<T>(q + i, first, second, count);
+  });
+  uint32_t largest = 0;
+  for (int lane = 0; lane < kLanes; ++lane) largest = std::max<uint32_t>(largest, most[lane]);
+  if (largest >= 0x7f800000u || !(std::abs(scale) < std::numeric_limits<float>::infinity())) {  // once more, with care
+    plain_order<T>(y, n);
+    for (int64_t i = 0; i < n; ++i) y[i] *= scale;
+    store_row(Q, y, n, q, true);
+  }
+  return static_cast<int32_t>(largest);
+}
+
+// The same for the float8 type q.
+template <DType T>
+inline int32_t quantize_ordered(DType type, float* y, int64_t n, float scale, uint8_t* q) {
+  return type == DType::float8_e4m3fn ? quantize_ordered<T, DType::float8_e4m3fn>(y, n, scale, q)
+                                      : quantize_ordered<T, DType::float8_e5m2>(y, n, scale, q);
 }
 
 // One amax per part in scratch, each on its own cache line.
@@ -28,7 +65,7 @@ class PartMaxima {
   PartMaxima(void* scratch, int64_t parts) : first_(static_cast<int32_t*>(scratch)), parts_(parts) {
     for (int64_t i = 0; i < parts; ++i) first_[i * 16] = 0;
   }
-  int32_t* of(int64_t part) const { return first_ + part * 16; }
+  void add(int64_t part, int32_t amax) const { first_[part * 16] = std::max(first_[part * 16], amax); }
   float all() const {
     int32_t largest = 0;
     for (int64_t i = 0; i < parts_; ++i) largest = std::max(largest, first_[i * 16]);

@@ -57,38 +57,25 @@ inline void for_pieces(const GatedShape& s, int64_t begin, int64_t end, const Bo
   }
 }
 
-// Asks for the piece of u after this one: the arithmetic of this one covers the time. (Behind the last it does no
-// harm.)
-inline void prefetch_piece(const GatedShape& s, const void* u, const GatedPiece& piece) {
-  for (int64_t a = 0; a < s.slots; ++a)
-    prefetch_bytes(at(s.u, u, piece.in_u + a * s.width + kGatedPiece),
-                   kGatedPiece * static_cast<int64_t>(dtype_bytes(s.u)));
-}
-
-// Computes pieces [begin, end) of y in numbers of type T: those of u and y, or float32, to and from which pieces are
-// converted. visit(y, n) sees (and may change) the results before the writer gets them.
-template <DType T, class Visit>
+// The walk over pieces [begin, end) of y, in numbers of type T: those of u, or float32, to which pieces are converted.
+// Exact enough for results of type E. put(act, x, before, piece) computes the last activation and the product (the rest
+// as value_row has it) and gives it to the writer.
+template <DType T, DType E, class Put>
 inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& writer, int64_t begin, int64_t end,
-                          const Visit& visit) {
-  alignas(64) Stored<T> decoded[kGatedPiece], buffer[kGatedPiece];
-  alignas(64) float product_buffer[kGatedPiece];
+                          const Put& put) {
+  alignas(64) Stored<T> decoded[kGatedPiece];
+  alignas(64) float product[kGatedPiece];
   for_pieces(s, begin, end, [&](const GatedPiece& piece) {
-    Stored<T>* y = writer.at(piece.in_y, buffer);
-    float* product = T == DType::float32 ? reinterpret_cast<float*>(y) : product_buffer;
-    prefetch_piece(s, u, piece);
-    writer.prefetch(piece.in_y + kGatedPiece, kGatedPiece);
     for (int64_t a = 0; a < s.slots; ++a) {
       const Stored<T>* x = row_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
       const float* before = a > 0 ? product : nullptr;
       with_activation(s.activations[static_cast<size_t>(a)], [&](auto act) {
         if (a + 1 < s.slots)
-          value_row<act(), T, false>(x, piece.n, before, s.limits, product);
+          value_row<act(), T, E, false>(x, piece.n, before, s.limits, product, 0);
         else
-          value_row<act(), T, true>(x, piece.n, before, s.limits, y);
+          put(act, x, before, piece);
       });
     }
-    visit(y, piece.n);
-    writer.done(y, piece.n, piece.in_y);
   });
   writer.finish();
 }

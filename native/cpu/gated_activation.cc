@@ -13,22 +13,35 @@ class GatedActivation : public Kernel {
   void run(const Call& call) override {
     const RowWriter writer(y_, call.out[0], shape_.rows * shape_.width);
     for_parts(shape_.pieces(), shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
-      with_float_type(shape_.u == y_ ? y_ : DType::float32, [&](auto type) {
-        gated_forward<type()>(shape_, call.in[0], writer, begin, end, [](const auto*, int64_t) {});
-      });
+      with_float_type(shape_.u == y_ ? y_ : DType::float32,
+                      [&](auto type) { run_part<type()>(call, writer, begin, end); });
     });
   }
 
  private:
+  template <DType T>
+  void run_part(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
+    alignas(64) Stored<T> buffer[kGatedPiece];
+    gated_forward<T, T>(shape_, call.in[0], writer, begin, end,
+                        [&](auto act, const auto* x, const float* before, const GatedPiece& piece) {
+                          Stored<T>* y = writer.at(piece.in_y, buffer);
+                          value_row<act(), T, T, true>(x, piece.n, before, shape_.limits, y, writer.ahead());
+                          writer.done(y, piece.n, piece.in_y);
+                        });
+  }
+
   GatedShape shape_;
   DType y_;
 };
 
-// One activation: du = dy act'(u), without the memory that products need.
+// One activation: du = dy act'(u), without the memory that products need. ahead: see write_ahead, here and below.
 template <Activation A, DType T>
 inline void plain_backward_row(const Stored<T>* dy, const Stored<T>* u, int64_t n, const ActivationLimits& p,
-                               Stored<T>* du) {
+                               Stored<T>* du, int64_t ahead) {
   for_pairs(n, [=](int64_t i, auto count) {
+    read_ahead_of_pair(dy + i);
+    read_ahead_of_pair(u + i);
+    write_ahead_of_pair(du + i, ahead);
     const LanePair slope = map_pair(load_pair<T>(u + i, count), [=](Lanes v) { return activate<A, T>(v, p).slope; });
     store_pair<T>(du + i, load_pair<T>(dy + i, count) * slope, count);
   });
@@ -43,9 +56,11 @@ inline void multiply_row(const float* x, int64_t n, float* to) {
 }
 
 template <DType T>
-inline void product_backward_row(const Stored<T>* dy, const float* slope, const float* other, int64_t n,
-                                 Stored<T>* du) {
+inline void product_backward_row(const Stored<T>* dy, const float* slope, const float* other, int64_t n, Stored<T>* du,
+                                 int64_t ahead) {
   for_pairs(n, [=](int64_t i, auto count) {
+    read_ahead_of_pair(dy + i);
+    write_ahead_of_pair(du + i, ahead);
     const LanePair factor = load_ordered<T>(slope + i, count) * load_ordered<T>(other + i, count);
     store_pair<T>(du + i, load_pair<T>(dy + i, count) * factor, count);
   });
@@ -70,22 +85,17 @@ class GatedActivationBackward : public Kernel {
   }
 
  private:
-  void prefetch(const Call& call, const GatedPiece& piece) const {
-    prefetch_piece(shape_, call.in[1], piece);
-    prefetch_row(dy_, call.in[0], piece.in_y + kGatedPiece, kGatedPiece);
-  }
-
   // Both in numbers of type T, as gated_forward.
   template <DType T>
   void run_plain(const Call& call, const RowWriter& writer, int64_t begin, int64_t end) const {
     alignas(64) Stored<T> dy_row[kGatedPiece], u_row[kGatedPiece], du_row[kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
-      prefetch(call, piece);
       const Stored<T>* dy = row_in(dy_, call.in[0], piece.in_y, piece.n, dy_row);
       const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
       Stored<T>* du = writer.at(piece.in_u, du_row);
-      with_activation(shape_.activations[0],
-                      [&](auto act) { plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du); });
+      with_activation(shape_.activations[0], [&](auto act) {
+        plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du, writer.ahead());
+      });
       writer.done(du, piece.n, piece.in_u);
     });
   }
@@ -95,7 +105,6 @@ class GatedActivationBackward : public Kernel {
     alignas(64) Stored<T> row[kGatedPiece], du_row[kGatedPiece];
     alignas(64) float values[kGatedSlots][kGatedPiece], slopes[kGatedSlots][kGatedPiece];
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
-      prefetch(call, piece);
       for (int64_t a = 0; a < shape_.slots; ++a) {
         const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u + a * shape_.width, piece.n, row);
         with_activation(shape_.activations[static_cast<size_t>(a)],
@@ -107,7 +116,7 @@ class GatedActivationBackward : public Kernel {
         for (int64_t b = 1; b < shape_.slots; ++b)
           if (b != a && b != other) multiply_row<T>(values[b], piece.n, slopes[a]);
         Stored<T>* du = writer.at(in_u, du_row);
-        product_backward_row<T>(dy, slopes[a], values[other], piece.n, du);
+        product_backward_row<T>(dy, slopes[a], values[other], piece.n, du, writer.ahead());
         writer.done(du, piece.n, in_u);
       }
     });

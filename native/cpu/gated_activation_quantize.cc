@@ -13,16 +13,33 @@ class GatedActivationQuantize : public Kernel {
 
   void run(const Call& call) override {
     const float scale = *call.input<float>(1);
-    const RowWriter writer(q_, call.out[0], shape_.rows * shape_.width, true);
+    const RowWriter writer(q_, call.out[0], shape_.rows * shape_.width);
     const PartMaxima maxima(call.scratch, parts_);
     for_parts(shape_.pieces(), parts_, [&](int64_t part, int64_t begin, int64_t end) {
-      gated_forward<DType::float32>(shape_, call.in[0], writer, begin, end,
-                                    [&](float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
+      with_float_type(shape_.u,
+                      [&](auto type) { maxima.add(part, run_part<type()>(call, writer, scale, begin, end)); });
     });
     *call.output<float>(1) = maxima.all();
   }
 
  private:
+  // Returns the bits of the largest magnitude.
+  template <DType T>
+  int32_t run_part(const Call& call, const RowWriter& writer, float scale, int64_t begin, int64_t end) const {
+    alignas(64) float y[kGatedPiece];
+    alignas(64) uint8_t buffer[kGatedPiece];
+    int32_t amax = 0;
+    gated_forward<T, DType::float32>(shape_, call.in[0], writer, begin, end,
+                                     [&](auto act, const auto* x, const float* before, const GatedPiece& piece) {
+                                       value_row<act(), T, DType::float32, false>(x, piece.n, before, shape_.limits, y,
+                                                                                  0);
+                                       uint8_t* q = writer.at(piece.in_y, buffer);
+                                       amax = std::max(amax, quantize_ordered<T>(q_, y, piece.n, scale, q));
+                                       writer.done(q, piece.n, piece.in_y);
+                                     });
+    return amax;
+  }
+
   GatedShape shape_;
   DType q_;
   int64_t parts_;

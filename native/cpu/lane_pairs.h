@@ -9,6 +9,7 @@
 
 #include "cpu/convert.h"
 #include "cpu/lane_math.h"
+#include "cpu/stream.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
@@ -139,6 +140,16 @@ inline __attribute__((always_inline)) void store_pair(Stored<T>* to, LanePair x,
     store_whole_pair<T>(row, x);
     std::memcpy(to, row, static_cast<size_t>(count) * sizeof *row);
   }
+}
+
+// Asks for what a walk that has come to this step will read, or write: see stream.h.
+template <class Number>
+inline __attribute__((always_inline)) void read_ahead_of_pair(const Number* from) {
+  read_ahead<kPair* static_cast<int64_t>(sizeof(Number))>(from);
+}
+template <class Number>
+inline __attribute__((always_inline)) void write_ahead_of_pair(Number* to, int64_t ahead) {
+  write_ahead<kPair* static_cast<int64_t>(sizeof(Number))>(to, ahead);
 }
 
 // Calls step(i, count) for every step of a row of n numbers: all of them whole but the last.

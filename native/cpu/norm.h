@@ -31,6 +31,7 @@ template <DType T>
   accumulate_pairs<1>(sample, &total, [=](int64_t i, auto count, LanePair* s) { s[0] += load_pair<T>(x + i, count); });
   const float guess = static_cast<float>(total / static_cast<double>(sample));
   accumulate_pairs<2>(n, sums, [=](int64_t i, auto count, LanePair* s) {
+    read_ahead_of_pair(x + i);
     LanePair d = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return v - guess; });
     if constexpr (!std::is_same_v<decltype(count), WholePair>) d = d * present<T>(count);
     s[0] += d;
@@ -49,6 +50,7 @@ template <DType T>
 [[gnu::noinline]] inline RowStatistics rms_statistics(const Stored<T>* x, int64_t n, double epsilon) {
   double square;
   accumulate_pairs<1>(n, &square, [=](int64_t i, auto count, LanePair* s) {
+    read_ahead_of_pair(x + i);
     const LanePair v = load_pair<T>(x + i, count);
     s[0] += v * v;
   });
@@ -57,16 +59,21 @@ template <DType T>
   return row;
 }
 
-// gamma and beta are in the order of pairs.
-template <bool kLayer, DType T>
+// gamma and beta are in the order of pairs; so is y as float32 unless it is stored as T. ahead: see write_ahead.
+template <bool kLayer, DType T, bool kStored>
 [[gnu::noinline]] inline void normalize_row(const Stored<T>* x, int64_t n, RowStatistics row, const float* gamma,
-                                            const float* beta, Stored<T>* y) {
+                                            const float* beta, std::conditional_t<kStored, Stored<T>, float>* y,
+                                            int64_t ahead) {
   const float mean = row.mean, rstd = row.rstd, rest = row.rest * rstd;
   for_pairs(n, [=](int64_t i, auto count) {
+    write_ahead_of_pair(y + i, ahead);
     const auto xhat = [=](Lanes v) { return kLayer ? (v - mean) * rstd - rest : v * rstd; };
     LanePair result = map_pair(load_pair<T>(x + i, count), xhat) * load_ordered<T>(gamma + i, count);
     if constexpr (kLayer) result += load_ordered<T>(beta + i, count);
-    store_pair<T>(y + i, result, count);
+    if constexpr (kStored)
+      store_pair<T>(y + i, result, count);
+    else
+      store_ordered<T>(y + i, result, count);
   });
 }
 
@@ -104,9 +111,19 @@ struct NormShape {
   }
 };
 
-// Normalises every row in numbers of type T: those of x and y, or float32, to and from which rows are converted.
-// visit(part, y, n) sees (and may change) each piece of the result before the writer gets it. Scratch: gamma and beta
-// as float32, then a row per part.
+// A piece of row x whose results are elements [first, first + n) of y; with gamma and beta as normalize_row wants them.
+template <DType T>
+struct NormPiece {
+  const Stored<T>* x;
+  int64_t n, first;
+  RowStatistics row;
+  const float *gamma, *beta;
+};
+
+inline constexpr int64_t kNormPiece = 1024;
+
+// The walk over all rows, in numbers of type T: those of x, or float32, to which rows are converted. put(part, piece)
+// computes each piece of y and gives it to the writer. Scratch: gamma and beta as float32, then a row per part.
 template <bool kLayer>
 struct NormForward {
   NormShape shape;
@@ -116,8 +133,8 @@ struct NormForward {
 
   size_t scratch_bytes() const { return static_cast<size_t>((2 + parts) * padded_floats(shape.width)) * 4; }
 
-  template <DType T, class Visit>
-  void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Visit& visit) const {
+  template <DType T, class Put>
+  void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Put& put) const {
     const int64_t n = shape.width, pitch = padded_floats(n);
     float* gamma = static_cast<float*>(call.scratch);
     float* beta = gamma + pitch;
@@ -135,16 +152,8 @@ struct NormForward {
             kLayer ? layer_statistics<T>(x, n, shape.epsilon) : rms_statistics<T>(x, n, shape.epsilon);
         if (kLayer) mean[row] = s.mean;
         rstd[row] = s.rstd;
-        constexpr int64_t kPiece = 1024;
-        alignas(64) Stored<T> piece[kPiece];
-        for (int64_t i = 0; i < n; i += kPiece) {
-          const int64_t length = std::min(kPiece, n - i), first = row * n + i;
-          if (row + 1 < end) prefetch_bytes(at(shape.x, call.in[0], first + n), length * dtype_bytes(shape.x));
-          Stored<T>* y = writer.at(first, piece);
-          normalize_row<kLayer, T>(x + i, length, s, gamma + i, beta + i, y);
-          visit(part, y, length);
-          writer.done(y, length, first);
-        }
+        for (int64_t i = 0; i < n; i += kNormPiece)
+          put(part, NormPiece<T>{x + i, std::min(kNormPiece, n - i), row * n + i, s, gamma + i, beta + i});
       }
       writer.finish();
     });
@@ -162,12 +171,20 @@ class NormKernel : public Kernel {
     const NormShape& s = forward_.shape;
     const RowWriter writer(s.y, call.out[0], s.rows * s.width);
     float *mean = kLayer ? call.output<float>(1) : nullptr, *rstd = call.output<float>(kLayer ? 2 : 1);
-    with_float_type(s.x == s.y ? s.y : DType::float32, [&](auto type) {
-      forward_.template run<type()>(call, writer, mean, rstd, [](int64_t, const auto*, int64_t) {});
-    });
+    with_float_type(s.x == s.y ? s.y : DType::float32, [&](auto type) { run_in<type()>(call, writer, mean, rstd); });
   }
 
  private:
+  template <DType T>
+  void run_in(const Call& call, const RowWriter& writer, float* mean, float* rstd) const {
+    forward_.template run<T>(call, writer, mean, rstd, [&](int64_t, const NormPiece<T>& p) {
+      alignas(64) Stored<T> buffer[kNormPiece];
+      Stored<T>* y = writer.at(p.first, buffer);
+      normalize_row<kLayer, T, true>(p.x, p.n, p.row, p.gamma, p.beta, y, writer.ahead());
+      writer.done(y, p.n, p.first);
+    });
+  }
+
   NormForward<kLayer> forward_;
 };
 

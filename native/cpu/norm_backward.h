@@ -19,6 +19,8 @@ template <bool kLayer, DType T>
   constexpr int kSums = kLayer ? 3 : 1;
   double sums[kSums];
   accumulate_pairs<kSums>(n, sums, [=](int64_t i, auto count, LanePair* s) {
+    read_ahead_of_pair(dy + i);
+    read_ahead_of_pair(x + i);
     const LanePair a = load_pair<T>(dy + i, count) * load_ordered<T>(gamma + i, count);
     LanePair d = load_pair<T>(x + i, count);
     if constexpr (kLayer) {
@@ -49,11 +51,11 @@ inline RowGradient row_gradient(const Stored<T>* dy, const Stored<T>* x, const f
 }
 
 // kRows rows at once, so that dgamma and dbeta are read and written once for all of them. These two and gamma are in
-// the order of pairs.
+// the order of pairs. ahead: see write_ahead.
 template <bool kLayer, DType T, int kRows>
 [[gnu::noinline]] inline void backward_rows(const Stored<T>* const* dy, const Stored<T>* const* x,
                                             const RowGradient* rows, const float* gamma, int64_t n,
-                                            Stored<T>* const* dx, float* dgamma, float* dbeta) {
+                                            Stored<T>* const* dx, int64_t ahead, float* dgamma, float* dbeta) {
   float mean[kRows], rstd[kRows], lost[kRows], c1[kRows], c2[kRows];  // copies stay in registers
   for (int r = 0; r < kRows; ++r) {
     mean[r] = rows[r].mean;
@@ -77,7 +79,10 @@ template <bool kLayer, DType T, int kRows>
       sum_beta += g;
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) store_pair<T>(dx[r] + i, result[r], count);
+    for (int r = 0; r < kRows; ++r) {
+      write_ahead_of_pair(dx[r] + i, ahead);
+      store_pair<T>(dx[r] + i, result[r], count);
+    }
     store_ordered<T>(dgamma + i, sum_gamma, count);
     if constexpr (kLayer) store_ordered<T>(dbeta + i, sum_beta, count);
   });
@@ -147,6 +152,7 @@ class NormBackwardKernel : public Kernel {
     }
     constexpr int64_t kPiece = 512;
     alignas(64) Number pieces[kRows][kPiece + 64 / sizeof(Number)];
+    const int64_t ahead = writer.ahead() ? kRows * n * static_cast<int64_t>(sizeof(Number)) : 0;  // the next rows
     for (int64_t i = 0; i < n; i += kPiece) {
       const int64_t length = std::min(kPiece, n - i);
       const Number *dy_piece[kRows], *x_piece[kRows];
@@ -155,11 +161,8 @@ class NormBackwardKernel : public Kernel {
         dy_piece[r] = dy[r] + i;
         x_piece[r] = x[r] + i;
         dx[r] = writer.at((first + r) * n + i, pieces[r]);
-        const int64_t next = (first + kRows + r) * n + i;  // (behind the last row it does no harm)
-        prefetch_row(dy_, call.in[0], next, length);
-        prefetch_row(shape_.x, call.in[1], next, length);
       }
-      backward_rows<kLayer, T, kRows>(dy_piece, x_piece, rows, gamma + i, length, dx, scratch + 2 * pitch_ + i,
+      backward_rows<kLayer, T, kRows>(dy_piece, x_piece, rows, gamma + i, length, dx, ahead, scratch + 2 * pitch_ + i,
                                       scratch + 3 * pitch_ + i);
       for (int r = 0; r < kRows; ++r) writer.done(dx[r], length, (first + r) * n + i);
     }

@@ -18,15 +18,29 @@ class NormQuantizeKernel : public Kernel {
   void run(const Call& call) override {
     const NormShape& s = forward_.shape;
     const float scale = *call.input<float>(kLayer ? 3 : 2);
-    const RowWriter writer(s.y, call.out[0], s.rows * s.width, true);
+    const RowWriter writer(s.y, call.out[0], s.rows * s.width);
     const PartMaxima maxima(static_cast<char*>(call.scratch) + padded_bytes(forward_.scratch_bytes()), forward_.parts);
-    forward_.template run<DType::float32>(
-        call, writer, kLayer ? call.output<float>(2) : nullptr, call.output<float>(kLayer ? 3 : 2),
-        [&](int64_t part, float* y, int64_t n) { scale_and_measure(y, n, scale, maxima.of(part)); });
+    with_float_type(s.x, [&](auto type) {
+      forward_.template run<type()>(
+          call, writer, kLayer ? call.output<float>(2) : nullptr, call.output<float>(kLayer ? 3 : 2),
+          [&](int64_t part, const auto& piece) { maxima.add(part, put<type()>(piece, writer, scale)); });
+    });
     *call.output<float>(1) = maxima.all();
   }
 
  private:
+  // Returns the bits of the largest magnitude.
+  template <DType T>
+  int32_t put(const NormPiece<T>& p, const RowWriter& writer, float scale) const {
+    alignas(64) float y[kNormPiece];
+    alignas(64) uint8_t buffer[kNormPiece];
+    normalize_row<kLayer, T, false>(p.x, p.n, p.row, p.gamma, p.beta, y, 0);
+    uint8_t* q = writer.at(p.first, buffer);
+    const int32_t amax = quantize_ordered<T>(forward_.shape.y, y, p.n, scale, q);
+    writer.done(q, p.n, p.first);
+    return amax;
+  }
+
   static size_t padded_bytes(size_t n) { return (n + 63) & ~size_t{63}; }
   NormForward<kLayer> forward_;
 };

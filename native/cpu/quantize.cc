@@ -39,7 +39,7 @@ class Quantize : public Kernel {
     for_parts(size_, size_ < kAlone ? 1 : parts_, [&](int64_t part, int64_t begin, int64_t end) {
       const uint32_t largest =
           row_(call.input<char>(0) + begin * width_, end - begin, scale, call.output<uint8_t>(0) + begin);
-      *maxima.of(part) = static_cast<int32_t>(largest);
+      maxima.add(part, static_cast<int32_t>(largest));
     });
     *call.output<float>(1) = maxima.all();
   }

@@ -38,21 +38,13 @@ inline const Number* row_in(DType type, const void* base, int64_t first, int64_t
   return buffer;
 }
 
-// Asks for elements [first, first + n), which may lie behind the end. Only for rows so short that the processor does
-// not see them coming.
-inline void prefetch_row(DType type, const void* base, int64_t first, int64_t n) {
-  constexpr int64_t kShort = 4096;
-  if (n <= kShort) prefetch_bytes(at(type, base, first), n * static_cast<int64_t>(dtype_bytes(type)));
-}
-
 // Where rows of a result go. `at(first, buffer)` is where best to compute elements [first, ...): in place if they are
 // computed as they are stored, in the buffer otherwise; `done` then brings them to their place, rounded. (The numbers
 // are float32 or those of the result.) Large results are streamed from the buffer.
 class RowWriter {
  public:
-  RowWriter(DType type, void* base, int64_t elements, bool saturate = false)
+  RowWriter(DType type, void* base, int64_t elements)
       : type_(type),
-        saturate_(saturate),
         base_(static_cast<char*>(base)),
         size_(static_cast<int64_t>(dtype_bytes(type))),
         stream_(elements * size_ >= kStreamBytes) {}
@@ -66,16 +58,15 @@ class RowWriter {
     char* place = base_ + first * size_;
     if (reinterpret_cast<const char*>(computed) == place) return;
     if constexpr (sizeof(Number) == sizeof(float)) {
-      stream_ ? stream_row(type_, computed, n, place, saturate_) : store_row(type_, computed, n, place, saturate_);
+      stream_ ? stream_row(type_, computed, n, place) : store_row(type_, computed, n, place);
+    } else if (stream_) {
+      copy_past_cache(place, computed, n * size_);
     } else {
-      copy_row(place, computed, n * size_, stream_);
+      std::memcpy(place, computed, static_cast<size_t>(n * size_));
     }
   }
-  // Asks for the place of elements [first, first + n) ahead of `done`.
-  void prefetch(int64_t first, int64_t n) const {
-    if (stream_) return;
-    for (int64_t i = 0; i < n * size_; i += 64) __builtin_prefetch(base_ + first * size_ + i, 1);
-  }
+  // For write_ahead, where results are computed in place one after another.
+  int64_t ahead() const { return stream_ ? 0 : kAhead; }
   // At the end of a thread's share.
   void finish() const {
     if (stream_) finish_streaming();
@@ -83,7 +74,6 @@ class RowWriter {
 
  private:
   DType type_;
-  bool saturate_;
   char* base_;
   int64_t size_;
   bool stream_;

@@ -27,11 +27,11 @@ class Softmax : public Kernel {
       float largest = row_largest<T>(x, n);
       for (int64_t row = begin; row < end; ++row, x += n) {
         Number* y = writer.at(row * n, reinterpret_cast<Number*>(out));
-        float* exponentials = T == DType::float32 ? reinterpret_cast<float*>(y) : buffer;
-        const double total = row_exponentials<T>(x, n, largest, exponentials);
+        constexpr bool kInPlace = T == DType::float32;
+        float* exponentials = kInPlace ? reinterpret_cast<float*>(y) : buffer;
+        const double total = row_exponentials<T>(x, n, largest, exponentials, kInPlace ? writer.ahead() : 0);
         if (row + 1 < end) largest = row_largest<T>(x + n, n);  // here it covers the time of the sum and the division
-        prefetch_row(T, call.in[0], (row + 2) * n, n);
-        scale_row<T>(exponentials, n, static_cast<float>(1.0 / total), y);
+        scale_row<T>(exponentials, n, static_cast<float>(1.0 / total), y, kInPlace ? 0 : writer.ahead());
         writer.done(y, n, row * n);
       }
       writer.finish();

@@ -13,22 +13,25 @@ namespace {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// The largest element, -inf over nothing. NaN is passed over: it comes back out of the exponentials.
-// (Not inlined, here and below: in a large function the constants of a loop do not stay in registers.)
+// The largest element, -inf over nothing. NaN is passed over: it comes back out of the exponentials. The first look at
+// a row, so it reads ahead. (Not inlined, here and below: in a large function the constants of a loop do not stay in
+// registers.)
 template <DType T>
 [[gnu::noinline]] inline float row_largest(const Stored<T>* x, int64_t n) {
   const Lanes lowest = Lanes{} - kInfinity;
   Lanes most[4] = {lowest, lowest, lowest, lowest};
-  const auto take = [&](int k, LanePair pair) {
-    most[k] = larger_of(pair.first, most[k]);
-    most[k + 1] = larger_of(pair.second, most[k + 1]);
+  const auto take = [&](int64_t i, auto count, Lanes* two) {
+    read_ahead_of_pair(x + i);
+    const LanePair pair = load_pair<T>(x + i, count, kMinusInfinity<T>);
+    two[0] = larger_of(pair.first, two[0]);
+    two[1] = larger_of(pair.second, two[1]);
   };
   int64_t i = 0;
   for (; i + 2 * kPair <= n; i += 2 * kPair) {
-    take(0, load_whole_pair<T>(x + i));
-    take(2, load_whole_pair<T>(x + i + kPair));
+    take(i, WholePair(), most);
+    take(i + kPair, WholePair(), most + 2);
   }
-  for_pairs(n - i, [&](int64_t k, auto count) { take(0, load_pair<T>(x + i + k, count, kMinusInfinity<T>)); });
+  for_pairs(n - i, [&](int64_t k, auto count) { take(i + k, count, most); });
   return largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
 }
 
@@ -57,17 +60,20 @@ inline double sum_exponentials(const Stored<T>* x, int64_t n, float base, const 
   return total;
 }
 
-// y = e^(x - base) in the order of pairs; returns the sum.
+// y = e^(x - base) in the order of pairs; returns the sum. ahead: see write_ahead, here and below.
 template <DType T>
-[[gnu::noinline]] inline double row_exponentials(const Stored<T>* x, int64_t n, float base, float* y) {
-  return sum_exponentials<T, T>(x, n, base,
-                                [=](int64_t i, LanePair e, auto count) { store_ordered<T>(y + i, e, count); });
+[[gnu::noinline]] inline double row_exponentials(const Stored<T>* x, int64_t n, float base, float* y, int64_t ahead) {
+  return sum_exponentials<T, T>(x, n, base, [=](int64_t i, LanePair e, auto count) {
+    write_ahead_of_pair(y + i, ahead);
+    store_ordered<T>(y + i, e, count);
+  });
 }
 
 // to = x * factor, where x is in the order of pairs.
 template <DType T>
-[[gnu::noinline]] inline void scale_row(const float* x, int64_t n, float factor, Stored<T>* to) {
+[[gnu::noinline]] inline void scale_row(const float* x, int64_t n, float factor, Stored<T>* to, int64_t ahead) {
   for_pairs(n, [=](int64_t i, auto count) {
+    write_ahead_of_pair(to + i, ahead);
     const LanePair pair = load_ordered<T>(x + i, count);
     store_pair<T>(to + i, map_pair(pair, [=](Lanes v) { return v * factor; }), count);
   });
@@ -78,6 +84,8 @@ template <DType T>
 [[gnu::noinline]] inline float row_mean(const Stored<T>* weight, const Stored<T>* x, int64_t n) {
   double totals[2];
   accumulate_pairs<2>(n, totals, [=](int64_t i, auto count, LanePair* sums) {
+    read_ahead_of_pair(weight + i);
+    read_ahead_of_pair(x + i);
     const LanePair w = load_pair<T>(weight + i, count);
     sums[0] += w * load_pair<T>(x + i, count);
     sums[1] += w;
@@ -88,8 +96,9 @@ template <DType T>
 // dx = y * (dy - mean).
 template <DType T>
 [[gnu::noinline]] inline void weighted_deviations(const Stored<T>* y, const Stored<T>* dy, int64_t n, float mean,
-                                                  Stored<T>* dx) {
+                                                  Stored<T>* dx, int64_t ahead) {
   for_pairs(n, [=](int64_t i, auto count) {
+    write_ahead_of_pair(dx + i, ahead);
     const LanePair deviation = map_pair(load_pair<T>(dy + i, count), [=](Lanes v) { return v - mean; });
     store_pair<T>(dx + i, load_pair<T>(y + i, count) * deviation, count);
   });

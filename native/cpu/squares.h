@@ -74,6 +74,17 @@ inline void store_bytes(uint8_t* to, Words words) {
 #endif
 }
 
+// The low halves of kSquare words.
+inline void store_halves(void* to, Words words) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(words)));
+#else
+  uint16_t halves[kSquare];
+  for (int i = 0; i < kSquare; ++i) halves[i] = static_cast<uint16_t>(words[i]);
+  std::memcpy(to, halves, sizeof halves);
+#endif
+}
+
 // Stores that go past the caches, for results too large to be found there later; `to` is aligned to the vector. Lines
 // should be completed soon; end with finish_streaming() (stream.h) before another thread looks.
 inline void stream_words(void* to, Words words) {
