@@ -5,7 +5,7 @@
 #include <limits>
 #include <type_traits>
 
-#include "cpu/lanes.h"
+#include "cpu/lane_math.h"
 #include "cpu/rows.h"
 
 namespace te {
@@ -52,7 +52,7 @@ inline W fold_initial(DType type) {
   }
 }
 
-// All of a row. The extremes look for NaN apart, because a maximum of vectors does not carry it.
+// All of a row. The extremes look for NaN apart, because a maximum of vectors passes it over.
 template <Fold F>
 inline double fold_row(const float* x, int64_t n) {
   if constexpr (F == Fold::sum) {
@@ -65,24 +65,28 @@ inline double fold_row(const float* x, int64_t n) {
     for (int64_t i = 0; i < n; ++i) product *= static_cast<double>(x[i]);
     return product;
   } else {
-    constexpr float kWorst =
-        F == Fold::max ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
-    Lanes best[4] = {Lanes{} + kWorst, Lanes{} + kWorst, Lanes{} + kWorst, Lanes{} + kWorst};
-    const auto better = [](Lanes a, Lanes v) { return F == Fold::max ? (v > a ? v : a) : (v < a ? v : a); };
-    const auto keep_nan = [](Lanes a, Lanes v, Lanes r) { return a == a ? (v == v ? r : v) : a; };
+    // The least of x is -(the largest of -x). NaN is the only number whose magnitude's bits exceed those of infinity.
+    const auto turned = [](auto v) { return F == Fold::max ? v : -v; };
+    Lanes most[4];
+    LaneBits largest[4] = {};
+    for (Lanes& m : most) m = Lanes{} - std::numeric_limits<float>::infinity();
     int64_t i = 0;
     for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
 #pragma GCC unroll 4
       for (int u = 0; u < 4; ++u) {
-        const Lanes v = lanes_at<Lanes>(x + i + u * kLanes);
-        best[u] = keep_nan(best[u], v, better(best[u], v));
+        const Lanes v = turned(lanes_at<Lanes>(x + i + u * kLanes));
+        const LaneBits magnitude = reinterpret_cast<LaneBits>(v) & 0x7fffffffu;
+        most[u] = larger_of(v, most[u]);
+        largest[u] = magnitude > largest[u] ? magnitude : largest[u];
       }
     }
-    float result = kWorst;
-    float all[4 * kLanes];
-    std::memcpy(all, best, sizeof all);
-    for (float v : all) result = fold<F, float>(result, v);
-    for (; i < n; ++i) result = fold<F, float>(result, x[i]);
+    float result = largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
+    for (; i < n; ++i) result = fold<Fold::max, float>(result, turned(x[i]));
+    uint32_t bits = 0;
+    for (const LaneBits& four : largest)
+      for (int lane = 0; lane < kLanes; ++lane) bits = std::max<uint32_t>(bits, four[lane]);
+    if (bits > 0x7f800000u) return std::numeric_limits<double>::quiet_NaN();
+    result = turned(result);
     return static_cast<double>(result);
   }
 }
