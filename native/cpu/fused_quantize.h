@@ -32,7 +32,7 @@ template <DType T, DType Q>
   Words most = {};
   for_pairs(n, [&](int64_t i, auto count) {
     LanePair pair = load_ordered<T>(y + i, count);
-    if constexpr (!std::is_same_v<decltype(count), WholePair>) pair = pair * present<T>(count);
+    if constexpr (!std::is_same_v<decltype(count), WholePair>) pair = only_present<T>(pair, count);
     const auto encode = [&](Lanes x) {
       const Words magnitude = as_words(x) & 0x7fffffffu;
       most = magnitude > most ? magnitude : most;

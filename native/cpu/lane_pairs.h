@@ -237,6 +237,12 @@ inline LanePair present(int64_t count) {
   return load_pair<T>(ones, count);
 }
 
+// x where load_pair has numbers of the row, 0 where it fills (whatever became of that).
+template <DType T>
+inline LanePair only_present(LanePair x, int64_t count) {
+  return map_pair(x, present<T>(count), [](Lanes v, Lanes one) { return one > Lanes{} ? v : Lanes{}; });
+}
+
 template <DType T>
 inline constexpr Stored<T> kMinusInfinity = T == DType::bfloat16 ? 0xff80 : 0xfc00;
 template <>

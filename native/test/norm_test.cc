@@ -167,6 +167,15 @@ void check_quantize_special() {
   expect(std::isinf(op.out(1)[0]) && op.out(0)[1] == 448, "infinite amax");
   op.fill(0, [](int64_t i) { return i == 2 ? NAN : float(i); }).run();
   expect(std::isnan(op.out(1)[0]) && std::isnan(op.out(0)[2]), "NaN amax");
+
+  // What is computed behind the end of a row does not show, even where it overflows.
+  Op large("layer_norm_quantize");
+  large.input(DType::bfloat16, {2, 33}).input(DType::bfloat16, {33}).input(DType::bfloat16, {33});
+  large.input(DType::float32, {1}).output(DType::float8_e4m3fn, {2, 33}).output(DType::float32, {1});
+  large.output(DType::float32, {2}).output(DType::float32, {2}).param("dtype", "float8_e4m3fn");
+  for (int i = 0; i < 4; ++i) large.fill(i, [=](int64_t) { return i == 0 ? 5e36f : 1.0f; });
+  large.run();
+  expect(large.out(1)[0] == 1 && large.out(0)[32] == 1, "a row of large numbers");
 }
 
 // The same bits whatever the number of threads.
