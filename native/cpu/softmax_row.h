@@ -35,26 +35,34 @@ template <DType T>
   return largest_lane(larger_of(larger_of(most[0], most[1]), larger_of(most[2], most[3])));
 }
 
-// Calls visit(i, e^(x[i ...] - base), count) for every step of the row. E: see weight_exp_lanes.
-template <DType T, DType E, class Visit>
-inline void for_exponentials(const Stored<T>* x, int64_t n, float base, const Visit& visit) {
-  for_pairs(n, [&](int64_t i, auto count) {
-    const LanePair pair = load_pair<T>(x + i, count, kMinusInfinity<T>);
-    visit(i, map_pair(pair, [=](Lanes v) { return weight_exp_lanes<E>(v - base); }), count);
-  });
+// e^(x - base) for a step of a row. E: see weight_exp_lanes.
+template <DType T, DType E, class Count>
+inline __attribute__((always_inline)) LanePair exponential_pair(const Stored<T>* x, Count count, float base) {
+  const LanePair pair = load_pair<T>(x, count, kMinusInfinity<T>);
+  return map_pair(pair, [=](Lanes v) { return weight_exp_lanes<E>(v - base); });
 }
 
-// The same; returns the sum.
+// Calls visit(i, e^(x[i ...] - base), count) for every step of the row; returns the sum. (Nothing points to the sum of
+// a block: a store of visit's could change it otherwise, and it would not stay in registers.)
 template <DType T, DType E, class Visit>
-inline double sum_exponentials(const Stored<T>* x, int64_t n, float base, const Visit& visit) {
+inline __attribute__((always_inline)) double sum_exponentials(const Stored<T>* x, int64_t n, float base,
+                                                              const Visit& visit) {
   constexpr int64_t kBlock = 4096;  // as accumulate_pairs
   double total = 0;
-  for (int64_t first = 0; first < n; first += kBlock) {
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = std::min(n, i + kBlock);
     LanePair sum = {};
-    for_exponentials<T, E>(x + first, std::min(n - first, kBlock), base, [&](int64_t i, LanePair e, auto count) {
-      visit(first + i, e, count);
+    for (; i + kPair <= end; i += kPair) {
+      const LanePair e = exponential_pair<T, E>(x + i, WholePair(), base);
+      visit(i, e, WholePair());
       sum += e;
-    });
+    }
+    if (i < end) {
+      const LanePair e = exponential_pair<T, E>(x + i, end - i, base);
+      visit(i, e, end - i);
+      sum += e;
+      i = end;
+    }
     total += static_cast<double>(add_lanes(sum.first + sum.second));
   }
   return total;
