@@ -25,22 +25,29 @@ inline __attribute__((always_inline)) void store_codes(uint8_t* to, Words first,
   if (place != to) std::memcpy(to, codes, static_cast<size_t>(count));
 }
 
+inline __attribute__((always_inline)) Words larger_words(Words x, Words y) { return x > y ? x : y; }
+
+// Stores the codes of a step of finite numbers, scaled; returns the larger magnitudes of its halves.
+template <DType T, DType Q, class Count>
+inline __attribute__((always_inline)) Words quantize_step(LanePair x, float scale, uint8_t* q, Count count) {
+  const Words first = as_words(x.first * scale), second = as_words(x.second * scale);
+  store_codes<T>(q, encode_finite<Q>(first), encode_finite<Q>(second), count);
+  return larger_words(as_words(x.first) & 0x7fffffffu, as_words(x.second) & 0x7fffffffu);
+}
+
 // q = float8(clip(y * scale)) for n numbers y, float32 in the order of pairs of T; returns the bits of max |y|. The row
 // y is lost.
 template <DType T, DType Q>
 [[gnu::noinline]] inline int32_t quantize_ordered(float* y, int64_t n, float scale, uint8_t* q) {
+  // Nothing points to it: a store of codes could change it otherwise, and it would leave its register.
   Words most = {};
-  for_pairs(n, [&](int64_t i, auto count) {
-    LanePair pair = load_ordered<T>(y + i, count);
-    if constexpr (!std::is_same_v<decltype(count), WholePair>) pair = only_present<T>(pair, count);
-    const auto encode = [&](Lanes x) {
-      const Words magnitude = as_words(x) & 0x7fffffffu;
-      most = magnitude > most ? magnitude : most;
-      return encode_finite<Q>(as_words(x * scale));
-    };
-    const Words first = encode(pair.first), second = encode(pair.second);
-    store_codes<T>(q + i, first, second, count);
-  });
+  int64_t i = 0;
+  for (; i + kPair <= n; i += kPair)
+    most = larger_words(most, quantize_step<T, Q>(load_ordered<T>(y + i, WholePair()), scale, q + i, WholePair()));
+  if (i < n) {
+    const LanePair rest = only_present<T>(load_ordered<T>(y + i, n - i), n - i);
+    most = larger_words(most, quantize_step<T, Q>(rest, scale, q + i, n - i));
+  }
   uint32_t largest = 0;
   for (int lane = 0; lane < kLanes; ++lane) largest = std::max<uint32_t>(largest, most[lane]);
   if (largest >= 0x7f800000u || !(std::abs(scale) < std::numeric_limits<float>::infinity())) {  // once more, with care
