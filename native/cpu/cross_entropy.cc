@@ -67,7 +67,7 @@ class CrossEntropyBackward : public Kernel {
         const float lse = plain_nan(call.input<float>(2)[row]), dloss = plain_nan(call.input<float>(3)[row]);
         // Before the row is written: dx may be x.
         const float at_label = dloss * (weight_exp(number_at<T>(x + label) - lse) - 1.0f);
-        for_pairs(n, [=, ahead = writer.ahead()](int64_t i, auto count) {
+        for_pairs(n, [=, ahead = writer.ahead<Number>()](int64_t i, auto count) {
           read_ahead_of_pair(x + i);
           write_ahead_of_pair(dx + i, ahead);
           const LanePair e = exponential_pair<T, T>(x + i, count, lse);

@@ -25,7 +25,7 @@ class GatedActivation : public Kernel {
     gated_forward<T, T>(shape_, call.in[0], writer, begin, end,
                         [&](auto act, const auto* x, const float* before, const GatedPiece& piece) {
                           Stored<T>* y = writer.at(piece.in_y, buffer);
-                          value_row<act(), T, T, true>(x, piece.n, before, shape_.limits, y, writer.ahead());
+                          value_row<act(), T, T, true>(x, piece.n, before, shape_.limits, y, writer.ahead<Stored<T>>());
                           writer.done(y, piece.n, piece.in_y);
                         });
   }
@@ -94,7 +94,7 @@ class GatedActivationBackward : public Kernel {
       const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
       Stored<T>* du = writer.at(piece.in_u, du_row);
       with_activation(shape_.activations[0], [&](auto act) {
-        plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du, writer.ahead());
+        plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du, writer.ahead<Stored<T>>());
       });
       writer.done(du, piece.n, piece.in_u);
     });
@@ -116,7 +116,7 @@ class GatedActivationBackward : public Kernel {
         for (int64_t b = 1; b < shape_.slots; ++b)
           if (b != a && b != other) multiply_row<T>(values[b], piece.n, slopes[a]);
         Stored<T>* du = writer.at(in_u, du_row);
-        product_backward_row<T>(dy, slopes[a], values[other], piece.n, du, writer.ahead());
+        product_backward_row<T>(dy, slopes[a], values[other], piece.n, du, writer.ahead<Stored<T>>());
         writer.done(du, piece.n, in_u);
       }
     });

@@ -180,7 +180,7 @@ class NormKernel : public Kernel {
     forward_.template run<T>(call, writer, mean, rstd, [&](int64_t, const NormPiece<T>& p) {
       alignas(64) Stored<T> buffer[kNormPiece];
       Stored<T>* y = writer.at(p.first, buffer);
-      normalize_row<kLayer, T, true>(p.x, p.n, p.row, p.gamma, p.beta, y, writer.ahead());
+      normalize_row<kLayer, T, true>(p.x, p.n, p.row, p.gamma, p.beta, y, writer.ahead<Stored<T>>());
       writer.done(y, p.n, p.first);
     });
   }

@@ -152,7 +152,8 @@ class NormBackwardKernel : public Kernel {
     }
     constexpr int64_t kPiece = 512;
     alignas(64) Number pieces[kRows][kPiece + 64 / sizeof(Number)];
-    const int64_t ahead = writer.ahead() ? kRows * n * static_cast<int64_t>(sizeof(Number)) : 0;  // the next rows
+    const int64_t ahead =
+        writer.ahead<Number>() ? kRows * n * static_cast<int64_t>(sizeof(Number)) : 0;  // the next rows
     for (int64_t i = 0; i < n; i += kPiece) {
       const int64_t length = std::min(kPiece, n - i);
       const Number *dy_piece[kRows], *x_piece[kRows];

@@ -65,8 +65,11 @@ class RowWriter {
       std::memcpy(place, computed, static_cast<size_t>(n * size_));
     }
   }
-  // For write_ahead, where results are computed in place one after another.
-  int64_t ahead() const { return stream_ ? 0 : kAhead; }
+  // For write_ahead: 0 where `at` gives the buffer.
+  template <class Number>
+  int64_t ahead() const {
+    return sizeof(Number) == size_ && !stream_ ? kAhead : 0;
+  }
   // At the end of a thread's share.
   void finish() const {
     if (stream_) finish_streaming();

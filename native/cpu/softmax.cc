@@ -29,9 +29,9 @@ class Softmax : public Kernel {
         Number* y = writer.at(row * n, reinterpret_cast<Number*>(out));
         constexpr bool kInPlace = T == DType::float32;
         float* exponentials = kInPlace ? reinterpret_cast<float*>(y) : buffer;
-        const double total = row_exponentials<T>(x, n, largest, exponentials, kInPlace ? writer.ahead() : 0);
+        const double total = row_exponentials<T>(x, n, largest, exponentials, kInPlace ? writer.ahead<Number>() : 0);
         if (row + 1 < end) largest = row_largest<T>(x + n, n);  // here it covers the time of the sum and the division
-        scale_row<T>(exponentials, n, static_cast<float>(1.0 / total), y, kInPlace ? 0 : writer.ahead());
+        scale_row<T>(exponentials, n, static_cast<float>(1.0 / total), y, kInPlace ? 0 : writer.ahead<Number>());
         writer.done(y, n, row * n);
       }
       writer.finish();

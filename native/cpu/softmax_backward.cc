@@ -33,7 +33,7 @@ class SoftmaxBackward : public Kernel {
         const Number* y = row_in(shape_.dtype, call.in[0], first, n, buffer(0));
         const Number* dy = row_in(dy_dtype_, call.in[1], first, n, buffer(1));
         Number* dx = writer.at(first, buffer(2));
-        weighted_deviations<T>(y, dy, n, row_mean<T>(y, dy, n), dx, writer.ahead());
+        weighted_deviations<T>(y, dy, n, row_mean<T>(y, dy, n), dx, writer.ahead<Number>());
         writer.done(dx, n, first);
       }
       writer.finish();

@@ -46,6 +46,21 @@ inline void prefetch_bytes(const void* from, int64_t bytes) {
 // Results at least this large are streamed.
 inline constexpr int64_t kStreamBytes = int64_t{16} << 20;
 
+inline __attribute__((always_inline)) void stream_line(char* to, const char* from) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#elif defined(__AVX__)
+  for (int i = 0; i < 64; i += 32)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+#elif defined(__SSE2__)
+  for (int i = 0; i < 64; i += 16)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+#else
+  std::memcpy(to, from, 64);
+#endif
+}
+
 // ahead: of the reads; 0 where `from` is a buffer.
 inline void copy_past_cache(void* to, const void* from, int64_t bytes, int64_t ahead = 0) {
   char* target = static_cast<char*>(to);
@@ -53,23 +68,10 @@ inline void copy_past_cache(void* to, const void* from, int64_t bytes, int64_t a
   const int64_t head = std::min<int64_t>(bytes, -reinterpret_cast<intptr_t>(target) & 63);
   if (head > 0) std::memcpy(target, source, static_cast<size_t>(head));
   int64_t i = head;
-#if defined(__AVX512F__)
   for (; i + 64 <= bytes; i += 64) {
     read_ahead<64>(source + i, ahead);
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i), _mm512_loadu_si512(source + i));
+    stream_line(target + i, source + i);
   }
-#elif defined(__AVX__)
-  for (; i + 64 <= bytes; i += 64) {
-    read_ahead<64>(source + i, ahead);
-    for (int64_t k = i; k < i + 64; k += 32)
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(target + k),
-                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + k)));
-  }
-#elif defined(__SSE2__)
-  for (; i + 16 <= bytes; i += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(target + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i)));
-#endif
   if (i < bytes) std::memcpy(target + i, source + i, static_cast<size_t>(bytes - i));
 }
 
@@ -117,7 +119,7 @@ inline int64_t stream_bfloat16_lines(const float* from, int64_t n, void* to, int
   const int64_t size = static_cast<int64_t>(dtype_bytes(type));
   for (int64_t i = 0; i < n; i += kPiece) {
     const int64_t length = std::min(kPiece, n - i);
-    prefetch_bytes(reinterpret_cast<const char*>(from + i) + ahead, 4 * length);
+    if (ahead != 0) prefetch_bytes(reinterpret_cast<const char*>(from + i) + ahead, 4 * length);
     store_row(type, from + i, length, rounded, saturate);
     copy_past_cache(static_cast<char*>(to) + i * size, rounded, length * size);
   }

@@ -21,7 +21,7 @@ export async function timeOnce(call: () => unknown): Promise<number> {
   return ms;
 }
 
-/** Long enough to meet a quiet moment of a shared machine as often as the copies and products do. */
+/** Long enough to meet a quiet moment of a shared machine. */
 const TIMED_MS = 150;
 const ROUNDS = { least: 5, most: 500, unknown: 3 } as const;
 
