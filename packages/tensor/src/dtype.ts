@@ -71,9 +71,11 @@ export function allocate(dtype: DType, length: number): TypedArray {
   return new INFO[dtype].array(length);
 }
 
-/** A view of bytes as the storage type. */
+/** A view of bytes as the storage type, of a copy where they do not begin at a multiple of its width. */
 export function viewAs(dtype: DType, bytes: Uint8Array): TypedArray {
-  return new INFO[dtype].array(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength / INFO[dtype].bytes);
+  const { array, bytes: width } = INFO[dtype];
+  const { buffer, byteOffset } = bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
+  return new array(buffer as ArrayBuffer, byteOffset, bytes.byteLength / width);
 }
 
 /** Largest finite value, machine epsilon and smallest normal value of a float type (numpy's finfo). */

@@ -37,6 +37,7 @@ export {
 export { einsum } from "./einsum.js";
 export { type ErrorCode, fail, TeError } from "./errors.js";
 export * from "./float-codes.js";
+export { asBytes } from "./host-array.js";
 export type { TensorMethods } from "./methods.js";
 // The contract of an op.
 export {

@@ -1,8 +1,9 @@
 import { type Aval, checkShape, formatAval, sizeOf } from "./aval.js";
-import { allocate, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
+import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { fail } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
+import { elementsOf, holdsCodes } from "./host-array.js";
 import { checkHolds } from "./integers.js";
 import type { TensorMethods } from "./methods.js";
 import { withDefaults } from "./options.js";
@@ -157,11 +158,13 @@ function nest(values: Float64Array, shape: readonly number[], asBool: boolean): 
 
 /**
  * Makes a tensor from a number, nested arrays, or a typed array. Without `dtype`: Float32Array and numbers give float32,
- * Int32Array int32, Uint32Array uint32, Uint8Array uint8, booleans bool. A Uint16Array holds codes and needs dtype
- * bfloat16 or float16; a Uint8Array with a float8 dtype holds codes too. Typed arrays are copied; with another dtype than
+ * Int32Array int32, Uint32Array uint32, Uint8Array uint8, Float16Array float16, booleans bool. A Uint16Array holds codes and
+ * needs dtype bfloat16 or float16; a Uint8Array with a float8 dtype holds codes too. Subclasses such as Buffer, arrays over
+ * shared memory and arrays of other realms are what their elements are. Typed arrays are copied; with another dtype than
  * their own they are converted: to floats rounding to nearest, to integers toward zero and saturating, to bool as true but for 0.
  *
- * Throws TeError: "dtype" for numbers that an integer dtype, or bool, does not hold, "shape" for ragged arrays.
+ * Throws TeError: "dtype" for numbers that an integer dtype, or bool, does not hold, and for arrays of 64-bit integers,
+ * "shape" for ragged arrays, "disposed" for arrays whose buffer was transferred.
  */
 export function tensor(
   data: NestedArray | TypedArray,
@@ -169,7 +172,7 @@ export function tensor(
 ): Tensor {
   const { shape, dtype } = withDefaults("tensor", options, { shape: undefined, dtype: undefined });
   if (dtype !== undefined) checkDType("tensor", dtype);
-  if (ArrayBuffer.isView(data)) return fromTyped(data as TypedArray, shape, dtype);
+  if (ArrayBuffer.isView(data)) return fromTyped(data, shape, dtype);
   const found: number[] = [];
   const inferred = measure(data as NestedArray, found);
   const boolean = typeof firstLeaf(data as NestedArray) === "boolean";
@@ -179,40 +182,32 @@ export function tensor(
   return place(shape ?? inferred, type, fromFloat64(type, found));
 }
 
-function fromTyped(data: TypedArray, shape: readonly number[] | undefined, dtype: DType | undefined): Tensor {
-  if (!("length" in data) || typeof (data as ArrayLike<unknown>)[0] === "bigint") {
-    const wayOut = "Convert it with Array.from(data, Number).";
-    fail("dtype", "tensor", "data must be an array of numbers", (data as object).constructor.name, wayOut);
+function fromTyped(data: ArrayBufferView, shape: readonly number[] | undefined, dtype: DType | undefined): Tensor {
+  const { kind, elements } = elementsOf("tensor", "data", data);
+  const own = dtype ?? OWN_DTYPE[kind] ?? failWithoutDType(kind);
+  const target = shape ?? [elements.length];
+  if (holdsCodes(kind, own)) return place(target, own, (elements as TypedArray).slice());
+  if (kind === "uint16") {
+    const rule = "a Uint16Array holds bfloat16 or float16 codes and needs that dtype";
+    fail("dtype", "tensor", rule, own, 'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.');
   }
-  const own = dtype ?? typeOfArray(data);
-  const target = shape ?? [data.length];
-  const wanted = allocate(own, 0).constructor;
-  if (data.constructor === wanted && own !== "bool") return place(target, own, data.slice());
-  if (data instanceof Uint16Array) {
-    fail(
-      "dtype",
-      "tensor",
-      "a Uint16Array holds bfloat16 or float16 codes and needs that dtype",
-      own,
-      'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.',
-    );
-  }
-  return place(target, own, fromFloat64(own, data));
+  const numbers = kind === "float16" ? toFloat64("float16", elements as TypedArray) : elements;
+  return place(target, own, fromFloat64(own, numbers));
 }
 
-function typeOfArray(data: ArrayBufferView): DType {
-  if (data instanceof Float32Array) return "float32";
-  if (data instanceof Int32Array) return "int32";
-  if (data instanceof Uint32Array) return "uint32";
-  if (data instanceof Uint8Array) return "uint8";
-  if (data instanceof Float64Array) return "float32";
-  return fail(
-    "dtype",
-    "tensor",
-    "dtype is required for this array type",
-    data.constructor.name,
-    'Pass { dtype: "bfloat16" } or another dtype.',
-  );
+/** The dtype of an array that comes without one. */
+const OWN_DTYPE: Readonly<Record<string, DType>> = {
+  float16: "float16",
+  float32: "float32",
+  float64: "float32",
+  int32: "int32",
+  uint32: "uint32",
+  uint8: "uint8",
+};
+
+function failWithoutDType(kind: string): never {
+  const rule = "dtype is required for this array type";
+  return fail("dtype", "tensor", rule, `an array of ${kind}`, 'Pass { dtype: "bfloat16" } or another dtype.');
 }
 
 function place(shape: readonly number[], dtype: DType, data: TypedArray): Tensor {
@@ -227,11 +222,18 @@ function firstLeaf(data: NestedArray): number | boolean | undefined {
   return Array.isArray(data) ? (data.length ? firstLeaf(data[0]) : undefined) : (data as number | boolean);
 }
 
+/** What to do with a value that is no element. */
+function wayOutOf(value: unknown): string | undefined {
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  if (/ArrayBuffer$/.test(tag)) return "Make an array over it, such as new Float32Array(buffer).";
+  return ArrayBuffer.isView(value) ? "Convert it with Array.from(row)." : undefined;
+}
+
 /** Collects the leaves and returns the shape; ragged arrays are an error. */
 function measure(data: NestedArray, into: number[]): number[] {
   if (!Array.isArray(data)) {
     if (typeof data !== "number" && typeof data !== "boolean")
-      fail("dtype", "tensor", "elements must be numbers or booleans", data);
+      fail("dtype", "tensor", "elements must be numbers or booleans", data, wayOutOf(data));
     into.push(Number(data));
     return [];
   }
