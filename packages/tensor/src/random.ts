@@ -2,13 +2,14 @@
  * Random numbers with JAX's own bits: threefry-2x32 in the partitionable layout. A key is a uint32[2] tensor; the same
  * key always gives the same numbers, on every device and mesh, so split or fold in before each use.
  */
-import { checkShape, sizeOf } from "./aval.js";
+import { checkShape, normalizeAxis, sizeOf } from "./aval.js";
 import { arange, zeros } from "./create.js";
 import { type DType, finfo, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { shiftRight } from "./ops/bits.js";
 import { cast } from "./ops/cast.js";
+import { expectTensor } from "./ops/check.js";
 import { concat } from "./ops/concat.js";
 import { scalar } from "./ops/promote.js";
 import { randomBitsOp, randomFoldInOp, randomSplitOp } from "./ops/random-bits.js";
@@ -107,7 +108,7 @@ function dtypeOfDraw(fn: string, from: Key, shape: readonly number[], options: F
   return dtype;
 }
 
-/** Uniform on [low, high): m · 2^-kept for `kept` random bits m, scaled and shifted in the dtype. */
+/** Uniform on [low, high), in 16-bit dtypes from JAX's 7 (bfloat16) or 10 random bits: m · 2^-kept for `kept` random bits m, scaled and shifted in the dtype. */
 export function uniform(
   from: Key,
   shape: readonly number[] = [],
@@ -175,7 +176,7 @@ export function truncatedNormal(
   return erfInv(u).mul(Math.SQRT2).clip(inside.low, inside.high);
 }
 
-/** true with probability p (½ by default), which may be a tensor that broadcasts to `shape`. */
+/** true with probability p (½ by default), which may be a tensor that broadcasts to `shape`. Compares in float32. */
 export const bernoulli = (
   from: Key,
   p: number | Tensor = 0.5,
@@ -234,48 +235,50 @@ export function choice(
   return of instanceof Tensor ? take(of, chosen) : chosen;
 }
 
-/** Standard Gumbel: -log(-log(u)). */
+/**
+ * Standard Gumbel: -log(-log(u)). 16-bit dtypes draw float32 and round once: these are not JAX's numbers, whose 7 or 10 random
+ * bits end at 4.9 or 6.9 and give many equal values.
+ */
 export function gumbel(from: Key, shape: readonly number[] = [], options: FloatOptions = {}): Tensor {
   const dtype = dtypeOfDraw("random.gumbel", from, shape, options);
-  return uniform(from, shape, { dtype, low: finfo(dtype).tiny, high: 1 })
-    .log()
-    .neg()
-    .log()
-    .neg();
+  const u = uniform(from, shape, { low: finfo("float32").tiny, high: 1 });
+  return cast(u.log().neg().log().neg(), dtype);
 }
 
-/** Exponential with rate 1: -log(1 - u). */
+/** Exponential with rate 1: -log(1 - u). 16-bit dtypes draw float32 and round once, as in {@link gumbel}. */
 export function exponential(from: Key, shape: readonly number[] = [], options: FloatOptions = {}): Tensor {
   const dtype = dtypeOfDraw("random.exponential", from, shape, options);
-  return uniform(from, shape, { dtype }).neg().log1p().neg();
+  return cast(uniform(from, shape).neg().log1p().neg(), dtype);
 }
 
 /**
  * Indices (int32) drawn with probabilities softmax(logits) along an axis (the last by default). `shape` defaults to the
  * other axes of logits and must end with them.
+ *
+ * Noise and sums are float32 whatever the dtype of logits, so that shares are right: 16-bit noise ties, and the first of
+ * equals wins. float32 logits give JAX's draws; 16-bit logits give those of the same logits in float32, where JAX adds
+ * 16-bit noise.
  */
 export function categorical(
   from: Key,
   logits: Tensor,
   options: { readonly axis?: number; readonly shape?: readonly number[] } = {},
 ): Tensor {
-  const { axis, shape } = withDefaults("random.categorical", options, { axis: -1, shape: undefined });
-  const classes = axis < 0 ? axis + logits.rank : axis;
+  const fn = "random.categorical";
+  const { axis, shape } = withDefaults(fn, options, { axis: -1, shape: undefined });
+  checkKey(fn, from);
+  expectTensor(fn, { logits });
+  const classes = normalizeAxis(fn, axis, logits.rank);
   const batch = logits.shape.filter((_, i) => i !== classes);
-  const target = shape ?? batch;
+  const target = shape === undefined ? batch : checkShape(fn, shape);
   const lead = target.length - batch.length;
   if (lead < 0 || batch.some((d, i) => d !== target[lead + i])) {
-    fail(
-      "shape",
-      "random.categorical",
-      `shape must end with the batch axes of logits, [${batch.join(",")}]`,
-      `[${target.join(",")}]`,
-    );
+    const rule = `shape must end with the batch axes of logits, [${batch.join(",")}]`;
+    fail("shape", fn, rule, `[${target.join(",")}]`);
   }
   const drawn = [...target];
   drawn.splice(lead + classes, 0, logits.shape[classes]!);
-  const dtype = isFloat(logits.dtype) ? logits.dtype : "float32";
-  return gumbel(from, drawn, { dtype })
-    .add(logits)
+  return gumbel(from, drawn)
+    .add(cast(logits, "float32"))
     .argmax(lead + classes);
 }

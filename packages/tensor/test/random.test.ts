@@ -1,6 +1,6 @@
 import "@te/kernels-cpu";
 import { createHash } from "node:crypto";
-import { type DType, random, type Tensor, type TypedArray, tensor, toFloat64 } from "@te/tensor";
+import { type DType, random, type Tensor, type TypedArray, tensor, toFloat64, zeros } from "@te/tensor";
 import { type GoldenCase, onEachDevice, readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 
@@ -130,4 +130,49 @@ test("permutation of a tensor moves its rows", async () => {
   ]);
   const order = (await random.permutation(random.key(5), 4).toArray()) as number[];
   expect(await random.permutation(random.key(5), rows).toArray()).toEqual(order.map((i) => [i, 10 + i]));
+});
+
+onEachDevice(() => {
+  describe.each(["bfloat16", "float16"] as const)("samplers of %s", (dtype) => {
+    const key = random.key(7);
+
+    test("categorical draws what it draws from the same logits in float32", async () => {
+      const logits = random.normal(random.key(3), [4, 300]).astype(dtype);
+      const [narrow, wide] = [logits, logits.astype("float32")].map((l) =>
+        random.categorical(key, l, { shape: [64, 4] }),
+      );
+      expect(await narrow!.data()).toEqual(await wide!.data());
+    });
+
+    test("equal logits share alike, and a rare class has its share", async () => {
+      const ids = await random.categorical(key, zeros([1000], { dtype }), { shape: [400] }).values();
+      const mean = ids.reduce((a, b) => a + b) / ids.length;
+      expect(Math.abs(mean - 500)).toBeLessThan(60); // four standard errors
+      const rare = tensor([0, Math.log(1e-3)]).astype(dtype);
+      const drawn = await random.categorical(key, rare, { shape: [100_000] }).values();
+      const share = drawn.reduce((a, b) => a + b) / drawn.length;
+      expect(Math.abs(share - 1e-3)).toBeLessThan(4e-4);
+    });
+
+    test("bernoulli compares a rare probability in float32", async () => {
+      const p = tensor([1e-3]).astype(dtype).broadcastTo([100_000]);
+      const drawn = await random.bernoulli(key, p).values();
+      const share = drawn.reduce((a, b) => a + b) / drawn.length;
+      expect(Math.abs(share - 1e-3)).toBeLessThan(4e-4);
+    });
+
+    test.each(["gumbel", "exponential"] as const)("%s is the float32 draw, rounded", async (name) => {
+      const narrow = random[name](key, [1000], { dtype });
+      expect(narrow.dtype).toBe(dtype);
+      expect(await narrow.data()).toEqual(await random[name](key, [1000]).astype(dtype).data());
+    });
+  });
+});
+
+test("categorical refuses what is no tensor, and an axis or shape that logits do not have", () => {
+  const key = random.key(0);
+  expect(() => random.categorical(key, [1, 2] as never)).toThrow(/random.categorical: logits must be a tensor/);
+  expect(() => random.categorical(key, zeros([3]), { axis: 1 })).toThrow(/axis must be an integer in \[-1, 1\)/);
+  expect(() => random.categorical(key, zeros([]))).toThrow(/random.categorical: axis must be an integer/);
+  expect(() => random.categorical(key, zeros([2, 3]), { shape: [4] })).toThrow(/must end with the batch axes.*\[2\]/);
 });
