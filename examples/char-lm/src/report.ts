@@ -1,7 +1,6 @@
 /** What the demo leaves behind: a table, a chart of the losses, the weights. */
-import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeSafetensors } from "@te/checkpoint";
+import { writeAtomically, writeSafetensors } from "@te/checkpoint";
 import { productPeak } from "@te/kernels-cpu";
 import { currentBackend, type Tensor, tree } from "@te/tensor";
 import { lineChart, type Series } from "./chart.js";
@@ -74,7 +73,7 @@ export async function writeChart(path: string, results: readonly RunResult[], un
     yLabel: "loss (nats per character)",
     reference: { value: unigramEntropy, label: `entropy of single characters, ${unigramEntropy.toFixed(2)}` },
   });
-  await writeFile(path, svg);
+  await writeAtomically(path, svg);
 }
 
 /** Where the weights of a precision go: weights-bfloat16-fp8.safetensors. */

@@ -1,63 +1,166 @@
-import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import type { Stats } from "node:fs";
+import {
+  access,
+  constants,
+  type FileHandle,
+  lstat,
+  open,
+  readlink,
+  realpath,
+  rename,
+  stat,
+  unlink,
+} from "node:fs/promises";
+import { dirname, isAbsolute, join, sep } from "node:path";
 import { fail, TeError } from "@te/tensor";
+import { removeLeftovers, temporaryName } from "./temporary.js";
+
+/** As many links in a row as Linux follows. */
+const MAX_LINKS = 40;
+
+/**
+ * Writes text or bytes to a file that appears whole or not at all: see replaceFile.
+ * Throws TeError with code "file".
+ */
+export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
+  await replaceFile("writeAtomically", path, (file) =>
+    writeFully(file, typeof content === "string" ? new TextEncoder().encode(content) : content, 0),
+  );
+}
 
 /**
  * Writes a file so that `path` holds either its old content or the whole new one, even when the process or the machine
  * dies on the way: `body` fills a temporary file beside it, which is flushed to the disk and renamed. When `body` or the
  * file system fails, the temporary file is removed and the error is thrown on.
+ *
+ * A link stays: the file that it leads to is replaced. A file that was there keeps its mode, and its owner where that is
+ * allowed. What is no file (a folder, pipe, socket or device) and a file that may not be written are refused beforehand.
  */
-export async function writeAtomically(path: string, body: (file: FileHandle) => Promise<void>): Promise<void> {
-  if (typeof path !== "string" || path === "")
-    fail("file", "writeSafetensors", "path must be the name of a file", path ?? String(path));
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
-  const file = await open(temporary, "wx").catch((error) => failWrite(path, error));
+export async function replaceFile(fn: string, path: string, body: (file: FileHandle) => Promise<void>): Promise<void> {
+  checkPath(fn, path);
+  const where = `${fn}(${path})`;
+  const { target, old } = await findTarget(where, path).catch((error) => failWrite(where, error));
+  const folder = dirname(target);
+  await removeLeftovers(folder);
+  const temporary = join(folder, temporaryName());
+  // Nobody else reads a file before it has the mode of the one that it replaces.
+  const file = await open(temporary, "wx", old ? 0o600 : 0o666).catch((error) => failWrite(where, error));
   try {
     try {
       await body(file);
+      if (old) await inherit(file, old);
       await file.sync();
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
+    await rename(temporary, target);
   } catch (error) {
     await unlink(temporary).catch(() => {});
-    if (TeError.is(error)) throw error;
-    failWrite(path, error);
+    failWrite(where, error);
   }
-  await syncDirectory(dirname(path));
+  await syncFolder(folder);
 }
 
-function failWrite(path: string, error: unknown): never {
+/** Throws unless the value can be the name of a file. */
+export function checkPath(fn: string, path: unknown): void {
+  if (typeof path !== "string" || path === "" || path.endsWith(sep))
+    fail("file", fn, "path must be the name of a file", path ?? String(path));
+  if (path.includes("\0")) fail("file", fn, "path must hold no NUL character", JSON.stringify(path));
+}
+
+/** What stands at a path, where that is no regular file. */
+export function failNoFile(where: string, stats: Stats): never {
+  const kinds: [boolean, string][] = [
+    [stats.isDirectory(), "a folder"],
+    [stats.isFIFO(), "a named pipe"],
+    [stats.isSocket(), "a socket"],
+  ];
+  const got = kinds.find(([is]) => is)?.[1] ?? "a device";
+  const wayOut = got === "a folder" ? "Name a file in it." : "Name a file.";
+  throw new TeError("file", `${where}: the path must be that of a regular file, got ${got}. ${wayOut}`);
+}
+
+/** The file that the path leads to through links, and what is known of it; it need not exist. */
+async function findTarget(where: string, path: string): Promise<{ target: string; old?: Stats }> {
+  // First what opening it would meet: the links of /proc lead where no path does.
+  const met = await stat(path).catch(unlessMissing);
+  if (met && !met.isFile()) failNoFile(where, met);
+  if (met) await access(path, constants.W_OK);
+  let target = path;
+  for (let links = 0; links < MAX_LINKS; links++) {
+    const old = await lstat(target).catch(unlessMissing);
+    if (!old?.isSymbolicLink()) return old ? { target, old } : { target };
+    const to = await readlink(target);
+    target = isAbsolute(to) ? to : `${await realpath(dirname(target))}${sep}${to}`;
+  }
+  throw new TeError("file", `${where}: the path must lead to a file within ${MAX_LINKS} links. Remove the circle.`);
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}
+
+/**
+ * Gives a file the owner and the mode of the one that it replaces. Where the owner stays ours, nothing runs as us that ran
+ * as somebody else; where the group does, it gets no more than everybody had.
+ */
+async function inherit(file: FileHandle, { mode, uid, gid }: Stats): Promise<void> {
+  const attempt = (change: Promise<void>): Promise<boolean> =>
+    change.then(
+      () => true,
+      () => false,
+    );
+  const now = await file.stat();
+  const sameOwner = now.uid === uid || (await attempt(file.chown(uid, -1)));
+  const sameGroup = now.gid === gid || (await attempt(file.chown(-1, gid)));
+  const others = mode & 0o007;
+  const kept = sameGroup ? mode : (mode & ~0o070) | (mode & (others << 3));
+  await file.chmod(kept & (sameOwner && sameGroup ? 0o7777 : 0o777));
+}
+
+function failWrite(where: string, error: unknown): never {
+  if (TeError.is(error)) throw error;
   const { code, message } = error as NodeJS.ErrnoException;
-  const wayOut = code === "ENOENT" ? ". Make its folder first." : "";
-  throw new TeError("file", `${path}: cannot be written: ${message}${wayOut}`, { cause: error });
+  const wayOut: Record<string, string> = {
+    ENOENT: ". Make its folder first.",
+    ENOSPC: ". Make room on the disk; what was there before is unharmed.",
+    ELOOP: ". Remove the circle of links.",
+    EACCES: ". Allow writing to the file and to its folder.",
+    EROFS: ". Choose a folder that can be written.",
+    ENAMETOOLONG: ". Choose a shorter name.",
+  };
+  throw new TeError("file", `${where}: cannot be written: ${message}${wayOut[code!] ?? ""}`, { cause: error });
 }
 
 /** Makes the rename itself durable. Some file systems cannot; the file is complete either way. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r").catch(() => undefined);
-  await directory?.sync().catch(() => {});
-  await directory?.close();
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r").catch(() => undefined);
+  await folder?.sync().catch(() => {});
+  await folder?.close();
 }
 
-/** Writes all of `bytes` at a position; a single write may be short. */
-export async function writeFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const length = Math.min(bytes.length - done, 2 ** 30);
-    done += (await file.write(bytes, done, length, position + done)).bytesWritten;
+/** A single call reads or writes at most so much. */
+const MAX_CALL = 2 ** 30;
+
+/** Writes all of a buffer, or of a view of one, at a position; a single write may be short. */
+export async function writeFully(file: FileHandle, bytes: ArrayBufferView, position: number): Promise<void> {
+  for (let done = 0; done < bytes.byteLength; ) {
+    const part = partOf(bytes.buffer as ArrayBuffer, bytes.byteOffset + done, bytes.byteLength - done);
+    done += (await file.write(part, 0, part.length, position + done)).bytesWritten;
   }
 }
 
-/** Reads `bytes.length` bytes at a position; returns how many there were before the end of the file. */
-export async function readFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
-  let done = 0;
-  while (done < bytes.length) {
-    const length = Math.min(bytes.length - done, 2 ** 30);
-    const { bytesRead } = await file.read(bytes, done, length, position + done);
-    if (bytesRead === 0) break;
+/** Reads at a position until the buffer is full; returns how many bytes there were before the end of the file. */
+export async function readFully(file: FileHandle, buffer: ArrayBuffer, position: number): Promise<number> {
+  for (let done = 0; done < buffer.byteLength; ) {
+    const part = partOf(buffer, done, buffer.byteLength - done);
+    const { bytesRead } = await file.read(part, 0, part.length, position + done);
+    if (bytesRead === 0) return done;
     done += bytesRead;
   }
-  return done;
+  return buffer.byteLength;
 }
+
+/** Bytes of a buffer that may be larger than one Uint8Array can view. */
+const partOf = (buffer: ArrayBuffer, from: number, length: number): Uint8Array =>
+  new Uint8Array(buffer, from, Math.min(length, MAX_CALL));

@@ -1,4 +1,12 @@
-export { decodeSafetensors, encodeSafetensors, type Metadata, type NamedTensors } from "./safetensors/codec.js";
+export { writeAtomically } from "./atomic.js";
+export {
+  type Decoded,
+  decodeSafetensors,
+  encodeSafetensors,
+  type Metadata,
+  type NamedTensors,
+} from "./safetensors/codec.js";
+export type { Conversions } from "./safetensors/elements.js";
 export type { StoredType } from "./safetensors/format.js";
 export { openSafetensors, type SafetensorsFile, type TensorInfo } from "./safetensors/reader.js";
 export { writeSafetensors } from "./safetensors/writer.js";

@@ -54,17 +54,18 @@ export function describeState(where: string, state: unknown): { root: StateNode;
     if (isPlainObject(value)) {
       return ["record", Object.entries(value).map(([key, item]) => [key, visit(item, [...path, key])] as const)];
     }
-    const got = typeof value === "object" ? value.constructor.name : typeof value;
+    const got = typeof value === "object" ? (value.constructor?.name ?? "an object") : typeof value;
     const rule = `${where}: a state holds tensors, numbers, strings, booleans, null, lists and plain objects`;
     throw new TeError("state", `${rule}, got ${got} at ${formatPath(path)}. Convert it to one of them.`);
   };
   return { root: visit(state, []), leaves };
 }
 
+/** Records of another realm have another prototype, which like ours has none. */
 function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
+  return prototype === null || (Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "isPrototypeOf"));
 }
 
 /** Puts tensors back into the structure; `tensorAt` is called once for every tensor of the tree, in order. */

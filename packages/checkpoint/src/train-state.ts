@@ -1,8 +1,8 @@
 import { TeError, type Tensor, withDefaults } from "@te/tensor";
 import { failFile } from "./safetensors/format.js";
 import { parseJson } from "./safetensors/json.js";
-import { openSafetensors, type SafetensorsFile } from "./safetensors/reader.js";
-import { writeSafetensors } from "./safetensors/writer.js";
+import { openAs, type SafetensorsFile } from "./safetensors/reader.js";
+import { writeAs } from "./safetensors/writer.js";
 import {
   describeState,
   formatPath,
@@ -27,7 +27,7 @@ const VERSION = "1";
 export async function saveState(path: string, state: unknown): Promise<void> {
   const { root, leaves } = describeState(`saveState(${path})`, state);
   const tensors = Object.fromEntries(leaves.map((leaf) => [nameOfPath(leaf.path), leaf.tensor]));
-  await writeSafetensors(path, tensors, { format: FORMAT, version: VERSION, tree: JSON.stringify(root) });
+  await writeAs("saveState", path, tensors, { format: FORMAT, version: VERSION, tree: JSON.stringify(root) });
 }
 
 /**
@@ -40,7 +40,7 @@ export async function saveState(path: string, state: unknown): Promise<void> {
 export async function loadState<T = unknown>(path: string, options: { template?: T } = {}): Promise<T> {
   const { template } = withDefaults("loadState", options, { template: undefined });
   const where = `loadState(${path})`;
-  const file = await openSafetensors(path);
+  const file = await openAs("loadState", path);
   try {
     const root = readStructure(where, file);
     const paths = tensorPaths(root);

@@ -77,7 +77,7 @@ test("random JSON headers", () => {
 const size = fc.oneof(fc.nat(4), fc.constantFrom(-1, 0.5, 2 ** 31, 2 ** 53, 1e308));
 const description = fc.record(
   {
-    dtype: fc.constantFrom("F32", "BF16", "F8_E4M3", "U8", "BOOL", "I64", "F4", "X"),
+    dtype: fc.constantFrom("F32", "BF16", "F8_E4M3", "U8", "BOOL", "I64", "F64", "F4", "C64", "X"),
     shape: fc.array(size, { maxLength: 3 }),
     data_offsets: fc.tuple(size, size),
   },
@@ -90,8 +90,13 @@ test("headers that are almost right", () => {
     fc.property(headers, fc.nat(32), (header, dataBytes) => {
       const result = decodeOrRefuse(fileOf(header, dataBytes));
       if (TeError.is(result)) return;
-      const bytes = Object.values(result).reduce((sum, t) => sum + t.dataSync().byteLength, 0);
-      expect(bytes).toBe(dataBytes);
+      const described = header as Record<string, { shape: number[]; data_offsets: number[] }>;
+      const names = Object.keys(described).sort();
+      expect(Object.getOwnPropertyNames(result).sort()).toEqual(names);
+      expect(
+        names.reduce((sum, name) => sum + described[name]!.data_offsets[1]! - described[name]!.data_offsets[0]!, 0),
+      ).toBe(dataBytes);
+      for (const [name, found] of Object.entries(result)) expect(found.shape).toEqual(described[name]!.shape);
     }),
     { numRuns: numRuns * 3 },
   );

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,4 +30,21 @@ export async function teErrorOf(f: () => unknown): Promise<TeError> {
     return error as TeError;
   }
   throw new Error("expected a TeError");
+}
+
+const root = join(import.meta.dirname, "../../..");
+
+/** The command that runs a script in a process of its own, with the names of this package and `tensor` in scope. */
+export function scriptCommand(script: string, args: string[], shell = ""): [string, string[]] {
+  const imports = `import { tensor } from "@te/tensor";
+    import { loadState, saveState, writeSafetensors } from ${JSON.stringify(join(import.meta.dirname, "../src/index.ts"))};`;
+  const node = [process.execPath, "--conditions=@te/source", "--import", "tsx", "--input-type=module", "-e"];
+  const run = `cd ${root} && ${shell} exec "$@"`;
+  return ["bash", ["-c", run, "run", ...node, `${imports}\n${script}`, ...args]];
+}
+
+/** Runs such a script and returns what it prints. */
+export function runScript(script: string, args: string[], shell = ""): string {
+  const [command, all] = scriptCommand(script, args, shell);
+  return execFileSync(command, all, { encoding: "utf8", env: { ...process.env, TE_KERNELS: "off" } });
 }

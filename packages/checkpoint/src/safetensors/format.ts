@@ -33,12 +33,15 @@ const TYPES = {
 /** A type name of the format, such as "BF16". */
 export type StoredType = keyof typeof TYPES;
 
+/** Every type name. */
+export const STORED_TYPES = Object.keys(TYPES) as StoredType[];
+
 export const isStoredType = (name: unknown): name is StoredType =>
   typeof name === "string" && Object.hasOwn(TYPES, name);
 
 export const bitsOf = (type: StoredType): number => TYPES[type].bits;
 
-/** Our dtype for a type of the format; undefined for those that tensors do not have, such as I64. */
+/** Our dtype for a type of the format; undefined for those that tensors do not have, such as F64. */
 export const dtypeOf = (type: StoredType): DType | undefined => (TYPES[type] as { dtype?: DType }).dtype;
 
 const STORED = new Map(Object.entries(TYPES).map(([name, type]) => [(type as { dtype?: DType }).dtype, name]));

@@ -1,3 +1,4 @@
+import { TeError } from "@te/tensor";
 import {
   bitsOf,
   type Entry,
@@ -8,15 +9,18 @@ import {
   type StoredType,
 } from "./format.js";
 import { parseJson } from "./json.js";
+import { nameOtherFormat } from "./other-formats.js";
 
 /** Bytes of the number in front of the header. */
 export const LENGTH_BYTES = 8;
 
 /**
- * Reads the length of the header from the first bytes of a file.
+ * Reads the length of the header from the first bytes of a file, which are as many as there are up to HEAD_BYTES.
  * @param where prefix of error messages: the function and the path
  */
 export function readHeaderLength(where: string, start: Uint8Array, fileBytes: number): number {
+  const other = nameOtherFormat(start);
+  if (other) throw new TeError("file", `${where}: the file must be a safetensors file, got ${other}`);
   if (fileBytes < LENGTH_BYTES) {
     failFile(where, `a safetensors file has at least ${LENGTH_BYTES} bytes`, fileBytes);
   }
@@ -37,11 +41,14 @@ export function readHeaderLength(where: string, start: Uint8Array, fileBytes: nu
 export function parseHeader(where: string, bytes: Uint8Array, dataBytes: number): Header {
   const value = parseJson(where, "the header", decodeUtf8(where, bytes));
   if (!isRecord(value)) failFile(where, "the header must be a JSON object", value);
-  const { __metadata__: metadata = {}, ...tensors } = value;
+  const { __metadata__: metadata, ...tensors } = value;
   const entries = Object.entries(tensors).map(([name, info]) => parseEntry(where, name, info));
   checkRanges(where, entries, dataBytes);
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { entries: new Map(entries.map((entry) => [entry.name, entry])), metadata: parseMetadata(where, metadata) };
+  return {
+    entries: new Map(entries.map((entry) => [entry.name, entry])),
+    metadata: parseMetadata(where, metadata ?? {}),
+  };
 }
 
 function decodeUtf8(where: string, bytes: Uint8Array): string {
