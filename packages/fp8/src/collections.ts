@@ -1,7 +1,9 @@
-import { fail } from "@te/tensor";
+import { declareStateCollection, fail, tree } from "@te/tensor";
 
 /** Name of the collection of FP8 state among a module's variables. */
 export const FP8_COLLECTION_NAME = "fp8_metas";
+declareStateCollection(FP8_COLLECTION_NAME);
+
 export const NVTE_FP8_COLLECTION_NAME = FP8_COLLECTION_NAME;
 
 type Collections = Readonly<Record<string, unknown>>;
@@ -19,15 +21,9 @@ export function updateCollections<N extends Collections, O extends Collections>(
     ["the new collections", fresh],
     ["the original collections", original],
   ] as const) {
-    if (!isPlainObject(value))
+    if (!tree.isPlainObject(value))
       fail("option", "updateCollections", `${argument} must be a plain object`, value, "Pass { fp8_metas: ... }.");
   }
   const merged = { ...original, ...fresh };
   return Object.isFrozen(original) ? Object.freeze(merged) : merged;
-}
-
-function isPlainObject(value: unknown): value is Collections {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
 }

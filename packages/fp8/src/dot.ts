@@ -1,4 +1,4 @@
-import { customVjp, type DType, fail, freeAxes, type Tensor } from "@te/tensor";
+import { customVjp, type DType, fail, freeAxes, markState, type Tensor } from "@te/tensor";
 import { currentRecipe } from "./autocast.js";
 import { HIGH_PRECISION } from "./ops/check.js";
 import { scaledDotOp } from "./ops/scaled-dot.js";
@@ -95,8 +95,9 @@ export interface Fp8DotOptions {
  *
  * Both operands are rounded, under delayed scaling with the scales stored in `metas`. Backward rounds the gradient of the result once and
  * multiplies it with the same rounded operands; the gradients come in the dtype of x (that of the kernel is then cast
- * to the kernel's dtype), and the cotangent of `metas` is not a gradient but their value after this step. Without
- * differentiation metas do not change. Each use of a product needs metas of its own.
+ * to the kernel's dtype), and the cotangent of `metas` is not a gradient but their value after this step: metas that
+ * serve several products, or one several times, take one step with the largest amax of all, and metas that no gradient
+ * reaches keep their value. Without differentiation metas do not change.
  *
  * x, kernel: float32, bfloat16 or float16. The axes may be any, in any order and of any length.
  */
@@ -119,6 +120,7 @@ export function fp8DotGeneral(
   if (!HIGH_PRECISION.includes(x.dtype)) fail("dtype", "fp8DotGeneral", "x must be float32, bfloat16 or float16", x);
   const { dtype } = x;
   const { forward, backward } = recipe.fp8Format;
+  markState(metas);
 
   const product = (x: Tensor, kernel: Tensor, bias: Tensor | null, metas: ProductMetas) => {
     const xq = nameQuantized(quantizeWith(metas.x, x, forward), options.checkpointName);

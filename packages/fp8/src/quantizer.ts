@@ -1,4 +1,4 @@
-import { checkpointName, div, fail, finfo, full, type Tensor, zeros } from "@te/tensor";
+import { checkpointName, div, fail, finfo, full, type StateRule, stateAfter, type Tensor, zeros } from "@te/tensor";
 import { checkFloat8, type Float8, float8Max } from "./format.js";
 import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
 import { quantizeOp } from "./ops/quantize.js";
@@ -54,6 +54,22 @@ export function nameQuantized({ q, scaleInv, amax }: Quantized, name: string | n
 export const dequantize = ({ q, scaleInv }: Pick<Quantized, "q" | "scaleInv">): Tensor =>
   q.astype("float32").mul(scaleInv.reshape([]));
 
+/** Delayed scaling of tensors of one FP8 type: a step sees the largest amax of all uses, and updates the state once. */
+function delayedScaling(
+  { margin, amaxComputeAlgo }: DelayedScaling,
+  dtype: Float8,
+): StateRule<ScaleState, { amax: Tensor }> {
+  return {
+    name: `delayed scaling (${dtype}, margin ${margin}, ${amaxComputeAlgo})`,
+    combine: (a, b) => ({ amax: a.amax.maximum(b.amax) }),
+    next({ scale, amaxHistory }, { amax }) {
+      const params = { dtype, margin, amaxComputeAlgo };
+      const { newScale, newHistory } = delayedScalingUpdateOp({ amax, scale, history: amaxHistory }, params);
+      return { scale: newScale, amaxHistory: newHistory };
+    },
+  };
+}
+
 /** The state after a step that rounded a tensor with `state`; see {@link delayedScalingUpdateOp}. */
 export function nextState<State extends ScaleState | null>(
   state: State,
@@ -61,14 +77,13 @@ export function nextState<State extends ScaleState | null>(
   recipe: Recipe,
 ): State {
   if (!state || !(recipe instanceof DelayedScaling)) return state;
-  const { newScale, newHistory } = delayedScalingUpdateOp(
-    { amax, scale: state.scale, history: state.amaxHistory },
-    { dtype: checkFloat8("nextState", "q", q.dtype), margin: recipe.margin, amaxComputeAlgo: recipe.amaxComputeAlgo },
-  );
-  return { scale: newScale, amaxHistory: newHistory } as State;
+  return stateAfter(delayedScaling(recipe, checkFloat8("nextState", "q", q.dtype)), state, { amax }) as State;
 }
 
-/** The states of a product after a step: what its backward returns as the cotangent of `metas`. */
+/**
+ * The states of a product after a step: what its backward returns as the cotangent of `metas`. Where gradients reach
+ * metas in more than one place, the step is taken once, with the largest amax of all.
+ */
 export function nextMetas<State extends ScaleState | null>(
   metas: ProductMetas<State>,
   used: ProductMetas<Quantized>,

@@ -1,5 +1,16 @@
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
-import { type DType, fail, isFloat, runTraced, TeError, Tensor, tree, withDefaults } from "@te/tensor";
+import {
+  type DType,
+  fail,
+  isFloat,
+  isStateCollection,
+  markState,
+  runTraced,
+  TeError,
+  Tensor,
+  tree,
+  withDefaults,
+} from "@te/tensor";
 import { checkMutable, checkVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
@@ -99,6 +110,7 @@ export abstract class Module {
     checkMutable(fn, options.mutable);
     const mutable = new Set(options.mutable ?? []);
     const own: Variables = { ...variables };
+    for (const [name, collection] of Object.entries(variables)) if (isStateCollection(name)) markState(collection);
     for (const name of mutable)
       own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;
     const session = {

@@ -85,6 +85,13 @@ export { customVjp } from "./transforms/custom-vjp.js";
 export { type GradOptions, grad, valueAndGrad, vjp } from "./transforms/grad.js";
 export { type JitOptions, jit, makeProgram } from "./transforms/jit.js";
 export { runTraced } from "./transforms/run-traced.js";
+export {
+  declareStateCollection,
+  isStateCollection,
+  markState,
+  type StateRule,
+  stateAfter,
+} from "./transforms/state.js";
 export type { Tree, TreeDef } from "./tree.js";
 // Trees of tensors.
 export * as tree from "./tree.js";

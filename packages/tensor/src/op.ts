@@ -55,6 +55,11 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   reference?(inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P): Named<O, Tensor>;
   /** Cotangents of the inputs; those left out are zero. Without it a composite differentiates its reference. */
   vjp?(args: VjpArgs<I, O, P, Q>): Maybe<I | Q, Tensor>;
+  /**
+   * Every element of the output is one of an input, so that state may pass through; "nowhere" where the output is the
+   * input itself.
+   */
+  moves?: true | "nowhere";
   /** An instruction of the native `elementwise` kernel. */
   elementwise?: boolean;
   /** Output may take over the memory of the input (same shape and dtype, read before written). */

@@ -7,6 +7,7 @@ import { fail } from "./errors.js";
 import { inferShapes, type OpDefinition, type Params } from "./op.js";
 import { runEager } from "./program/eager.js";
 import { Tensor } from "./tensor.js";
+import type { NextState } from "./transforms/state.js";
 
 export interface TraceNode {
   readonly op: OpDefinition;
@@ -53,6 +54,10 @@ const regionOp: OpDefinition = {
 /** What was recorded while a function was traced: nodes in order. */
 export class Trace {
   readonly nodes: TraceNode[] = [];
+  /** Values that are state: they have no derivative, and keep their value where a step does not change them. */
+  readonly stateMarks = new Set<Tensor>();
+  /** Values of state after a step, with the use that they come from. */
+  readonly nextStates = new Map<Tensor, NextState>();
 
   record(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
     for (const input of inputs) {

@@ -13,25 +13,37 @@ export type TreeDef =
 
 const LEAF: TreeDef = { kind: "leaf" };
 
-function isPlainObject(value: object): value is Record<string, unknown> {
+/** Whether a value is a record: an object without a class, of this realm or another, such as that of a vm or an iframe. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
+  if (prototype === Object.prototype || prototype === null) return true;
+  return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "isPrototypeOf");
+}
+
+const DEPTH_LIMIT = 1000;
+
+/** Throws for a tree that is too deep, as one that contains itself is. */
+export function checkDepth(depth: number): void {
+  if (depth > DEPTH_LIMIT)
+    fail("state", "tree", `a tree may have ${DEPTH_LIMIT} levels and must not contain itself`, `level ${depth}`);
 }
 
 /** The leaves of a tree in order, and the shape of the tree around them. Anything but plain objects, arrays and null is a leaf. */
 export function flatten(tree: unknown): [leaves: unknown[], definition: TreeDef] {
   const leaves: unknown[] = [];
-  const visit = (node: unknown): TreeDef => {
+  const visit = (node: unknown, depth: number): TreeDef => {
     if (node === null || node === undefined) return { kind: "none", value: node };
-    if (Array.isArray(node)) return { kind: "list", items: node.map(visit) };
-    if (typeof node === "object" && !(node instanceof Tensor) && isPlainObject(node)) {
+    checkDepth(depth);
+    if (Array.isArray(node)) return { kind: "list", items: node.map((item) => visit(item, depth + 1)) };
+    if (!(node instanceof Tensor) && isPlainObject(node)) {
       const keys = Object.keys(node).sort();
-      return { kind: "record", keys, items: keys.map((key) => visit(node[key])) };
+      return { kind: "record", keys, items: keys.map((key) => visit(node[key], depth + 1)) };
     }
     leaves.push(node);
     return LEAF;
   };
-  const definition = visit(tree);
+  const definition = visit(tree, 0);
   return [leaves, definition];
 }
 
@@ -102,8 +114,9 @@ export function leavesWithPath(tree: unknown): { path: string[]; leaf: Tensor }[
   const out: { path: string[]; leaf: Tensor }[] = [];
   const visit = (node: unknown, path: string[]): void => {
     if (node === null || node === undefined) return;
+    checkDepth(path.length);
     if (Array.isArray(node)) node.forEach((item, i) => visit(item, [...path, String(i)]));
-    else if (typeof node === "object" && !(node instanceof Tensor) && isPlainObject(node)) {
+    else if (!(node instanceof Tensor) && isPlainObject(node)) {
       for (const key of Object.keys(node).sort()) visit(node[key], [...path, key]);
     } else out.push({ path, leaf: node as Tensor });
   };

@@ -20,6 +20,7 @@ const NORM = "layers/src/ops/layer-norm.ts";
 const ACTIVATION = "layers/src/ops/gated-activation.ts";
 const LAYER = "transformer/src/transformer-layer.ts";
 const SCALING = "fp8/src/ops/delayed-scaling-update.ts";
+const STATE = "tensor/src/transforms/state.ts";
 const ADAMW = "optim/src/ops/adamw-update.ts";
 
 /** All run on the reference (TE_KERNELS=off): native kernels would hide what is planted in the reference of an op. */
@@ -284,6 +285,35 @@ export const MUTANTS: readonly Mutant[] = [
     "const merged = { ...original, ...fresh };",
     "const merged = { ...fresh, ...original };",
     "fp8/collections",
+  ),
+  mutant(
+    "state that is used twice takes the last use alone",
+    STATE,
+    "before ? use.rule.combine(before.seen, use.seen) : use.seen",
+    "use.seen",
+    "tensor/state",
+  ),
+  mutant("state that is used twice is added up", STATE, "if (!next) {", "if (true) {", "tensor/state"),
+  mutant(
+    "state that no gradient reaches is lost",
+    STATE,
+    "for (const leaf of named) next.set(leaf, leaf);",
+    "",
+    "tensor/state",
+  ),
+  mutant(
+    "the amaxes of two uses are added",
+    "fp8/src/quantizer.ts",
+    "amax: a.amax.maximum(b.amax)",
+    "amax: a.amax.add(b.amax)",
+    "layers/fp8-state",
+  ),
+  mutant(
+    "gradients give back what they cannot differentiate",
+    "tensor/src/transforms/grad.ts",
+    'return fail("dtype", fn, rule, leaf,',
+    'return leaf ?? fail("dtype", fn, rule, leaf,',
+    "tensor/grad-trees",
   ),
   // Sharding and optimizers
   mutant(

@@ -14,6 +14,7 @@ export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
   variadic: true,
   outputs: ["y"],
   params: { axis: 0 },
+  moves: true,
   shape: (inputs, { axis }) => {
     const all = Object.values(inputs);
     const first = all[0] ?? fail("option", "concat", "at least one tensor is needed", "none");

@@ -29,6 +29,7 @@ export const dynamicSliceOp = defineOp("dynamic_slice", {
   inputs: ["x", "start"],
   outputs: ["y"],
   params: { sizes: [] as readonly number[] },
+  moves: true,
   shape: ({ x, start }, { sizes }) => {
     expectDType("dynamicSlice", { start }, "int32");
     expectShape("dynamicSlice", { start }, [x.shape.length], "one entry per axis of x");

@@ -9,6 +9,7 @@ export const flipOp = defineOp("flip", {
   inputs: ["x"],
   outputs: ["y"],
   params: { axes: [] as readonly number[] },
+  moves: true,
   shape: ({ x }, { axes }) => {
     normalizeAxes("flip", axes, x.shape.length);
     return { y: x };

@@ -10,7 +10,7 @@ function mark<P extends object>(name: string, params: P, differentiable = true):
     shape: ({ x }) => ({ y: x }),
     sharding: rule("... -> ..."),
     evaluate: ({ x }, _, { y }) => copyInto(x, y),
-    ...(differentiable && { vjp: ({ grads }) => ({ x: grads.y }) }),
+    ...(differentiable && { vjp: ({ grads }) => ({ x: grads.y }), moves: "nowhere" }),
     ...(!differentiable && { vjp: () => ({}) }),
     inPlace: [["x", "y"]],
   });

@@ -25,6 +25,7 @@ export const reshapeOp = defineOp("reshape", {
   inputs: ["x"],
   outputs: ["y"],
   params: { shape: [] as readonly number[] },
+  moves: true,
   shape: ({ x }, { shape }) => {
     checkShape("reshape", shape);
     if (sizeOf(shape) !== sizeOf(x.shape)) {
@@ -55,6 +56,7 @@ export const transposeOp = defineOp("transpose", {
   inputs: ["x"],
   outputs: ["y"],
   params: { perm: [] as readonly number[] },
+  moves: true,
   shape: ({ x }, { perm }) => {
     const sorted = [...perm].sort((a, b) => a - b);
     if (perm.length !== x.shape.length || sorted.some((axis, i) => axis !== i)) {

@@ -16,6 +16,7 @@ export const sliceOp = defineOp("slice", {
   inputs: ["x"],
   outputs: ["y"],
   params: { start: [] as readonly number[], limit: [] as readonly number[], stride: [] as readonly number[] },
+  moves: true,
   shape: ({ x }, { start, limit, stride }) => {
     const rank = x.shape.length;
     if (start.length !== rank || limit.length !== rank || stride.length !== rank) {

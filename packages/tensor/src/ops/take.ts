@@ -39,6 +39,7 @@ export const takeOp = defineOp("take", {
   inputs: ["x", "indices"],
   outputs: ["y"],
   params: { axis: 0 },
+  moves: true,
   shape: ({ x, indices }, { axis }) => {
     expectDType("take", { indices }, "int32");
     return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };

@@ -10,22 +10,36 @@ import { inputNames, nameInputs, nameOutputs, type OpDefinition } from "../op.js
 import { barrierOp } from "../ops/mark.js";
 import type { Tensor } from "../tensor.js";
 import type { Trace, TraceNode } from "../trace.js";
+import { nextStates, type StateFlow, takeStates } from "./state.js";
 
 type Cotangents = Map<Tensor, Tensor>;
+type Seeds = readonly (readonly [Tensor, Tensor])[];
 
-/** Cotangents of `wrt`, given those of values computed by nodes [start, end). undefined: no path leads there. */
+/**
+ * Cotangents of `wrt`, given those of values computed by nodes [start, end). undefined: no path leads there. Of what is
+ * state, `named` or marked as such in the trace, the value after the step.
+ */
 export function backward(
   trace: Trace,
   start: number,
-  seeds: readonly (readonly [Tensor, Tensor])[],
+  seeds: Seeds,
   wrt: readonly Tensor[],
+  named: ReadonlySet<Tensor> = new Set(),
 ): (Tensor | undefined)[] {
+  const flow: StateFlow = { uses: [], given: [] };
+  const { cotangents, active } = pullSeeds(trace, start, seeds, wrt, flow);
+  const next = nextStates(trace, start, wrt, named, active, flow);
+  return wrt.map((t) => next.get(t) ?? cotangents.get(t));
+}
+
+/** The cotangents that reach `wrt`; uses of state on the way join `flow`. */
+function pullSeeds(trace: Trace, start: number, seeds: Seeds, wrt: readonly Tensor[], flow: StateFlow) {
   const end = trace.nodes.length;
   const active = findActive(trace, start, end, wrt);
   const cotangents: Cotangents = new Map();
   for (const [value, seed] of seeds) if (active.has(value)) accumulate(cotangents, value, seed);
-  pull(trace, start, end, cotangents, active);
-  return wrt.map((t) => cotangents.get(t));
+  pull(trace, start, end, cotangents, active, flow);
+  return { cotangents, active };
 }
 
 /** The values that depend on `wrt` in a way that has a derivative. */
@@ -41,18 +55,25 @@ function findActive(trace: Trace, start: number, end: number, wrt: readonly Tens
   return active;
 }
 
-function pull(trace: Trace, start: number, end: number, cotangents: Cotangents, active: Set<Tensor>): void {
+function pull(
+  trace: Trace,
+  start: number,
+  end: number,
+  cotangents: Cotangents,
+  active: Set<Tensor>,
+  flow: StateFlow,
+): void {
   for (let i = end - 1; i >= start; i--) {
     const node = trace.nodes[i]!;
     const grads = node.outputs.map((out) => cotangents.get(out));
     const reached = grads.some((g) => g !== undefined);
     if (node.region) {
       // Its nodes are visited too: cotangents reach them only where a pullback read them, as in second derivatives.
-      if (reached) pullRegion(trace, i, node, grads, cotangents, active);
+      if (reached) pullRegion(trace, i, node, grads, cotangents, active, flow);
       continue;
     }
     if (!reached || !node.inputs.some((t) => t && active.has(t))) continue;
-    pullNode(trace, node, grads, cotangents, active);
+    pullNode(trace, node, grads, cotangents, active, flow);
   }
 }
 
@@ -62,12 +83,13 @@ function pullNode(
   grads: (Tensor | undefined)[],
   cotangents: Cotangents,
   active: Set<Tensor>,
+  flow: StateFlow,
 ): void {
   const { op } = node;
   if (!op.vjp) {
     if (!op.reference)
       fail("unsupported", op.name, "this op has no derivative", undefined, "Wrap its operand in stopGradient.");
-    pullReference(trace, node, grads, cotangents, active);
+    pullReference(trace, node, grads, cotangents, active, flow);
     return;
   }
   const names = inputNames(op, node.inputs.length);
@@ -91,15 +113,18 @@ function pullReference(
   grads: (Tensor | undefined)[],
   cotangents: Cotangents,
   active: Set<Tensor>,
+  flow: StateFlow,
 ): void {
   const op: OpDefinition = node.op;
   const start = trace.nodes.length;
   const outputs = op.reference!(nameInputs(op, node.inputs) as never, node.params) as Record<string, Tensor>;
   const wrt = node.inputs.filter((t): t is Tensor => t !== undefined && active.has(t));
   const seeds = op.outputs.flatMap((name, k) => (grads[k] ? [[outputs[name]!, grads[k]] as const] : []));
-  backward(trace, start, seeds, wrt).forEach((grad, k) => {
-    if (grad) accumulate(cotangents, wrt[k]!, grad);
-  });
+  const pulled = pullSeeds(trace, start, seeds, wrt, flow).cotangents;
+  for (const input of wrt) {
+    const grad = pulled.get(input);
+    if (grad) accumulate(cotangents, input, grad);
+  }
 }
 
 function pullRegion(
@@ -109,12 +134,13 @@ function pullRegion(
   grads: (Tensor | undefined)[],
   cotangents: Cotangents,
   active: Set<Tensor>,
+  flow: StateFlow,
 ): void {
   const region = node.region!;
   if (region.kind !== "recompute") {
     const zero = (out: Tensor): Tensor => zeros(out.shape, { dtype: out.dtype });
     const given = region.kind === "custom" ? node.outputs.map((out, k) => grads[k] ?? zero(out)) : grads;
-    region.pullback!(region.residuals, given).forEach((grad, k) => {
+    takeStates(trace, region.args, region.pullback!(region.residuals, given), flow).forEach((grad, k) => {
       const arg = region.args[k]!;
       if (grad && active.has(arg)) accumulate(cotangents, arg, grad);
     });
@@ -129,13 +155,11 @@ function pullRegion(
     else if (active.has(t!)) accumulate(cotangents, t!, grads[k]); // the function returned its argument
   });
   const inputs = [...external.keys()].filter((t) => active.has(t));
-  backward(
-    trace,
-    start,
-    seeds,
-    inputs.map((t) => external.get(t)!),
-  ).forEach((grad, k) => {
-    if (grad) accumulate(cotangents, inputs[k]!, grad);
+  const replicas = inputs.map((t) => external.get(t)!);
+  const pulled = pullSeeds(trace, start, seeds, replicas, flow).cotangents;
+  inputs.forEach((input, k) => {
+    const grad = pulled.get(replicas[k]!);
+    if (grad) accumulate(cotangents, input, grad);
   });
 }
 
@@ -205,7 +229,7 @@ function linkSaved(trace: Trace, node: TraceNode, substitute: (t: Tensor) => Ten
     residuals: [],
     pullback: (_, grads) => {
       const cotangents: Cotangents = new Map();
-      pullNode(trace, { ...node, inputs, outputs }, [...grads], cotangents, new Set(args));
+      pullNode(trace, { ...node, inputs, outputs }, [...grads], cotangents, new Set(args), { uses: [], given: [] });
       return args.map((arg) => cotangents.get(arg));
     },
   });

@@ -6,9 +6,10 @@ import { identityOp } from "../ops/mark.js";
 import { checkFunction, withDefaults } from "../options.js";
 import { Tensor, tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
-import { flatten, formatTreeDef, unflatten } from "../tree.js";
+import { flatten, formatTreeDef, leavesWithPath, unflatten } from "../tree.js";
 import { backward } from "./backward.js";
 import { refusePromise, runTraced, tensorLeaves } from "./run-traced.js";
+import { isStateCollection } from "./state.js";
 
 /** Options of {@link grad} and {@link valueAndGrad}. */
 export interface GradOptions {
@@ -18,7 +19,19 @@ export interface GradOptions {
   readonly hasAux?: boolean;
 }
 
-/** Fresh names for the arguments, so that only their use through f counts and not f's closure. */
+/** Argument i with its numbers as float32 scalars. Strings and booleans, such as names of axes, stay; others are refused. */
+function differentiable(fn: string, arg: unknown, i: number): unknown {
+  const [leaves, definition] = flatten(arg);
+  const tensors = leaves.map((leaf) => {
+    if (typeof leaf === "number") return tensor(leaf);
+    if (leaf instanceof Tensor || typeof leaf === "string" || typeof leaf === "boolean") return leaf;
+    const rule = `argument ${i}, to differentiate by, must be a tree of tensors and numbers`;
+    return fail("dtype", fn, rule, leaf, "Pass a record of what f needs of it, or close over it.");
+  });
+  return unflatten(definition, tensors);
+}
+
+/** Fresh names for the tensors of an argument, so that only their use through f counts and not f's closure. */
 function freshArgument(arg: unknown): unknown {
   const [leaves, definition] = flatten(arg);
   return unflatten(
@@ -26,6 +39,14 @@ function freshArgument(arg: unknown): unknown {
     leaves.map((leaf) => (leaf instanceof Tensor ? identityOp({ x: leaf }).y : leaf)),
   );
 }
+
+/** The tensors that lie below the name of a collection of state. */
+const stateLeaves = (args: readonly unknown[]): Set<Tensor> =>
+  new Set(
+    leavesWithPath(args)
+      .filter(({ path, leaf }) => leaf instanceof Tensor && path.some(isStateCollection))
+      .map(({ leaf }) => leaf),
+  );
 
 /** A tree like `arg` with the gradients in place of its tensors; other leaves, such as names, stay. */
 function gradientTree(arg: unknown, next: () => Tensor | undefined): unknown {
@@ -40,8 +61,9 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
 
 /**
  * Returns a function that computes f and its gradient: `[value, gradient]`, or `[[value, aux], gradient]` with hasAux.
- * f must return a float scalar. A number among the arguments to differentiate by is a float32 scalar. The gradient has the
- * structure of the argument; integer leaves get zeros. Works inside jit and inside another gradient; called on concrete
+ * f must return a float scalar. The arguments to differentiate by are trees of tensors and numbers, which are float32
+ * scalars; strings and booleans in them stay. The gradient has the structure of the argument; integer leaves get zeros,
+ * and state, such as fp8_metas, its value after the step: itself where no gradient reaches it. Works inside jit and inside another gradient; called on concrete
  * tensors it traces, compiles and runs.
  */
 export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => [any, any] {
@@ -52,22 +74,27 @@ function differentiate(fn: string, f: (...args: any[]) => any, options: GradOpti
   checkFunction(fn, f);
   const { argnums, hasAux } = withDefaults(fn, options, { argnums: 0, hasAux: false });
   const positions = typeof argnums === "number" ? [argnums] : argnums;
+  const distinct = Array.isArray(positions) && new Set(positions).size === positions.length;
+  if (!distinct || !positions.every((i) => Number.isInteger(i) && i >= 0))
+    fail("option", fn, "argnums must be a position, or an array of different positions", argnums);
   const traced = (...args: unknown[]): [unknown, unknown] => {
     const trace = currentTrace()!;
     for (const i of positions) {
       if (i >= args.length) fail("option", fn, `argnums must be below the number of arguments, ${args.length}`, i);
     }
     const start = trace.nodes.length;
-    const wrt = positions.map((i) => freshArgument(typeof args[i] === "number" ? tensor(args[i]) : args[i]));
+    const wrt = positions.map((i) => freshArgument(differentiable(fn, args[i], i)));
     const called = [...args];
     positions.forEach((position, k) => {
       called[position] = wrt[k];
     });
     const result = f(...called);
     refusePromise(fn, result);
+    if (hasAux && !Array.isArray(result)) fail("option", fn, "with hasAux f must return [value, aux]", result);
     const value = hasAux ? (result as [Tensor, unknown])[0] : result;
     checkScalar(fn, value);
-    const grads = backward(trace, start, [[value, ones([], { dtype: value.dtype })]], tensorLeaves(wrt));
+    const seed = ones([], { dtype: value.dtype });
+    const grads = backward(trace, start, [[value, seed]], tensorLeaves(wrt), stateLeaves(wrt));
     let next = 0;
     const trees = wrt.map((copy) => gradientTree(copy, () => grads[next++]));
     return [result, typeof argnums === "number" ? trees[0] : trees];
@@ -99,11 +126,12 @@ export function grad(f: (...args: any[]) => any, options: GradOptions = {}): (..
 }
 
 /**
- * f's result at the primals and the function that pulls a cotangent of the result back to cotangents of the primals.
- * The cotangent has the structure, shapes and dtypes of the result.
+ * f's result at the primals and the function that pulls a cotangent of the result back to cotangents of the primals,
+ * trees as in {@link valueAndGrad}. The result is a tree of tensors; the cotangent has its structure, shapes and dtypes.
  */
 export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (cotangent: any) => any[]] {
   checkFunction("vjp", f);
+  const given = primals.map((primal, i) => differentiable("vjp", primal, i));
   const trace = currentTrace();
   if (!trace) {
     const pullback = (cotangent: unknown) =>
@@ -112,13 +140,13 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
           const [, pull] = vjp(f, ...args);
           return pull(ct);
         },
-        [cotangent, ...primals],
+        [cotangent, ...given],
       ) as unknown[];
-    return [f(...primals), pullback];
+    return [checkResult(f(...given)), pullback];
   }
   const start = trace.nodes.length;
-  const fresh = primals.map((p) => freshArgument(p));
-  const result = f(...fresh);
+  const fresh = given.map(freshArgument);
+  const result = checkResult(f(...fresh));
   const pullback = (cotangent: unknown): unknown[] => {
     const [values, definition] = flatten(result);
     const [seeds, given] = flatten(cotangent);
@@ -131,11 +159,18 @@ export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (c
       );
     }
     const pairs = values.map((value, i) => [value as Tensor, checkSeed(value as Tensor, seeds[i] as Tensor)] as const);
-    const grads = backward(trace, start, pairs, tensorLeaves(fresh));
+    const grads = backward(trace, start, pairs, tensorLeaves(fresh), stateLeaves(fresh));
     let next = 0;
     return fresh.map((copy) => gradientTree(copy, () => grads[next++]));
   };
   return [result, pullback];
+}
+
+function checkResult(result: unknown): unknown {
+  refusePromise("vjp", result);
+  for (const leaf of flatten(result)[0])
+    if (!(leaf instanceof Tensor)) fail("dtype", "vjp", "f must return a tree of tensors", leaf);
+  return result;
 }
 
 function checkSeed(value: Tensor, seed: Tensor): Tensor {
