@@ -28,15 +28,16 @@ describe("loadNative", () => {
   test("a folder named by TE_NATIVE_DIR is not replaced by another build", () => {
     const folder = emptyFolder();
     const reason = reasonOf({ env: { TE_NATIVE_DIR: folder } });
-    expect(reason).toContain(`${join(folder, "te_cpu.node")} (from TE_NATIVE_DIR) does not exist`);
+    expect(reason).toContain(`te_cpu.node does not exist in ${folder} (from TE_NATIVE_DIR)`);
     expect(reason).toContain("(1)");
     expect(reason).toContain("TE_KERNELS=off");
   });
 
   test("a broken build is named and never throws", () => {
-    const repository = emptyFolder();
-    writeFileSync(join(repository, "te_cpu.node"), "not a library");
-    expect(reasonOf({ env: {}, repository })).toMatch(/te_cpu\.node does not load: /);
+    const broken = emptyFolder();
+    writeFileSync(join(broken, "te_cpu.node"), "not a library");
+    for (const found of [{ builds: [broken] }, { folders: [broken] }])
+      expect(reasonOf({ env: {}, ...found })).toMatch(/te_cpu\.node does not load: /);
   });
 
   test("a build that is there loads: the tests of native code are not skipped by accident", () => {
@@ -52,8 +53,9 @@ describe("loadNative", () => {
   });
 
   test("without a build the platform package is asked for by name", () => {
-    const found = loadNative({ env: {}, repository: emptyFolder() });
-    if ("reason" in found) expect(found.reason).toMatch(/@te\/kernels-cpu-|there are kernels for/);
+    const found = loadNative({ env: {}, folders: [emptyFolder()], builds: [] });
+    if ("reason" in found)
+      expect(found.reason).toMatch(/@te\/kernels-cpu-\S+ is not installed, nor is|there are kernels for/);
     else expect(found.path).toContain("kernels-cpu-");
   });
 });

@@ -1,61 +1,50 @@
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon } from "@te/tensor";
 import type { Native } from "./native.js";
 
 export type Loaded = { readonly native: Native; readonly path: string } | { readonly reason: string };
 
+const FILE = "te_cpu.node";
 const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-cpu-linux-x64-gnu" };
 
-/** Where this repository's own build is, seen from src/ and from dist/. */
-const REPOSITORY = fileURLToPath(new URL("../../../native/build", import.meta.url));
-
-const require = createRequire(import.meta.url);
-
 /**
- * Finds and loads te_cpu.node: the folder in TE_NATIVE_DIR, this repository's build, the platform package. The first that
- * exists is taken; one that exists and does not load is named in the reason. Never throws.
+ * Finds and loads te_cpu.node: in the folder TE_NATIVE_DIR, in this repository's build, beside this file or the bundle that
+ * holds it, in the platform package. The first that exists is taken; one that exists and does not load is named in the
+ * reason. Never throws.
  */
 export function loadNative({
   env = process.env,
-  repository = REPOSITORY,
+  folders = foldersOf({ url: import.meta.url, filename: () => __filename }),
+  builds = buildFolders(folders, "kernels-cpu"),
 }: {
   env?: NodeJS.ProcessEnv;
-  repository?: string;
+  /** Where this file is, and where builds are. */
+  folders?: readonly string[];
+  builds?: readonly string[];
 } = {}): Loaded {
   if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
-  const problems: string[] = [];
-  const folder = env.TE_NATIVE_DIR;
-  if (folder) {
-    const path = join(folder, "te_cpu.node");
+  if (env.TE_NATIVE_DIR) {
     // What was asked for by name is not silently replaced by something else.
-    return (
-      tryLoad(path, problems) ?? explain(existsSync(path) ? problems : [`${path} (from TE_NATIVE_DIR) does not exist`])
-    );
+    const named = findBeside([env.TE_NATIVE_DIR], FILE);
+    return named ? tryLoad(named) : explain(`${FILE} does not exist in ${env.TE_NATIVE_DIR} (from TE_NATIVE_DIR)`);
   }
-  const built = join(repository, "te_cpu.node");
-  if (existsSync(built)) return tryLoad(built, problems) ?? explain(problems);
+  const found = findBeside([...builds, ...folders], FILE);
+  if (found) return tryLoad(found);
   const name = PACKAGES[`${process.platform}-${process.arch}`];
   if (!name) {
     const known = Object.keys(PACKAGES).join(", ");
-    return explain([`there are kernels for ${known}, not for ${process.platform}-${process.arch}`]);
+    return explain(`there are kernels for ${known}, not for ${process.platform}-${process.arch}`);
   }
-  let path: string;
-  try {
-    path = require.resolve(name);
-  } catch {
-    return explain([`${name} is not installed`]);
-  }
-  return tryLoad(path, problems) ?? explain(problems);
+  const installed = findInstalled(folders, name);
+  return installed
+    ? tryLoad(installed)
+    : explain(`${name} is not installed, nor is ${FILE} in ${folders.join(" or ")}`);
 }
 
-function tryLoad(path: string, problems: string[]): Loaded | undefined {
+function tryLoad(path: string): Loaded {
   try {
-    return { native: patiently(() => require(path) as Native), path };
+    return { native: patiently(() => loadAddon(path) as Native), path };
   } catch (error) {
-    problems.push(`${path} does not load: ${error instanceof Error ? error.message : error}`);
-    return undefined;
+    return explain(`${path} does not load: ${error instanceof Error ? error.message : error}`);
   }
 }
 
@@ -73,14 +62,13 @@ function patiently<T>(load: () => T): T {
   }
 }
 
-function explain(problems: readonly string[]): Loaded {
+function explain(problem: string): Loaded {
   const solutions = [
     "in an application, install again with optional dependencies (npm install --include=optional)",
+    "in a bundle, copy the files of the platform package beside it",
     "in the repository, run npm run native and read what it says",
-    "set TE_NATIVE_DIR to a folder that holds te_cpu.node",
+    `set TE_NATIVE_DIR to a folder that holds ${FILE}`,
     "set TE_KERNELS=off to use the reference without this message",
   ];
-  return {
-    reason: `${problems.join("; ")}. Solutions: ${solutions.map((text, i) => `(${i + 1}) ${text}`).join("; ")}`,
-  };
+  return { reason: `${problem}. Solutions: ${solutions.map((text, i) => `(${i + 1}) ${text}`).join("; ")}` };
 }

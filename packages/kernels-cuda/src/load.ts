@@ -1,7 +1,4 @@
-import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon } from "@te/tensor";
 
 /** The functions of te_cuda.node. */
 export interface NativeCuda {
@@ -27,24 +24,32 @@ export interface CudaAnswer {
   readonly devices: readonly CudaDevice[];
 }
 
+const FILE = "te_cuda.node";
 const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-cuda-linux-x64-cuda13" };
-const REPOSITORY = fileURLToPath(new URL("../../../native/build", import.meta.url));
-const require = createRequire(import.meta.url);
 
-/** Finds and loads te_cuda.node in TE_NATIVE_DIR, this repository's build, or the platform package. Never throws. */
-export function loadCuda(
-  env: NodeJS.ProcessEnv = process.env,
-  repository = REPOSITORY,
-): NativeCuda | { readonly reason: string } {
+/**
+ * Finds and loads te_cuda.node in TE_NATIVE_DIR, this repository's build, beside this file or the bundle that holds it, or
+ * the platform package. Never throws.
+ */
+export function loadCuda(env: NodeJS.ProcessEnv = process.env): NativeCuda | { readonly reason: string } {
   if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
-  const built = join(env.TE_NATIVE_DIR || repository, "te_cuda.node");
-  const path = existsSync(built) || env.TE_NATIVE_DIR ? built : PACKAGES[`${process.platform}-${process.arch}`];
-  if (!path) return { reason: `there are no CUDA kernels for ${process.platform}-${process.arch}` };
+  const own = foldersOf({ url: import.meta.url, filename: () => __filename });
+  const folders = env.TE_NATIVE_DIR ? [env.TE_NATIVE_DIR] : [...buildFolders(own, "kernels-cuda"), ...own];
+  const name = PACKAGES[`${process.platform}-${process.arch}`];
+  const path = findBeside(folders, FILE) ?? (name && !env.TE_NATIVE_DIR ? findInstalled(own, name) : undefined);
+  if (!path) return { reason: missing(env.TE_NATIVE_DIR, name) };
   try {
-    return require(path) as NativeCuda;
+    return loadAddon(path) as NativeCuda;
   } catch (error) {
-    return { reason: `${path} is not there or does not load: ${firstLine(error)}` };
+    return { reason: `${path} does not load: ${firstLine(error)}` };
   }
+}
+
+function missing(asked: string | undefined, name: string | undefined): string {
+  if (asked) return `${FILE} does not exist in ${asked} (from TE_NATIVE_DIR)`;
+  return name
+    ? `${name} is not installed, and there is no build of ${FILE}`
+    : `there are no CUDA kernels for ${process.platform}-${process.arch}`;
 }
 
 const firstLine = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split("\n")[0]!;

@@ -51,36 +51,73 @@ export interface Backend {
   resetPeak(): void;
 }
 
-type Factory = () => Backend | { readonly reason: string };
+type Absent = { readonly reason: string };
+type Factory = () => Backend | Absent;
 
-const factories = new Map<string, Factory>();
-const backends = new Map<string, Backend | { readonly reason: string }>();
+/**
+ * Devices of every copy of this package that was loaded: a bundle holds one, and packages with native code are often left
+ * outside of it with another. Copies share them when they agree on Backend, Program and all that these refer to; a change
+ * there raises CONTRACT.
+ */
+interface SharedDevices {
+  readonly factories: Map<string, readonly { readonly contract: number; readonly factory: Factory }[]>;
+  changes: number;
+}
+const CONTRACT = 1;
+const KEY = Symbol.for("te.devices");
+const world = globalThis as { [KEY]?: SharedDevices };
+world[KEY] ??= { factories: new Map(), changes: 0 };
+const shared = world[KEY];
+
+const own = new Map<string, Factory>([["reference", () => referenceBackend]]);
+const backends = new Map<string, Backend | Absent>();
+/** What runs programs now: chosen by name, or taken for want of a choice when the shared devices were `seen`. */
 let chosen: Backend | undefined;
+let byName = false;
+let seen = -1;
 
 /** Makes a device known. The factory runs when the device is first asked for; a reason instead of a backend means absent. */
 export function registerBackend(name: string, factory: Factory): void {
-  factories.set(name, factory);
+  own.set(name, factory);
+  shared.factories.set(name, [{ contract: CONTRACT, factory }, ...(shared.factories.get(name) ?? [])]);
+  shared.changes++;
   backends.delete(name);
-  chosen = undefined;
+  if (chosen?.name === name) chosen = undefined;
 }
 
-registerBackend("reference", () => referenceBackend);
-
-function resolve(name: string): Backend | { readonly reason: string } {
+function resolve(name: string): Backend | Absent {
   let found = backends.get(name);
   if (!found) {
-    const factory = factories.get(name);
-    found = factory ? factory() : { reason: `no package registered the device "${name}"` };
-    backends.set(name, found);
+    found = build(name);
+    // Where there is none yet, a copy that is loaded later may bring it.
+    if (isBackend(found)) backends.set(name, found);
   }
   return found;
 }
 
-const isBackend = (found: Backend | { readonly reason: string }): found is Backend => "compile" in found;
+/** The device of this copy, or that of another; else the first reason. */
+function build(name: string): Backend | Absent {
+  const others = shared.factories.get(name) ?? [];
+  const mine = own.get(name);
+  const factories = [mine ?? [], others.filter(({ contract }) => contract === CONTRACT).map(({ factory }) => factory)];
+  const answers: Absent[] = [];
+  for (const factory of new Set(factories.flat())) {
+    const found = factory();
+    if (isBackend(found)) return found;
+    answers.push(found);
+  }
+  if (answers.length > 0) return answers[0]!;
+  if (others.length === 0) return { reason: `no package registered the device "${name}"` };
+  const versions = `by contract ${others[0]!.contract}, and this one goes by ${CONTRACT}`;
+  return { reason: `another version of @te/tensor registered the device "${name}" ${versions}: install one version` };
+}
+
+const isKnown = (name: string): boolean => own.has(name) || shared.factories.has(name);
+const isBackend = (found: Backend | Absent): found is Backend => "compile" in found;
 
 /** The devices known to this process, with the reason where one is not available. */
 export function devices(): { name: string; available: boolean; description: string }[] {
-  return [...factories.keys()].map((name) => {
+  return [...new Set([...own.keys(), ...shared.factories.keys()])].map((name) => {
     const found = resolve(name);
     return isBackend(found)
       ? { name, available: true, description: found.description }
@@ -91,6 +128,7 @@ export function devices(): { name: string; available: boolean; description: stri
 /** Chooses the device by name; "auto" takes the native CPU where present, else the reference. */
 export function setDevice(name: string): void {
   if (name === "auto") {
+    byName = false;
     chosen = automatic();
     return;
   }
@@ -98,22 +136,26 @@ export function setDevice(name: string): void {
   if (!isBackend(found)) {
     throw new TeError("backend", `setDevice: "${name}" is not available: ${found.reason}. Use "auto" to take what is.`);
   }
+  byName = true;
   chosen = found;
 }
 
 function automatic(): Backend {
-  const wanted = process.env.TE_KERNELS === "off" ? [] : ["cpu"];
-  for (const name of wanted) {
-    const found = resolve(name);
-    if (isBackend(found)) return found;
-    if (factories.has(name)) warnOnce(`native kernels are not available: ${found.reason}; using the slow reference`);
-  }
+  seen = shared.changes;
+  if (process.env.TE_KERNELS === "off") return referenceBackend;
+  const found = resolve("cpu");
+  if (isBackend(found)) return found;
+  const why = isKnown("cpu")
+    ? found.reason
+    : 'nothing imported @te/kernels-cpu, as @te/layers does. Solutions: (1) import "@te/kernels-cpu"; ' +
+      "(2) set TE_KERNELS=off to use the reference without this message";
+  warnOnce(`native kernels are not available: ${why}; using the slow reference`);
   return referenceBackend;
 }
 
 /** The device that programs run on now. */
 export function currentBackend(): Backend {
-  chosen ??= automatic();
+  if (chosen === undefined || (seen !== shared.changes && !byName)) chosen = automatic();
   return chosen;
 }
 

@@ -36,6 +36,11 @@ export function fail(code: ErrorCode, fn: string, rule: string, value?: unknown,
   throw new TeError(code, `${fn}: ${rule}${got}.${wayOut ? ` ${wayOut}` : ""}`);
 }
 
+/** What the tensors of this copy of the package carry under this name; bundles make more copies, whose tensors do not mix. */
+export const COPY = Symbol.for("te.tensor");
+export const THIS_COPY = {};
+const OTHER_COPY = " of another copy of @te/tensor (bundle all @te packages or none, and install one version)";
+
 /** Strings that read like a value of another type: "8", "true", "". */
 const AMBIGUOUS = /^$|^-?(\d[\d.]*(e[-+]?\d+)?|Infinity)$|^(true|false|NaN)$/;
 
@@ -43,7 +48,8 @@ function describe(value: unknown): string {
   if (typeof value === "string") return AMBIGUOUS.test(value) ? `"${value}"` : value;
   if (Array.isArray(value)) return `[${value.map(describe).join(", ")}]`;
   if (typeof value === "object" && value !== null && "shape" in value && "dtype" in value) {
-    return `${value.dtype}[${(value.shape as number[]).join(",")}]`;
+    const copy = COPY in value && value[COPY] !== THIS_COPY ? OTHER_COPY : "";
+    return `${value.dtype}[${(value.shape as number[]).join(",")}]${copy}`;
   }
   if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
   if (typeof value === "object" && value !== null) return value.constructor?.name ?? "object";

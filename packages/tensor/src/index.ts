@@ -39,6 +39,14 @@ export { type ErrorCode, fail, TeError } from "./errors.js";
 export * from "./float-codes.js";
 export { asBytes } from "./host-array.js";
 export type { TensorMethods } from "./methods.js";
+export {
+  buildFolders,
+  findBeside,
+  findInstalled,
+  foldersOf,
+  loadAddon,
+  type ModuleNames,
+} from "./native-file.js";
 // The contract of an op.
 export {
   definedOps,

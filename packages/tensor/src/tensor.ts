@@ -1,6 +1,6 @@
 import { type Aval, checkShape, formatAval, sizeOf } from "./aval.js";
 import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
-import { fail } from "./errors.js";
+import { COPY, fail, THIS_COPY } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
 import { elementsOf, holdsCodes } from "./host-array.js";
@@ -117,6 +117,11 @@ export class Tensor implements Aval {
   /** Frees the memory now instead of at garbage collection. Further use is an error; a second call does nothing. */
   dispose(): void {
     this.storage?.dispose();
+  }
+
+  /** @internal */
+  get [COPY](): object {
+    return THIS_COPY;
   }
 
   [Symbol.dispose](): void {

@@ -88,6 +88,19 @@ describe("packed and installed", () => {
     expect(report.after).toBeLessThan(report.before);
   });
 
+  test("CommonJS programs require them", () => {
+    const home = install("commonjs", ["@te/transformer", "@te/checkpoint"]);
+    writeFileSync(
+      join(home, "main.cjs"),
+      `for (const name of ["tensor", "kernels-cpu", "sharding", "fp8", "layers", "transformer", "checkpoint"])
+         console.log(name, Object.keys(require("@te/" + name)).length > 0);
+       console.log(require("@te/tensor").currentBackend().name);`,
+    );
+    const said = run(process.execPath, ["main.cjs"], home).trim().split("\n");
+    expect(said.slice(0, -1).every((line) => line.endsWith(" true"))).toBe(true);
+    expect(said.at(-1)).toBe(native ? "cpu" : "reference");
+  });
+
   test("every package imports", async () => {
     const names = packages.map((name) => `@te/${name}`);
     const home = install("all", names);
