@@ -1,7 +1,7 @@
 /** A decoder-only character model: embedding, transformer layers with a causal mask, norm, and logits. */
 import { fp8Autocast } from "@te/fp8";
 import { DenseGeneral, Embed, LayerNorm, Module } from "@te/layers";
-import type { DType, Tensor } from "@te/tensor";
+import { checkpoint, type DType, type Tensor } from "@te/tensor";
 import { TransformerLayer } from "@te/transformer";
 
 export interface ModelConfig {
@@ -12,6 +12,8 @@ export interface ModelConfig {
   readonly heads: number;
   /** Most characters that the model sees at once. */
   readonly sequence: number;
+  /** Each layer computes its values again in the backward pass instead of keeping them: less memory, more time. */
+  readonly checkpoint?: boolean;
 }
 
 /** The size of the demo. */
@@ -65,7 +67,10 @@ export class CharModel extends Module {
 
   call(ids: Tensor, { decode = false }: CharModelCallOptions = {}): Tensor {
     let x = this.embed.call(ids);
-    for (const layer of this.layers) x = layer.call(x, null, null, null, { decode, deterministic: true });
+    for (const layer of this.layers) {
+      const apply = (x: Tensor): Tensor => layer.call(x, null, null, null, { decode, deterministic: true });
+      x = (this.config.checkpoint ? checkpoint(apply) : apply)(x);
+    }
     const normalized = this.norm.call(x);
     return fp8Autocast({ enabled: false }, () => this.head.call(normalized));
   }

@@ -5,22 +5,36 @@ import {
   disposeAll,
   PRECISIONS,
   type Precision,
+  type TrainState,
+  type TrainStep,
   trainingFlopsPerToken,
 } from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
-import { currentBackend, memory, random } from "@te/tensor";
+import {
+  currentBackend,
+  fuseElementwise,
+  makeProgram,
+  memory,
+  optimize,
+  planMemory,
+  random,
+  type Tensor,
+} from "@te/tensor";
 import { type Machine, machine, Peak } from "./machine.js";
 import { median, round, settle } from "./timing.js";
 
 export interface StepRow {
   readonly precision: string;
+  /** Whether the layers compute their values again in the backward pass. */
+  readonly checkpoint: boolean;
   readonly ms: number;
   readonly tokensPerSecond: number;
   readonly gflops: number;
   /** Of the fastest product that holds the operands exactly. */
   readonly peakShare: number;
-  /** Highest memory of tensors and of the program's arena during a step. */
+  /** Highest memory of tensors during a step, and the step's arena. */
   readonly peakBytes: number;
+  readonly arenaBytes: number;
   /** Share of a step's time in which no kernel runs. */
   readonly outsideKernels: number;
 }
@@ -41,9 +55,11 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
   const peak = new Peak().measure(0.5);
   const rows: StepRow[] = [];
   for (const precision of PRECISIONS) {
-    rows.push(await benchPrecision(precision, peak));
-    peak.measure(0.3);
-    log(precision.name);
+    for (const checkpoint of [false, true]) {
+      rows.push(await benchPrecision(precision, checkpoint, peak));
+      peak.measure(0.3);
+      log(`${precision.name}${checkpoint ? ", checkpoint" : ""}`);
+    }
   }
   const { float32, bfloat16 } = peak.products;
   return {
@@ -54,11 +70,19 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
   };
 }
 
-async function benchPrecision(precision: Precision, peak: Peak): Promise<StepRow> {
-  const config = { ...DEMO_MODEL, vocabulary: VOCABULARY };
+/** Bytes of the arena that a step's program needs on this device; that of the device has the size of its largest program. */
+function arenaOf(step: TrainStep, state: TrainState, tokens: Tensor): number {
+  const backend = currentBackend();
+  const program = makeProgram(step as (...args: unknown[]) => unknown)(state, tokens);
+  return planMemory(fuseElementwise(optimize(program, (node) => backend.supports(node)))).arenaBytes;
+}
+
+async function benchPrecision(precision: Precision, checkpoint: boolean, peak: Peak): Promise<StepRow> {
+  const config = { ...DEMO_MODEL, vocabulary: VOCABULARY, checkpoint };
   const trainer = createTrainer(config, precision, { steps: 100, seed: 0 });
   const tokens = random.randint(random.key(1), [BATCH, config.sequence + 1], 0, VOCABULARY);
   let state = trainer.start();
+  const arenaBytes = arenaOf(trainer.step, state, tokens);
   const step = async (): Promise<number> => {
     const start = performance.now();
     const [next, loss] = trainer.step(state, tokens);
@@ -73,7 +97,7 @@ async function benchPrecision(precision: Precision, peak: Peak): Promise<StepRow
   const kernels = await profile(async () => {
     for (let i = 0; i < STEPS; i++) samples.push(await step());
   });
-  const { peak: tensors, arena } = memory();
+  const { peak: tensors } = memory();
   disposeAll(state);
   const busy = kernels.reduce((sum, t) => sum + t.ns, 0) / 1e6;
   const wall = samples.reduce((a, b) => a + b, 0);
@@ -82,11 +106,13 @@ async function benchPrecision(precision: Precision, peak: Peak): Promise<StepRow
   const gflops = (trainingFlopsPerToken(config) * perStep) / ms / 1e6;
   return {
     precision: precision.name,
+    checkpoint,
     ms: round(ms, 4),
     tokensPerSecond: Math.round((perStep / ms) * 1e3),
     gflops: round(gflops, 4),
     peakShare: round(gflops / peak.best(precision.dtype)),
-    peakBytes: tensors + arena,
+    peakBytes: tensors + arenaBytes,
+    arenaBytes,
     outsideKernels: round(Math.max(0, 1 - busy / wall)),
   };
 }

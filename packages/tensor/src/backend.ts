@@ -174,11 +174,25 @@ export function warnOnce(message: string): void {
 /** Turns an error of native code, which carries code and message, or of an allocation into a TeError. */
 export function asTeError(error: unknown): TeError {
   if (TeError.is(error)) return error;
-  // Node's error for an array that is too long as well as for one that memory does not hold.
-  if (error instanceof RangeError) {
+  if (error instanceof RangeError) return explainRangeError(error);
+  const { code, message } = error as { code?: string; message?: string };
+  return new TeError((code as ErrorCode) ?? "backend", message ?? String(error), { cause: error });
+}
+
+/** Whether an error says that calls are nested deeper than the stack of the thread. */
+export const isStackOverflow = (error: unknown): boolean =>
+  error instanceof RangeError && error.message.includes("call stack");
+
+/** Node throws a RangeError for arrays that are too long or that memory does not hold, for a full stack, and for much else. */
+function explainRangeError(error: RangeError): TeError {
+  if (isStackOverflow(error)) {
+    const wayOut = "Write a loop where a function calls itself, and flatter trees of arguments.";
+    const message = `stack: functions and trees must not nest deeper than the stack holds, but ${error.message}. ${wayOut}`;
+    return new TeError("state", message, { cause: error });
+  }
+  if (/allocation failed|invalid .*length|maximum size exceeded/i.test(error.message)) {
     const message = `memory: every tensor must fit into memory, but ${error.message}. Split the work, or free tensors.`;
     return new TeError("memory", message, { cause: error });
   }
-  const { code, message } = error as { code?: string; message?: string };
-  return new TeError((code as ErrorCode) ?? "backend", message ?? String(error), { cause: error });
+  return new TeError("backend", error.message, { cause: error });
 }

@@ -68,6 +68,7 @@ export {
 export * from "./ops/index.js";
 export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "./options.js";
 export { fuseElementwise } from "./program/fuse.js";
+export { optimize } from "./program/optimize.js";
 export { type MemoryPlan, planMemory } from "./program/plan-memory.js";
 // Programs and the devices that run them.
 export { Program, type ProgramNode } from "./program/program.js";

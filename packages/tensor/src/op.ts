@@ -62,6 +62,10 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   moves?: true | "nowhere";
   /** An instruction of the native `elementwise` kernel. */
   elementwise?: boolean;
+  /** The output is the input's bytes, in order, under another shape: it shares their memory and costs no kernel. */
+  view?: boolean;
+  /** Keeps what reads its output from being merged, fused or scheduled with what made its input: see program/simplify.ts. */
+  barrier?: boolean;
   /** Output may take over the memory of the input (same shape and dtype, read before written). */
   inPlace?: readonly (readonly [I | Q, O])[];
   cases?(c: CaseBuilder): Case[];

@@ -3,6 +3,7 @@
  * A trace is opened and closed within one synchronous call, so it never leaks over an await.
  */
 import type { Aval } from "./aval.js";
+import { asTeError, isStackOverflow } from "./backend.js";
 import { fail } from "./errors.js";
 import { inferShapes, type OpDefinition, type Params } from "./op.js";
 import { runEager } from "./program/eager.js";
@@ -14,6 +15,8 @@ export interface TraceNode {
   readonly inputs: readonly (Tensor | undefined)[];
   readonly params: Params;
   readonly outputs: readonly Tensor[];
+  /** Set on the copies of nodes that a checkpointed function runs again for its backward pass. */
+  readonly recomputed?: boolean;
   /** Set on the last node of a region with a gradient of its own: customVjp and checkpoint. */
   readonly region?: Region;
 }
@@ -59,7 +62,12 @@ export class Trace {
   /** Values of state after a step, with the use that they come from. */
   readonly nextStates = new Map<Tensor, NextState>();
 
-  record(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
+  record(
+    op: OpDefinition,
+    inputs: readonly (Tensor | undefined)[],
+    params: Params,
+    { recomputed = false } = {},
+  ): Tensor[] {
     for (const input of inputs) {
       if (input?.trace && input.trace !== this) {
         fail(
@@ -72,7 +80,7 @@ export class Trace {
       }
     }
     const outputs = inferShapes(op, inputs, params).map((out) => Tensor.traced(out, this));
-    this.nodes.push({ op, inputs, params, outputs });
+    this.nodes.push(recomputed ? { op, inputs, params, outputs, recomputed } : { op, inputs, params, outputs });
     return outputs;
   }
 
@@ -115,6 +123,8 @@ export function within<T>(trace: Trace, body: (trace: Trace) => T): T {
       );
     }
     return result;
+  } catch (error) {
+    throw isStackOverflow(error) ? asTeError(error) : error;
   } finally {
     current = outer;
   }

@@ -1,8 +1,12 @@
 /** Ops that leave the value alone and mark a place: a fresh name, an end of differentiation, a name for policies. */
-import { defineOp, type HostArray, type Op } from "../op.js";
+import { defineOp, type HostArray, type Op, type OpSpec } from "../op.js";
 import { rule } from "../rule.js";
 
-function mark<P extends object>(name: string, params: P, differentiable = true): Op<"x", "y", P, never> {
+type Marks = Pick<OpSpec<"x", "y", object, never>, "vjp" | "moves" | "barrier">;
+
+const passesGradients: Marks = { vjp: ({ grads }) => ({ x: grads.y }), moves: "nowhere" };
+
+function mark<P extends object>(name: string, params: P, marks: Marks = passesGradients): Op<"x", "y", P, never> {
   return defineOp(name, {
     inputs: ["x"],
     outputs: ["y"],
@@ -10,9 +14,8 @@ function mark<P extends object>(name: string, params: P, differentiable = true):
     shape: ({ x }) => ({ y: x }),
     sharding: rule("... -> ..."),
     evaluate: ({ x }, _, { y }) => copyInto(x, y),
-    ...(differentiable && { vjp: ({ grads }) => ({ x: grads.y }), moves: "nowhere" }),
-    ...(!differentiable && { vjp: () => ({}) }),
-    inPlace: [["x", "y"]],
+    view: true,
+    ...marks,
   });
 }
 
@@ -21,7 +24,7 @@ function copyInto(from: HostArray, to: HostArray): void {
 }
 
 export const identityOp = mark("identity", {});
-export const stopGradientOp = mark("stop_gradient", {}, false);
-/** Keeps a recomputation apart from its original while equal nodes are merged. */
-export const barrierOp = mark("barrier", { id: 0 });
+export const stopGradientOp = mark("stop_gradient", {}, { vjp: () => ({}) });
 export const checkpointNameOp = mark("checkpoint_name", { name: "" });
+/** Keeps a recomputation apart from its original. No two barriers of a program have the same id. */
+export const barrierOp = mark("barrier", { id: 0 }, { ...passesGradients, barrier: true });

@@ -39,6 +39,7 @@ export const reshapeOp = defineOp("reshape", {
     return { y: aval(shape, x.dtype) };
   },
   evaluate: ({ x }, _, { y }) => y.data.set(x.data),
+  view: true,
   vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: reshape(grads.y, x.shape) } : {}),
   cases: (c) => [
     ...c.product(

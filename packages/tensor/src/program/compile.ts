@@ -3,9 +3,8 @@ import { TeError } from "../errors.js";
 import { referenceBackend } from "../reference/backend.js";
 import { Storage } from "../storage.js";
 import { Tensor } from "../tensor.js";
-import { expand } from "./expand.js";
+import { optimize } from "./optimize.js";
 import { Program } from "./program.js";
-import { simplify } from "./simplify.js";
 
 /** A program ready to run on one device. */
 export interface Compiled {
@@ -18,7 +17,7 @@ const log = (line: string): void => {
   if (process.env.TE_LOG?.includes("compile")) process.stderr.write(`te: ${line}\n`);
 };
 
-/** Expands what the device has no kernel for, simplifies, and hands the rest to the device. */
+/** Expands what the device has no kernel for, simplifies, schedules, and hands the rest to the device. */
 export function compile(program: Program, backend: Backend = currentBackend()): Compiled {
   const start = performance.now();
   const declined = new Map<string, string>();
@@ -28,7 +27,7 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
     return answer;
   };
   try {
-    const ready = simplify(expand(simplify(program), supports));
+    const ready = optimize(program, supports);
     const executable = backend.compile(ready);
     log(`compiled ${ready.nodes.length} nodes for ${backend.name} in ${(performance.now() - start).toFixed(1)} ms`);
     for (const [op, why] of declined) log(`${op} runs as its reference: ${why}`);

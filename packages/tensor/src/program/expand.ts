@@ -7,7 +7,7 @@ import { withTrace } from "../trace.js";
 import { lower } from "./lower.js";
 import { Program, type ProgramNode } from "./program.js";
 
-/** Replaces every node that `supports` declines by its op's reference, until only supported nodes are left. */
+/** Replaces every node that `supports` declines by its op's reference, until only supported nodes and views are left. */
 export function expand(program: Program, supports: (node: NodeSpec) => true | string): Program {
   const values: Aval[] = [...program.values];
   const nodes: ProgramNode[] = [];
@@ -15,7 +15,7 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
   const renamed = new Map<number, number>();
   const resolve = (id: number): number => renamed.get(id) ?? id;
   for (const node of program.nodes) {
-    const answer = supports(program.spec(node));
+    const answer = node.op.view || supports(program.spec(node));
     if (answer === true) {
       nodes.push({ ...node, inputs: node.inputs.map(resolve) });
       continue;
@@ -35,7 +35,8 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
     };
     for (const c of inner.constants) constants.push({ value: local(c.value), tensor: c.tensor });
     for (const n of inner.nodes) {
-      nodes.push({ ...n, inputs: n.inputs.map((id) => (id < 0 ? id : local(id))), outputs: n.outputs.map(local) });
+      const inputs = n.inputs.map((id) => (id < 0 ? id : local(id)));
+      nodes.push({ ...n, ...(node.recomputed && { recomputed: true }), inputs, outputs: n.outputs.map(local) });
     }
     inner.outputs.forEach((id, i) => renamed.set(node.outputs[i]!, local(id)));
   }

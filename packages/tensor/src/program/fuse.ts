@@ -6,6 +6,7 @@
 import { sameShape } from "../aval.js";
 import { formatNumber, type OpDefinition, type ParamValue } from "../op.js";
 import type { Program, ProgramNode } from "./program.js";
+import { dropUnused } from "./simplify.js";
 
 const MAX_INPUTS = 16;
 const MAX_INSTRUCTIONS = 96;
@@ -20,9 +21,16 @@ export const elementwiseOp: OpDefinition = {
   shape: () => ({}) as never,
 };
 
+/** Operands that a search for a path around a group looks at before it gives up, and the group is left alone. */
+const MAX_SEARCH = 512;
+
+/** Nodes that become one. */
 interface Group {
-  readonly members: number[];
+  /** In program order. */
+  members: number[];
   readonly shape: readonly number[];
+  /** Values that the members read and do not make. */
+  inputs: Set<number>;
 }
 
 const isFusable = (node: ProgramNode): boolean => node.op.elementwise === true;
@@ -33,109 +41,141 @@ const isFoldable = (node: ProgramNode): boolean => node.op.name === "fill" || no
 export function fuseElementwise(program: Program): Program {
   const producer = new Map<number, number>();
   program.nodes.forEach((node, i) => node.outputs.forEach((id) => producer.set(id, i)));
-  const groupOf = formGroups(program, producer);
-  return schedule(program, producer, groupOf);
-}
-
-function formGroups(program: Program, producer: Map<number, number>): Map<number, Group> {
-  const groupOf = new Map<number, Group>();
-  const reach = (from: number, target: Group, first: number, seen: Set<number | Group>): boolean => {
-    // Is `target` an ancestor of node `from`, walking whole groups at a time?
-    const group = groupOf.get(from);
-    if (group === target) return true;
-    const unit = group ?? from;
-    if (seen.has(unit)) return false;
-    seen.add(unit);
-    const members = group ? group.members : [from];
-    if (members[members.length - 1]! < first) return false;
-    return members.some((m) =>
-      program.nodes[m]!.inputs.some((id) => {
-        const p = producer.get(id);
-        return p !== undefined && (groupOf.get(p) !== group || group === undefined) && reach(p, target, first, seen);
-      }),
-    );
-  };
-  program.nodes.forEach((node, index) => {
-    if (!isFusable(node)) return;
-    const shape = program.values[node.outputs[0]!]!.shape;
-    const candidates = new Set<Group>();
-    for (const id of node.inputs) {
-      const p = producer.get(id);
-      const group = p === undefined ? undefined : groupOf.get(p);
-      if (group && sameShape(group.shape, shape)) candidates.add(group);
-    }
-    let own: Group | undefined;
-    for (const group of candidates) {
-      const joined = [...(own?.members ?? []), ...group.members, index];
-      if (!fits(program, producer, joined)) continue;
-      const outside = [...(own?.members ?? []), index];
-      const indirect = (members: number[], target: Group) =>
-        members.some((m) =>
-          program.nodes[m]!.inputs.some((id) => {
-            const p = producer.get(id);
-            if (p === undefined) return false;
-            const g = groupOf.get(p);
-            if (g === target || (g !== undefined && g === own)) return false;
-            return reach(p, target, target.members[0]!, new Set<number | Group>());
-          }),
-        );
-      if (indirect(outside, group) || (own && indirect(group.members, own))) continue;
-      own = { members: joined.filter((m) => m !== index), shape };
-      for (const m of own.members) groupOf.set(m, own);
-    }
-    const final: Group = { members: [...(own?.members ?? []), index].sort((a, b) => a - b), shape };
-    for (const m of final.members) groupOf.set(m, final);
+  const groups = new Groups(program, producer);
+  program.nodes.forEach((node, i) => {
+    if (isFusable(node)) groups.place(i);
   });
-  return groupOf;
+  return dropUnused(emit(program, producer, groups));
 }
 
-function fits(program: Program, producer: Map<number, number>, members: readonly number[]): boolean {
-  const inside = new Set(members);
-  const inputs = new Set<number>();
-  for (const m of members) {
-    for (const id of program.nodes[m]!.inputs) {
-      const p = producer.get(id);
-      if (p === undefined || !inside.has(p)) inputs.add(id);
+/** Elementwise nodes in groups, which a node joins where its operands are made, if that closes no cycle. */
+class Groups {
+  private readonly groupOf = new Map<number, Group>();
+
+  constructor(
+    private readonly program: Program,
+    private readonly producer: ReadonlyMap<number, number>,
+  ) {}
+
+  /** The group of a node, or the node where it is in none. */
+  unit(node: number): Group | number {
+    return this.groupOf.get(node) ?? node;
+  }
+
+  private groupThatMakes(id: number): Group | undefined {
+    return this.groupOf.get(this.producer.get(id) ?? -1);
+  }
+
+  /** Gives the next node of the program its group. */
+  place(node: number): void {
+    const { inputs, outputs } = this.program.nodes[node]!;
+    const { shape } = this.program.values[outputs[0]!]!;
+    let own: Group = { members: [node], shape, inputs: new Set(inputs) };
+    this.groupOf.set(node, own);
+    for (const group of new Set(inputs.map((id) => this.groupThatMakes(id)))) {
+      if (!group || group === own || !sameShape(group.shape, shape)) continue;
+      const joined = this.inputsOfBoth(own, group);
+      if (joined.size > MAX_INPUTS || own.members.length + group.members.length > MAX_INSTRUCTIONS) continue;
+      if (this.hasDetour(own, group) || this.hasDetour(group, own)) continue;
+      own = this.join(group, own, joined);
     }
   }
-  return inputs.size <= MAX_INPUTS && members.length <= MAX_INSTRUCTIONS;
+
+  private inputsOfBoth(a: Group, b: Group): Set<number> {
+    const inputs = new Set<number>();
+    for (const { inputs: ids } of [a, b]) {
+      for (const id of ids) {
+        const group = this.groupThatMakes(id);
+        if (group !== a && group !== b) inputs.add(id);
+      }
+    }
+    return inputs;
+  }
+
+  private join(group: Group, more: Group, inputs: Set<number>): Group {
+    const inOrder = more.members[0]! > group.members.at(-1)!;
+    group.members.push(...more.members);
+    if (!inOrder) group.members.sort((a, b) => a - b);
+    group.inputs = inputs;
+    for (const m of more.members) this.groupOf.set(m, group);
+    return group;
+  }
+
+  /** Whether something outside of both groups stands between them: `from` needs it, and it needs `target`. */
+  private hasDetour(from: Group, target: Group): boolean {
+    const first = target.members[0]!;
+    if (from.members.at(-1)! < first) return false;
+    const seen = new Set<Group | number>([from]);
+    const waiting: (Group | number)[] = [from];
+    let looked = 0;
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      for (const id of typeof at === "number" ? this.program.nodes[at]!.inputs : at.inputs) {
+        if (++looked > MAX_SEARCH) return true;
+        const made = this.producer.get(id);
+        if (made === undefined) continue;
+        const unit = this.unit(made);
+        if (unit === target && at !== from) return true;
+        if (unit === target || seen.has(unit)) continue;
+        seen.add(unit);
+        // What comes before the target needs nothing of it.
+        if ((typeof unit === "number" ? unit : unit.members.at(-1)!) >= first) waiting.push(unit);
+      }
+    }
+    return false;
+  }
 }
 
 /** Emits groups and single nodes so that everything comes after what it needs, else in program order. */
-function schedule(program: Program, producer: Map<number, number>, groupOf: Map<number, Group>): Program {
-  const usersOf = new Map<number, number[]>();
-  program.nodes.forEach((node, i) => {
-    for (const id of node.inputs) usersOf.set(id, [...(usersOf.get(id) ?? []), i]);
-  });
+function emit(program: Program, producer: ReadonlyMap<number, number>, groups: Groups): Program {
+  const usersOf = findUsers(program);
   const isOutput = new Set(program.outputs);
-  const done = new Set<number>();
   const nodes: ProgramNode[] = [];
-  const emit = (index: number): void => {
-    if (done.has(index)) return;
-    const group = groupOf.get(index);
-    const members = group ? group.members : [index];
-    for (const m of members) done.add(m);
-    for (const m of members) {
-      for (const id of program.nodes[m]!.inputs) {
-        const p = producer.get(id);
-        if (p !== undefined) emit(p);
+  const emitted = new Set<Group | number>();
+  const opened = new Set<Group | number>();
+  const emitWithOperands = (last: Group | number): void => {
+    const waiting = [last];
+    for (let unit = waiting.at(-1); unit !== undefined; unit = waiting.at(-1)) {
+      if (emitted.has(unit)) waiting.pop();
+      else if (opened.has(unit)) {
+        nodes.push(
+          typeof unit === "number" ? program.nodes[unit]! : fusedNode(program, producer, unit, usersOf, isOutput),
+        );
+        emitted.add(unit);
+      } else {
+        opened.add(unit);
+        const ids = typeof unit === "number" ? program.nodes[unit]!.inputs : [...unit.inputs];
+        for (let i = ids.length - 1; i >= 0; i--) {
+          const made = producer.get(ids[i]!);
+          if (made !== undefined) waiting.push(groups.unit(made));
+        }
       }
     }
-    nodes.push(group ? fusedNode(program, producer, group, usersOf, isOutput) : program.nodes[index]!);
   };
-  const last = (i: number) => groupOf.get(i)?.members.at(-1) ?? i;
   program.nodes.forEach((_, i) => {
-    if (last(i) === i) emit(i);
+    const unit = groups.unit(i);
+    if (typeof unit === "number" || unit.members.at(-1) === i) emitWithOperands(unit);
   });
-  return dropFolded(program.with({ nodes }));
+  return program.with({ nodes });
+}
+
+function findUsers(program: Program): ReadonlyMap<number, readonly number[]> {
+  const usersOf = new Map<number, number[]>();
+  program.nodes.forEach((node, i) => {
+    for (const id of node.inputs) {
+      const users = usersOf.get(id);
+      if (users) users.push(i);
+      else usersOf.set(id, [i]);
+    }
+  });
+  return usersOf;
 }
 
 function fusedNode(
   program: Program,
-  producer: Map<number, number>,
+  producer: ReadonlyMap<number, number>,
   group: Group,
-  usersOf: Map<number, number[]>,
-  isOutput: Set<number>,
+  usersOf: ReadonlyMap<number, readonly number[]>,
+  isOutput: ReadonlySet<number>,
 ): ProgramNode {
   const inside = new Set(group.members);
   const inputs: number[] = [];
@@ -173,11 +213,4 @@ function fusedNode(
     .filter((id) => isOutput.has(id) || (usersOf.get(id) ?? []).some((u) => !inside.has(u)));
   const params: Record<string, ParamValue> = { code, outputs: outputs.map((id) => registers.get(id)!) };
   return { op: elementwiseOp, inputs, outputs, params };
-}
-
-/** Drops the fills and broadcasts that every user folded in. */
-function dropFolded(program: Program): Program {
-  const used = new Set(program.outputs);
-  for (const node of program.nodes) for (const id of node.inputs) used.add(id);
-  return program.with({ nodes: program.nodes.filter((n) => !isFoldable(n) || n.outputs.some((id) => used.has(id))) });
 }

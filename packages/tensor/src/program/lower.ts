@@ -38,7 +38,9 @@ export function lower(
       return;
     }
     const nodeInputs = node.inputs.map((t) => (t ? use(t) : -1));
-    nodes.push({ op: node.op, inputs: nodeInputs, outputs: node.outputs.map(define), params: node.params });
+    const { op, params, recomputed } = node;
+    const lowered = { op, inputs: nodeInputs, outputs: node.outputs.map(define), params };
+    nodes.push(recomputed ? { ...lowered, recomputed } : lowered);
   });
   return new Program(values, inputIds, constants, nodes, outputs.map(use), donated);
 }

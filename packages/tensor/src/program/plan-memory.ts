@@ -1,11 +1,12 @@
 /**
  * Decides where every value of a program lives: in an input, in an output, or at an offset of the arena. Values whose
- * lifetimes do not overlap share memory. A reshape shares its operand's memory; an output takes over a donated input,
+ * lifetimes do not overlap share memory. A view shares its operand's memory; an output takes over a donated input,
  * and an in-place op takes over an operand that dies with it, where nobody reads the old contents later.
  */
 import { byteSize, sameAval, sizeOf } from "../aval.js";
 import { bytesOf } from "../dtype.js";
 import { inputNames } from "../op.js";
+import { Arena } from "./arena.js";
 import { elementwiseOp } from "./fuse.js";
 import type { Program, ProgramNode } from "./program.js";
 
@@ -24,11 +25,9 @@ export interface MemoryPlan {
   readonly arenaBytes: number;
 }
 
-const ALIGN = 64;
-const align = (bytes: number): number => Math.ceil(bytes / ALIGN) * ALIGN;
-const isView = (node: ProgramNode): boolean => node.op.name === "reshape";
+const isView = (node: ProgramNode): boolean => node.op.view === true;
 
-/** Values that share memory: a value and its reshapes. */
+/** Values that share memory: a value and its views. */
 interface Block {
   readonly bytes: number;
   first: number;
@@ -41,10 +40,8 @@ interface Block {
 export function planMemory(original: Program): MemoryPlan {
   const program = separateOutputs(original);
   const blockOf = formBlocks(program);
-  const nodes = program.nodes.filter((node) => !isView(node));
-  const order = new Map(program.nodes.map((node, i) => [node, i]));
-  const aliases = takeOverDonated(program, blockOf, nodes, order);
-  const { offsets, arenaBytes } = placeArena(program, blockOf, nodes, order);
+  const aliases = takeOverDonated(program, blockOf);
+  const { offsets, arenaBytes } = placeArena(program, blockOf);
   const locations = program.values.map((_, id): Location | undefined => {
     const block = blockOf[id];
     if (!block) return undefined;
@@ -53,16 +50,17 @@ export function planMemory(original: Program): MemoryPlan {
     const at = offsets.get(block);
     return at === undefined ? undefined : { kind: "arena", at };
   });
+  const nodes = program.nodes.filter((node) => !isView(node));
   return { program: program.with({ nodes }), locations, aliases, arenaBytes };
 }
 
-/** Gives every output a value of its own: outputs that are inputs, repeats, or reshapes of either are copied. */
+/** Gives every output a value of its own: outputs that are inputs, repeats, or views of either are copied. */
 function separateOutputs(program: Program): Program {
   const values = [...program.values];
   const nodes = [...program.nodes];
   const roots = new Map<number, number>();
-  for (const node of program.nodes) if (isView(node)) roots.set(node.outputs[0]!, node.inputs[0]!);
-  const rootOf = (id: number): number => (roots.has(id) ? rootOf(roots.get(id)!) : id);
+  const rootOf = (id: number): number => roots.get(id) ?? id;
+  for (const node of program.nodes) if (isView(node)) roots.set(node.outputs[0]!, rootOf(node.inputs[0]!));
   const taken = new Set(program.given);
   const outputs = program.outputs.map((id) => {
     const root = rootOf(id);
@@ -120,85 +118,68 @@ function inPlacePairs(program: Program, node: ProgramNode): [number, number][] {
   return pairs;
 }
 
-function takeOverDonated(
-  program: Program,
-  blockOf: Block[],
-  nodes: readonly ProgramNode[],
-  order: Map<ProgramNode, number>,
-): number[] {
+function takeOverDonated(program: Program, blockOf: readonly Block[]): number[] {
   const aliases = new Array<number>(program.outputs.length).fill(-1);
-  const free = new Set(program.donated.filter((i) => blockOf[program.given[i]!]!.output < 0));
+  const { given } = program;
+  const free = new Set(program.donated.filter((i) => blockOf[given[i]!]!.output < 0));
   const take = (input: number, output: Block): void => {
     aliases[output.output] = input;
     free.delete(input);
   };
   const wants = (block: Block): boolean => block.output >= 0 && block.input < 0 && aliases[block.output] === -1;
-  for (const node of nodes) {
+  program.nodes.forEach((node, now) => {
+    if (isView(node)) return;
     for (const [from, to] of inPlacePairs(program, node)) {
       const source = blockOf[from]!;
       const target = blockOf[to]!;
-      if (wants(target) && free.has(source.input) && source.last === order.get(node)) take(source.input, target);
+      if (wants(target) && free.has(source.input) && source.last === now) take(source.input, target);
     }
+  });
+  // What is left goes to outputs of its size that are made after its last use, those that die first to the first.
+  const bySize = new Map<number, Block[]>();
+  for (const i of free) {
+    const block = blockOf[given[i]!]!;
+    const others = bySize.get(block.bytes);
+    if (others) others.push(block);
+    else bySize.set(block.bytes, [block]);
   }
+  for (const blocks of bySize.values()) blocks.sort((a, b) => b.last - a.last);
   for (const id of program.outputs) {
     const target = blockOf[id]!;
     if (!wants(target)) continue;
-    for (const i of free) {
-      const source = blockOf[program.given[i]!]!;
-      if (source.bytes === target.bytes && source.last < target.first) {
-        take(i, target);
-        break;
-      }
-    }
+    const sources = bySize.get(target.bytes);
+    if (sources?.length && sources.at(-1)!.last < target.first) take(sources.pop()!.input, target);
   }
   return aliases;
 }
 
-function placeArena(
-  program: Program,
-  blockOf: Block[],
-  nodes: readonly ProgramNode[],
-  order: Map<ProgramNode, number>,
-) {
+function placeArena(program: Program, blockOf: readonly Block[]) {
+  const arena = new Arena();
   const offsets = new Map<Block, number>();
-  const live: { block: Block; offset: number; bytes: number }[] = [];
-  let arenaBytes = 0;
   const inArena = (block: Block): boolean => block.input < 0 && block.output < 0;
-  const place = (block: Block): void => {
-    const bytes = align(block.bytes);
-    live.sort((a, b) => a.offset - b.offset);
-    let best = -1;
-    let bestGap = Number.POSITIVE_INFINITY;
-    let end = 0;
-    for (const other of live) {
-      const gap = other.offset - end;
-      if (gap >= bytes && gap < bestGap) [best, bestGap] = [end, gap];
-      end = Math.max(end, other.offset + other.bytes);
+  /** Blocks by their last node, which give their memory back behind it. */
+  const dying: Block[][] = program.nodes.map(() => []);
+  const takenOver = new Set<Block>();
+  program.nodes.forEach((node, now) => {
+    if (!isView(node)) {
+      const pairs = inPlacePairs(program, node);
+      for (const out of node.outputs) {
+        const block = blockOf[out]!;
+        if (!inArena(block)) continue;
+        const pair = pairs.find(([from, to]) => {
+          const source = blockOf[from]!;
+          return to === out && source.last === now && source.bytes === block.bytes && canBeTaken(source);
+        });
+        const source = pair && blockOf[pair[0]]!;
+        if (source) takenOver.add(source);
+        offsets.set(block, source ? offsets.get(source)! : arena.take(block.bytes));
+        dying[block.last]!.push(block);
+      }
     }
-    const offset = best >= 0 ? best : end;
-    offsets.set(block, offset);
-    live.push({ block, offset, bytes });
-    arenaBytes = Math.max(arenaBytes, offset + bytes);
-  };
-  for (const node of nodes) {
-    const now = order.get(node)!;
-    for (let i = live.length - 1; i >= 0; i--) if (live[i]!.block.last < now) live.splice(i, 1);
-    const pairs = inPlacePairs(program, node);
-    for (const out of node.outputs) {
-      const block = blockOf[out]!;
-      if (!inArena(block)) continue;
-      const pair = pairs.find(([from, to]) => {
-        const source = blockOf[from]!;
-        return (
-          to === out && inArena(source) && source.last === now && source.bytes === block.bytes && offsets.has(source)
-        );
-      });
-      const held = pair && live.find((entry) => entry.block === blockOf[pair[0]]);
-      if (held) {
-        offsets.set(block, held.offset);
-        live.splice(live.indexOf(held), 1, { ...held, block });
-      } else place(block);
-    }
+    for (const block of dying[now]!) if (!takenOver.has(block)) arena.give(offsets.get(block)!, block.bytes);
+  });
+  function canBeTaken(source: Block): boolean {
+    return inArena(source) && offsets.has(source) && !takenOver.has(source);
   }
-  return { offsets, arenaBytes };
+  return { offsets, arenaBytes: arena.bytes };
 }

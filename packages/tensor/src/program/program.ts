@@ -9,6 +9,8 @@ export interface ProgramNode {
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
   readonly params: Params;
+  /** Computes again, for a backward pass, what a checkpointed function did not keep. */
+  readonly recomputed?: boolean;
 }
 
 /**
@@ -66,7 +68,8 @@ export class Program {
     ];
     const lines = this.nodes.map((node) => {
       const options = Object.keys(node.params).length ? ` ${formatParams(node.params)}` : "";
-      return `  ${node.outputs.map(typed).join(", ")} = ${node.op.name}(${node.inputs.map(name).join(", ")})${options}`;
+      const again = node.recomputed ? " recomputed" : "";
+      return `  ${node.outputs.map(typed).join(", ")} = ${node.op.name}(${node.inputs.map(name).join(", ")})${options}${again}`;
     });
     return [`program(${head.join(", ")}) {`, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
   }

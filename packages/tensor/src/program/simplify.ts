@@ -4,11 +4,11 @@ import type { Program, ProgramNode } from "./program.js";
 
 /**
  * Removes work that changes nothing: equal nodes are computed once, casts, reshapes and transposes that do nothing
- * disappear, nodes that nobody uses are dropped. A barrier keeps a recomputation apart from its original and then
- * disappears itself.
+ * disappear, nodes that nobody uses are dropped. Barriers stay until memory is planned, so that a recomputation is
+ * neither merged nor fused with its original, nor run early; only those of constants go, which every place may share.
  */
 export function simplify(program: Program): Program {
-  return dropUnused(removeBarriers(mergeEqual(program)));
+  return dropUnused(mergeEqual(program));
 }
 
 /** Visits nodes in order. `visit` returns the values that take the place of the node's outputs, or undefined to keep it. */
@@ -27,13 +27,16 @@ function rewrite(program: Program, visit: (node: ProgramNode) => readonly number
 
 function mergeEqual(program: Program): Program {
   const seen = new Map<string, readonly number[]>();
+  const constant = new Set<number>([-1]);
   return rewrite(program, (node) => {
-    if (isNoop(program, node)) return [node.inputs[0]!];
-    if (node.op.name === "barrier") return undefined;
+    const isConstant = node.inputs.every((id) => constant.has(id));
+    if (isNoop(program, node) || (node.op.barrier && isConstant)) return [node.inputs[0]!];
     const key = `${node.op.name}|${node.inputs.join(",")}|${formatParams(node.params)}`;
     const earlier = seen.get(key);
-    if (!earlier) seen.set(key, node.outputs);
-    return earlier;
+    if (earlier) return earlier;
+    seen.set(key, node.outputs);
+    if (isConstant) for (const id of node.outputs) constant.add(id);
+    return undefined;
   });
 }
 
@@ -55,9 +58,6 @@ function isNoop(program: Program, node: ProgramNode): boolean {
       return false;
   }
 }
-
-const removeBarriers = (program: Program): Program =>
-  rewrite(program, (node) => (node.op.name === "barrier" ? [node.inputs[0]!] : undefined));
 
 export function dropUnused(program: Program): Program {
   const live = new Set(program.outputs);

@@ -52,9 +52,11 @@ class ReferenceExecutable implements Executable {
     try {
       const given = program.given.map((id, i) => (inputs[i] as HostBuffer).view(program.values[id]!));
       const results = evaluateProgram(program, given);
-      return results.map(({ data }, i) => {
+      const taken = new Set(given.map(({ data }) => data));
+      return results.map(({ data }) => {
         const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-        const shared = results.findIndex((other) => other.data === data) < i || given.some((g) => g.data === data);
+        const shared = taken.has(data);
+        taken.add(data);
         return new HostBuffer(shared ? bytes.slice() : bytes);
       });
     } catch (error) {

@@ -44,8 +44,13 @@ export function evaluateProgram(
       node.op,
       node.inputs.map((id) => (id < 0 ? undefined : values[id])),
     );
-    const outputs = node.outputs.map((id) => hostArray(program.values[id]!, options));
-    node.op.evaluate(inputs, node.params, nameOutputs(node.op, outputs));
+    let outputs: HostArray[];
+    if (node.op.view) {
+      outputs = [{ ...program.values[node.outputs[0]!]!, data: values[node.inputs[0]!]!.data }];
+    } else {
+      outputs = node.outputs.map((id) => hostArray(program.values[id]!, options));
+      node.op.evaluate(inputs, node.params, nameOutputs(node.op, outputs));
+    }
     node.outputs.forEach((id, k) => {
       values[id] = outputs[k];
     });

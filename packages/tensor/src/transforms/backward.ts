@@ -163,7 +163,8 @@ function pullRegion(
   });
 }
 
-let barriers = 0;
+/** x behind a barrier. Its place in the trace is its id: one trace has it once, and equal traces have equal ones. */
+const barrier = (trace: Trace, x: Tensor): Tensor => barrierOp({ x }, { id: trace.nodes.length }).y;
 
 /**
  * Records nodes [from, to) again, reading values from outside through barriers so that the copy is not merged with the
@@ -179,7 +180,7 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
   for (let i = from; i < to; i++) {
     const { inputs, region } = trace.nodes[i]!;
     for (const t of [...inputs, ...(region?.args ?? []), ...(region?.residuals ?? [])])
-      if (t && !inside.has(t) && !external.has(t)) external.set(t, barrierOp({ x: t }, { id: barriers++ }).y);
+      if (t && !inside.has(t) && !external.has(t)) external.set(t, barrier(trace, t));
   }
   const substitute = (t: Tensor): Tensor => replica.get(t) ?? external.get(t)!;
   const firstNode = new Map<number, number>();
@@ -202,11 +203,8 @@ function recompute(trace: Trace, from: number, to: number, saves?: (node: TraceN
       // The saved value stands for the recomputed one, but its gradient still flows through the recomputation.
       outputs = linkSaved(trace, node, substitute);
     } else {
-      outputs = trace.record(
-        node.op,
-        node.inputs.map((t) => t && substitute(t)),
-        node.params,
-      );
+      const inputs = node.inputs.map((t) => t && substitute(t));
+      outputs = trace.record(node.op, inputs, node.params, { recomputed: true });
     }
     node.outputs.forEach((out, k) => replica.set(out, outputs[k]!));
   }
@@ -221,7 +219,7 @@ function linkSaved(trace: Trace, node: TraceNode, substitute: (t: Tensor) => Ten
   const inputs = node.inputs.map((t) => t && substitute(t));
   const args = [...new Set(inputs.filter((t) => t !== undefined))];
   const start = trace.nodes.length;
-  const saved = node.outputs.map((out) => barrierOp({ x: out }, { id: barriers++ }).y);
+  const saved = node.outputs.map((out) => barrier(trace, out));
   const outputs: Tensor[] = trace.recordRegion(saved, {
     start,
     kind: "saved",
