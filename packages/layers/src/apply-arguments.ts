@@ -1,7 +1,7 @@
 /** The arguments of init and apply. */
 import { fail, Tensor } from "@te/tensor";
 import { checkName } from "./names.js";
-import { isCollection, type Rngs } from "./scope.js";
+import { isCollection, type Rngs, type Variables } from "./scope.js";
 
 /** Options of apply that are not passed on to call. */
 export interface ApplyOptions {
@@ -38,7 +38,7 @@ export function namedRngs(fn: string, rngs: Rngs): Readonly<Record<string, Tenso
 }
 
 /** Throws unless the argument is a tree of collections. */
-export function checkVariables(fn: string, variables: unknown): void {
+export function expectVariables(fn: string, variables: unknown): asserts variables is Variables {
   const wayOut = "Pass what init returned, or { params, … }.";
   if (!isCollection(variables))
     fail("state", fn, "variables must be an object of collections", variables ?? String(variables), wayOut);

@@ -76,7 +76,7 @@ export class DenseGeneral extends Module {
   call(x: Tensor): Tensor {
     const { options, features } = this;
     const { dtype, kernelInit } = options;
-    checkInput("DenseGeneral", x);
+    checkInput("DenseGeneral", x, this.options.dtype);
     const axes = contractedAxes("DenseGeneral", options.axis, x.rank);
     const shape = [...axes.map((a) => x.shape[a]!), ...features];
     const kernel = this.param("kernel", kernelInit, shape, { dtype, axes: options.kernelAxes });

@@ -23,17 +23,19 @@ export interface EmbedOptions {
   embeddingInit?: Initializer;
   /** Logical axes of the table. Default ["vocab", "embed"]. */
   embeddingAxes?: Axes;
-  /** Dtype of the table: float32 (default), bfloat16 or float16. */
+  /** Dtype of the table at init and of the result: float32, bfloat16 or float16. Default float32, and the table's for the result. */
   dtype?: DType;
-  /** Dtype of the result. Default that of the table. */
+  /** Dtype of the result, where it is not `dtype`. */
   outputDtype?: DType;
   /** Name among the parent's variables. */
   name?: string;
 }
 
 /**
- * A table of vectors. `call(ids)` with integers [...] gives [..., features] in outputDtype. Parameter: embedding
- * [numEmbeddings, features].
+ * A table of vectors. `call(ids)` with integers [...] gives [..., features]. Parameter: embedding [numEmbeddings, features].
+ *
+ * The result has outputDtype, else the dtype given to the constructor, else that of the table, so that 16-bit weights give
+ * 16-bit activations: every layer after this one computes in the dtype of its input, whatever the dtype of its parameters.
  *
  * Throws TeError: "option" for sizes that are not positive integers, "dtype" for ids that are not integers.
  */
@@ -43,7 +45,7 @@ export class Embed extends Module {
     features: undefined,
     embeddingInit: varianceScaling(1, "fan_in", "normal", { outAxis: 0 }),
     embeddingAxes: ["vocab", "embed"],
-    dtype: "float32",
+    dtype: undefined,
     outputDtype: undefined,
     name: undefined,
   } satisfies Defaults<EmbedOptions>;
@@ -54,8 +56,8 @@ export class Embed extends Module {
   constructor(options: EmbedOptions) {
     super(options);
     this.options = withDefaults("Embed", options, Embed.defaults);
-    checkParameterDType("Embed", this.options.dtype);
-    const { numEmbeddings, features } = options;
+    const { numEmbeddings, features, dtype } = options;
+    if (dtype !== undefined) checkParameterDType("Embed", dtype);
     for (const [name, size] of Object.entries({ numEmbeddings, features }))
       if (!Number.isSafeInteger(size) || size < 1)
         fail("option", "Embed", `${name} must be an integer of at least 1`, size);
@@ -65,7 +67,10 @@ export class Embed extends Module {
     const { numEmbeddings, features, embeddingInit, embeddingAxes, dtype, outputDtype } = this.options;
     expectTensor("Embed", { ids });
     expectInteger("Embed", { ids });
-    const table = this.param("embedding", embeddingInit, [numEmbeddings, features], { dtype, axes: embeddingAxes });
-    return take(table, ids, { axis: 0 }).astype(outputDtype ?? dtype);
+    const table = this.param("embedding", embeddingInit, [numEmbeddings, features], {
+      ...(dtype && { dtype }),
+      axes: embeddingAxes,
+    });
+    return take(table, ids, { axis: 0 }).astype(outputDtype ?? dtype ?? table.dtype);
   }
 }

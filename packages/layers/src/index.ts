@@ -7,7 +7,7 @@ export { type ClampedActivationParams, parseActivations } from "./activations.js
 export type { ApplyOptions } from "./apply-arguments.js";
 // Layers
 export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
-export { checkParameterDType } from "./dense.js";
+export { checkParameterDType, warnWideInput } from "./dense.js";
 export { DenseGeneral, type DenseGeneralOptions } from "./dense-general.js";
 export { checkRate, Dropout, type DropoutCallOptions, type DropoutOptions } from "./dropout.js";
 export { Embed, type EmbedOptions } from "./embed.js";
@@ -27,3 +27,4 @@ export { layerNormBackwardOp, layerNormOp } from "./ops/layer-norm.js";
 export { layerNormQuantizeOp, rmsNormQuantizeOp } from "./ops/norm-quantize.js";
 export { rmsNormBackwardOp, rmsNormOp } from "./ops/rms-norm.js";
 export type { Collection, Rngs, Variables } from "./scope.js";
+export { checkVariables, type ExpectedVariables } from "./variables.js";

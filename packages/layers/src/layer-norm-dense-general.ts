@@ -99,7 +99,7 @@ export class LayerNormDenseGeneral extends Module {
   call(x: Tensor): [y: Tensor, layernormOutput: Tensor | undefined] {
     const { options, features } = this;
     const { dtype, kernelInit, dotInputAxes, quantizationCheckpointName, returnLayernormOutput } = options;
-    checkInput("LayerNormDenseGeneral", x);
+    checkInput("LayerNormDenseGeneral", x, this.options.dtype);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
     const norm = inputNorm(this.parameters, this.type, hidden, options);

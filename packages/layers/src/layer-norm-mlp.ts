@@ -150,7 +150,7 @@ export class LayerNormMLP extends Module {
     { deterministic = false }: DropoutCallOptions = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
     const { options } = this;
-    checkInput("LayerNormMLP", x);
+    checkInput("LayerNormMLP", x, this.options.dtype);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
     const weights = this.weights(hidden);

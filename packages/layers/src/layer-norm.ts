@@ -114,7 +114,7 @@ export class LayerNorm extends Module {
   protected override readonly callOptions = {};
 
   call(x: Tensor): Tensor {
-    checkInput("LayerNorm", x);
+    checkInput("LayerNorm", x, this.options.dtype);
     return applyNorm(x, normParameters(this.parameters, this.type, x.shape.at(-1)!, this.options));
   }
 }

@@ -1,20 +1,23 @@
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
 import {
   type DType,
+  evalShape,
   fail,
   isFloat,
   isStateCollection,
   markState,
+  random,
   runTraced,
   TeError,
   Tensor,
   tree,
   withDefaults,
 } from "@te/tensor";
-import { checkMutable, checkVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
+import { checkMutable, expectVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
 import { type Collection, PASS_VARIABLES, type Rngs, Scope, type Variables } from "./scope.js";
+import { compareVariables, type ExpectedVariables } from "./variables.js";
 
 /** Logical names of a parameter's axes; null is an axis that is never split. */
 export type Axes = readonly (string | null)[];
@@ -89,14 +92,27 @@ export abstract class Module {
    */
   init(rngs: Rngs, ...args: unknown[]): Variables {
     const { callArgs } = splitOptions(args);
-    const make = (keys: Readonly<Record<string, Tensor>>, ...traced: unknown[]): Variables => {
-      const variables: Variables = { params: {} };
-      const session = { variables, rngs: keys, initializing: true, mutable: () => true };
-      this.runIn(new Scope(session, []), traced);
-      return variables;
-    };
     const keys = namedRngs(`${this.constructor.name}.init`, rngs);
-    return runTraced(make, [keys, ...callArgs]) as Variables;
+    return runTraced(this.makeVariables, [keys, ...callArgs]) as Variables;
+  }
+
+  private readonly makeVariables = (keys: Readonly<Record<string, Tensor>>, ...args: unknown[]): Variables => {
+    const variables: Variables = { params: {} };
+    const session = { variables, rngs: keys, initializing: true, mutable: () => true };
+    this.runIn(new Scope(session, []), args);
+    return variables;
+  };
+
+  /**
+   * Throws unless `variables` has the names and shapes that init would make for these arguments, which are those of init after
+   * its key; nothing is computed. For weights from elsewhere, which apply takes as long as it finds what it reads: see
+   * {@link checkVariables} for what is compared.
+   */
+  checkVariables(variables: Variables, ...args: unknown[]): void {
+    const fn = `${this.constructor.name}.checkVariables`;
+    const { callArgs } = splitOptions(args);
+    const expected = evalShape(this.makeVariables, { params: random.key(0) }, ...callArgs);
+    compareVariables(fn, expected as ExpectedVariables, variables);
   }
 
   /**
@@ -106,7 +122,7 @@ export abstract class Module {
   apply(variables: Variables, ...args: unknown[]): any {
     const { callArgs, options } = splitOptions(args);
     const fn = `${this.constructor.name}.apply`;
-    checkVariables(fn, variables);
+    expectVariables(fn, variables);
     checkMutable(fn, options.mutable);
     const mutable = new Set(options.mutable ?? []);
     const own: Variables = { ...variables };

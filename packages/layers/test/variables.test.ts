@@ -118,14 +118,21 @@ describe("dtypes", () => {
     }
   });
 
-  test("Embed answers in the dtype of the table, or in outputDtype", () => {
+  test("Embed answers in outputDtype, else in the dtype that it was given, else in that of its table", () => {
     const ids = input("Embed");
-    for (const [options, dtype] of [
-      [{ dtype: "bfloat16" }, "bfloat16"],
-      [{ dtype: "bfloat16", outputDtype: "float32" }, "float32"],
+    for (const [options, table, dtype] of [
+      [{}, "float32", "float32"],
+      [{}, "bfloat16", "bfloat16"],
+      [{}, "float16", "float16"],
+      [{ dtype: "float32" }, "bfloat16", "float32"],
+      [{ dtype: "bfloat16" }, "float32", "bfloat16"],
+      [{ dtype: "bfloat16", outputDtype: "float32" }, "bfloat16", "float32"],
+      [{ outputDtype: "float16" }, "bfloat16", "float16"],
     ] as const) {
       const module = makers.Embed!(options);
-      expect(module.apply(module.init(random.key(0), ids), ids).dtype).toBe(dtype);
+      expect((module.init(random.key(0), ids).params as any).embedding.dtype).toBe((options as any).dtype ?? "float32");
+      const params = { embedding: normals([5, 4]).astype(table) };
+      expect(module.apply({ params }, ids).dtype).toBe(dtype);
     }
   });
 });

@@ -164,10 +164,10 @@ export const memory = (): MemoryStats => currentBackend().memory();
 
 const said = new Set<string>();
 
-/** One line on stderr, once. */
-export function warnOnce(message: string): void {
-  if (said.has(message)) return;
-  said.add(message);
+/** One line on stderr, once for each `key`, which is the message unless given. */
+export function warnOnce(message: string, key = message): void {
+  if (said.has(key)) return;
+  said.add(key);
   process.stderr.write(`te: ${message}\n`);
 }
 

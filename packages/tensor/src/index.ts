@@ -93,7 +93,7 @@ export { customVjp } from "./transforms/custom-vjp.js";
 // Transformations.
 export { type GradOptions, grad, valueAndGrad, vjp } from "./transforms/grad.js";
 export { type JitOptions, jit, makeProgram } from "./transforms/jit.js";
-export { runTraced } from "./transforms/run-traced.js";
+export { evalShape, runTraced } from "./transforms/run-traced.js";
 export {
   declareStateCollection,
   isStateCollection,

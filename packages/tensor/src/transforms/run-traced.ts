@@ -1,4 +1,5 @@
 import { fail } from "../errors.js";
+import { checkFunction } from "../options.js";
 import { runCached } from "../program/compile.js";
 import { lower } from "../program/lower.js";
 import type { Program } from "../program/program.js";
@@ -84,4 +85,18 @@ export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
 export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown[]): unknown {
   const { program, result } = traceFunction(f, args, { keepIdentity: true });
   return rebuild(result, runCached(program, tensorLeaves(args)));
+}
+
+/**
+ * What f would give for these arguments, as in JAX: the same tree with the shape and dtype in place of every tensor. Nothing is
+ * computed.
+ */
+export function evalShape(f: (...args: any[]) => unknown, ...args: unknown[]): unknown {
+  checkFunction("evalShape", f);
+  const { program, result } = traceFunction(f, args, { keepIdentity: true });
+  const shapes = program.outputs.map((id) => program.values[id]!);
+  return unflatten(
+    result.definition,
+    result.leaves.map((leaf) => ("output" in leaf ? shapes[leaf.output] : leaf.value)),
+  );
 }

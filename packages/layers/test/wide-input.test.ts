@@ -1,0 +1,35 @@
+/** Parameters of 16 bits that meet float32 inputs: computation follows the input, which is said once per dtype. */
+import { type DType, random } from "@te/tensor";
+import { normals } from "@te/testkit";
+import { expect, test, vi } from "vitest";
+import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
+
+const makers: ((options: { dtype?: DType }) => Module)[] = [
+  (o) => new DenseGeneral({ features: 4, ...o }),
+  (o) => new LayerNorm(o),
+  (o) => new LayerNormDenseGeneral({ features: 4, ...o }),
+  (o) => new LayerNormMLP({ intermediateDim: 4, ...o }),
+];
+const x = normals([2, 6]);
+
+test("said by the first layer, once; not where dtypes agree, nor of float32 parameters", () => {
+  const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  const lines = (body: () => unknown): string[] => {
+    write.mockClear();
+    body();
+    return write.mock.calls.map(([text]) => String(text));
+  };
+  const quiet = lines(() => {
+    for (const make of makers) {
+      make({ dtype: "bfloat16" }).init(random.key(0), x.astype("bfloat16"));
+      make({}).init(random.key(0), x);
+      make({}).init(random.key(0), x.astype("bfloat16"));
+    }
+  });
+  expect(quiet).toEqual([]);
+  for (const dtype of ["bfloat16", "float16"] as const)
+    expect(lines(() => makers.forEach((make) => void make({ dtype }).init(random.key(0), x)))).toEqual([
+      `te: DenseGeneral: dtype ${dtype} is that of parameters, and computation is in float32, the dtype of the input. Cast the input with astype("${dtype}"), or leave dtype out.\n`,
+    ]);
+  write.mockRestore();
+});
