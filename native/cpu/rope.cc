@@ -1,13 +1,27 @@
 // rope: turns pairs of numbers by angles that grow with the position. A position's cosines and sines are computed once
 // and used for all its heads (and samples).
 #include <cmath>
+#include <string>
 
 #include "cpu/rows.h"
 #include "cpu/simd_math.h"
+#include "te/status.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
+
+constexpr int64_t max_position = int64_t{1} << 24;  // float32 does not hold larger whole numbers
+
+int64_t checked_position(const int32_t* positions, int64_t row) {
+  const int64_t position = positions[row];
+  if (position < -max_position || position > max_position) {
+    std::string text = "rope: every position must be in [-16777216, 16777216], got ";
+    text += std::to_string(position) + " at position " + std::to_string(row);
+    throw Error("index", text + ". Count positions from the start of the sequence.");
+  }
+  return position;
+}
 
 class Rope : public Kernel {
  public:
@@ -40,7 +54,7 @@ class Rope : public Kernel {
                 float* angles = static_cast<float*>(call.scratch) + part * thread_floats();
                 for (int64_t row = begin; row < end; ++row) {
                   const int64_t i = row % length_, first = row / length_;
-                  set_angles(has_positions_ ? call.input<int32_t>(1)[row] : i, angles);
+                  set_angles(has_positions_ ? checked_position(call.input<int32_t>(1), row) : i, angles);
                   for (int64_t b = first; b < first + samples; ++b) {
                     turn(call, sequence_axis_ == 1 ? b * length_ + i : i * batch_ + b, angles);
                   }

@@ -9,7 +9,7 @@ export interface MaskType {
 
 /**
  * "no_mask", or any order of "padding", "causal" and "bottom_right" (which implies causal), joined by "_". In a mask
- * array 1 means masked out.
+ * array 1 or true means hidden.
  */
 export function parseMaskType(fn: string, text: string, option = "attnMaskType"): MaskType {
   const lower = String(text).toLowerCase();
@@ -48,8 +48,9 @@ export function parseBiasType(fn: string, text: string | null, option = "attnBia
 export function resolveBiasType(fn: string, named: BiasType | null, hasBias: boolean): BiasType {
   if (named === null) return hasBias ? "post_scale_bias" : "no_bias";
   if ((named === "no_bias") === hasBias) {
-    const rule = hasBias ? "does not take a bias, but one was given" : "needs a bias";
-    throw new TeError("option", `${fn}: attnBiasType "${named}" ${rule}.`);
+    const rule = `attnBiasType "${named}" ${hasBias ? "takes no bias" : "needs a bias"}`;
+    const wayOut = hasBias ? "Use pre_scale_bias or post_scale_bias, or pass none." : "Pass one, or use no_bias.";
+    fail("option", fn, rule, hasBias ? "a bias" : "none", wayOut);
   }
   return named;
 }

@@ -25,6 +25,7 @@ import {
 } from "./dot-product-attention-options.js";
 import { namedAttention } from "./ops/attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
+import { MASK_CONVENTION, readMask, warnUnread } from "./unread-arguments.js";
 import { refuseContextParallel, refuseScoreMod } from "./unsupported-options.js";
 
 /** Options of a call of {@link DotProductAttention}. */
@@ -41,7 +42,7 @@ export interface AttentionCallOptions {
  * `call(query, key, value, sequenceDescriptor?, bias?, { deterministic })` with query [B, Sq, h, d], key [B, Skv, g, d] and value
  * [B, Skv, g, dv] of one dtype: float32, bfloat16 or float16. Packed layouts put everything in the first ([B, S, 3, h, d])
  * or second ([B, S, 2, g, d]) argument. `sequenceDescriptor`, for padding types, is a mask of uint8 or bool [1|B, 1|h, 1|Sq, Skv],
- * 1 = masked out, or a SequenceDescriptor. bias is [1|B, 1|h, Sq, Skv]. The result is [B, Sq, h, dv] in the dtype of query;
+ * 1 or true = hidden, or a SequenceDescriptor; other types do not read it, which is said once. bias is [1|B, 1|h, Sq, Skv]. The result is [B, Sq, h, dv] in the dtype of query;
  * a query that sees no key gives zeros, and what is masked out reaches no result and no gradient, NaN included. Causal
  * masks and windows count in indices, or in the positions inside segments; bottom-right types shift queries so that the
  * last one of the row, or of the segment, meets the last key.
@@ -103,6 +104,7 @@ export class DotProductAttention extends Module {
     const { packing } = QKV_LAYOUTS[this.layout];
     const fn = "DotProductAttention";
     const operands = Object.entries({ query, key, value, bias }).filter(([, t]) => t !== undefined && t !== null);
+    this.checkPacked(fn, { key, value });
     expectTensor(fn, { query, ...Object.fromEntries(operands) });
     const hidden = this.maskOf(fn, sequenceDescriptor, mask);
     this.checkDType(fn, query);
@@ -153,6 +155,14 @@ export class DotProductAttention extends Module {
     if (dtype !== null) warnDeprecated(`${fn}: the option dtype`, "The dtype of the inputs decides.");
   }
 
+  /** A packed layout has keys and values in the first or second argument. */
+  private checkPacked(fn: string, given: Readonly<Record<"key" | "value", Tensor | null | undefined>>): void {
+    const unread = { none: [], kv: ["value"], qkv: ["key", "value"] } as const;
+    for (const name of unread[QKV_LAYOUTS[this.layout].packing])
+      if (given[name])
+        warnUnread(fn, name, `as qkvLayout is ${this.layout}, which packs it`, "Pass null, or use bshd_bshd_bshd.");
+  }
+
   /** What hides keys: the mask or descriptor that a padding type needs and other types leave alone. */
   private maskOf(fn: string, sequences: Tensor | SequenceDescriptor | null | undefined, mask: Tensor | null) {
     const { attnMaskType, qkvLayout, maxSegmentsPerSeq } = this.options;
@@ -161,11 +171,12 @@ export class DotProductAttention extends Module {
         fail("option", fn, "sequenceDescriptor and the deprecated option mask are two ways to say one thing", "both");
       warnDeprecated(`${fn}: the call option mask`, "Pass it, or a SequenceDescriptor, as fourth argument.");
     }
-    const given = sequences ?? mask;
+    const name = sequences ? "sequenceDescriptor" : "mask";
+    const given = readMask(fn, { argument: [name, sequences ?? mask], option: ["attnMaskType", attnMaskType] });
     if (!this.maskType.padding) return undefined;
     if (!given) {
-      const rule = `attnMaskType "${attnMaskType}" needs a mask (1 = masked out) or a SequenceDescriptor`;
-      fail("option", fn, rule, "none");
+      const wayOut = `Pass one as fourth argument; ${MASK_CONVENTION}.`;
+      fail("option", fn, `attnMaskType "${attnMaskType}" needs a mask or a SequenceDescriptor`, "none", wayOut);
     }
     const described = given instanceof SequenceDescriptor;
     if (!described && maxSegmentsPerSeq !== 1)

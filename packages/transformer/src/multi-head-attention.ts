@@ -1,4 +1,4 @@
-import { Module } from "@te/layers";
+import { Module, warnWideInput } from "@te/layers";
 import {
   BATCH_AXES,
   withShardingConstraintByLogicalAxes as constrain,
@@ -21,7 +21,7 @@ import {
   type RopeMethod,
 } from "./attention-options.js";
 import { DotProductAttention } from "./dot-product-attention.js";
-import { extendCache, type KvCache, sequencesFrom } from "./kv-cache.js";
+import { CACHE_NAMES, expectCache, extendCache, type KvCache, sequencesFrom, startOf } from "./kv-cache.js";
 import { parseLoraScope } from "./lora-scope.js";
 import {
   type MultiHeadAttentionOptions,
@@ -32,6 +32,9 @@ import {
 import { rope } from "./ops/rope.js";
 import { axesOf, type Projected, Projections, unpack } from "./projections.js";
 import type { SequenceDescriptor } from "./sequence-descriptor.js";
+import { readMask } from "./unread-arguments.js";
+
+const FN = "MultiHeadAttention";
 
 /** Options of a call of {@link MultiHeadAttention}. */
 export interface MultiHeadAttentionCallOptions {
@@ -51,9 +54,11 @@ export interface MultiHeadAttentionCallOptions {
  * Submodules: qkv, or query and kv, or query, key and value; and out. Collection cache (decode): cached_key, cached_value
  * [B, L, groups, headDim], cache_index int32, where L is the length at init. In decoding a new token sees the cache up to
  * itself, whatever the mask type; with a padding type a mask [B, 1, newTokens, L], or a SequenceDescriptor of new tokens and
- * L keys, may hide more of it. A bias is [1|B, 1|h, newTokens or L, L]. The caller counts: past L the last places are written again.
+ * L keys, may hide more of it. A bias is [1|B, 1|h, newTokens or L, L].
  *
- * Throws TeError as DotProductAttention and the dense layers do; "shape" for new tokens that do not fit the cache.
+ * Throws TeError as DotProductAttention and the dense layers do; "shape" for new tokens that do not fit the cache, "state"
+ * for a cache that init did not make. Tokens past L are an error of code "index", which surfaces where a result is read. A
+ * mask that attnMaskType does not read is said once on stderr.
  */
 export class MultiHeadAttention extends Module {
   static readonly defaults = { ...multiHeadAttentionDefaults };
@@ -71,7 +76,7 @@ export class MultiHeadAttention extends Module {
 
   constructor(options: MultiHeadAttentionOptions) {
     super(options);
-    const fn = "MultiHeadAttention";
+    const fn = FN;
     this.options = resolveOptions(fn, options);
     const { numAttentionHeads, numGqaGroups, headDim } = this.options;
     [this.numAttentionHeads, this.numGqaGroups] = parseHeads(fn, numAttentionHeads, numGqaGroups);
@@ -99,27 +104,33 @@ export class MultiHeadAttention extends Module {
     { deterministic = false, decode = false }: MultiHeadAttentionCallOptions = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
     checkInputs(inputsQ, inputsKv);
-    const { enableRotaryPosEmb } = this.options;
+    warnWideInput(FN, inputsQ, this.options.dtype);
+    const { enableRotaryPosEmb, attnMaskType } = this.options;
+    const hidden = readMask(FN, { argument: ["mask", mask], option: ["attnMaskType", attnMaskType] });
+    const cache = decode && !this.initializing ? this.openCache(inputsQ, inputsKv) : undefined;
+    const start = cache && startOf(cache, inputsQ.shape[this.sequenceAxis]!);
     const query = this.constrainInput(inputsQ);
     const isSelf = inputsQ === inputsKv;
     let projected = this.projections.project(query, isSelf ? query : inputsKv, isSelf);
-    const index = decode ? this.variable("cache", "cache_index", () => zeros([], { dtype: "int32" })) : undefined;
     if (enableRotaryPosEmb || decode) projected = unpack(projected);
-    if (enableRotaryPosEmb) projected = this.rotate(projected, index?.value);
+    if (enableRotaryPosEmb) projected = this.rotate(projected, start);
     const { q, k, v, layout, normalized } = this.constrainHeads(projected);
-    const cache = index && this.cache(index, k!, v!);
-    const context =
-      cache && !this.initializing
-        ? this.attendToCache(cache, { q, k: k!, v: v! }, mask, bias, deterministic)
-        : this.attention(layout, decode ? "causal" : undefined).call(q, k, v, this.shifted(mask, q, k), bias, {
-            deterministic,
-          });
+    if (decode && !cache) this.makeCache(k!, v!);
+    const context = cache
+      ? this.attendToCache(cache, start!, { q, k: k!, v: v! }, hidden, bias, deterministic)
+      : decode // init, of which only shapes matter
+        ? this.attention(layout, "causal").call(q, k, v, null, bias, { deterministic })
+        : this.attention(layout).call(q, k, v, this.shifted(hidden, q, k), bias, { deterministic });
     const joined = context.reshape([...context.shape.slice(0, 2), this.numAttentionHeads * this.headDim]);
     const out = this.projections.output(
       constrain(joined, this.axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES)),
       inputsQ.shape.at(-1)!,
     );
     return [out, normalized];
+  }
+
+  private get sequenceAxis(): 0 | 1 {
+    return this.sequenceFirst ? 0 : 1;
   }
 
   private axes(...batchFirst: [string, string, ...string[]]): string[] {
@@ -139,7 +150,7 @@ export class MultiHeadAttention extends Module {
   }
 
   /** With queries that do not start at 0, a mask that says where they are, for windows. */
-  private shifted(mask: Tensor | SequenceDescriptor | null | undefined, q: Tensor, k: Tensor | undefined) {
+  private shifted(mask: Tensor | SequenceDescriptor | undefined, q: Tensor, k: Tensor | undefined) {
     if (!this.queryStart || !this.options.windowSize) return mask;
     const [batch, sequence] = this.sequenceFirst ? [1, 0] : [0, 1];
     const [queries, keys] = [q.shape[sequence]!, (k ?? q).shape[sequence]!];
@@ -149,7 +160,7 @@ export class MultiHeadAttention extends Module {
   /** Turns q and k by their positions in the row, which in decoding start at the cache's index. */
   private rotate(p: Projected, start: Tensor | undefined): Projected {
     const [windowMin, windowMax] = this.options.rotaryPosEmbWindows;
-    const options = { method: this.ropeMethod, windowMin, windowMax, sequenceAxis: this.sequenceFirst ? 0 : 1 };
+    const options = { method: this.ropeMethod, windowMin, windowMax, sequenceAxis: this.sequenceAxis };
     const turn = (x: Tensor, start: Tensor | undefined): Tensor => {
       const positions = start && arange(x.shape[options.sequenceAxis]!).add(start);
       return rope(x, { ...options, ...(positions && { positions }) });
@@ -176,29 +187,42 @@ export class MultiHeadAttention extends Module {
     });
   }
 
-  private cache(index: KvCache["index"], k: Tensor, v: Tensor): KvCache {
-    const like = (t: Tensor) => () => zeros(t.shape, { dtype: t.dtype });
-    const keys = this.variable("cache", "cached_key", like(k));
-    const values = this.variable("cache", "cached_value", like(v));
-    return { keys, values, index, axis: this.sequenceFirst ? 0 : 1 };
+  /** Room for keys and values of the length of these. */
+  private makeCache(k: Tensor, v: Tensor): void {
+    const room = (t: Tensor) => () => zeros(t.shape, { dtype: t.dtype });
+    this.variable("cache", "cache_index", () => zeros([], { dtype: "int32" }));
+    this.variable("cache", "cached_key", room(k));
+    this.variable("cache", "cached_value", room(v));
+  }
+
+  /** The cache that init made. */
+  private openCache(inputsQ: Tensor, inputsKv: Tensor): KvCache {
+    const axis = this.sequenceAxis;
+    if (inputsQ.shape[axis] !== inputsKv.shape[axis]) {
+      const rule = "decode takes inputsQ and inputsKv of the same new tokens";
+      fail("shape", FN, rule, [inputsQ, inputsKv], "Pass one tensor twice.");
+    }
+    expectCache((name) => this.hasVariable("cache", name));
+    const [keys, values, index] = CACHE_NAMES.map((name) => this.variable("cache", name, () => zeros([])));
+    return { keys: keys!, values: values!, index: index!, axis };
   }
 
   private attendToCache(
     cache: KvCache,
+    start: Tensor,
     fresh: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor },
-    mask: Tensor | SequenceDescriptor | null | undefined,
+    mask: Tensor | SequenceDescriptor | undefined,
     bias: Tensor | null | undefined,
     deterministic: boolean,
   ): Tensor {
-    const hidden = parseMaskType("MultiHeadAttention", this.options.attnMaskType).padding ? mask : null;
-    const cached = extendCache(cache, fresh, hidden, bias);
+    const cached = extendCache(cache, start, fresh, mask, bias);
     const attention = this.attention("bshd_bshd_bshd", "padding_causal");
     return attention.call(fresh.q, cached.keys, cached.values, cached.sequences, cached.bias, { deterministic });
   }
 }
 
 function checkInputs(q: Tensor, kv: Tensor): void {
-  const fn = "MultiHeadAttention";
+  const fn = FN;
   const inputs = { inputsQ: q, inputsKv: kv };
   expectTensor(fn, inputs);
   for (const [name, x] of Object.entries(inputs)) {

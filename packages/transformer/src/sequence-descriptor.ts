@@ -1,4 +1,14 @@
-import { arange, expectDType, fail, ones, scatterAdd, type Tensor, Tensor as TensorClass } from "@te/tensor";
+import {
+  arange,
+  checkRange,
+  expectDType,
+  fail,
+  ones,
+  scatterAdd,
+  type Tensor,
+  Tensor as TensorClass,
+  where,
+} from "@te/tensor";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 
@@ -25,7 +35,8 @@ export interface SequenceRequest {
  * keys alike, or a pair. Queries and keys see each other within one segment; segment 0 is padding, whose queries give zeros.
  *
  * Throws TeError: "option" for what is no tensor or pair of tensors, "dtype" for another dtype than int32, "shape" for
- * shapes that do not belong together.
+ * shapes that do not belong together. Lengths, ends, ids and positions that no row can have are errors of code "index", which
+ * surface where a result of attention is read.
  */
 export class SequenceDescriptor {
   private constructor(
@@ -38,8 +49,10 @@ export class SequenceDescriptor {
   /** int32 [B]: the first `length` tokens of each row are real. */
   static fromSeqlens(seqlens: Tensor | Pair): SequenceDescriptor {
     const lengths = pair("fromSeqlens", "seqlens", seqlens, 1);
-    const ids = (side: 0 | 1, length: number): Tensor =>
-      arange(length).expandDims(0).lt(lengths[side].expandDims(-1)).astype("int32");
+    const ids = (side: 0 | 1, length: number): Tensor => {
+      const known = inRange("fromSeqlens", lengths[side], "every length", 0, length, lengthsOf(length));
+      return arange(length).expandDims(0).lt(known.expandDims(-1)).astype("int32");
+    };
     return new SequenceDescriptor((side, length) => ({ ids: ids(side, length) }), false);
   }
 
@@ -79,7 +92,18 @@ export class SequenceDescriptor {
       const rule = `segmentPos must have the shape of segmentIds, [${id.shape}]`;
       fail("shape", `SequenceDescriptor.${fn}`, rule, `[${shape}]`);
     });
-    return new SequenceDescriptor((side) => ({ ids: ids[side], positions: positions[side] }), true);
+    const known = (side: 0 | 1): Tokens => ({
+      ids: inRange(fn, ids[side], "every segment id", 0, INT32_MAX, "Ids count from 1, and 0 is padding."),
+      positions: inRange(
+        fn,
+        positions[side],
+        "every position",
+        0,
+        INT32_MAX,
+        "Positions count from 0 in each segment.",
+      ),
+    });
+    return new SequenceDescriptor(known, true);
   }
 
   /**
@@ -111,6 +135,16 @@ export class SequenceDescriptor {
   }
 }
 
+const INT32_MAX = 2 ** 31 - 1;
+
+/** One text for queries and keys, so that equal checks become one. */
+const lengthsOf = (length: number): string =>
+  `A row has ${length} tokens; give a pair where queries and keys differ in number.`;
+
+/** x, an element of which outside [low, high] makes what is computed from the result fail. */
+const inRange = (method: string, x: Tensor, what: string, low: number, high: number, wayOut: string): Tensor =>
+  checkRange(x, { fn: `SequenceDescriptor.${method}`, what, low, high, wayOut });
+
 /** One tensor serves queries and keys; two are for queries and for keys. All int32 of this rank. */
 function pair(method: string, name: string, given: Tensor | Pair, rank: number): Pair {
   const fn = `SequenceDescriptor.${method}`;
@@ -128,11 +162,16 @@ function pair(method: string, name: string, given: Tensor | Pair, rank: number):
 /** Ids and positions of `length` columns from the lengths and offsets of up to N segments per row. */
 function segmentsAt(lengths: Tensor, offsets: Tensor, length: number): Tokens {
   const [batch, count] = lengths.shape as [number, number];
-  const start = offsets.slice([0, 0], [batch, count]).expandDims(1); // [B, 1, N]
+  const check = (x: Tensor, what: string): Tensor =>
+    inRange("fromSeqlensAndOffsets", x, what, -1, length, `-1 is a slot that is not used. ${lengthsOf(length)}`);
+  const size = check(lengths, "every length");
+  const first = check(offsets, "every offset").slice([0, 0], [batch, count]);
+  const end = check(where(size.gt(0), first.add(size), 0), "every offset plus its length");
+  const start = where(size.gt(0), end.sub(size), -1).expandDims(1); // [B, 1, N]
   const inside = arange(length).reshape([1, length, 1]).sub(start); // [B, S, N]
   const here = inside
     .ge(0)
-    .logicalAnd(inside.lt(lengths.expandDims(1)))
+    .logicalAnd(inside.lt(size.expandDims(1)))
     .astype("int32");
   return { ids: here.mul(arange(count).add(1)).sum(2), positions: here.mul(inside).sum(2) };
 }
@@ -141,12 +180,16 @@ function segmentsAt(lengths: Tensor, offsets: Tensor, length: number): Tokens {
 function surplus(queryIds: Tensor, keyIds: Tensor): Tensor {
   const [batch, queries] = queryIds.shape as [number, number];
   const slots = queries + keyIds.shape[1]! + 1; // ids count from 1, and each has a token
+  const known = (ids: Tensor): Tensor =>
+    checkRange(ids, {
+      fn: "SequenceDescriptor",
+      what: "every segment id of a bottom-right mask type",
+      low: 0,
+      high: slots - 1,
+      wayOut: "Number the segments of each row 1, 2, …; 0 is padding.",
+    });
   const rows = arange(batch).mul(slots).expandDims(1);
-  const flat = (ids: Tensor): Tensor =>
-    ids
-      .clip(0, slots - 1)
-      .add(rows)
-      .reshape([-1]);
+  const flat = (ids: Tensor): Tensor => known(ids).add(rows).reshape([-1]);
   const count = (ids: Tensor): Tensor =>
     scatterAdd(flat(ids), ones([ids.shape[0]! * ids.shape[1]!]), { size: batch * slots });
   const more = count(keyIds).sub(count(queryIds));

@@ -1,4 +1,4 @@
-import { Dropout, Module, varianceScaling } from "@te/layers";
+import { Dropout, Module, varianceScaling, warnWideInput } from "@te/layers";
 import {
   BATCH_AXES,
   withShardingConstraintByLogicalAxes as constrain,
@@ -6,7 +6,7 @@ import {
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
 } from "@te/sharding";
-import { expectTensor, fail, type Tensor, withDefaults } from "@te/tensor";
+import { expectTensor, fail, type Tensor, Tensor as TensorClass, withDefaults } from "@te/tensor";
 import { parseHeads, parseMaskType } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 import { crossAttention, finalNorm, mlp, selfAttention } from "./layer-parts.js";
@@ -20,6 +20,7 @@ import {
   TransformerLayerType,
   transformerLayerDefaults,
 } from "./transformer-layer-options.js";
+import { MASK_CONVENTION, readMask, warnUnread } from "./unread-arguments.js";
 
 /** Options of a call of {@link TransformerLayer}. */
 export interface TransformerLayerCallOptions {
@@ -37,8 +38,8 @@ export interface TransformerLayerCallOptions {
  *
  * `call(inputs, encoded?, attentionMask?, encoderDecoderMask?, { deterministic, decode, maxDecodeLength })` with inputs
  * [B, S, hiddenSize] (sequence before batch with transposeBatchSequence), float32, bfloat16 or float16, gives the same shape
- * and dtype. A decoder needs encoded [B, Skv, ...] and its mask. Masks are [1|B, 1|h, Sq, Skv], 1 = masked out, or a
- * SequenceDescriptor. With applyResidualConnectionPostLayernorm residuals are the outputs of the norms; with outputLayernorm
+ * and dtype. A decoder needs encoded [B, Skv, ...] and its mask. Masks are [1|B, 1|h, Sq, Skv], 1 or true = hidden, or a
+ * SequenceDescriptor; a selfAttnMaskType without padding, such as the default, does not read attentionMask, which is said once. With applyResidualConnectionPostLayernorm residuals are the outputs of the norms; with outputLayernorm
  * attention has no norm of its own and the result has one.
  *
  * Submodules: attention (self_attention in a decoder), encoder_decoder_attention, mlp, relpos_bias, output_layernorm.
@@ -69,6 +70,13 @@ export class TransformerLayer extends Module {
     this.hiddenSize = this.options.hiddenSize;
     this.layerType = this.options.layerType;
     this.relative_embedding = this.options.relativeEmbedding;
+    if (this.relative_embedding && !this.options.enableRelativeEmbedding)
+      warnUnread(
+        fn,
+        "relativeEmbedding",
+        "as enableRelativeEmbedding is false",
+        "Set it to true, or leave out the module.",
+      );
   }
 
   protected override get optionsPosition(): number {
@@ -84,14 +92,8 @@ export class TransformerLayer extends Module {
   ): Tensor {
     const { options } = this;
     this.checkCall(inputs, encoded, decode);
-    if (maxDecodeLength !== null && (!Number.isSafeInteger(maxDecodeLength) || maxDecodeLength < 1))
-      fail(
-        "option",
-        "TransformerLayer.call",
-        "maxDecodeLength must be an integer of at least 1, or null",
-        maxDecodeLength,
-      );
-    this.checkMasks(attentionMask, encoderDecoderMask, decode);
+    this.checkDecodeLength(maxDecodeLength, decode);
+    const { own, cross } = this.readMasks(attentionMask, encoderDecoderMask, decode);
     const drop = (x: Tensor): Tensor => this.hiddenDropout().call(x, { deterministic });
     const dropBranch = (x: Tensor): Tensor =>
       options.dropPath > 0 ? this.dropPath().call(drop(x), { deterministic }) : drop(x);
@@ -102,17 +104,17 @@ export class TransformerLayer extends Module {
     const bias = this.relativeBias(x, decode, maxDecodeLength);
     const start = decode && !this.initializing ? this.cached("cache_index") : undefined;
     const attention = selfAttention(this.attentionName(), options);
-    const [attended, normalized] = attention.call(x, x, attentionMask, bias, { deterministic, decode });
+    const [attended, normalized] = attention.call(x, x, own, bias, { deterministic, decode });
     let hidden = dropBranch(attended).add(residual(x, normalized));
     if (this.layerType === TransformerLayerType.DECODER) {
-      const cross = crossAttention(options);
-      cross.queryStart = start;
-      const [seen, own] = cross.call(hidden, encoded!, encoderDecoderMask, null, { deterministic });
-      hidden = drop(seen).add(residual(hidden, own));
+      const module = crossAttention(options);
+      module.queryStart = start;
+      const [seen, normalized] = module.call(hidden, encoded!, cross, null, { deterministic });
+      hidden = drop(seen).add(residual(hidden, normalized));
     }
     hidden = this.constrainHidden(hidden);
-    const [transformed, own] = mlp(options).call(hidden, { deterministic });
-    const result = this.constrainHidden(dropBranch(transformed).add(residual(hidden, own)));
+    const [transformed, mlpNormalized] = mlp(options).call(hidden, { deterministic });
+    const result = this.constrainHidden(dropBranch(transformed).add(residual(hidden, mlpNormalized)));
     return options.outputLayernorm ? finalNorm(options).call(result) : result;
   }
 
@@ -124,10 +126,15 @@ export class TransformerLayer extends Module {
       const axes = axesOf(transposeBatchSequence, "batch", "sequence", `hiddenSize = ${this.hiddenSize}`).join(", ");
       fail("shape", fn, `inputs must have shape [${axes}]`, inputs);
     }
+    warnWideInput(fn, inputs, this.options.dtype);
     if (this.layerType === TransformerLayerType.DECODER) {
       if (encoded) return;
       const wayOut = "For a decoder-only model use ENCODER with a causal mask.";
       fail("option", fn, "a DECODER needs the encoder's output as second argument", "none", wayOut);
+    }
+    if (encoded) {
+      const wayOut = "Use DECODER to attend to it; a mask is the third argument.";
+      warnUnread(fn, "encoded, the second argument,", "as layerType is ENCODER", wayOut);
     }
     if (decode && !parseMaskType(fn, selfAttnMaskType).causal) {
       const rule =
@@ -136,15 +143,34 @@ export class TransformerLayer extends Module {
     }
   }
 
-  /** Attention with a padding type needs a mask, but for the new tokens of decoding. */
-  private checkMasks(own: unknown, cross: unknown, decode: boolean): void {
+  private checkDecodeLength(maxDecodeLength: number | null, decode: boolean): void {
+    if (maxDecodeLength === null) return;
+    const fn = "TransformerLayer.call";
+    if (!Number.isSafeInteger(maxDecodeLength) || maxDecodeLength < 1)
+      fail("option", fn, "maxDecodeLength must be an integer of at least 1, or null", maxDecodeLength);
+    if (!decode) warnUnread(fn, "maxDecodeLength", "as decode is false", "Pass decode: true, or leave it out.");
+  }
+
+  /**
+   * The masks of self-attention and of cross-attention that are read. Attention with a padding type needs one, but for the new
+   * tokens of decoding. An ENCODER layer has no use for an encoder's output and its mask.
+   */
+  private readMasks(own: unknown, cross: unknown, decode: boolean) {
     const fn = "TransformerLayer";
-    const { selfAttnMaskType } = this.options;
-    const wayOut = "Pass a mask, where 1 is masked out, or a SequenceDescriptor.";
+    const { selfAttnMaskType, layerType } = this.options;
+    const wayOut = `Pass a mask (${MASK_CONVENTION}) or a SequenceDescriptor.`;
     if (!own && !decode && parseMaskType(fn, selfAttnMaskType).padding)
       fail("option", fn, `selfAttnMaskType "${selfAttnMaskType}" needs an attentionMask`, "none", wayOut);
-    if (!cross && this.layerType === TransformerLayerType.DECODER)
-      fail("option", fn, "a DECODER needs an encoderDecoderMask", "none", wayOut);
+    const decoder = layerType === TransformerLayerType.DECODER;
+    if (decoder && !cross) fail("option", fn, "a DECODER needs an encoderDecoderMask", "none", wayOut);
+    if (!decoder && cross)
+      warnUnread(fn, "encoderDecoderMask", "as layerType is ENCODER", "attentionMask, the third argument, hides keys.");
+    return {
+      own: readMask(fn, { argument: ["attentionMask", own], option: ["selfAttnMaskType", selfAttnMaskType] }),
+      cross: decoder
+        ? readMask(fn, { argument: ["encoderDecoderMask", cross], option: ["the mask type", "padding"] })
+        : undefined,
+    };
   }
 
   private constrainHidden(x: Tensor): Tensor {
@@ -190,7 +216,8 @@ export class TransformerLayer extends Module {
 
   /** A variable of the cache of self-attention. */
   private cached(name: "cached_key" | "cache_index"): Tensor | undefined {
-    return this.scope.find("cache", this.attentionName(), name) as Tensor | undefined;
+    const found = this.scope.find("cache", this.attentionName(), name);
+    return found instanceof TensorClass ? found : undefined; // Attention says what is wrong with another.
   }
 
   /** One per use: random keys come from the path, which counts them. */

@@ -71,7 +71,24 @@ describe("attention refuses", () => {
       { bias: t([4, 5, 7]) },
       { biasType: "post_scale" },
     ],
-    ["a mask of floats", "dtype", /mask must be bool or uint8/, { mask: t([2, 1, 5, 7]) }],
+    [
+      "a mask of floats",
+      "dtype",
+      /mask must be bool or uint8, 1 or true = hidden, got float32\[2,1,5,7\]\. An additive mask .* is mask\.lt\(0\) here/,
+      { mask: t([2, 1, 5, 7]) },
+    ],
+    [
+      "a mask of integers",
+      "dtype",
+      /1 or true = hidden, got int32.*mask\.eq\(0\) where 1 means visible.*astype\("bool"\) where 1 means hidden/,
+      { mask: t([2, 1, 5, 7], "int32") },
+    ],
+    [
+      "a mask of keys",
+      "shape",
+      /got uint8\[2,7\]\. Pass mask\.reshape\(\[2, 1, 1, 7\]\) where 1 means hidden, mask\.eq\(0\) so reshaped where 1 means vis/,
+      { mask: t([2, 7], "uint8") },
+    ],
     [
       "a mask of another shape",
       "shape",

@@ -1,9 +1,14 @@
 /** Decoding with a KV cache, a few tokens first and then one by one, gives the rows of the full forward pass. */
-import { random, type Tensor } from "@te/tensor";
+import { jit, random, type Tensor, tensor } from "@te/tensor";
 import { expectClose, expectError, findBitDifference, maskOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { MultiHeadAttention, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
-import { decode, LENGTH, ones, rows, setUp } from "./decode-setup.js";
+import {
+  MultiHeadAttention,
+  TransformerLayer,
+  type TransformerLayerOptions,
+  TransformerLayerType,
+} from "../src/index.js";
+import { base, decode, LENGTH, ones, rows, setUp } from "./decode-setup.js";
 
 const kinds: [string, TransformerLayerOptions][] = [
   ["fused parameters, relative embedding", {}],
@@ -73,6 +78,48 @@ onEachDevice((device) => {
   });
 });
 
+onEachDevice(() => {
+  describe("a token beyond the cache is an error where a result is read", () => {
+    const beyond = (count: number, room: number): RegExp => {
+      const tokens = count === 1 ? "a token is" : `${count} tokens are`;
+      const rule = `^MultiHeadAttention: cache_index, where ${tokens} added to a cache of ${LENGTH}, must be in \\[0, ${room}\\]`;
+      return new RegExp(`${rule}, got ${LENGTH - 1 + (count === 1 ? 1 : 0)}\\. Call init with longer inputs`);
+    };
+
+    test.each(kinds)("%s", async (_, options) => {
+      const { layer, variables, x, axis } = setUp(options);
+      const step = (cache: any, count: number) =>
+        layer.apply({ ...variables, cache }, rows(x, axis, 0, count), { decode: true, mutable: ["cache"] });
+      const [, almost] = step(variables.cache, LENGTH - 1);
+      const [late] = step(almost.cache, 2);
+      await expect(late.data()).rejects.toThrow(beyond(2, LENGTH - 2));
+      const [last, full] = step(almost.cache, 1);
+      await expect(last.data()).resolves.toBeDefined();
+      const [more, after] = step(full.cache, 1);
+      await expect(more.data()).rejects.toThrow(beyond(1, LENGTH - 1));
+      await expect(after.cache.attention.cached_key.data()).rejects.toThrow(beyond(1, LENGTH - 1));
+      await expect(step(after.cache, 1)[0].data()).rejects.toThrow(beyond(1, LENGTH - 1));
+    });
+
+    test("in a compiled step, and for an index below 0", async () => {
+      const { layer, variables, x } = setUp({});
+      const step = jit((variables: any, fresh: Tensor) =>
+        layer.apply(variables, fresh, { decode: true, mutable: ["cache"] }),
+      );
+      const at = (index: number) => {
+        const attention = { ...variables.cache.attention, cache_index: tensor(Int32Array.of(index)).reshape([]) };
+        return step({ ...variables, cache: { attention } }, rows(x, 1, 0, 1));
+      };
+      await expect(at(LENGTH - 1)[0].data()).resolves.toBeDefined();
+      for (const index of [LENGTH, -1, 2 ** 31 - 1])
+        await expect(at(index)[0].data()).rejects.toMatchObject({
+          code: "index",
+          message: expect.stringMatching(`got ${index}`),
+        });
+    });
+  });
+});
+
 describe("errors", () => {
   const attention = new MultiHeadAttention({ headDim: 4, numAttentionHeads: 2 });
   const x = normals([2, 6, 8]);
@@ -96,10 +143,57 @@ describe("errors", () => {
     );
   });
 
-  test("no cache", () => {
+  const needed =
+    /^MultiHeadAttention: decode needs the variable cached_key of collection cache, got none\. Call init with dec/;
+
+  test("no cache, whether or not one may be made", () => {
     const { cache: _, ...rest } = variables;
-    expectError("state", /variable cache\/cache_index does not exist/, () =>
-      attention.apply(rest, x, x, null, null, { decode: true }),
+    for (const options of [{}, { mutable: ["cache"] }])
+      expectError("state", needed, () => attention.apply(rest, x, x, null, null, { decode: true, ...options }));
+    const layer = new TransformerLayer(base);
+    const inputs = normals([2, 3, 16]);
+    const params = layer.init(random.key(0), inputs).params!;
+    for (const fresh of [inputs, rows(inputs, 1, 0, 1)])
+      expectError("state", needed, () => layer.apply({ params }, fresh, { decode: true, mutable: ["cache"] }));
+  });
+
+  test("a part of a cache, and parts that do not go together", () => {
+    const { cache } = variables;
+    const decodeFrom = (changed: object) => () =>
+      attention.apply({ ...variables, cache: { ...cache, ...changed } }, x, x, null, null, {
+        decode: true,
+        mutable: ["cache"],
+      });
+    for (const name of Object.keys(cache))
+      expectError("state", new RegExp(`decode needs the variable ${name} of collection cache`), () => {
+        const { [name]: _, ...rest } = cache;
+        attention.apply({ ...variables, cache: rest }, x, x, null, null, { decode: true, mutable: ["cache"] });
+      });
+    const values =
+      /cached_value must have the batch, length and heads of cached_key, \[2,6,2,4\], got float32\[2,5,2,4\]/;
+    expectError("shape", values, decodeFrom({ cached_value: cache.cached_value.at(":", [0, 5]) }));
+    expectError("shape", /new values must fit the cache/, decodeFrom({ cached_value: normals([2, 6, 2, 3]) }));
+    expectError(
+      "shape",
+      /cached_key must have 4 axes, got float32\[2,6,8\]/,
+      decodeFrom({ cached_key: normals([2, 6, 8]) }),
+    );
+    expectError(
+      "shape",
+      /cache_index must be int32\[\], got int32\[1\]/,
+      decodeFrom({ cache_index: tensor(Int32Array.of(0)) }),
+    );
+    expectError("shape", /cache_index must be int32\[\], got float32\[\]/, decodeFrom({ cache_index: tensor(0) }));
+  });
+
+  test("keys and values of other tokens than the queries", () => {
+    const message =
+      /decode takes inputsQ and inputsKv of the same new tokens, got .*float32\[2,1,8\], float32\[2,2,8\]/;
+    expectError("shape", message, () =>
+      attention.apply(variables, normals([2, 1, 8]), normals([2, 2, 8]), null, null, {
+        decode: true,
+        mutable: ["cache"],
+      }),
     );
   });
 });

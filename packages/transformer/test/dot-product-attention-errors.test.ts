@@ -104,7 +104,7 @@ describe("DotProductAttention", () => {
       /needs a SequenceDescriptor of segments, got lengths. Use .*fromSeqlensAndOffsets/,
       attend(thd, q, q, q, lengths),
     );
-    expectError("option", /needs a mask \(1 = masked out\) or a SequenceDescriptor, got none/, attend(thd, q, q, q));
+    expectError("option", /needs a mask or a SequenceDescriptor, got none.*1 or true = hidden/, attend(thd, q, q, q));
     expectError(
       "option",
       /a mask array describes one segment, so that maxSegmentsPerSeq must be 1, got 2/,
@@ -195,12 +195,12 @@ describe("DotProductAttention", () => {
     const bias = normals([1, 2, 3, 3]);
     expectError(
       "option",
-      /attnBiasType "no_bias" does not take a bias/,
+      /attnBiasType "no_bias" takes no bias, got a bias\. Use pre_scale_bias/,
       attend({ attnBiasType: "no_bias" }, q, q, q, null, bias),
     );
     expectError(
       "option",
-      /attnBiasType "pre_scale_bias" needs a bias/,
+      /attnBiasType "pre_scale_bias" needs a bias, got none\. Pass one/,
       attend({ attnBiasType: "pre_scale_bias" }, q, q, q),
     );
   });
@@ -209,7 +209,7 @@ describe("DotProductAttention", () => {
     for (const attnMaskType of ["padding", "padding_causal", "padding_causal_bottom_right"]) {
       expectError(
         "option",
-        /needs a mask \(1 = masked out\) or a SequenceDescriptor/,
+        /needs a mask or a SequenceDescriptor, got none.*1 or true = hidden/,
         attend({ attnMaskType }, q, q, q),
       );
     }

@@ -19,21 +19,30 @@ onEachDevice(() => {
       expectClose(y, expected, "op");
     });
 
-    test.each(METHODS)("%s: angles keep their digits at position 100000", (method) => {
+    test.each(
+      METHODS.flatMap((method) => [99991, 16_777_213, -16_777_213].map((position) => [method, position] as const)),
+    )("%s: angles keep their digits at position %i", (method, position) => {
       const pairs = 32;
       const x = tensor(
         Float32Array.from({ length: 2 * pairs }, (_, i) => ((i * 37) % 11) - 5),
         { shape: [1, 1, 1, 2 * pairs] },
       );
-      const y = valuesOf(rope(x, { method, positions: tensor([99991], { dtype: "int32" }) })).values;
+      const y = valuesOf(rope(x, { method, positions: tensor([position], { dtype: "int32" }) })).values;
       const at = (i: number): [number, number] => (method === "alternate" ? [i, i + pairs] : [2 * i, 2 * i + 1]);
       const { values } = valuesOf(x);
       for (let i = 0; i < pairs; i++) {
-        const angle = 99991 / 10000 ** (i / pairs);
+        const angle = position / 10000 ** (i / pairs);
         const [u, v] = at(i).map((k) => values[k]!) as [number, number];
         expect(Math.abs(y[at(i)[0]]! - (u * Math.cos(angle) - v * Math.sin(angle)))).toBeLessThan(2e-5);
         expect(Math.abs(y[at(i)[1]]! - (v * Math.cos(angle) + u * Math.sin(angle)))).toBeLessThan(2e-5);
       }
+    });
+
+    test("a position that float32 does not hold is an error where the result is read", async () => {
+      const x = tensor([1, 2, 3, 4]).broadcastTo([1, 2, 1, 4]);
+      const message = /^rope: every position must be in \[-16777216, 16777216\], got 16777217 at position 1\. Count/;
+      const y = rope(x, { positions: tensor([0, 16_777_217], { dtype: "int32" }) });
+      await expect(y.data()).rejects.toThrow(message);
     });
 
     test("scores depend on the distance of positions alone", () => {

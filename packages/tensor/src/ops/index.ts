@@ -6,6 +6,7 @@ export { applyBinary, type BinaryOp, type BinarySpec, binary, type TensorLike } 
 export * from "./bits.js";
 export * from "./cast.js";
 export * from "./check.js";
+export { checkRange, checkRangeOp, type RangeCheck } from "./check-range.js";
 export * from "./compare.js";
 export * from "./concat.js";
 export * from "./concat.js";

@@ -1,5 +1,5 @@
 /** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
-import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval, sameShape } from "@te/tensor";
+import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval, isFloat, sameShape } from "@te/tensor";
 
 export interface AttentionParams {
   /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */
@@ -157,26 +157,44 @@ function readSizes(q: Aval, k: Aval, v: Aval, { layout }: AttentionParams): Atte
 }
 
 /** Throws unless `a` is [1 or batch, 1 or heads, rows, keys]. */
-function expectScores(name: string, a: Aval, s: AttentionSizes, rows: readonly number[]): void {
+function expectScores(
+  name: string,
+  a: Aval,
+  s: AttentionSizes,
+  rows: readonly number[],
+  wayOut = "Reshape or broadcast it.",
+): void {
   const [b, h, i, j] = a.shape;
   const fits =
     a.shape.length === 4 && [1, s.batch].includes(b!) && [1, s.heads].includes(h!) && rows.includes(i!) && j === s.keys;
   if (fits) return;
   const shape = `[1 or ${s.batch}, 1 or ${s.heads}, ${[...new Set(rows)].join(" or ")}, ${s.keys}]`;
-  fail(
-    "shape",
-    FN,
-    `${name} must have shape ${shape}: batch, heads, queries, keys in any layout`,
-    a,
-    "Reshape or broadcast it.",
-  );
+  fail("shape", FN, `${name} must have shape ${shape}: batch, heads, queries, keys in any layout`, a, wayOut);
+}
+
+/**
+ * Throws unless the mask is bool or uint8 of the scores' shape. Other libraries mark the visible: their masks come as integers,
+ * as additive floats or as [batch, keys], and a mere cast would leave them inverted.
+ */
+function checkMask(mask: Aval, s: AttentionSizes): void {
+  if (mask.dtype !== "bool" && mask.dtype !== "uint8") {
+    const wayOut = isFloat(mask.dtype)
+      ? "An additive mask (0 or a large negative number) is mask.lt(0) here, one of 1 = visible is mask.eq(0)."
+      : 'Pass mask.eq(0) where 1 means visible, as in Hugging Face, or mask.astype("bool") where 1 means hidden.';
+    fail("dtype", FN, "mask must be bool or uint8, 1 or true = hidden", mask, wayOut);
+  }
+  const ofKeys = mask.shape.length === 2 && mask.shape[0] === s.batch && mask.shape[1] === s.keys;
+  const reshaped = `mask.reshape([${s.batch}, 1, 1, ${s.keys}]) where 1 means hidden`;
+  const wayOut = ofKeys
+    ? `Pass ${reshaped}, mask.eq(0) so reshaped where 1 means visible.`
+    : "Reshape or broadcast it; 1 or true = hidden.";
+  expectScores("mask", mask, s, [1, s.queries], wayOut);
 }
 
 function checkVisibility(x: AttentionOperands<Aval>, params: AttentionParams, s: AttentionSizes): void {
   const { mask, segmentsQ, segmentsKv, positionsQ, positionsKv } = x;
   if (mask) {
-    expectDType(FN, { mask }, "bool", "uint8");
-    expectScores("mask", mask, s, [1, s.queries]);
+    checkMask(mask, s);
   }
   if (!segmentsQ !== !segmentsKv) {
     fail(

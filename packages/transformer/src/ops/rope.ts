@@ -1,5 +1,6 @@
 import {
   arange,
+  checkRange,
   concat,
   defineOp,
   expectDType,
@@ -31,11 +32,21 @@ const toBits = (x: number, bits: number): number => {
   return Math.round(x / unit) * unit;
 };
 
+/** float32 does not hold larger whole numbers. */
+const MAX_POSITION = 2 ** 24;
+const POSITIONS = {
+  fn: "rope",
+  what: "every position",
+  low: -MAX_POSITION,
+  high: MAX_POSITION,
+  wayOut: "Count positions from the start of the sequence.",
+};
+
 const fraction = (turns: Tensor): Tensor => turns.sub(turns.round());
 
 /**
- * Angles in float32 to its last digits for |position| < 2^20. float32 cannot hold position * frequency to a small
- * fraction of a turn, so both are cut into pieces whose products are exact, and whole turns are dropped from each.
+ * Angles in float32 to its last digits. float32 cannot hold position * frequency to a small fraction of a turn, so both are cut
+ * into pieces whose products are exact, and whole turns are dropped from each.
  */
 function angles(positions: Tensor, { windowMin, windowMax }: RopeParams, pairs: number): Tensor {
   const turns = Array.from(
@@ -49,18 +60,16 @@ function angles(positions: Tensor, { windowMin, windowMax }: RopeParams, pairs: 
   const low = turns.map((t, i) => t - high[i]! - middle[i]!);
   const [a, b, c] = [high, middle, low].map((values) => tensor(Float32Array.from(values))) as [Tensor, Tensor, Tensor];
   const whole = positions.expandDims(-1);
-  const fine = whole.rem(1024);
-  const near = fine.astype("float32");
-  const far = whole.sub(fine).astype("float32");
-  const exact = fraction(far.mul(a))
-    .add(fraction(near.mul(a)))
-    .add(fraction(far.mul(b)).add(near.mul(b)));
-  return fraction(exact.add(far.add(near).mul(c))).mul(2 * Math.PI);
+  const fine = whole.rem(2 ** 12);
+  const pieces = [whole.sub(fine), fine].map((piece) => piece.astype("float32")); // each of 12 bits
+  const exact = [a, b].flatMap((part) => pieces.map((piece) => fraction(piece.mul(part))));
+  const rest = whole.astype("float32").mul(c);
+  return fraction(exact.reduce((sum, part) => sum.add(part)).add(rest)).mul(2 * Math.PI);
 }
 
 /**
  * Rotary position embedding. x float [B, S, h, d] (sequenceAxis 0: [S, B, h, d]) with d even, positions int32 [S] or
- * [B, S] (default 0, 1, …) → y like x: each pair of numbers (u, v) of a head turns to (u cos - v sin, v cos + u sin).
+ * [B, S] (default 0, 1, …; beyond ±2^24 an error of code "index") → y like x: each pair of numbers (u, v) of a head turns to (u cos - v sin, v cos + u sin).
  * Angles and products are float32, rounded once.
  */
 export const ropeOp = defineOp("rope", {
@@ -100,7 +109,8 @@ export const ropeOp = defineOp("rope", {
 
   reference({ x, positions }, params) {
     const [length, pairs] = [x.shape[params.sequenceAxis]!, x.shape[3]! / 2];
-    const angle = angles(positions ?? arange(length), params, pairs); // [S, d/2] or [B, S, d/2]
+    const given = positions && checkRange(positions, POSITIONS);
+    const angle = angles(given ?? arange(length), params, pairs); // [S, d/2] or [B, S, d/2]
     const batched = angle.rank === 3 && params.sequenceAxis === 0 ? angle.swapAxes(0, 1) : angle;
     const spread = (t: Tensor): Tensor => {
       const heads = t.expandDims(-2); // [.., S, 1, d/2]
