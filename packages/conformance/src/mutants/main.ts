@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { readArgs } from "@te/testkit/command-line";
 import { applyEdit } from "../../../../scripts/mutant.js";
 import { root, runTests } from "../run-tests.js";
-import { MUTANTS, type Mutant } from "./mutants.js";
+import type { Mutant } from "./mutant.js";
+import { MUTANTS } from "./mutants.js";
 
 const { values } = readArgs("mutants", "npm run mutants -- [--only TEXT]", { options: { only: { type: "string" } } });
 

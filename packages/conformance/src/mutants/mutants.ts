@@ -1,19 +1,6 @@
-/** Mistakes that a test must catch: X05. Each is one edit of one source file, and the tests that are likely to see it. */
-import type { Edit } from "../../../../scripts/mutant.js";
-
-export interface Mutant extends Edit {
-  readonly name: string;
-  /** Files of tests as "package/file". */
-  readonly tests: readonly string[];
-}
-
-const mutant = (name: string, file: string, from: string, to: string, ...tests: string[]): Mutant => ({
-  name,
-  file: `packages/${file}`,
-  from,
-  to,
-  tests,
-});
+/** Mistakes that a test must catch: X05. */
+import { CHECKPOINT } from "./checkpoint.js";
+import { type Mutant, mutant } from "./mutant.js";
 
 const REFERENCE = "transformer/src/ops/attention-reference.ts";
 const NORM = "layers/src/ops/layer-norm.ts";
@@ -25,6 +12,7 @@ const ADAMW = "optim/src/ops/adamw-update.ts";
 
 /** All run on the reference (TE_KERNELS=off): native kernels would hide what is planted in the reference of an op. */
 export const MUTANTS: readonly Mutant[] = [
+  ...CHECKPOINT,
   // Gradients
   mutant(
     "dq is zero",
