@@ -190,7 +190,7 @@ function explainRangeError(error: RangeError): TeError {
     const message = `stack: functions and trees must not nest deeper than the stack holds, but ${error.message}. ${wayOut}`;
     return new TeError("state", message, { cause: error });
   }
-  if (/allocation failed|invalid .*length|maximum size exceeded/i.test(error.message)) {
+  if (/allocation failed|invalid (typed )?array|maximum size exceeded/i.test(error.message)) {
     const message = `memory: every tensor must fit into memory, but ${error.message}. Split the work, or free tensors.`;
     return new TeError("memory", message, { cause: error });
   }

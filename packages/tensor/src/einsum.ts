@@ -66,23 +66,24 @@ function checkLengths(terms: readonly Term[], equation: string): void {
   }
 }
 
+/** Whether the result or another term needs a label. */
+type Needed = (label: string) => boolean;
+
 /** Sums over the labels that neither the result nor another term needs. */
-function sumUnneeded({ labels, value }: Term, needed: ReadonlySet<string>): Term {
-  const drop = labels.flatMap((label, i) => (needed.has(label) ? [] : [i]));
-  return drop.length
-    ? { labels: labels.filter((label) => needed.has(label)), value: sum(value, drop) }
-    : { labels, value };
+function sumUnneeded({ labels, value }: Term, needed: Needed): Term {
+  const drop = labels.flatMap((label, i) => (needed(label) ? [] : [i]));
+  return drop.length ? { labels: labels.filter(needed), value: sum(value, drop) } : { labels, value };
 }
 
 /** One dot: shared labels that are needed later run side by side, the other shared ones are contracted. */
-function multiply(a: Term, b: Term, needed: ReadonlySet<string>): Term {
+function multiply(a: Term, b: Term, needed: Needed): Term {
   const at = (labels: readonly string[], which: readonly string[]) => which.map((label) => labels.indexOf(label));
   const shared = a.labels.filter((label) => b.labels.includes(label));
   if (shared.some((label) => a.value.shape[a.labels.indexOf(label)] !== b.value.shape[b.labels.indexOf(label)])) {
     return multiplyBroadcast(a, b, needed);
   }
-  const batch = shared.filter((label) => needed.has(label));
-  const contract = shared.filter((label) => !needed.has(label));
+  const batch = shared.filter((label) => needed(label));
+  const contract = shared.filter((label) => !needed(label));
   const free = (term: Term) => term.labels.filter((label) => !shared.includes(label));
   const value = dot(a.value, b.value, {
     lhsContract: at(a.labels, contract),
@@ -94,7 +95,7 @@ function multiply(a: Term, b: Term, needed: ReadonlySet<string>): Term {
 }
 
 /** The rare case of an axis of "..." that one operand repeats: elementwise product, then sum. */
-function multiplyBroadcast(a: Term, b: Term, needed: ReadonlySet<string>): Term {
+function multiplyBroadcast(a: Term, b: Term, needed: Needed): Term {
   const labels = [...a.labels, ...b.labels.filter((label) => !a.labels.includes(label))];
   const spread = (term: Term): Tensor => {
     const present = labels.filter((label) => term.labels.includes(label));
@@ -120,10 +121,17 @@ export function einsum(equation: string, ...tensors: Tensor[]): Tensor {
   expectTensors("einsum", "tensors", tensors);
   const { terms, result } = parse(equation, tensors);
   checkLengths(terms, equation);
-  const neededAfter = (i: number) => new Set([...result, ...terms.slice(i + 1).flatMap((term) => term.labels)]);
-  const others = (i: number) => new Set([...result, ...terms.flatMap((term, k) => (k === i ? [] : term.labels))]);
-  const reduced = terms.map((term, i) => sumUnneeded(term, others(i)));
-  const product = reduced.reduce((left, right, i) => multiply(left, right, neededAfter(i)));
+  const first = new Map<string, number>();
+  const last = new Map<string, number>();
+  terms.forEach(({ labels }, i) => {
+    for (const label of labels) {
+      if (!first.has(label)) first.set(label, i);
+      last.set(label, i);
+    }
+  });
+  const stays = new Set(result);
+  const reduced = terms.map((term) => sumUnneeded(term, (l) => stays.has(l) || first.get(l) !== last.get(l)));
+  const product = reduced.reduce((left, right, i) => multiply(left, right, (l) => stays.has(l) || last.get(l)! > i));
   return transpose(
     product.value,
     result.map((label) => product.labels.indexOf(label)),

@@ -234,15 +234,20 @@ function wayOutOf(value: unknown): string | undefined {
   return ArrayBuffer.isView(value) ? "Convert it with Array.from(row)." : undefined;
 }
 
+/** Deepest nesting of arrays; one that contains itself has no end. */
+const MOST_AXES = 1000;
+
 /** Collects the leaves and returns the shape; ragged arrays are an error. */
-function measure(data: NestedArray, into: number[]): number[] {
+function measure(data: NestedArray, into: number[], depth = 0): number[] {
   if (!Array.isArray(data)) {
     if (typeof data !== "number" && typeof data !== "boolean")
       fail("dtype", "tensor", "elements must be numbers or booleans", data, wayOutOf(data));
     into.push(Number(data));
     return [];
   }
-  const shapes = data.map((item) => measure(item, into));
+  if (depth === MOST_AXES)
+    fail("shape", "tensor", `nested arrays may have ${MOST_AXES} levels and must not contain themselves`, "more");
+  const shapes = data.map((item) => measure(item, into, depth + 1));
   const first = shapes[0] ?? [];
   const odd = shapes.find((s) => s.length !== first.length || s.some((d, i) => d !== first[i]));
   if (odd)

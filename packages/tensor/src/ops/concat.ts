@@ -5,7 +5,7 @@ import { defineOp } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { expectSameDType, expectTensors } from "./check.js";
-import { promote } from "./promote.js";
+import { promoteAll } from "./promote.js";
 import { slice } from "./slice.js";
 
 /** y = the inputs one after the other along `axis`. */
@@ -83,5 +83,5 @@ export function concat(tensors: readonly Tensor[], axis = 0): Tensor {
   const first = tensors[0] ?? fail("option", "concat", "at least one tensor is needed", "none");
   const at = normalizeAxis("concat", axis, first.rank);
   if (tensors.length === 1) return first;
-  return concatOp({ inputs: promote("concat", ...tensors) }, { axis: at }).y;
+  return concatOp({ inputs: promoteAll("concat", tensors) }, { axis: at }).y;
 }

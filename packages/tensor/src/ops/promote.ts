@@ -23,13 +23,16 @@ const meeting = (dtype: DType, value: number): DType =>
   dtype !== "bool" ? dtype : Number.isInteger(value) ? "int32" : "float32";
 
 /** Brings operands to one dtype: tensors promote as in JAX, numbers take the dtype of the tensors. */
-export function promote(fn: string, ...operands: (Tensor | number)[]): [Tensor, Tensor, ...Tensor[]] {
+export const promote = (fn: string, ...operands: (Tensor | number)[]): [Tensor, Tensor, ...Tensor[]] =>
+  promoteAll(fn, operands) as [Tensor, Tensor, ...Tensor[]];
+
+/** The same for a list of any length. */
+export function promoteAll(fn: string, operands: readonly (Tensor | number)[]): Tensor[] {
   let dtype: DType | undefined;
   for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promoteTypes(dtype, x.dtype) : x.dtype;
   let common: DType = dtype ?? "float32";
   for (const x of operands) if (typeof x === "number") common = meeting(common, x);
-  const out = operands.map((x) => (x instanceof Tensor ? cast(x, common) : scalar(fn, x, common)));
-  return out as [Tensor, Tensor, ...Tensor[]];
+  return operands.map((x) => (x instanceof Tensor ? cast(x, common) : scalar(fn, x, common)));
 }
 
 /** Sums a cotangent over the axes along which its operand was repeated. */
