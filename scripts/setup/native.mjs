@@ -9,7 +9,7 @@ import { compiler, installSystemPackages, oneDnnHeader } from "./system.mjs";
 const native = join(root, "native");
 // The addon's rpath must hold for the libraries of its libraries too, so that a platform package can bring all of them.
 const always = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags"];
-const cost = "Running on the reference backend: the same numbers, hundreds of times slower.";
+const cost = "Running on the reference backend: the same numbers, a hundred times slower or more.";
 
 /**
  * Builds native/ into native/<folder> unless its sources and tools are those of the last build. Returns whether the native code is there.

@@ -1,6 +1,9 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { random } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import { decode, encode, heldOutOffsets, readCorpus, trainingOffsets, windows } from "../src/data.js";
+import { DEMO_MODEL } from "../src/model.js";
 
 describe("data", () => {
   const corpus = readCorpus();
@@ -19,6 +22,17 @@ describe("data", () => {
     // p = 1/2, 1/4, 1/4: H = 3/2 log 2.
     expect(readCorpus("aabcaabc").unigramEntropy).toBeCloseTo(1.5 * Math.LN2, 12);
     expect(corpus.unigramEntropy).toBeGreaterThan(2.9);
+  });
+
+  test("the README says what the model and the book are", () => {
+    const readme = readFileSync(join(import.meta.dirname, "../README.md"), "utf8").replaceAll("\n", " ");
+    const { layers, hiddenSize, mlpHiddenSize, heads, sequence } = DEMO_MODEL;
+    expect(readme).toContain(`${layers} × \`TransformerLayer\``);
+    expect(readme).toContain(`width ${hiddenSize}, ${heads} heads, GELU MLP of ${mlpHiddenSize}`);
+    expect(readme).toContain(
+      `logits of ${corpus.characters.length} characters, over windows of ${sequence} characters`,
+    );
+    expect(readme).toContain(`how frequent each character is gives ${corpus.unigramEntropy.toFixed(2)}.`);
   });
 
   test("offsets depend on the key and the step alone", async () => {

@@ -5,7 +5,16 @@ import { TransformerLayer } from "@te/transformer";
 import { type Machine, machine, Peak } from "./machine.js";
 import { best, disposeAll, median, round, settle, timeOnce } from "./timing.js";
 
-export const SHAPE = { batch: 8, sequence: 256, hidden: 512, mlp: 2048, heads: 8 } as const;
+/** Sizes of a layer and its input. */
+export interface Shape {
+  readonly batch: number;
+  readonly sequence: number;
+  readonly hidden: number;
+  readonly mlp: number;
+  readonly heads: number;
+}
+
+export const SHAPE: Shape = { batch: 8, sequence: 256, hidden: 512, mlp: 2048, heads: 8 };
 
 export interface LayerRow {
   readonly dtype: "float32" | "bfloat16" | "fp8";
@@ -23,7 +32,7 @@ export interface LayerRow {
 
 export interface LayerReport {
   readonly machine: Machine;
-  readonly shape: typeof SHAPE;
+  readonly shape: Shape;
   readonly gflop: number;
   readonly peak: { readonly float32: number; readonly bfloat16: number };
   readonly rows: readonly LayerRow[];
@@ -33,24 +42,27 @@ export interface LayerReport {
  * Operations of one forward + backward pass in GFLOP: three products per forward product (itself, dx, dw), and attention's
  * two S×S products and their gradients, counted without regard to the causal mask.
  */
-export function layerGflop({ batch, sequence, hidden, mlp }: typeof SHAPE): number {
+export function layerGflop({ batch, sequence, hidden, mlp }: Shape): number {
   const weights = 4 * hidden * hidden + 2 * hidden * mlp;
   const dense = 2 * batch * sequence * weights;
   const attention = 2 * 2 * batch * sequence * sequence * hidden;
   return (3 * (dense + attention)) / 1e9;
 }
 
+export const DTYPES = ["float32", "bfloat16", "fp8"] as const;
+
 /** The dtype of the product that a row is held against. */
 const productOf = (dtype: LayerRow["dtype"]): "float32" | "bfloat16" => (dtype === "float32" ? dtype : "bfloat16");
 
-interface Subject {
+/** A layer to time. */
+export interface Subject {
   readonly dtype: LayerRow["dtype"];
   readonly forward: () => unknown;
   readonly forwardBackward: () => unknown;
 }
 
-function subject(dtype: LayerRow["dtype"]): Subject {
-  const { batch, sequence, hidden, mlp, heads } = SHAPE;
+/** The layer as it runs on the device of now. */
+export function subject(dtype: LayerRow["dtype"], { batch, sequence, hidden, mlp, heads }: Shape): Subject {
   const type: DType = dtype === "float32" ? "float32" : "bfloat16";
   const layer = new TransformerLayer({
     hiddenSize: hidden,
@@ -96,7 +108,7 @@ async function validate({ dtype, forwardBackward }: Subject): Promise<void> {
 const STEPS = 3;
 
 export async function benchLayer({ rounds = 20, log = (_: string) => {} } = {}): Promise<LayerReport> {
-  const subjects = (["float32", "bfloat16", "fp8"] as const).map(subject);
+  const subjects = DTYPES.map((dtype) => subject(dtype, SHAPE));
   for (const s of subjects) await validate(s);
   const peak = new Peak();
   const gflop = layerGflop(SHAPE);

@@ -1,15 +1,16 @@
-/** npm run -s bench -- layer|ops|step [--json] [--op NAME]. With --json stdout holds one JSON object and nothing else. */
+/** npm run -s bench -- layer|ops|step|reference [--json] [--op NAME]. With --json stdout holds one JSON object and nothing else. */
 import { readArgs } from "@te/testkit/command-line";
 import { benchLayer } from "./layer.js";
 import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
+import { benchReference } from "./reference.js";
 import { benchStep } from "./step.js";
 
 const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step [--json] [--op NAME]", {
+const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|reference [--json] [--op NAME]", {
   allowPositionals: true,
   options: { json: { type: "boolean" }, op: { type: "string" } },
 });
@@ -18,6 +19,7 @@ const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),
   ops: () => benchOps({ only: values.op, log }),
   step: () => benchStep({ log }),
+  reference: () => benchReference({ log }),
 };
 
 const name = positionals[0] ?? "layer";

@@ -1,0 +1,109 @@
+/** Documents that stay true: their programs run, their commands and files exist, their claims are printed by a command. */
+import { execFile, execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { commandsOf, documents, filesBelow, filesNamed, programOf, promisedOutput, root } from "./documents.js";
+
+const scratch = join(import.meta.dirname, "../out/documents");
+const programs = documents.flatMap((document) => {
+  const program = programOf(document);
+  return program ? [{ path: document.path, program, file: `${document.path.replaceAll("/", "-")}.ts` }] : [];
+});
+const json = (path: string) => JSON.parse(readFileSync(path, "utf8"));
+
+test("there are documents, and their blocks are programs or commands", () => {
+  expect(programs.length).toBeGreaterThan(7);
+  for (const { path, blocks } of documents)
+    for (const { language, code } of blocks) expect(["ts", "sh"], `${path}: ${code.slice(0, 40)}`).toContain(language);
+});
+
+describe("programs", () => {
+  beforeAll(() => {
+    mkdirSync(scratch, { recursive: true });
+    for (const { file, program } of programs) writeFileSync(join(scratch, file), program);
+    const files = programs.map(({ file }) => file);
+    writeFileSync(join(scratch, "tsconfig.json"), JSON.stringify({ extends: "../../../../tsconfig.base.json", files }));
+  });
+  afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+  test("type-check", () => {
+    execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", scratch], { stdio: "inherit" });
+  });
+
+  test.each(programs.map((program) => [program.path, program] as const))("%s runs", async (_, { file, program }) => {
+    const flags = ["--conditions=@te/source", "--import", "tsx"];
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [...flags, file], { cwd: scratch });
+    const plain = (text: string): string => text.replaceAll(/\s/g, "");
+    for (const promised of promisedOutput(program)) expect(plain(stdout)).toContain(plain(promised));
+    expect(stderr.split("\n").filter((line) => line && !/reference|Warning/.test(line))).toEqual([]);
+  });
+});
+
+describe("commands", () => {
+  const commands = documents.flatMap(commandsOf);
+  const manifest = json(join(root, "package.json"));
+  const runner = readFileSync(join(root, "scripts/run.mjs"), "utf8");
+  const workspaces = filesBelow(root, /^package\.json$/).map((path) => ({ path, ...json(path) }));
+
+  /** The sources that read the arguments of a script, or none. */
+  function sourcesOf(script: string, workspace?: { path: string; scripts: Record<string, string> }): string {
+    const entry = workspace
+      ? /\bsrc\/\S+\.ts/.exec(workspace.scripts[script]!)?.[0]
+      : new RegExp(`async "?${script}"?\\([^)]*\\) \\{[^}]*program\\("([^"]+)"`).exec(runner)?.[1];
+    if (!entry) return "";
+    const folder = dirname(join(workspace ? dirname(workspace.path) : root, entry));
+    return filesBelow(folder, /\.ts$/)
+      .map((path) => readFileSync(path, "utf8"))
+      .join("\n");
+  }
+
+  test.each(commands.map(({ document, text }) => [text, document]))("%s (%s)", (text) => {
+    const [before = "", after = ""] = text!.split(" -- ");
+    const words = before.split(" ").filter((word) => word !== "-s" && word !== "--");
+    if (words[0] === "node") return void expect(existsSync(join(root, words[1]!))).toBe(true);
+    if (words[0] === "npx") return void expect(existsSync(join(root, "node_modules/.bin", words[1]!))).toBe(true);
+    expect(words[0], "commands are of npm, npx or node").toBe("npm");
+    if (/^(ci|install|pack)$/.test(words[1]!)) return;
+    const script = words[1] === "run" ? words[2]! : words[1]!;
+    const name = words.includes("-w") ? words[words.indexOf("-w") + 1] : undefined;
+    const workspace = name ? workspaces.find((one) => one.name === name) : undefined;
+    if (name) expect(workspace, name).toBeDefined();
+    expect(Object.keys((workspace ?? manifest).scripts)).toContain(script);
+
+    const sources = sourcesOf(script, workspace);
+    const named = after.split(" ").filter((word) => /^(--)?[a-z][a-z0-9-]+$/.test(word));
+    for (const word of named) expect(sources, word).toMatch(new RegExp(`\\b${word.replace(/^--/, "")}\\b`));
+  });
+});
+
+test("files that documents name are there", () => {
+  const missing = documents.flatMap((document) =>
+    filesNamed(document)
+      .filter(({ candidates }) => !candidates.some((path) => existsSync(path)))
+      .map(({ name }) => `${document.path}: ${name}`),
+  );
+  expect(missing).toEqual([]);
+});
+
+test("variables that documents name are read somewhere", () => {
+  const sources = ["packages", "scripts", "native"]
+    .flatMap((folder) => filesBelow(join(root, folder), /\.(ts|mjs|cc|h|txt)$/))
+    .map((path) => readFileSync(path, "utf8"))
+    .join("\n");
+  const known = new Set(sources.match(/\bTE_[A-Z_]+\b/g));
+  const named = new Set(documents.flatMap(({ text }) => text.match(/\bTE_[A-Z_]+\b/g) ?? []));
+  expect([...named].filter((name) => !known.has(name))).toEqual([]);
+});
+
+test("a claim of speed stands beside the command that prints it", () => {
+  const claims = documents.flatMap(({ path, text }) =>
+    text
+      .split(/\n\s*\n/)
+      .filter((paragraph) => /\b(times|twice|as) (as )?(slow|fast)(er)?\b|\btimes (longer|more)\b/.test(paragraph))
+      .filter((paragraph) => !/npm run (bench|demo)/.test(paragraph))
+      .map((paragraph) => `${path}: ${paragraph.slice(0, 100)}`),
+  );
+  expect(claims).toEqual([]);
+});
