@@ -9,6 +9,7 @@ import {
   type Executable,
   formatParams,
   fuseElementwise,
+  Lru,
   type MemoryStats,
   type NodeSpec,
   type Program,
@@ -17,7 +18,6 @@ import {
 import type { Native, NativeProgram } from "./native.js";
 
 const KIND = { input: 0, arena: 1, output: 2 } as const;
-const SUPPORT_CACHE = 4096;
 
 class NativeBuffer implements DeviceBuffer {
   private released = false;
@@ -105,7 +105,7 @@ export function describeProgram(program: Program): NativeProgram {
 export class CpuBackend implements Backend {
   readonly name = "cpu";
   readonly description: string;
-  private readonly answers = new Map<string, true | string>();
+  private readonly answers = new Lru<true | string>(4096);
 
   constructor(readonly native: Native) {
     const { isa, threads, oneDNN } = native.info();
@@ -122,7 +122,6 @@ export class CpuBackend implements Backend {
     let answer = this.answers.get(key);
     if (answer === undefined) {
       answer = this.ask(node);
-      if (this.answers.size >= SUPPORT_CACHE) this.answers.clear();
       this.answers.set(key, answer);
     }
     return answer;

@@ -11,6 +11,7 @@ import {
   TeError,
   Tensor,
   tree,
+  UNCHANGING,
   withDefaults,
 } from "@te/tensor";
 import { checkMutable, expectVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
@@ -44,6 +45,8 @@ let active: Scope | undefined;
  */
 export abstract class Module {
   readonly name: string | undefined;
+  /** A static argument of jit: options are read once, when it is made. */
+  readonly [UNCHANGING] = true;
   readonly #given: Readonly<Record<string, unknown>>;
 
   constructor(options: { name?: string | undefined } = {}) {

@@ -1,5 +1,6 @@
 import type { Aval } from "./aval.js";
 import { type ErrorCode, TeError } from "./errors.js";
+import { Lru } from "./lru.js";
 import type { Params } from "./op.js";
 import type { Program } from "./program/program.js";
 import { referenceBackend } from "./reference/backend.js";
@@ -159,15 +160,34 @@ export function currentBackend(): Backend {
   return chosen;
 }
 
+const identities = new WeakMap<Backend, string>();
+let identityCount = 0;
+let keyed: Backend | undefined;
+let keyOfKeyed = "";
+
+/**
+ * Stands for the current device in the keys of caches: a text for each backend object, so that one that was registered
+ * again under a name shares no programs with the first.
+ */
+export function backendKey(): string {
+  const backend = currentBackend();
+  if (backend !== keyed) {
+    if (!identities.has(backend)) identities.set(backend, `${backend.name}#${identityCount++}`);
+    keyed = backend;
+    keyOfKeyed = identities.get(backend)!;
+  }
+  return keyOfKeyed;
+}
+
 /** Bytes held, at peak, cached and in the arena of the current device. */
 export const memory = (): MemoryStats => currentBackend().memory();
 
-const said = new Set<string>();
+const said = new Lru<true>(1024);
 
 /** One line on stderr, once for each `key`, which is the message unless given. */
 export function warnOnce(message: string, key = message): void {
-  if (said.has(key)) return;
-  said.add(key);
+  if (said.get(key)) return;
+  said.set(key, true);
   process.stderr.write(`te: ${message}\n`);
 }
 

@@ -38,6 +38,7 @@ export { einsum } from "./einsum.js";
 export { type ErrorCode, fail, TeError } from "./errors.js";
 export * from "./float-codes.js";
 export { asBytes } from "./host-array.js";
+export { Lru } from "./lru.js";
 export type { TensorMethods } from "./methods.js";
 export {
   buildFolders,
@@ -101,6 +102,7 @@ export {
   type StateRule,
   stateAfter,
 } from "./transforms/state.js";
+export { UNCHANGING } from "./transforms/static-key.js";
 export type { Tree, TreeDef } from "./tree.js";
 // Trees of tensors.
 export * as tree from "./tree.js";

@@ -20,7 +20,9 @@ export const formatNumber = (value: number): string => (Object.is(value, -0) ? "
 /** Parameters as text, equal for equal parameters only. */
 export const formatParams = (params: Params): string =>
   JSON.stringify(params, (_, value) =>
-    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)) ? `#${formatNumber(value)}` : value,
+    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+      ? { number: formatNumber(value) } // no parameter is an object
+      : value,
   );
 
 type Named<K extends string, T> = { readonly [P in K]: T };
@@ -74,6 +76,8 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
 /** The untyped view of an op that programs hold. */
 export interface OpDefinition extends OpSpec<string, string, any, string> {
   readonly name: string;
+  /** Stands for this definition in the keys of caches: the name, with a number where an earlier definition had it. */
+  readonly key: string;
 }
 
 /** An op as a function of named tensors and its params. */
@@ -83,6 +87,7 @@ export interface Op<I extends string, O extends string, P extends object, Q exte
 }
 
 const registry = new Map<string, OpDefinition>();
+const definitions = new Map<string, number>();
 
 /** Every op defined so far, by name. */
 export const definedOps = (): ReadonlyMap<string, OpDefinition> => registry;
@@ -100,7 +105,9 @@ export function defineOp<
   if (!spec.evaluate === !spec.reference) {
     fail("option", `defineOp(${name})`, "exactly one of evaluate and reference must be given");
   }
-  const definition = { ...spec, name } as unknown as OpDefinition;
+  const count = (definitions.get(name) ?? 0) + 1;
+  definitions.set(name, count);
+  const definition = { ...spec, name, key: count === 1 ? name : `${name}#${count}` } as unknown as OpDefinition;
   registry.set(name, definition);
   const call = (inputs: object, params?: object) => {
     const merged = mergeParams(definition, params);

@@ -71,7 +71,7 @@ export function traceContextKey(): string {
   let all = "";
   for (const [name, key] of scopes) {
     const found = key();
-    if (found !== "") all += `${name}=${found};`;
+    if (found !== "") all += `${name}=${found.length}:${found};`;
   }
   return all;
 }

@@ -6,6 +6,8 @@ import { fail } from "./errors.js";
 
 const released = new FinalizationRegistry<DeviceBuffer>((buffer) => buffer.release());
 
+let made = 0;
+
 /** Where a concrete tensor's bytes are: in host memory until a device first needs them, then on that device. */
 export class Storage {
   private host: TypedArray | undefined;
@@ -13,7 +15,15 @@ export class Storage {
   private backend: Backend | undefined;
   private gone: "disposed" | "donated" | undefined;
 
+  /** How many storages were made before this one. */
+  readonly serial = made++;
+
   constructor(readonly aval: Aval) {}
+
+  /** The serial of the next one. */
+  static get next(): number {
+    return made;
+  }
 
   static ofHost(aval: Aval, data: TypedArray): Storage {
     const storage = new Storage(aval);

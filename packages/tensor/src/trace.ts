@@ -7,6 +7,7 @@ import { asTeError, isStackOverflow } from "./backend.js";
 import { fail } from "./errors.js";
 import { inferShapes, type OpDefinition, type Params } from "./op.js";
 import { runEager } from "./program/eager.js";
+import { Storage } from "./storage.js";
 import { Tensor } from "./tensor.js";
 import type { NextState } from "./transforms/state.js";
 
@@ -47,6 +48,7 @@ export interface Region {
 
 const regionOp: OpDefinition = {
   name: "region",
+  key: "region",
   inputs: [],
   outputs: [],
   params: {},
@@ -57,6 +59,8 @@ const regionOp: OpDefinition = {
 /** What was recorded while a function was traced: nodes in order. */
 export class Trace {
   readonly nodes: TraceNode[] = [];
+  /** Storages from this serial on were made while the trace was open. */
+  readonly firstStorage = Storage.next;
   /** Values that are state: they have no derivative, and keep their value where a step does not change them. */
   readonly stateMarks = new Set<Tensor>();
   /** Values of state after a step, with the use that they come from. */

@@ -103,6 +103,18 @@ onEachDevice(() => {
       expect((await state.data())[7]).toBe(6);
     });
 
+    test("a tensor that stands in another argument too is taken from the donated one alone", async () => {
+      for (const donateArgnums of [[0], [1]]) {
+        const f = jit((a: Tensor, b: Tensor) => a.add(b), { donateArgnums });
+        const [first, y, z] = [x(), x(), x()];
+        expectBits(f(first, first), x().mul(2));
+        const results = [f(y, z), f(donateArgnums[0] === 0 ? x() : y, donateArgnums[0] === 0 ? z : x())];
+        for (const result of results) expectBits(result, x().mul(2));
+        expectBits(donateArgnums[0] === 0 ? z : y, x());
+        expect(() => (donateArgnums[0] === 0 ? y : z).dataSync()).toThrow(/donated/);
+      }
+    });
+
     test("may not be given twice", () => {
       const t = x();
       const f = jit((a: Tensor, b: Tensor) => a.add(b), { donateArgnums: [0, 1] });

@@ -1,5 +1,14 @@
 import { type Axes, type Initializer, Module, varianceScaling } from "@te/layers";
-import { type Defaults, type DType, fail, type Tensor, tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import {
+  type Defaults,
+  type DType,
+  fail,
+  iota,
+  type Tensor,
+  tensor,
+  type WithDefaults,
+  withDefaults,
+} from "@te/tensor";
 import { parseHeads } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 
@@ -84,12 +93,13 @@ export class RelativePositionBiases extends Module {
     checkBuckets(numBuckets, maxDistance, bidirectional);
     const { embeddingInit, dtype, embeddingAxes: axes } = this.options;
     const table = this.param("rel_embedding", embeddingInit, [numAttentionHeads, numBuckets], { dtype, axes });
-    const buckets = new Int32Array(queryLength * keyLength);
-    for (let i = 0; i < queryLength; i++) {
-      for (let j = 0; j < keyLength; j++)
-        buckets[i * keyLength + j] = relativeBucket(j - i, numBuckets, maxDistance, bidirectional);
-    }
-    const index = tensor(buckets, { shape: [queryLength, keyLength] });
+    // A table of all distances; the one of all pairs, which is as large as the biases of a head, is computed from it.
+    const buckets = Int32Array.from({ length: Math.max(queryLength + keyLength - 1, 0) }, (_, i) =>
+      relativeBucket(i - (queryLength - 1), numBuckets, maxDistance, bidirectional),
+    );
+    const pairs = [queryLength, keyLength];
+    const distance = iota(pairs, 1, { dtype: "int32" }).sub(iota(pairs, 0, { dtype: "int32" }));
+    const index = tensor(buckets).take(distance.add(queryLength - 1), { axis: 0 });
     return table.take(index, { axis: 1 }).expandDims(0);
   }
 }

@@ -303,6 +303,57 @@ export const MUTANTS: readonly Mutant[] = [
     'return leaf ?? fail("dtype", fn, rule, leaf,',
     "tensor/grad-trees",
   ),
+  // Programs and their caches
+  mutant(
+    "a cache that is full lets nothing go",
+    "tensor/src/lru.ts",
+    "else if (this.entries.size >= this.limit) this.dropOldest();",
+    "",
+    "tensor/caches",
+  ),
+  mutant("a cache forgets what was used", "tensor/src/lru.ts", "entry.used = ++this.clock;", "", "tensor/caches"),
+  mutant(
+    "programs keep their constants when they go",
+    "tensor/src/program/compile.ts",
+    "  releaseConstants(program);\n}\n\n/** Runs",
+    "}\n\n/** Runs",
+    "tensor/caches",
+  ),
+  mutant(
+    "a donated argument donates its tensor wherever it stands",
+    "tensor/src/transforms/jit.ts",
+    "donatedTensors.add(k);",
+    "tensors.forEach((other, at) => other === t && donatedTensors.add(at)); args.forEach((arg, at) => arg === t && donatedTensors.add(at));",
+    "tensor/jit",
+  ),
+  mutant(
+    "the key of a static argument has no signs of zeros and no infinities",
+    "tensor/src/transforms/static-key.ts",
+    "return formatNumber(value);",
+    "return JSON.stringify(value);",
+    "tensor/jit-keys",
+  ),
+  mutant(
+    "instances of a class share a key",
+    "tensor/src/transforms/static-key.ts",
+    'return identity(value) + (inherits ? this.of(prototype, path, 0) : "");',
+    'return "";',
+    "tensor/jit-keys",
+  ),
+  mutant(
+    "the key of a program has no null",
+    "tensor/src/transforms/jit.ts",
+    'if (node === null) return "null";',
+    'if (node === null) return "undefined";',
+    "tensor/jit-keys",
+  ),
+  mutant(
+    "ops of one name share programs",
+    "tensor/src/op.ts",
+    "key: count === 1 ? name : `${name}#${count}`",
+    "key: name",
+    "tensor/jit-keys",
+  ),
   // Sharding and optimizers
   mutant(
     "data parallelism comes before fully sharded",

@@ -1,8 +1,10 @@
-import { asTeError, type Backend, currentBackend, type Executable, warnOnce } from "../backend.js";
+import { asTeError, type Backend, backendKey, currentBackend, type Executable, warnOnce } from "../backend.js";
 import { TeError } from "../errors.js";
+import { Lru } from "../lru.js";
 import { referenceBackend } from "../reference/backend.js";
 import { Storage } from "../storage.js";
 import { Tensor } from "../tensor.js";
+import { releaseConstants, shareConstants } from "./constants.js";
 import { optimize } from "./optimize.js";
 import { Program } from "./program.js";
 
@@ -27,8 +29,8 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
     return answer;
   };
   try {
-    const ready = optimize(program, supports);
-    const executable = backend.compile(ready);
+    const ready = shareConstants(optimize(program, supports));
+    const executable = compileOn(backend, ready);
     log(`compiled ${ready.nodes.length} nodes for ${backend.name} in ${(performance.now() - start).toFixed(1)} ms`);
     for (const [op, why] of declined) log(`${op} runs as its reference: ${why}`);
     return { program: ready, backend, executable };
@@ -37,6 +39,21 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
     warnOnce(`${error.message} The whole program runs on the slow reference.`);
     return compile(program, referenceBackend);
   }
+}
+
+function compileOn(backend: Backend, program: Program): Executable {
+  try {
+    return backend.compile(program);
+  } catch (error) {
+    releaseConstants(program);
+    throw error;
+  }
+}
+
+/** Gives back what a program holds. */
+export function dispose({ program, executable }: Compiled): void {
+  executable.dispose();
+  releaseConstants(program);
 }
 
 /** Runs with concrete inputs; `donated` positions of `inputs` give their memory away. */
@@ -55,8 +72,7 @@ export function execute({ program, backend, executable }: Compiled, inputs: read
   );
 }
 
-const CACHE_LIMIT = 512;
-const cache = new Map<string, Compiled>();
+const cache = new Lru<Compiled>(512, dispose);
 
 /**
  * Runs a program, compiling it or finding the executable of an equal one. Captured tensors become inputs, so that
@@ -65,16 +81,11 @@ const cache = new Map<string, Compiled>();
 export function runCached(program: Program, inputs: readonly Tensor[]): Tensor[] {
   const backend = currentBackend();
   const open = new Program(program.values, program.given, [], program.nodes, program.outputs);
-  const key = `${backend.name}\n${open.toString()}`;
+  const key = `${backendKey()}\n${open.toString()}`;
   let compiled = cache.get(key);
   if (!compiled) {
     compiled = compile(open, backend);
     cache.set(key, compiled);
-    if (cache.size > CACHE_LIMIT) {
-      const [oldest, evicted] = cache.entries().next().value!;
-      evicted.executable.dispose();
-      cache.delete(oldest);
-    }
   }
   return execute(compiled, [...inputs, ...program.constants.map((c) => c.tensor)]);
 }

@@ -1,31 +1,24 @@
-import { currentBackend } from "../backend.js";
+import { backendKey } from "../backend.js";
+import { Lru } from "../lru.js";
 import { formatParams, inferShapes, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
-import { type Compiled, compile, execute } from "./compile.js";
+import { type Compiled, compile, dispose, execute } from "./compile.js";
 import { TRANSPARENT } from "./lower.js";
 import { Program } from "./program.js";
 
-const CACHE_LIMIT = 4096;
-const cache = new Map<string, Compiled>();
+const cache = new Lru<Compiled>(4096, dispose);
 
 /** Runs one op now, as a program of one node that is compiled once per op, parameters, shapes and dtypes. */
 export function runEager(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
   const present = inputs.filter((t) => t !== undefined);
   const avals = inputs.map((t) => (t ? `${t.dtype}[${t.shape}]` : "-")).join(" ");
-  const key = `${currentBackend().name} ${op.name} ${avals} ${formatParams(params)}`;
+  const key = `${backendKey()} ${op.key} ${avals} ${formatParams(params)}`;
   let compiled = cache.get(key);
   if (!compiled) {
     compiled = compile(oneOpProgram(op, inputs, params));
-    if (cache.size >= CACHE_LIMIT) evictOldest();
     cache.set(key, compiled);
   }
   return execute(compiled, present);
-}
-
-function evictOldest(): void {
-  const [key, compiled] = cache.entries().next().value!;
-  compiled.executable.dispose();
-  cache.delete(key);
 }
 
 function oneOpProgram(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Program {

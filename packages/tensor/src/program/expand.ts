@@ -33,7 +33,7 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
       }
       return outer;
     };
-    for (const c of inner.constants) constants.push({ value: local(c.value), tensor: c.tensor });
+    for (const c of inner.constants) constants.push({ ...c, value: local(c.value) });
     for (const n of inner.nodes) {
       const inputs = n.inputs.map((id) => (id < 0 ? id : local(id)));
       nodes.push({ ...n, ...(node.recomputed && { recomputed: true }), inputs, outputs: n.outputs.map(local) });

@@ -14,6 +14,7 @@ const MAX_INSTRUCTIONS = 96;
 /** The op that fused nodes carry. Only passes make it; it is not in the registry. */
 export const elementwiseOp: OpDefinition = {
   name: "elementwise",
+  key: "elementwise",
   inputs: [],
   variadic: true,
   outputs: ["y"],

@@ -1,7 +1,7 @@
 import type { Aval } from "../aval.js";
 import type { Tensor } from "../tensor.js";
 import type { Trace } from "../trace.js";
-import { Program, type ProgramNode } from "./program.js";
+import { Program, type ProgramConstant, type ProgramNode } from "./program.js";
 
 /** Ops that only mark a place in the trace; the program sees through them. */
 export const TRANSPARENT: ReadonlySet<string> = new Set(["identity", "stop_gradient", "checkpoint_name"]);
@@ -15,7 +15,7 @@ export function lower(
 ): Program {
   const values: Aval[] = [];
   const ids = new Map<Tensor, number>();
-  const constants: { value: number; tensor: Tensor }[] = [];
+  const constants: ProgramConstant[] = [];
   const define = (t: Tensor): number => {
     const id = values.push({ shape: t.shape, dtype: t.dtype }) - 1;
     ids.set(t, id);
@@ -28,7 +28,7 @@ export function lower(
     const id = ids.get(t);
     if (id !== undefined) return id;
     const value = define(t);
-    constants.push({ value, tensor: t });
+    constants.push({ value, tensor: t, own: (t.storage?.serial ?? -1) >= trace.firstStorage });
     return value;
   };
   trace.nodes.forEach((node, index) => {

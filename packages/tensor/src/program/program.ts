@@ -3,6 +3,14 @@ import type { NodeSpec } from "../backend.js";
 import { formatParams, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
 
+/** A concrete tensor that a traced function captured. */
+export interface ProgramConstant {
+  readonly value: number;
+  readonly tensor: Tensor;
+  /** The function made it itself. */
+  readonly own: boolean;
+}
+
 /** One op application over numbered values; -1 stands for an optional input left out. */
 export interface ProgramNode {
   readonly op: OpDefinition;
@@ -21,7 +29,7 @@ export class Program {
   constructor(
     readonly values: readonly Aval[],
     readonly inputs: readonly number[],
-    readonly constants: readonly { readonly value: number; readonly tensor: Tensor }[],
+    readonly constants: readonly ProgramConstant[],
     readonly nodes: readonly ProgramNode[],
     readonly outputs: readonly number[],
     /** Positions in `inputs` whose memory the outputs may take over. */
@@ -69,7 +77,7 @@ export class Program {
     const lines = this.nodes.map((node) => {
       const options = Object.keys(node.params).length ? ` ${formatParams(node.params)}` : "";
       const again = node.recomputed ? " recomputed" : "";
-      return `  ${node.outputs.map(typed).join(", ")} = ${node.op.name}(${node.inputs.map(name).join(", ")})${options}${again}`;
+      return `  ${node.outputs.map(typed).join(", ")} = ${node.op.key}(${node.inputs.map(name).join(", ")})${options}${again}`;
     });
     return [`program(${head.join(", ")}) {`, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
   }

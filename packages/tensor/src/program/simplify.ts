@@ -31,7 +31,7 @@ function mergeEqual(program: Program): Program {
   return rewrite(program, (node) => {
     const isConstant = node.inputs.every((id) => constant.has(id));
     if (isNoop(program, node) || (node.op.barrier && isConstant)) return [node.inputs[0]!];
-    const key = `${node.op.name}|${node.inputs.join(",")}|${formatParams(node.params)}`;
+    const key = `${node.op.key}|${node.inputs.join(",")}|${formatParams(node.params)}`;
     const earlier = seen.get(key);
     if (earlier) return earlier;
     seen.set(key, node.outputs);

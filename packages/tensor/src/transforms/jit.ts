@@ -1,20 +1,26 @@
 import { formatAval } from "../aval.js";
-import { currentBackend } from "../backend.js";
+import { backendKey } from "../backend.js";
 import { fail } from "../errors.js";
+import { Lru } from "../lru.js";
 import { checkFunction, withDefaults } from "../options.js";
-import { type Compiled, compile, execute } from "../program/compile.js";
+import { type Compiled, compile, dispose, execute } from "../program/compile.js";
 import type { Program } from "../program/program.js";
 import { traceContextKey } from "../scope.js";
-import { Tensor } from "../tensor.js";
+import type { Storage } from "../storage.js";
+import { Tensor, tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
-import { flatten, formatTreeDef } from "../tree.js";
-import { numbersToTensors, type ResultTree, rebuild, tensorLeaves, traceFunction } from "./run-traced.js";
+import { checkDepth, isPlainObject } from "../tree.js";
+import { numbersToTensors, type ResultTree, rebuild, traceFunction } from "./run-traced.js";
+import { staticKey } from "./static-key.js";
 
 /** Options of {@link jit}. */
 export interface JitOptions {
   /** Positions of arguments that are not tensors; the function is traced anew for each of their values. */
   readonly staticArgnums?: readonly number[];
-  /** Positions of arguments whose memory the results may take over. They are unusable after the call. */
+  /**
+   * Positions of arguments whose memory the results may take over. They are unusable after the call, unless it fails: a
+   * program refuses values, such as labels out of range, before it writes over what it was given.
+   */
   readonly donateArgnums?: readonly number[];
 }
 
@@ -23,14 +29,17 @@ interface Entry {
   readonly result: ResultTree;
 }
 
-const collected = new FinalizationRegistry<Map<string, Entry>>((entries) => {
-  for (const { compiled } of entries.values()) compiled.executable.dispose();
-});
+/** How many programs one jit function keeps. */
+export const PROGRAM_LIMIT = 256;
+
+const collected = new FinalizationRegistry<Lru<Entry>>((entries) => entries.clear());
 
 /**
  * Traces f once per shapes, dtypes, static arguments and context (recipe, mesh, axis rules), compiles the program, and
  * from then on runs it in one native call. f must be synchronous and must not read data. Arguments and results are trees
- * of tensors; numbers become float32 scalars, strings and booleans are static.
+ * of tensors; numbers become float32 scalars, strings and booleans are static. A static argument counts by value where
+ * that is exact (plain data, dates, maps, sets, binary data), functions and instances of classes also by identity; others
+ * are refused. The 256 programs that were used last are kept.
  */
 export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions = {}): F {
   checkFunction("jit", f);
@@ -39,18 +48,20 @@ export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions
     if (!Array.isArray(positions) || !positions.every((i) => Number.isInteger(i) && i >= 0))
       fail("option", "jit", `${name} must be an array of positions`, positions, `Write { ${name}: [0] }.`);
   }
-  const entries = new Map<string, Entry>();
-  const call = (...original: unknown[]): unknown => {
-    if (currentTrace()) return f(...original);
-    const args = original.map((arg, i) => (staticArgnums.includes(i) ? arg : numbersToTensors(arg)));
-    const key = cacheKey(args, staticArgnums, donateArgnums);
-    const dynamic = args.filter((_, i) => !staticArgnums.includes(i));
+  const both = staticArgnums.find((i) => donateArgnums.includes(i));
+  if (both !== undefined) fail("option", "jit", "an argument is static or donated, not both", both);
+  const statics = new Set(staticArgnums);
+  const donated = new Set(donateArgnums);
+  const entries = new Lru<Entry>(PROGRAM_LIMIT, ({ compiled }) => dispose(compiled));
+  const call = (...args: unknown[]): unknown => {
+    if (currentTrace()) return f(...args);
+    const { key, tensors, donatedTensors } = readArguments(args, statics, donated);
     let entry = entries.get(key);
     if (!entry) {
-      entry = build(f, args, staticArgnums, donateArgnums);
+      entry = build(f, args, statics, donatedTensors);
       entries.set(key, entry);
     }
-    return rebuild(entry.result, execute(entry.compiled, tensorLeaves(dynamic)));
+    return rebuild(entry.result, execute(entry.compiled, tensors));
   };
   collected.register(call, entries);
   return call as F;
@@ -59,78 +70,94 @@ export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions
 function build(
   f: (...args: any[]) => unknown,
   args: readonly unknown[],
-  statics: readonly number[],
-  donate: readonly number[],
+  statics: ReadonlySet<number>,
+  donatedTensors: ReadonlySet<number>,
 ): Entry {
-  const donated = new Set(donate.flatMap((i) => tensorLeaves([args[i]])));
   const { program, result } = traceFunction(
     (...dynamic) => {
       let next = 0;
-      return f(...args.map((arg, i) => (statics.includes(i) ? arg : dynamic[next++])));
+      return f(...args.map((arg, i) => (statics.has(i) ? arg : dynamic[next++])));
     },
-    args.filter((_, i) => !statics.includes(i)),
-    { donated: (leaf) => donated.has(leaf) },
+    args.filter((_, i) => !statics.has(i)).map(numbersToTensors),
+    { donated: (index) => donatedTensors.has(index) },
   );
   return { compiled: compile(program), result };
 }
 
-function cacheKey(args: readonly unknown[], statics: readonly number[], donate: readonly number[]): string {
-  const parts = [currentBackend().name, traceContextKey()];
-  const donated = new Set<Tensor>();
+/** What a call passes: the key of its program, and its tensors in the order of the program's inputs. */
+interface Arguments {
+  readonly key: string;
+  readonly tensors: readonly Tensor[];
+  /** Which of them stand in donated arguments: by place, because a tensor may be given in another argument too. */
+  readonly donatedTensors: ReadonlySet<number>;
+}
+
+function readArguments(
+  args: readonly unknown[],
+  statics: ReadonlySet<number>,
+  donated: ReadonlySet<number>,
+): Arguments {
+  const tensors: Tensor[] = [];
+  const donatedTensors = new Set<number>();
+  const storages = new Set<Storage | undefined>();
+  let key = `${backendKey()};${traceContextKey()}`;
   args.forEach((arg, i) => {
-    if (statics.includes(i)) {
-      parts.push(staticKey(arg));
+    key += ";";
+    if (statics.has(i)) {
+      key += staticKey(arg, i);
       return;
     }
-    const [leaves, definition] = flatten(arg);
-    parts.push(formatTreeDef(definition));
-    for (const leaf of leaves) {
-      if (typeof leaf === "string" || typeof leaf === "boolean") {
-        parts.push(JSON.stringify(leaf));
-        continue;
-      }
-      if (!(leaf instanceof Tensor)) {
-        fail(
-          "dtype",
-          "jit",
-          `argument ${i} must be a tree of tensors, numbers, strings and booleans`,
-          leaf,
-          `Name it in staticArgnums: [${i}].`,
-        );
-      }
-      if (donate.includes(i)) {
-        if (donated.has(leaf)) fail("state", "jit", "a tensor may be donated once", formatAval(leaf), "Pass a copy.");
-        donated.add(leaf);
-      }
-      parts.push(`${leaf.dtype}[${leaf.shape}]`);
+    const first = tensors.length;
+    key += readTree(arg, i, tensors, 0);
+    if (!donated.has(i)) return;
+    for (let k = first; k < tensors.length; k++) {
+      const t = tensors[k]!;
+      if (storages.has(t.storage)) fail("state", "jit", "a tensor may be donated once", formatAval(t), "Pass a copy.");
+      storages.add(t.storage);
+      donatedTensors.add(k);
     }
   });
-  return parts.join(";");
+  return { key, tensors, donatedTensors };
 }
 
-const identities = new WeakMap<object, number>();
-let nextIdentity = 0;
-
-/** Plain data by value, functions and class instances by identity. */
-function staticKey(value: unknown): string {
-  if (
-    typeof value === "function" ||
-    (typeof value === "object" &&
-      value !== null &&
-      Object.getPrototypeOf(value) !== Object.prototype &&
-      !Array.isArray(value))
-  ) {
-    let id = identities.get(value);
-    if (id === undefined) {
-      id = nextIdentity++;
-      identities.set(value, id);
-    }
-    return `#${id}`;
+/** The shape of a tree, and the shapes and dtypes of its tensors, which join `tensors` in the order of tree.flatten. */
+function readTree(node: unknown, argument: number, tensors: Tensor[], depth: number): string {
+  if (node instanceof Tensor) {
+    tensors.push(node);
+    return `${node.dtype}[${node.shape}]`;
   }
-  return (
-    JSON.stringify(value, (_, v) => (typeof v === "function" || v instanceof Tensor ? staticKey(v) : v)) ?? "undefined"
-  );
+  switch (typeof node) {
+    case "number":
+      tensors.push(tensor(node));
+      return "float32[]";
+    case "string":
+      return JSON.stringify(node);
+    case "boolean":
+    case "undefined":
+      return String(node);
+  }
+  if (node === null) return "null";
+  checkDepth(depth);
+  let key = "";
+  if (Array.isArray(node)) {
+    for (let i = 0; i < node.length; i++) {
+      if (node[i] === undefined && !(i in node)) refuse(argument, "must have no holes in its arrays", undefined);
+      key += `${readTree(node[i], argument, tensors, depth + 1)},`;
+    }
+    return `[${key}]`;
+  }
+  if (!isPlainObject(node)) {
+    const rule = "must be a tree of tensors, numbers, strings and booleans";
+    return refuse(argument, rule, node);
+  }
+  if (Object.getOwnPropertySymbols(node).length > 0) refuse(argument, "must not have symbols as keys", undefined);
+  for (const name of Object.keys(node).sort())
+    key += `${JSON.stringify(name)}:${readTree(node[name], argument, tensors, depth + 1)},`;
+  return `{${key}}`;
 }
+
+const refuse = (argument: number, rule: string, value: unknown): never =>
+  fail("dtype", "jit", `argument ${argument} ${rule}`, value, `Name it in staticArgnums: [${argument}].`);
 
 /** The program that jit(f) would compile for these arguments, before the device sees it. For reading and for tests. */
 export function makeProgram(f: (...args: any[]) => unknown): (...args: unknown[]) => Program {

@@ -14,8 +14,8 @@ export interface ResultTree {
 }
 
 export interface TraceOptions {
-  /** Leaves whose memory the results may take over. */
-  readonly donated?: (leaf: Tensor) => boolean;
+  /** Inputs, counted over all arguments, whose memory the results may take over. */
+  readonly donated?: (input: number) => boolean;
   /** A tensor that occurs twice in the arguments is one object inside f too. Only for programs that are not kept. */
   readonly keepIdentity?: boolean;
 }
@@ -35,7 +35,7 @@ export function traceFunction(
       const traced = leaves.map((leaf) => {
         if (!(leaf instanceof Tensor)) return leaf;
         const input = trace.input({ shape: leaf.shape, dtype: leaf.dtype });
-        if (donated(leaf)) donatedInputs.push(given.length);
+        if (donated(given.length)) donatedInputs.push(given.length);
         given.push(input);
         if (!keepIdentity) return input;
         if (!known.has(leaf)) known.set(leaf, input);

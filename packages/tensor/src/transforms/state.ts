@@ -215,7 +215,7 @@ class Origins {
     const { node, output } = made;
     if (node.region || node.op.moves === "nowhere") return this.of(node.inputs[output]!);
     const from = node.inputs.map((input) => (input ? this.idOf(this.of(input)) : "-"));
-    return this.first(`${node.op.name}.${output}|${from.join(",")}|${formatParams(node.params)}`, t);
+    return this.first(`${node.op.key}.${output}|${from.join(",")}|${formatParams(node.params)}`, t);
   }
 
   /** The first tensor that had this key. */

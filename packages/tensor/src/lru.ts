@@ -1,0 +1,44 @@
+/**
+ * At most `limit` values by key; the one that was used least recently goes first, and `release` gets it. A hit costs a
+ * look-up and a number: the oldest is looked for when one has to go.
+ */
+export class Lru<V> {
+  private readonly entries = new Map<string, { value: V; used: number }>();
+  private clock = 0;
+
+  constructor(
+    readonly limit: number,
+    private readonly release: (value: V) => void = () => {},
+  ) {}
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  get(key: string): V | undefined {
+    const entry = this.entries.get(key);
+    if (!entry) return undefined;
+    entry.used = ++this.clock;
+    return entry.value;
+  }
+
+  set(key: string, value: V): void {
+    const before = this.entries.get(key);
+    if (before) this.release(before.value);
+    else if (this.entries.size >= this.limit) this.dropOldest();
+    this.entries.set(key, { value, used: ++this.clock });
+  }
+
+  clear(): void {
+    for (const { value } of this.entries.values()) this.release(value);
+    this.entries.clear();
+  }
+
+  private dropOldest(): void {
+    let oldest: string | undefined;
+    let time = Number.POSITIVE_INFINITY;
+    for (const [key, { used }] of this.entries) if (used < time) [oldest, time] = [key, used];
+    this.release(this.entries.get(oldest!)!.value);
+    this.entries.delete(oldest!);
+  }
+}
