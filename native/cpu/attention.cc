@@ -1,5 +1,6 @@
-// attention: out = softmax(scale * q k^T + bias over visible keys) v and the log-sum-exp of the scores, with an online
-// softmax over chunks of keys. Few queries with many keys, as in decoding, are split along the keys too.
+// attention: out = softmax(scale * q k^T + bias over visible keys) v, and of every row of scores (the sink is one of
+// them) the largest and the sum of exp(score - largest), with an online softmax over chunks of keys. Few queries with
+// many keys, as in decoding, are split along the keys too.
 #include <atomic>
 
 #include "cpu/attention_block.h"
@@ -10,12 +11,15 @@ namespace TE_ISA_NAMESPACE {
 namespace {
 
 // The online softmax of a block's rows: the largest score so far, and the sums of exp(score - largest) and of that
-// times the value.
+// times the value. least: kLeastWeight when a value was not finite, else 0.
 struct Sums {
-  float *sum, *largest, *total;
+  float *sum, *largest, *total, *least;
 
   Sums(int64_t value_stride, Carver& carver)
-      : sum(carver.take(kBlockRows * value_stride)), largest(carver.take(kBlockRows)), total(carver.take(kBlockRows)) {}
+      : sum(carver.take(kBlockRows * value_stride)),
+        largest(carver.take(kBlockRows)),
+        total(carver.take(kBlockRows)),
+        least(carver.take(1)) {}
 };
 
 // Working memory of one thread.
@@ -106,6 +110,7 @@ class Attention : public Kernel {
     std::fill(sums.sum, sums.sum + block.rows * value_stride_, 0.0f);
     std::fill(sums.largest, sums.largest + block.rows, -kInfinity);
     std::fill(sums.total, sums.total + block.rows, 0.0f);
+    *sums.least = 0;
     const void* k = p_.packing == "qkv" ? call.in[0] : call.in[p_.operands.k];
     const void* v = p_.packing == "none" ? call.in[p_.operands.v] : k;
     const int64_t low = block.visible.low / kChunk, chunks = KeyChunks::chunks(block.visible.high) - low;
@@ -114,6 +119,7 @@ class Attention : public Kernel {
       if (window.all.empty()) continue;
       s.keys.load(p_, k, p_.k, block.b, block.group, chunk);
       s.values.load(p_, v, p_.v, block.b, block.group, chunk);
+      if (!s.values.finite()) *sums.least = kLeastWeight;
       multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
       for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s, sums);
       multiply_rows(block, window, s.scores, s.values.rows(), value_stride_, sums.sum);
@@ -140,10 +146,17 @@ class Attention : public Kernel {
     for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, top[lane]);
     const float base = largest == -kInfinity ? 0.0f : largest;
     float total = 0;
+    if (s.values.finite()) {
 #pragma omp simd reduction(+ : total)
-    for (int64_t j = wide.low; j < wide.high; ++j) {
-      row[j] = weight_exp(row[j] - base);
-      total += row[j];
+      for (int64_t j = wide.low; j < wide.high; ++j) {
+        row[j] = weight_exp(row[j] - base);
+        total += row[j];
+      }
+    } else {
+      for (int64_t j = wide.low; j < wide.high; ++j) {
+        row[j] = row[j] == -kInfinity ? 0.0f : std::max(weight_exp(row[j] - base), kLeastWeight);
+        total += row[j];
+      }
     }
     std::fill(row + window.all.low, row + wide.low, 0.0f);
     std::fill(row + wide.high, row + window.all.high, 0.0f);
@@ -158,6 +171,7 @@ class Attention : public Kernel {
   }
 
   void rescale(float factor, int64_t r, Sums& sums) const {
+    factor = std::max(factor, *sums.least);
     sums.total[r] *= factor;
     float* sum = sums.sum + r * value_stride_;
     for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= factor;
@@ -171,6 +185,7 @@ class Attention : public Kernel {
         for (int64_t split = 1; split < splits_; ++split) {
           Sums more = partial(call, item * splits_ + split);
           for (int64_t r = 0; r < block.rows; ++r) join_row(r, sums, more);
+          *sums.least = std::max(*sums.least, *more.least);
         }
         finish(call, block, sums);
       }
@@ -180,25 +195,26 @@ class Attention : public Kernel {
   void join_row(int64_t r, Sums& sums, Sums& more) const {
     const float largest = std::max(sums.largest[r], more.largest[r]), base = largest == -kInfinity ? 0.0f : largest;
     rescale(std::exp(sums.largest[r] - base), r, sums);
-    const float factor = std::exp(more.largest[r] - base);
+    const float factor = std::max(std::exp(more.largest[r] - base), *more.least);
     sums.largest[r] = largest;
     sums.total[r] += factor * more.total[r];
     add_scaled(factor, more.sum + r * value_stride_, value_stride_, sums.sum + r * value_stride_);
   }
 
-  // Divides by the sum of the exponentials. A row that sees nothing gives zeros and a log-sum-exp of -inf (or the
-  // sink).
+  // Divides by the sum of the exponentials. A row that sees nothing gives zeros, a largest score of -inf (or the sink)
+  // and a sum of 0 (or 1).
   void finish(const Call& call, const Block& block, Sums& sums) const {
     for (int64_t r = 0; r < block.rows; ++r) {
       const float sink = p_.sink(call, block.head[r]), largest = std::max(sums.largest[r], sink);
       const float base = largest == -kInfinity ? 0.0f : largest;
-      const float factor = std::exp(sums.largest[r] - base);
+      const float factor = std::max(std::exp(sums.largest[r] - base), *sums.least);
       const float total = sums.total[r] * factor + std::exp(sink - base);
       const float scale = total == 0 ? 0.0f : factor / total;
       float* sum = sums.sum + r * value_stride_;
       for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= scale;
-      call.output<float>(1)[(block.b * p_.heads + block.head[r]) * p_.queries + block.index[r]] =
-          base + std::log(total);
+      const int64_t row = (block.b * p_.heads + block.head[r]) * p_.queries + block.index[r];
+      call.output<float>(1)[row] = std::isnan(total) ? total : largest;  // comparisons pass over NaN
+      call.output<float>(2)[row] = total;
     }
     store_rows(p_, sums.sum, value_stride_, block, p_.value_depth, p_.out, call.out[0]);
   }

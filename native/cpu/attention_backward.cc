@@ -1,5 +1,6 @@
-// attention_backward: dq, dk and dv (or the packed gradient) from out and the log-sum-exp, recomputing the
-// probabilities. Sums run in an order that depends on the shapes alone, so repeats are equal to the bit.
+// attention_backward: dq, dk and dv (or the packed gradient) from out and the statistics of the rows,
+// recomputing the probabilities. Sums run in an order that depends on the shapes alone, so repeats are equal to the
+// bit.
 #include <atomic>
 
 #include "cpu/attention_gradient.h"

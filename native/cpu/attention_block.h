@@ -134,7 +134,8 @@ inline void add_scaled(float factor, const float* from, int64_t n, float* to) {
   for (int64_t c = 0; c < n; ++c) to[c] += factor * from[c];
 }
 
-// Adds what multiply_rows left out: the rows that are not finite, to the sums of the queries that see them.
+// Adds what multiply_rows left out: the rows that are not finite, to the sums of the queries that see them (see
+// kLeastWeight).
 inline void multiply_given_rows(const Problem& p, const void* data, const Rows& rows, const KeyChunks& chunk,
                                 const Block& block, const Window& window, const float* weights, float* sum) {
   const Span seen = clip(window.all, 0, window.keys);
@@ -168,13 +169,18 @@ inline void multiply_columns(const Block& block, const Window& window, const flo
   }
 }
 
+// The least weight of a key that a query sees where something is not finite: above 0, since only what is hidden has
+// weight 0, and too small to show beside numbers.
+inline constexpr float kLeastWeight = std::numeric_limits<float>::denorm_min();
+
 // Working memory of one row of scores.
 struct RowBuffers {
   float numbers[kChunk];
   uint8_t hidden[kChunk];
 };
 
-// Adds the bias and puts -inf where the row's query sees nothing, over its span widened to whole vectors.
+// Adds the bias, and puts -inf where that is -inf, whatever the key holds, and where the row's query sees nothing, over
+// its span widened to whole vectors.
 inline void finish_scores(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
                           const Window& window, int64_t r, float* row, RowBuffers* buffers) {
   const Span span = window.row[r], wide = widen(span, kLanes);
@@ -187,7 +193,10 @@ inline void finish_scores(const Problem& p, const Call& call, const Visibility& 
     const float scale = p.bias_scale;
     float* to = row + span.low;
 #pragma omp simd
-    for (int64_t j = 0; j < n; ++j) to[j] += scale * buffers->numbers[j];
+    for (int64_t j = 0; j < n; ++j) {
+      const float bias = scale * buffers->numbers[j];
+      to[j] = bias == -kInfinity ? bias : to[j] + bias;
+    }
   }
   if (block.range[r].holes) {
     visibility.hidden_keys(block.b, block.head[r], block.index[r], window.first + span.low, window.first + span.high,

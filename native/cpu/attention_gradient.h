@@ -10,8 +10,9 @@ namespace {
 // Working memory of one thread.
 struct GradientScratch {
   KeyChunks keys, values;
-  float *q, *dout, *weights, *dscores, *lse, *mean;  // mean: D of each row
-  float* given;                                      // a row of dout as it was given
+  float *q, *dout, *weights, *dscores;
+  float *max, *share, *mean;  // of each row: the largest score, 1 / sum, and D
+  float* given;               // a row of dout as it was given
   RowBuffers* row;
   bool finite = true;  // every number of the block's dout is
 
@@ -22,7 +23,8 @@ struct GradientScratch {
         dout(carver.take(kBlockRows * values.stride())),
         weights(carver.take(kBlockRows * kScoreRow)),
         dscores(carver.take(kBlockRows * kScoreRow)),
-        lse(carver.take(kBlockRows)),
+        max(carver.take(kBlockRows)),
+        share(carver.take(kBlockRows)),
         mean(carver.take(kBlockRows)),
         given(carver.take(values.stride())),
         row(carver.take<RowBuffers>(1)) {}
@@ -36,7 +38,7 @@ inline const void* values_of(const Problem& p, const Call& call) {
 }
 
 // Makes rows of q and dout that are not finite zeros, since the keys that they do not see meet them with weight 0. The
-// others get NaN by way of the log-sum-exp, or from multiply_given_columns.
+// others get NaN by way of the statistics, or from multiply_given_columns.
 inline void clear_rows(const Block& block, GradientScratch& s) {
   const int64_t q_stride = s.keys.stride(), stride = s.values.stride();
   s.finite = all_finite(s.dout, block.rows * stride);
@@ -45,13 +47,13 @@ inline void clear_rows(const Block& block, GradientScratch& s) {
     float *q = s.q + r * q_stride, *dout = s.dout + r * stride;
     if (!all_finite(q, q_stride)) {
       std::fill(q, q + q_stride, 0.0f);
-      s.lse[r] = std::numeric_limits<float>::quiet_NaN();
+      s.max[r] = std::numeric_limits<float>::quiet_NaN();
     }
     if (!all_finite(dout, stride)) std::fill(dout, dout + stride, 0.0f);
   }
 }
 
-// Loads what a block of rows needs: scale * q, dout, and per row the log-sum-exp and D.
+// Loads what a block of rows needs: scale * q, dout, and per row the statistics and D.
 inline void load_block(const Problem& p, const Call& call, const Block& block, GradientScratch& s) {
   load_rows(p, call.in[0], p.q, block, p.depth, s.keys.stride(), s.q);
   for (int64_t i = 0; i < block.rows * s.keys.stride(); ++i) s.q[i] *= p.scale;
@@ -67,8 +69,9 @@ inline void load_block(const Problem& p, const Call& call, const Block& block, G
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
     if (dlse) s.mean[r] -= dlse[row];
-    const float lse = call.input<float>(p.operands.lse)[row];
-    s.lse[r] = lse == -kInfinity ? 0.0f : lse;  // nothing visible: every score is -inf
+    // A row that sees nothing has no score above -inf, whatever these are.
+    s.max[r] = call.input<float>(p.operands.max)[row];
+    s.share[r] = 1.0f / call.input<float>(p.operands.sum)[row];
   }
   clear_rows(block, s);
 }
@@ -89,8 +92,11 @@ inline void multiply_given_columns(const Problem& p, const Call& call, const Blo
   }
 }
 
-// A hidden key has weight 0 whatever the query's log-sum-exp, which is NaN where the query or a key that it sees is.
-inline float gradient_weight(float score, float lse) { return score == -kInfinity ? 0.0f : weight_exp(score - lse); }
+// A hidden key has weight 0 whatever the query's statistics, which are NaN where the query or a key that it sees is.
+inline float gradient_weight(float score, float max, float share, float least) {
+  const float weight = weight_exp(score - max) * share;
+  return score == -kInfinity ? 0.0f : weight < least ? least : weight;
+}
 
 // Row r of scores becomes row r of weights = p * keep / (1 - rate), and row r of d(weights) becomes ds.
 inline void gradient_row(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
@@ -99,25 +105,27 @@ inline void gradient_row(const Problem& p, const Call& call, const Visibility& v
   const Span span = window.row[r], wide = span.empty() ? Span{window.all.low, window.all.low} : widen(span, kLanes);
   if (!span.empty()) {
     finish_scores(p, call, visibility, block, window, r, weights, s.row);
-    const float lse = s.lse[r], mean = s.mean[r];
+    const float max = s.max[r], share = s.share[r], mean = s.mean[r], least = s.finite ? 0.0f : kLeastWeight;
     if (p.dropout > 0) {
       float* factors = s.row->numbers;
       dropout_factors(p, call, block, window, r, factors);
-      std::fill(dscores + wide.low, dscores + span.low, 0.0f);
-      std::fill(dscores + span.high, dscores + wide.high, 0.0f);
 #pragma omp simd
-      for (int64_t j = wide.low; j < wide.high; ++j) weights[j] = gradient_weight(weights[j], lse);
       for (int64_t j = span.low; j < span.high; ++j) {
-        const float kept = factors[j - span.low];
-        dscores[j] = weights[j] == 0 ? 0.0f : weights[j] * (kept * dscores[j] - mean);
-        weights[j] *= kept;
+        const float score = weights[j], kept = factors[j - span.low];
+        const float weight = gradient_weight(score, max, share, least), dkept = kept == 0 ? 0.0f : kept * dscores[j];
+        weights[j] = weight * kept;
+        dscores[j] = score == -kInfinity ? 0.0f : weight * (dkept - mean);
+      }
+      for (float* row : {weights, dscores}) {
+        std::fill(row + wide.low, row + span.low, 0.0f);
+        std::fill(row + span.high, row + wide.high, 0.0f);
       }
     } else {
 #pragma omp simd
       for (int64_t j = wide.low; j < wide.high; ++j) {
-        const float weight = gradient_weight(weights[j], lse);
+        const float score = weights[j], weight = gradient_weight(score, max, share, least);
         weights[j] = weight;
-        dscores[j] = weight == 0 ? 0.0f : weight * (dscores[j] - mean);
+        dscores[j] = score == -kInfinity ? 0.0f : weight * (dscores[j] - mean);
       }
     }
   }

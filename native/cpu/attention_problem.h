@@ -27,11 +27,11 @@ struct Rows {
 // Input numbers of the optional operands k, v, bias, ... in the order of the op's definition.
 struct Operands {
   int k, v, bias, mask, segments_q, segments_kv, positions_q, positions_kv, sink, key, dlse;
-  int dout = -1, out = -1, lse = -1;
+  int dout = -1, out = -1, max = -1, sum = -1;
 };
 
 inline constexpr Operands kForwardOperands{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, -1};
-inline constexpr Operands kBackwardOperands{4, 5, 6, 7, 8, 9, 10, 11, -1, 12, 13, 3, 1, 2};
+inline constexpr Operands kBackwardOperands{5, 6, 7, 8, 9, 10, 11, 12, -1, 13, 14, 4, 1, 2, 3};
 
 struct Problem {
   Operands operands;

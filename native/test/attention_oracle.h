@@ -32,7 +32,7 @@ struct Attention {
   std::vector<uint8_t> mask;
   std::vector<int32_t> segments_q, segments_kv, positions_q, positions_kv;
   uint32_t key[2] = {7, 9};
-  Values out, lse, dq, dk, dv, dbias;
+  Values out, max, sum, dq, dk, dv, dbias;
 
   int64_t row(int64_t b, int64_t n, int64_t i) const { return (b * c.heads + n) * c.queries + i; }
   size_t score(int64_t b, int64_t n, int64_t i, int64_t j) const {
@@ -71,7 +71,8 @@ struct Attention {
     const double infinity = std::numeric_limits<double>::infinity(),
                  bias_scale = c.bias_type == "pre_scale" ? c.scale : 1;
     out.assign(static_cast<size_t>(c.batch * c.queries * c.heads * c.value_depth), 0);
-    lse.assign(static_cast<size_t>(c.batch * c.heads * c.queries), 0);
+    max.assign(static_cast<size_t>(c.batch * c.heads * c.queries), 0);
+    sum = max;
     dq.assign(q.size(), 0), dk.assign(k.size(), 0), dv.assign(v.size(), 0), dbias.assign(bias.size(), 0);
     std::vector<double> s(static_cast<size_t>(c.keys)), p(s), dp(s);
     for (int64_t b = 0; b < c.batch; ++b)
@@ -89,11 +90,11 @@ struct Attention {
             if (hidden(b, n, i, j)) s[j] = -infinity;
             top = std::max(top, s[j]);
           }
-          lse[static_cast<size_t>(row(b, n, i))] = -infinity;
+          max[static_cast<size_t>(row(b, n, i))] = top;
           if (top == -infinity) continue;
           for (int64_t j = 0; j < c.keys; ++j) total += std::exp(s[j] - top);
           total += std::exp(extra - top);
-          lse[static_cast<size_t>(row(b, n, i))] = top + std::log(total);
+          sum[static_cast<size_t>(row(b, n, i))] = total;
           for (int64_t j = 0; j < c.keys; ++j) {
             p[j] = std::exp(s[j] - top) / total;
             double factor = 1;

@@ -188,7 +188,7 @@ void check_repeats() {
     set_num_threads(n);
     Trio again(c);
     again.run();
-    for (int o = 0; o < 2; ++o) expect(again.forward.out(o) == first.forward.out(o), "forward repeats");
+    for (int o = 0; o < 3; ++o) expect(again.forward.out(o) == first.forward.out(o), "forward repeats");
     for (int o = 0; o < 3; ++o) expect(again.backward.out(o) == first.backward.out(o), "backward repeats");
   }
   set_num_threads(threads);
@@ -208,6 +208,65 @@ void check_lonely_keys() {
   }
 }
 
+// A bias that lowers whole rows leaves uniform attention: the weights sum to 1, forward and backward, and to the bit.
+void check_lowered_rows() {
+  const float lows[] = {-1e6f, -1e9f, -1e30f, std::numeric_limits<float>::lowest()};
+  for (DType dtype : kFloats)
+    for (float low : lows)
+      for (int64_t queries : {1, 70}) {
+        AttentionCase c;
+        c.name = "lowered rows", c.dtype = dtype, c.bias_type = "post_scale", c.bias = {1, 1}, c.scale = 0;
+        c.batch = 1, c.queries = queries, c.keys = 2048, c.zero_dlse = true;
+        Trio trio(c);
+        // What the dtype can hold.
+        const float lowest = std::max(low, dtype == DType::float16    ? -65504.0f
+                                           : dtype == DType::bfloat16 ? -3.3895314e38f
+                                                                      : low);
+        for (Op* op : {&trio.forward, &trio.backward, &trio.bias_backward})
+          op->fill(op == &trio.forward ? 3 : 7, [&](int64_t) { return lowest; });
+        trio.forward.fill(2, [](int64_t i) { return static_cast<float>(i / 32 % 2); });
+        trio.backward.fill(6, [](int64_t i) { return static_cast<float>(i / 32 % 2); });
+        trio.backward.fill(4, [](int64_t) { return 1.0f; });
+        trio.run();
+        const std::string what = std::string("lowered rows ") + dtype_name(dtype) + " " + std::to_string(low);
+        for (double x : trio.forward.out(0)) expect(x == 0.5, what + ": out");
+        for (double x : trio.forward.out(2)) expect(x == 2048, what + ": sum");
+        for (double x : trio.backward.out(2)) expect(x == static_cast<double>(queries) / 2048, what + ": dv");
+      }
+}
+
+// NaN and infinities in values reach every row that sees them, whatever their weight, and nothing else.
+void check_seen_garbage() {
+  for (int64_t keys : {40, 2100})
+    for (double dropout : {0.0, 0.5}) {
+      AttentionCase c;
+      c.name = "seen garbage", c.bias_type = "post_scale", c.bias = {1, 1}, c.softmax = "off_by_one";
+      c.batch = 1, c.queries = keys == 40 ? 70 : 1, c.keys = keys, c.dropout = dropout;
+      Trio trio(c);
+      const float inf = std::numeric_limits<float>::infinity(), garbage[] = {std::nanf(""), inf, -inf};
+      const int64_t low = 3, hidden = 5, width = c.heads * c.value_depth;
+      const auto bias = [&](int64_t i) {
+        const int64_t key = i % keys;
+        return key == low ? -1e4f : key == hidden ? -inf : key < 300 ? 0.0f : 200.0f;
+      };
+      const auto value = [&](int64_t i) {
+        const int64_t key = i / width;
+        return key == low ? garbage[i % width % 3] : key == hidden ? std::nanf("") : 1.0f;
+      };
+      trio.forward.fill(3, bias).fill(2, value);
+      trio.forward.run();
+      const Values out = trio.forward.out(0);
+      int64_t reached = 0;
+      for (size_t i = 0; i < out.size(); ++i) {
+        const double wanted = garbage[static_cast<int64_t>(i) % width % 3];
+        const bool same = std::isnan(wanted) ? std::isnan(out[i]) : out[i] == wanted;
+        reached += same;
+        expect(same || (dropout > 0 && std::isfinite(out[i])), "seen garbage " + std::to_string(i));
+      }
+      expect(reached > 0 || dropout > 0, "seen garbage");
+    }
+}
+
 void time_layer(DType dtype) {
   for (bool causal : {true, false}) {
     AttentionCase c;
@@ -215,16 +274,12 @@ void time_layer(DType dtype) {
     Op forward("attention"), backward("attention_backward");
     const Shape x = {8, 256, 8, 64}, rows = {8, 8, 256};
     for (int i = 0; i < 3; ++i) forward.input(dtype, x).normal(i);
-    forward.output(dtype, x).output(DType::float32, rows).param("scale", 0.125).param("causal", causal);
-    forward.run();
-    backward.input(dtype, x)
-        .input(dtype, x)
-        .input(DType::float32, rows)
-        .input(dtype, x)
-        .input(dtype, x)
-        .input(dtype, x);
-    for (int i : {0, 3, 4, 5}) backward.normal(i);
-    for (int i : {0, 1}) std::memcpy(backward.inputs[1 + i].as(), forward.outputs[i].as(), forward.outputs[i].size);
+    forward.output(dtype, x).output(DType::float32, rows).output(DType::float32, rows);
+    forward.param("scale", 0.125).param("causal", causal).run();
+    backward.input(dtype, x).input(dtype, x).input(DType::float32, rows).input(DType::float32, rows);
+    for (int i = 0; i < 3; ++i) backward.input(dtype, x);
+    for (int i : {0, 4, 5, 6}) backward.normal(i);
+    for (int i : {0, 1, 2}) std::memcpy(backward.inputs[1 + i].as(), forward.outputs[i].as(), forward.outputs[i].size);
     for (int i = 0; i < 3; ++i) backward.output(dtype, x);
     backward.param("scale", 0.125).param("causal", causal);
     const double product = 2.0 * 8 * 8 * 256 * 256 * 64;
@@ -245,6 +300,8 @@ int main() {
     }
   check_repeats();
   check_lonely_keys();
+  check_lowered_rows();
+  check_seen_garbage();
   if (wants_times())
     for (DType dtype : {DType::float32, DType::bfloat16}) time_layer(dtype);
   return failures();

@@ -19,12 +19,11 @@ class Trio {
     out_shape = lead(c.queries, {c.heads, c.value_depth});
     forward.input(c.dtype, q_shape);
     operands(forward);
-    forward.output(c.dtype, out_shape).output(DType::float32, {c.batch, c.heads, c.queries});
+    const Shape rows = {c.batch, c.heads, c.queries};
+    forward.output(c.dtype, out_shape).output(DType::float32, rows).output(DType::float32, rows);
     for (Op* op : {&backward, &bias_backward}) {
-      op->input(c.dtype, q_shape)
-          .input(c.dtype, out_shape)
-          .input(DType::float32, {c.batch, c.heads, c.queries})
-          .input(c.dtype, out_shape);
+      op->input(c.dtype, q_shape).input(c.dtype, out_shape).input(DType::float32, rows).input(DType::float32, rows);
+      op->input(c.dtype, out_shape);
       operands(*op);
     }
     backward.output(c.dtype, q_shape)
@@ -41,7 +40,8 @@ class Trio {
     run();
     const std::string label = c.name + " " + dtype_name(c.dtype);
     expect_norms(forward, label + " out", 0, pack_rows(wanted.out, c.queries, c.heads, c.value_depth), f, x);
-    expect_norms(forward, label + " lse", 1, wanted.lse, 2e-6, 1e-5);
+    expect_norms(forward, label + " max", 1, wanted.max, 2e-6, 1e-5);
+    expect_norms(forward, label + " sum", 2, wanted.sum, 2e-6, 1e-5);
     const Values dq = pack_rows(wanted.dq, c.queries, c.heads, c.depth),
                  dk = pack_rows(wanted.dk, c.keys, c.groups, c.depth);
     const Values dv = pack_rows(wanted.dv, c.keys, c.groups, c.value_depth);
@@ -61,8 +61,7 @@ class Trio {
   void run() {
     forward.run();
     for (Op* op : {&backward, &bias_backward}) {
-      std::memcpy(op->inputs[1].as(), forward.outputs[0].as(), forward.outputs[0].size);
-      std::memcpy(op->inputs[2].as(), forward.outputs[1].as(), forward.outputs[1].size);
+      for (int i : {0, 1, 2}) std::memcpy(op->inputs[1 + i].as(), forward.outputs[i].as(), forward.outputs[i].size);
     }
     backward.run();
     if (!c.bias.empty()) bias_backward.run();
@@ -110,7 +109,7 @@ class Trio {
 
   template <class T>
   void share(int forward_index, const std::vector<T>& values) {
-    const int backward_index = forward_index == 10 ? 12 : forward_index + 3;
+    const int backward_index = forward_index == 10 ? 13 : forward_index + 4;
     for (auto [op, at] :
          {std::pair{&forward, forward_index}, {&backward, backward_index}, {&bias_backward, backward_index}})
       if (!values.empty())
@@ -138,11 +137,11 @@ class Trio {
     share(7, wanted.positions_q), share(8, wanted.positions_kv);
     if (c.dropout > 0) share(10, std::vector<uint32_t>{wanted.key[0], wanted.key[1]});
     if (c.softmax == "learnable") forward.normal(9);
-    backward.normal(3).normal(13, 0, c.zero_dlse ? 0 : 1);
-    for (int i : {3, 13}) std::memcpy(bias_backward.inputs[i].as(), backward.inputs[i].as(), backward.inputs[i].size);
+    backward.normal(4).normal(14, 0, c.zero_dlse ? 0 : 1);
+    for (int i : {4, 14}) std::memcpy(bias_backward.inputs[i].as(), backward.inputs[i].as(), backward.inputs[i].size);
     for (Op* op : {&backward, &bias_backward}) {
       std::memcpy(op->inputs[0].as(), forward.inputs[0].as(), forward.inputs[0].size);
-      for (int i : {1, 2, 3}) std::memcpy(op->inputs[i + 3].as(), forward.inputs[i].as(), forward.inputs[i].size);
+      for (int i : {1, 2, 3}) std::memcpy(op->inputs[i + 4].as(), forward.inputs[i].as(), forward.inputs[i].size);
     }
     decode();
   }
@@ -166,10 +165,10 @@ class Trio {
     wanted.k = unpack_rows(*k_from, c.keys, c.groups, c.depth, qkv ? 3 : kv ? 2 : 1, qkv ? 1 : 0);
     wanted.v = qkv || kv ? unpack_rows(*k_from, c.keys, c.groups, c.depth, qkv ? 3 : 2, qkv ? 2 : 1)
                          : unpack_rows(forward.in(2), c.keys, c.groups, c.value_depth, 1, 0);
-    wanted.dout = unpack_rows(backward.in(3), c.queries, c.heads, c.value_depth, 1, 0);
+    wanted.dout = unpack_rows(backward.in(4), c.queries, c.heads, c.value_depth, 1, 0);
     if (!c.bias.empty()) wanted.bias = forward.in(3);
     if (c.softmax == "learnable") wanted.sink = forward.in(9);
-    wanted.dlse = backward.in(13);
+    wanted.dlse = backward.in(14);
   }
 
   // [B, S, heads, depth] out of slot `slot` of the wire layout, and back for one slot.

@@ -24,7 +24,8 @@ const isDifferentiable = (dtype: DType): boolean => isFloat(dtype) && !isFloat8(
 const SAVED: Readonly<Record<string, readonly string[]>> = {
   layer_norm: ["mean", "rstd"],
   rms_norm: ["rstd"],
-  cross_entropy: ["lse"],
+  attention: ["max", "sum"],
+  cross_entropy: ["max", "sum"],
 };
 
 export interface GradientOfCase {

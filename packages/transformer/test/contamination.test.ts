@@ -120,4 +120,65 @@ onEachDevice(() => {
       expect(new Set(rowsOf(t, padding).map(Math.abs)), `${at}`).toEqual(new Set([0]));
     });
   });
+
+  describe("what a query sees reaches it, however small its weight, unless its logit is -inf or dropout drops it", () => {
+    const GARBAGE = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 7];
+    const [seen, hidden] = [20, 21];
+    // Weights of e^-95 and e^-200 have no float32 of full or of any digits; those of the first keys vanish when more come.
+    const bias = tensor(
+      Float32Array.from(positions, (j) => (j === hidden ? -Infinity : j === seen ? -95 : j < 30 ? -200 : 0)),
+      { shape: [1, 1, 1, LENGTH] },
+    );
+    const rows = bias.broadcastTo([1, 1, LENGTH, LENGTH]);
+    const all = (j: number): boolean => j === seen || j === hidden;
+
+    test.each([0, 0.4])("dropout %f", (dropout) => {
+      const [q, k, v, dout] = operands("float32").map((t) => t.mul(0.1)) as ReturnType<typeof operands>;
+      const key = dropout ? tensor([1, 2], { dtype: "uint32" }) : undefined;
+      const f = run({ bias: rows, key }, { biasType: "post_scale", dropout });
+      const clean = f(q, k, v, dout);
+      expect(
+        f(
+          q,
+          k,
+          spoil(v, (j) => j === hidden),
+          dout,
+        ).map((t, i) => findBitDifference(t, clean[i]!)),
+      ).toEqual(Array(4).fill(undefined));
+      const [out, dq] = f(
+        q,
+        spoil(k, (j) => j === hidden),
+        spoil(v, all),
+        dout,
+      );
+      const reached = rowsOf(out!, () => true).map((x, at) => Object.is(x, GARBAGE[(at % DEPTH) % 4]));
+      const finite = rowsOf(out!, () => true).filter((x) => Number.isFinite(x)).length;
+      const garbage = reached.filter((same, at) => at % 4 !== 3 && same).length;
+      // What is not garbage is a finite number.
+      expect(garbage + finite).toBe(reached.length);
+      const share = garbage / ((3 / 4) * reached.length);
+      if (dropout) expect(Math.abs(share - (1 - dropout))).toBeLessThan(0.15);
+      else expect(share).toBe(1);
+      // Rows that garbage reached have no gradient that is a number, all others have.
+      const ofRow = (t: Tensor, row: number): number[] => rowsOf(t, () => true).slice(row * DEPTH, (row + 1) * DEPTH);
+      for (let row = 0; row < BATCH * LENGTH * HEADS; row++) {
+        const clean = ofRow(out!, row).every(Number.isFinite);
+        expect(ofRow(dq!, row).every(Number.isFinite), `${row}`).toBe(clean);
+      }
+    });
+
+    test("so do cotangents", () => {
+      const [q, k, v, dout] = operands("float32").map((t) => t.mul(0.1)) as ReturnType<typeof operands>;
+      const [, , , dv] = run({ bias: rows }, { biasType: "post_scale" })(
+        q,
+        k,
+        v,
+        spoil(dout, (i) => i === 3),
+      );
+      const at = (j: number): number[] => rowsOf(dv!, (position) => position === j);
+      expect(at(seen)).toEqual(at(seen).map((x, c) => (c % 4 === 3 ? x : GARBAGE[c % 4])));
+      expect(at(60)).toEqual(at(60).map((x, c) => (c % 4 === 3 ? x : GARBAGE[c % 4])));
+      expect(new Set(at(hidden).map(Math.abs))).toEqual(new Set([0]));
+    });
+  });
 });

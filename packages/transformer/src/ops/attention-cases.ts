@@ -57,13 +57,14 @@ function operands(c: CaseBuilder, kind: Kind, wanted: Wanted): Record<string, Fi
     if (params.softmaxType === "learnable") inputs.sink = c.normal([heads]);
     return inputs;
   }
-  const lse = c.normal([batch, heads, queries], { mean: 3, std: 0.5 });
+  const max = c.normal([batch, heads, queries]);
   return {
     ...inputs,
     out: fill(queries, [heads, valueDepth]),
-    lse,
+    max,
+    sum: c.uniform(max.shape, { low: 5, high: 30 }),
     dout: fill(queries, [heads, valueDepth]),
-    dlse: c.normal(lse.shape),
+    dlse: c.normal(max.shape),
   };
 }
 

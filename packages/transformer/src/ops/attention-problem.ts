@@ -1,5 +1,15 @@
 /** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
-import { type Aval, expectDType, expectShape, FLOATS, fail, formatAval, isFloat, sameShape } from "@te/tensor";
+import {
+  type Aval,
+  expectDType,
+  expectShape,
+  FLOATS,
+  fail,
+  formatAval,
+  isFloat,
+  sameShape,
+  type Tensor,
+} from "@te/tensor";
 
 export interface AttentionParams {
   /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */
@@ -258,11 +268,22 @@ export function outShape({ batch, queries, heads, valueDepth }: AttentionSizes, 
   return layout === "bshd" ? [batch, queries, heads, valueDepth] : [queries, batch, heads, valueDepth];
 }
 
-export interface BackwardOperands<T> extends AttentionOperands<T> {
-  /** What attention gave. The sink shaped lse and leaves no other trace. */
+/**
+ * Of every row of logits, with the sink, float32 [B, h, Sq]: the largest, -inf where there is none, and the sum of
+ * e^(logit - max). The log-sum-exp is max + log(sum); it is kept in two numbers, because float32 loses log(sum) beside a max
+ * of -1e9. With them a weight is e^(logit - max) / sum, and the weights of a row sum to 1 wherever its logits lie. Parts of a
+ * row merge: with max = the larger of both and f = e^(max_part - max), sum = Σ f sum_part and out = Σ f sum_part out_part / sum.
+ */
+export interface Statistics<T = Tensor> {
+  readonly max: T;
+  readonly sum: T;
+}
+
+export interface BackwardOperands<T> extends AttentionOperands<T>, Statistics<T> {
+  /** What attention gave. The sink shaped the statistics and leaves no other trace. */
   readonly out: T;
-  readonly lse: T;
   readonly dout: T;
+  /** The cotangent of the log-sum-exp. */
   readonly dlse?: T | undefined;
 }
 
@@ -276,7 +297,7 @@ export function readBackward(x: BackwardOperands<Aval>, params: AttentionParams)
     fail("shape", fn, `${name} must be ${x.q.dtype}[${shape}], as attention gave out`, a);
   }
   const rows = [sizes.batch, sizes.heads, sizes.queries];
-  for (const [name, a] of Object.entries({ lse: x.lse, dlse: x.dlse })) {
+  for (const [name, a] of Object.entries({ max: x.max, sum: x.sum, dlse: x.dlse })) {
     if (!a || (a.dtype === "float32" && sameShape(a.shape, rows))) continue;
     fail("shape", fn, `${name} must be float32[${rows}]`, a);
   }

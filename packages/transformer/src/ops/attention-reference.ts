@@ -1,5 +1,5 @@
 /** Attention and its gradients as compositions of simpler ops: the meaning of every option, in float32. */
-import { arange, dot, random, shiftRight, stack, type Tensor, where } from "@te/tensor";
+import { arange, dot, random, shiftRight, stack, type Tensor, where, zeros } from "@te/tensor";
 import {
   type AttentionOperands,
   type AttentionParams,
@@ -7,10 +7,8 @@ import {
   type BackwardOperands,
   readAttention,
   readBackward,
+  type Statistics,
 } from "./attention-problem.js";
-
-/** Below every logit; keeps -inf - -inf from appearing in rows that see nothing. */
-const LOWEST = -3e38;
 
 type Operands = AttentionOperands<Tensor>;
 type Backward = BackwardOperands<Tensor>;
@@ -28,8 +26,8 @@ interface Problem {
   readonly v: Tensor;
   /** scale * qk + bias, float32 [B, h, Sq, Skv]. */
   readonly logits: Tensor;
-  /** bool, broadcasts to logits; undefined when every key is visible. */
-  readonly visible: Tensor | undefined;
+  /** bool [B, h, Sq, Skv]: visible, and the logit is not -inf. */
+  readonly seen: Tensor;
   /** keep / (1 - rate), float32 [B, h, Sq, Skv]. */
   readonly kept: Tensor | undefined;
 }
@@ -69,6 +67,8 @@ function splitHeads(x: Operands, { packing, layout }: AttentionParams): [Tensor,
   return [heads(x.q), heads(x.k!), heads(x.v!)];
 }
 
+const isLowest = (x: Tensor): Tensor => x.eq(Number.NEGATIVE_INFINITY);
+
 function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem {
   const scores = [s.batch, s.heads, s.queries, s.keys];
   const [heads, k, v] = splitHeads(x, params);
@@ -77,14 +77,17 @@ function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem
   const qk = batched(wide(q), wide(k), [4], [3]).reshape(scores);
   const bias = x.bias?.astype("float32").mul(params.biasType === "pre_scale" ? params.scale : 1);
   const scaled = qk.mul(params.scale);
+  const logits = bias ? where(isLowest(bias), Number.NEGATIVE_INFINITY, scaled.add(bias)) : scaled;
+  const visible = visibleKeys(x, params, s);
+  const above = isLowest(logits).logicalNot();
   return {
     s,
     params,
     q,
     k,
     v,
-    logits: bias ? scaled.add(bias) : scaled,
-    visible: visibleKeys(x, params, s),
+    logits,
+    seen: visible ? above.logicalAnd(visible) : above,
     kept: params.dropout > 0 ? keptWeights(x.key!, params.dropout, scores) : undefined,
   };
 }
@@ -93,54 +96,56 @@ function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem
 const batched = (a: Tensor, b: Tensor, lhsContract: number[], rhsContract: number[]): Tensor =>
   dot(a, b, { lhsContract, rhsContract, lhsBatch: [0, 1], rhsBatch: [0, 1], dtype: "float32" });
 
-/**
- * x with zeros for what is not finite, when some of it is hidden: hidden keys have weight 0, and 0 * NaN is not 0. Where a
- * visible query, key or value is not finite, its row's log-sum-exp or a weight that is not 0 says so.
- */
-const finiteOnly = (x: Tensor, visible: Tensor | undefined): Tensor => (visible ? where(x.isFinite(), x, 0) : x);
+/** x with zeros for what is not finite. A row of keys or queries that is not finite makes the logits so: they tell. */
+const finiteOnly = (x: Tensor): Tensor => where(x.isFinite(), x, 0);
 
-/** batched(weights, x) to which a row of x that is not finite counts only where its weight is not 0. */
-function weighted(weights: Tensor, x: Tensor, visible: Tensor | undefined, lhs: number[], rhs: number[]): Tensor {
-  const sum = batched(weights, finiteOnly(x, visible), lhs, rhs);
-  if (!visible) return sum;
-  const count = (condition: Tensor): Tensor => condition.astype("float32");
-  const spoiled = batched(count(weights.ne(0)), count(x.isFinite().logicalNot()), lhs, rhs);
-  return where(spoiled.gt(0), Number.NaN, sum);
+/**
+ * batched(weights, x) where a row of x counts if its weight is not 0 by hiding or dropout. Such a weight is above 0, also
+ * where float32 cannot hold it: an infinity of x gives an infinity, and NaN, or infinities of both signs, NaN.
+ */
+function weighted(weights: Tensor, p: Problem, x: Tensor, lhs: number[], rhs: number[]): Tensor {
+  const counts = grouped((p.kept ? p.seen.logicalAnd(p.kept.ne(0)) : p.seen).astype("float32"), p.s);
+  const reached = (values: Tensor): Tensor => batched(counts, values.astype("float32"), lhs, rhs).gt(0);
+  const finite = x.isFinite();
+  const [above, below] = [
+    reached(x.le(0).logicalOr(finite).logicalNot()),
+    reached(x.ge(0).logicalOr(finite).logicalNot()),
+  ];
+  const infinite = where(above, where(below, Number.NaN, Number.POSITIVE_INFINITY), Number.NEGATIVE_INFINITY);
+  return where(above.logicalOr(below), infinite, batched(weights, finiteOnly(x), lhs, rhs));
 }
 
 /** [B, h, ...] as [B, g, h/g, ...]. */
 const grouped = (t: Tensor, { batch, groups, heads }: AttentionSizes): Tensor =>
   t.reshape([batch, groups, heads / groups, ...t.shape.slice(2)]);
 
-/** x where keys are visible, `hidden` elsewhere. */
-const onlyVisible = (x: Tensor, visible: Tensor | undefined, hidden: number): Tensor =>
-  visible ? where(visible.broadcastTo(x.shape), x, hidden) : x;
-
-/** out and the log-sum-exp of the logits (and the sink) of every row, -inf where a row sees nothing. */
-export function attentionReference(x: Operands, params: AttentionParams): { out: Tensor; lse: Tensor } {
+/** out and the statistics of every row. */
+export function attentionReference(x: Operands, params: AttentionParams): { out: Tensor } & Statistics {
   const p = setUp(x, params, readAttention(x, params));
-  const { softmaxType } = params;
-  let top = onlyVisible(p.logits, p.visible, LOWEST).max(-1, { keepDims: true }).maximum(LOWEST);
-  const sink = x.sink?.reshape([1, p.s.heads, 1, 1]);
-  if (sink) top = top.maximum(sink);
-  if (softmaxType === "off_by_one") top = top.maximum(0);
-  const weights = onlyVisible(p.logits.sub(top).exp(), p.visible, 0);
-  let total = weights.sum(-1, { keepDims: true });
-  if (sink) total = total.add(sink.sub(top).exp());
-  if (softmaxType === "off_by_one") total = total.add(top.neg().exp());
-  const probabilities = weights.div(where(total.gt(0), total, 1));
+  let max = where(p.seen, p.logits, Number.NEGATIVE_INFINITY).max(-1, { keepDims: true });
+  const sink = x.sink?.reshape([1, p.s.heads, 1, 1]) ?? (params.softmaxType === "off_by_one" ? zeros([1]) : undefined);
+  if (sink) max = max.maximum(sink);
+  const weights = where(p.seen, p.logits.sub(baseOf(max)).exp(), 0);
+  let sum = weights.sum(-1, { keepDims: true });
+  if (sink) sum = sum.add(sink.sub(baseOf(max)).exp());
+  const probabilities = weights.div(divisorOf(sum));
   const kept = grouped(p.kept ? probabilities.mul(p.kept) : probabilities, p.s);
-  const heads = weighted(kept, p.v.astype("float32"), p.visible, [4], [2]).reshape([
-    p.s.batch,
-    p.s.heads,
-    p.s.queries,
-    p.s.valueDepth,
-  ]);
+  const { batch, heads, queries, valueDepth } = p.s;
+  const out = weighted(kept, p, p.v.astype("float32"), [4], [2]).reshape([batch, heads, queries, valueDepth]);
   return {
-    out: heads.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype),
-    lse: top.add(total.log()).squeeze(-1),
+    out: out.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype),
+    max: max.squeeze(-1),
+    sum: sum.squeeze(-1),
   };
 }
+
+/** What a row's logits are counted from: its largest, or 0 where it sees nothing and that is -inf. */
+const baseOf = (max: Tensor): Tensor => where(isLowest(max), 0, max);
+
+const divisorOf = (sum: Tensor): Tensor => where(sum.eq(0), 1, sum);
+
+/** The weight e^(x - max) / sum of a logit, by the statistics of its row. */
+export const weightOf = (x: Tensor, { max, sum }: Statistics): Tensor => x.sub(baseOf(max)).exp().div(divisorOf(sum));
 
 /** rowsum(dout * out) - dlse, float32 [B, h, Sq]: the mean of the weights' gradients under the weights. */
 export function meanGradient(
@@ -152,19 +157,18 @@ export function meanGradient(
   return dlse ? mean.sub(dlse) : mean;
 }
 
-/** e^(x - lse), 0 in rows that see nothing. */
-export const exponential = (x: Tensor, lse: Tensor): Tensor => x.sub(where(lse.le(LOWEST), -LOWEST, lse)).exp();
-
 /** The weights after dropout and the gradient of the logits, float32 [B, h, Sq, Skv]. */
 function logitGradient(p: Problem, x: Backward): { weights: Tensor; dlogits: Tensor; dout: Tensor } {
-  const probabilities = onlyVisible(exponential(p.logits, x.lse.expandDims(-1)), p.visible, 0);
+  const rows = { max: x.max.expandDims(-1), sum: x.sum.expandDims(-1) };
+  const probabilities = where(p.seen, weightOf(p.logits, rows), 0);
   const dout = grouped(x.dout.transpose(TO_HEADS[p.params.layout]).astype("float32"), p.s);
   const dweights = batched(dout, p.v.astype("float32"), [4], [3]).reshape(p.logits.shape);
   const mean = meanGradient(x, p.params.layout).expandDims(-1);
-  const dlogits = probabilities.mul((p.kept ? dweights.mul(p.kept) : dweights).sub(mean));
+  const dkept = p.kept ? where(p.kept.eq(0), 0, dweights.mul(p.kept)) : dweights;
+  const dlogits = probabilities.mul(dkept.sub(mean));
   return {
     weights: p.kept ? probabilities.mul(p.kept) : probabilities,
-    dlogits: onlyVisible(dlogits, p.visible, 0),
+    dlogits: where(p.seen, dlogits, 0),
     dout,
   };
 }
@@ -178,10 +182,10 @@ export function attentionBackwardReference(
   const { weights, dlogits, dout } = logitGradient(p, x);
   const ds = grouped(dlogits.mul(params.scale), p.s);
   const wire = (t: Tensor): Tensor => t.transpose(FROM_HEADS[params.layout]).astype(x.q.dtype);
-  const [q, k] = [p.q, p.k].map((t) => finiteOnly(t.astype("float32"), p.visible)) as [Tensor, Tensor];
+  const [q, k] = [p.q, p.k].map((t) => finiteOnly(t.astype("float32"))) as [Tensor, Tensor];
   const dq = wire(batched(ds, k, [4], [2]).reshape([p.s.batch, p.s.heads, p.s.queries, p.s.depth]));
   const dk = wire(batched(ds, q, [2, 3], [2, 3]));
-  const dv = wire(weighted(grouped(weights, p.s), dout, p.visible, [2, 3], [2, 3]));
+  const dv = wire(weighted(grouped(weights, p.s), p, dout, [2, 3], [2, 3]));
   const nothing = arange(0, undefined, 1, { dtype: x.q.dtype });
   if (params.packing === "qkv") return { dq: stack([dq, dk, dv], 2), dk: nothing, dv: nothing };
   if (params.packing === "kv") return { dq, dk: stack([dk, dv], 2), dv: nothing };

@@ -8,20 +8,21 @@ import {
   readAttention,
   readBackward,
   SHARED_OPERANDS,
+  type Statistics,
 } from "./attention-problem.js";
 import {
   attentionBackwardReference,
   attentionBiasBackwardReference,
   attentionReference,
-  exponential,
   meanGradient,
+  weightOf,
 } from "./attention-reference.js";
 
 const NOTHING = (dtype: Aval["dtype"]): Aval => ({ shape: [0], dtype });
 
-/** Operands of both backward ops; `lse` and `out` are what attention gave, dlse is the cotangent of lse. */
+/** Operands of both backward ops; out, max and sum are what attention gave, dlse is the cotangent of max + log(sum). */
 const BACKWARD = {
-  inputs: ["q", "out", "lse", "dout"],
+  inputs: ["q", "out", "max", "sum", "dout"],
   optional: [...SHARED_OPERANDS, "key", "dlse"],
 } as const;
 
@@ -55,38 +56,47 @@ export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
 });
 
 /**
- * out = dropout(softmax(scale * q·kᵀ + bias)) · v over the keys that each query sees; lse = log Σ e^logit (sink included).
+ * out = dropout(softmax(scale * q·kᵀ + bias)) · v over the keys that each query sees, with the statistics of its logits.
  *
  * q [B, Sq, h, d], k [B, Skv, g, d], v [B, Skv, g, dv] of one float dtype (layout "sbhd": the first two axes swapped;
  * packed: see AttentionParams). Query head n reads key head floor(n / (h/g)). bias [1|B, 1|h, Sq, Skv]. A key is hidden by
  * mask (bool or uint8 [1|B, 1|h, 1|Sq, Skv], 1 = hidden), by segments (int32 [B, Sq] and [B, Skv]: only equal ids other
  * than 0 see each other), by `causal` and by the window, which count in positions (int32 [B, Sq], [B, Skv]) where given and
  * in indices otherwise. sink float32 [h]. key uint32 [2]: the weight (b, n, i, j) is kept when uniform(key, [B, h, Sq, Skv])
- * there is below 1 - dropout, and divided by that. → out like q with the depth of v, lse float32 [B, h, Sq]. Everything is
- * computed in float32. A row that sees nothing gives zeros and lse -inf (or the sink).
+ * there is below 1 - dropout, and divided by that. → out like q with the depth of v; max and sum ({@link Statistics}).
+ * Everything is computed in float32.
+ *
+ * What is hidden contributes nothing to results and gradients, whatever it holds. A bias or a logit of -inf hides its
+ * key too, and dropout the value. A row that sees nothing gives zeros, max -inf (or the sink) and a sum of
+ * 0 (or 1). Every other key has a weight above 0: finite biases hide nothing, a row of -1e9 alone is that of 0, and NaN or an
+ * infinity in what a query sees reaches it, and the gradients of what it sees, even where float32 cannot hold the weight.
+ *
+ * Gradients flow through max + log(sum), which is given out by sum; max alone has none.
  */
 export const attentionOp = defineOp("attention", {
   inputs: ["q"],
   optional: [...SHARED_OPERANDS, "sink", "key"],
-  outputs: ["out", "lse"],
+  outputs: ["out", "max", "sum"],
   params: ATTENTION_DEFAULTS,
   shape(x, params) {
     const sizes = readAttention(x, params);
     const { batch, heads, queries } = sizes;
-    return {
-      out: { shape: outShape(sizes, params), dtype: x.q.dtype },
-      lse: { shape: [batch, heads, queries], dtype: "float32" },
-    };
+    const rows: Aval = { shape: [batch, heads, queries], dtype: "float32" };
+    return { out: { shape: outShape(sizes, params), dtype: x.q.dtype }, max: rows, sum: rows };
   },
   reference: attentionReference,
-  vjp: ({ inputs, outputs: { out, lse }, grads, params }) =>
-    gradients(inputs, { out, lse, dout: grads.out ?? zerosLike(out), dlse: grads.lse }, params),
+  vjp({ inputs, outputs: { out, max, sum }, grads, params }) {
+    if (grads.max && !grads.sum) {
+      fail("unsupported", "attention", "max alone has no derivative", undefined, "Use it with sum: max + log(sum).");
+    }
+    // Whatever depends on max + log(sum) alone has the same derivative with max as a constant.
+    return gradients(inputs, { out, max, sum, dout: grads.out ?? zerosLike(out), dlse: grads.sum?.mul(sum) }, params);
+  },
   cases: (c) => attentionCases(c, "forward"),
 });
 
-interface Given {
+interface Given extends Statistics {
   readonly out: Tensor;
-  readonly lse: Tensor;
   readonly dout: Tensor;
   readonly dlse?: Tensor | undefined;
 }
@@ -105,17 +115,18 @@ function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: Given,
 }
 
 /**
- * `out` of attention, marked with a name together with the log-sum-exp: all that the backward pass needs besides the
+ * `out` of attention, marked with a name together with its statistics: all that the backward pass needs besides the
  * operands, so that a checkpoint policy that keeps the name does not run attention again.
  */
 export function namedAttention(operands: AttentionOperands<Tensor>, params: AttentionParams, name: string): Tensor {
   const forward = (active: Active, rest: Rest): [Tensor, unknown] => {
-    const { out, lse } = attentionOp({ ...active, ...rest }, params);
-    const named = { out: checkpointName(out, name), lse: checkpointName(lse, name) };
+    const { out, max, sum } = attentionOp({ ...active, ...rest }, params);
+    const marked = (t: Tensor): Tensor => checkpointName(t, name);
+    const named = { out: marked(out), max: marked(max), sum: marked(sum) };
     return [named.out, { active, rest, ...named }];
   };
-  const backward = ({ active, rest, out, lse }: { active: Active; rest: Rest } & Omit<Given, "dout">, dout: Tensor) => {
-    const all = gradients({ ...active, ...rest }, { out, lse, dout }, params);
+  const backward = ({ active, rest, ...saved }: { active: Active; rest: Rest } & Omit<Given, "dout">, dout: Tensor) => {
+    const all = gradients({ ...active, ...rest }, { ...saved, dout }, params);
     return [Object.fromEntries(Object.keys(active).map((key) => [key, all[key as keyof Active]])), undefined];
   };
   const { q, k, v, bias, sink, ...rest } = operands;
@@ -128,13 +139,9 @@ type Active = Pick<AttentionOperands<Tensor>, Differentiable>;
 type Rest = Omit<AttentionOperands<Tensor>, Differentiable>;
 
 /** The sink is a logit whose weight meets no value: its gradient is -Σ weight * rowsum(dout * out). */
-function sinkGradient(
-  sink: Tensor,
-  { out, lse, dout, dlse }: { out: Tensor; lse: Tensor; dout: Tensor; dlse?: Tensor | undefined },
-  { layout }: AttentionParams,
-): Tensor {
-  const weight = exponential(sink.reshape([1, sink.shape[0]!, 1]), lse);
-  return weight.mul(meanGradient({ out, dout, dlse }, layout)).sum([0, 2]).neg();
+function sinkGradient(sink: Tensor, given: Given, { layout }: AttentionParams): Tensor {
+  const weight = weightOf(sink.reshape([1, sink.shape[0]!, 1]), given);
+  return weight.mul(meanGradient(given, layout)).sum([0, 2]).neg();
 }
 
 export interface AttentionOptions extends Partial<AttentionParams> {}
