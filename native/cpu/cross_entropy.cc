@@ -1,4 +1,5 @@
-// cross_entropy: loss = logsumexp(logits) - logits[label] per row; its gradient is (softmax - onehot(label)) * dloss.
+// cross_entropy: loss = log(sum) - (logits[label] - max) per row, with max the largest logit and sum that of
+// exp(logits - max); its gradient is (exp(logits - max) / sum - onehot(label)) * dloss.
 #include "cpu/softmax_row.h"
 #include "te/status.h"
 
@@ -32,9 +33,11 @@ class CrossEntropy : public Kernel {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
         const Stored<T>* x = static_cast<const Stored<T>*>(call.in[0]) + row * n;
-        const float lse = row_logsumexp<T>(x, n);
-        call.output<float>(0)[row] = lse - number_at<T>(x + label);
-        call.output<float>(1)[row] = lse;
+        const RowSum s = row_sum<T>(x, n);
+        const float sum = static_cast<float>(s.sum);
+        call.output<float>(0)[row] = static_cast<float>(std::log(s.sum)) - (number_at<T>(x + label) - s.base());
+        call.output<float>(1)[row] = std::isnan(sum) ? sum : s.largest;  // comparisons pass over NaN
+        call.output<float>(2)[row] = sum;
       }
     });
   }
@@ -64,14 +67,15 @@ class CrossEntropyBackward : public Kernel {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
         const Number* x = static_cast<const Number*>(call.in[0]) + row * n;
         Number* dx = writer.at(row * n, reinterpret_cast<Number*>(shape_.buffer(call, part, 1, 0)));
-        const float lse = plain_nan(call.input<float>(2)[row]), dloss = plain_nan(call.input<float>(3)[row]);
+        const float max = plain_nan(call.input<float>(2)[row]), sum = plain_nan(call.input<float>(3)[row]);
+        const float dloss = plain_nan(call.input<float>(4)[row]), share = dloss / sum;
         // Before the row is written: dx may be x.
-        const float at_label = dloss * (weight_exp(number_at<T>(x + label) - lse) - 1.0f);
+        const float at_label = weight_exp(number_at<T>(x + label) - max) * share - dloss;
         for_pairs(n, [=, ahead = writer.ahead<Number>()](int64_t i, auto count) {
           read_ahead_of_pair(x + i);
           write_ahead_of_pair(dx + i, ahead);
-          const LanePair e = exponential_pair<T, T>(x + i, count, lse);
-          store_pair<T>(dx + i, map_pair(e, [=](Lanes v) { return dloss * v; }), count);
+          const LanePair e = exponential_pair<T, T>(x + i, count, max);
+          store_pair<T>(dx + i, map_pair(e, [=](Lanes v) { return share * v; }), count);
         });
         store_row(T, &at_label, 1, dx + label);
         writer.done(dx, n, row * n);

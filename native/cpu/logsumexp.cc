@@ -19,7 +19,8 @@ class LogSumExp : public Kernel {
     const int64_t n = shape_.width;
     for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
-        const float y = row_logsumexp<T>(static_cast<const Stored<T>*>(call.in[0]) + row * n, n);
+        const RowSum s = row_sum<T>(static_cast<const Stored<T>*>(call.in[0]) + row * n, n);
+        const float y = s.base() + static_cast<float>(std::log(s.sum));
         store_row(T, &y, 1, at(T, call.out[0], row));
       }
     });

@@ -112,17 +112,22 @@ template <DType T>
   });
 }
 
-// log(sum(exp(x))): -inf when every element is, +inf when one is.
+// The largest element and the sum of exp(x - base()): with log(sum), the two parts of log(sum(exp(x))).
+struct RowSum {
+  float largest;
+  double sum;
+  float base() const { return std::abs(largest) == kInfinity ? 0.0f : largest; }
+};
+
 template <DType T>
-[[gnu::noinline]] inline float row_logsumexp(const Stored<T>* x, int64_t n) {
+[[gnu::noinline]] inline RowSum row_sum(const Stored<T>* x, int64_t n) {
   const float largest = row_largest<T>(x, n);
   if (std::abs(largest) == kInfinity) {
     float sum = 0;  // of 0, inf and NaN
     for (int64_t i = 0; i < n; ++i) sum += simd_exp(number_at<T>(x + i));
-    return std::log(sum);
+    return {largest, sum};
   }
-  const double total = sum_exponentials<T, DType::float32>(x, n, largest, [](int64_t, LanePair, auto) {});
-  return largest + static_cast<float>(std::log(total));
+  return {largest, sum_exponentials<T, DType::float32>(x, n, largest, [](int64_t, LanePair, auto) {})};
 }
 
 // Rows of the last axis, and the threads' row buffers in scratch.

@@ -60,26 +60,31 @@ void check_cross_entropy(DType dtype, int64_t width) {
   Op op("cross_entropy");
   op.input(dtype, {rows, width}).normal(0, 0, 3).input(DType::int32, {rows});
   for (int32_t i = 0; i < rows; ++i) op.inputs[1].as<int32_t>()[i] = (i * 7) % static_cast<int32_t>(width);
-  op.output(DType::float32, {rows}).output(DType::float32, {rows}).run();
+  for (int i = 0; i < 3; ++i) op.output(DType::float32, {rows});
+  op.run();
   Op back("cross_entropy_backward");
   back.input(dtype, {rows, width})
       .input(DType::int32, {rows})
       .input(DType::float32, {rows})
+      .input(DType::float32, {rows})
       .input(DType::float32, {rows});
-  back.normal(3).output(dtype, {rows, width});
+  back.normal(4).output(dtype, {rows, width});
   for (int i : {0, 1}) std::memcpy(back.inputs[i].as(), op.inputs[i].as(), op.inputs[i].size);
-  std::memcpy(back.inputs[2].as(), op.outputs[1].as(), op.outputs[1].size);
+  for (int i : {1, 2}) std::memcpy(back.inputs[1 + i].as(), op.outputs[i].as(), op.outputs[i].size);
   back.run();
-  const Values x = op.in(0), dloss = back.in(3);
-  Values loss, lse, dx = softmax(x, n);
+  const Values x = op.in(0), dloss = back.in(4);
+  Values loss, max, sum, dx = softmax(x, n);
   for (size_t row = 0; row < rows; ++row) {
     const size_t picked = row * n + static_cast<size_t>(op.inputs[1].as<int32_t>()[row]);
-    lse.push_back(logsumexp(x, row * n, n));
-    loss.push_back(lse.back() - x[picked]);
+    const double lse = logsumexp(x, row * n, n);
+    max.push_back(*std::max_element(x.begin() + row * n, x.begin() + (row + 1) * n));
+    sum.push_back(std::exp(lse - max.back()));
+    loss.push_back(lse - x[picked]);
     dx[picked] -= 1;
     for (size_t i = row * n; i < (row + 1) * n; ++i) dx[i] *= dloss[row];
   }
-  expect_rounded(op, label(dtype, {rows, width}), 1, lse);
+  expect_rounded(op, label(dtype, {rows, width}), 1, max);
+  expect_rounded(op, label(dtype, {rows, width}), 2, sum);
   if (width == 1) return;  // loss and gradient are rounding alone
   expect_rounded(op, label(dtype, {rows, width}), 0, loss);
   expect_rounded(back, label(dtype, {rows, width}), 0, dx);
@@ -91,6 +96,7 @@ void check_bad_labels() {
     op.input(DType::float32, {3, 5})
         .normal(0)
         .input(DType::int32, {3})
+        .output(DType::float32, {3})
         .output(DType::float32, {3})
         .output(DType::float32, {3});
     for (int i = 0; i < 3; ++i) op.inputs[1].as<int32_t>()[i] = i == 2 ? bad : i;
@@ -140,6 +146,7 @@ int main() {
     op.input(dtype, {64, 32000})
         .normal(0)
         .input(DType::int32, {64})
+        .output(DType::float32, {64})
         .output(DType::float32, {64})
         .output(DType::float32, {64});
     std::memset(op.inputs[1].as(), 0, 256);

@@ -1,8 +1,11 @@
 import "@te/kernels-cpu";
 import {
   crossEntropy,
+  crossEntropyOp,
   type DType,
   FLOATS,
+  full,
+  grad,
   jit,
   logSoftmax,
   logsumexp,
@@ -123,7 +126,7 @@ describe("functions", () => {
 
     test("logSoftmax and logsumexp agree", async () => {
       const whole = x.sub(logsumexp(x, 1, { keepDims: true }));
-      expect(await logSoftmax(x).toArray()).toEqual(await whole.toArray());
+      expectClose(logSoftmax(x), whole, "softmax");
       const columns = [Math.log(Math.E + Math.exp(0.5)), 2.04858735, 4.31326169];
       expect(await logsumexp(x, 0).toArray()).toEqual(columns.map((y) => expect.closeTo(y, 5)));
     });
@@ -131,6 +134,43 @@ describe("functions", () => {
     test("crossEntropy is the negative logarithm of the label's probability", async () => {
       const loss = crossEntropy(x, tensor([2, 0], { dtype: "int32" }));
       expect(await loss.toArray()).toEqual([expect.closeTo(0.40760596, 6), expect.closeTo(3.53627, 4)]);
+    });
+
+    // float32 holds the logarithm of the sum beside none of these.
+    describe.each([-1e6, -1e9, -1e30, -3.4028234663852886e38, 1e9])("a row of seven times %f", (level) => {
+      const row = full([1, 7], level);
+      const labels = tensor([2], { dtype: "int32" });
+      const seventh = expect.closeTo(1 / 7, 6);
+      const dy = tensor([[1, 2, 3, 4, 5, 6, 7]]);
+
+      test("is uniform", async () => {
+        expect(await softmax(row).toArray()).toEqual([Array(7).fill(seventh)]);
+        expect(await logSoftmax(row).toArray()).toEqual([Array(7).fill(expect.closeTo(-Math.log(7), 5))]);
+        expect(await crossEntropy(row, labels).toArray()).toEqual([expect.closeTo(Math.log(7), 5)]);
+      });
+
+      test("has gradients that know it", async () => {
+        const of = async (f: (x: Tensor) => Tensor): Promise<unknown> => grad((x: Tensor) => f(x).sum())(row).toArray();
+        expect(await of((x) => logsumexp(x))).toEqual([Array(7).fill(seventh)]);
+        const dloss = Array.from({ length: 7 }, (_, j) => expect.closeTo(1 / 7 - Number(j === 2), 6));
+        expect(await of((x) => crossEntropy(x, labels))).toEqual([dloss]);
+        const rising = [1, 2, 3, 4, 5, 6, 7];
+        expect(await of((x) => softmax(x).mul(dy))).toEqual([rising.map((g) => expect.closeTo((g - 4) / 7, 6))]);
+        expect(await of((x) => logSoftmax(x).mul(dy))).toEqual([rising.map((g) => expect.closeTo(g - 4, 5))]);
+      });
+    });
+
+    test("the log-sum-exp of crossEntropy has the gradient of logsumexp", () => {
+      const labels = tensor([2, 0], { dtype: "int32" });
+      const joint = (x: Tensor): Tensor => {
+        const { loss, max, sum } = crossEntropyOp({ logits: x, labels });
+        return loss.add(max.add(sum.log()).pow(2)).sum();
+      };
+      const apart = (x: Tensor): Tensor => crossEntropy(x, labels).add(logsumexp(x).pow(2)).sum();
+      expectClose(grad(joint)(x), grad(apart)(x), "composed");
+      expect(() => grad((x: Tensor) => crossEntropyOp({ logits: x, labels }).max.sum())(x)).toThrow(
+        /max \+ log\(sum\)/,
+      );
     });
 
     test.each([3, -1])("label %i of 3 classes is an error that names it", async (label) => {

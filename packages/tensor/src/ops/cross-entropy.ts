@@ -7,8 +7,8 @@ import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectDType, expectFloat, expectInteger, expectShape, expectTensor } from "./check.js";
-import { logsumexp } from "./logsumexp.js";
 import { expandDims, squeeze } from "./reshape.js";
+import { select } from "./select.js";
 import { softmaxOp } from "./softmax.js";
 import { oneHot, takeAlongAxis } from "./take.js";
 
@@ -21,21 +21,21 @@ function expectLabels(logits: Aval, labels: Aval): void {
   expectShape(FN, { labels }, logits.shape.slice(0, -1), "the rows of logits");
 }
 
-/** dlogits = (exp(logits - lse) - onehot(labels)) * dloss, rounded to the dtype of logits. */
+/** dlogits = (e^(logits - max) / sum - onehot(labels)) * dloss, rounded to the dtype of logits. */
 export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
-  inputs: ["logits", "labels", "lse", "dloss"],
+  inputs: ["logits", "labels", "max", "sum", "dloss"],
   outputs: ["dlogits"],
   params: {},
-  sharding: rule("... n, ..., ..., ... -> ... n", { whole: ["n"] }),
+  sharding: rule("... n, ..., ..., ..., ... -> ... n", { whole: ["n"] }),
   inPlace: [["logits", "dlogits"]],
-  shape: ({ logits, labels, lse, dloss }) => {
+  shape: ({ logits, labels, max, sum, dloss }) => {
     expectLabels(logits, labels);
-    expectDType(FN, { lse, dloss }, "float32");
-    expectShape(FN, { lse, dloss }, labels.shape, "the rows of logits");
+    expectDType(FN, { max, sum, dloss }, "float32");
+    expectShape(FN, { max, sum, dloss }, labels.shape, "the rows of logits");
     return { dlogits: logits };
   },
-  reference({ logits, labels, lse, dloss }) {
-    const probabilities = cast(logits, "float32").sub(expandDims(lse, -1)).exp();
+  reference({ logits, labels, max, sum, dloss }) {
+    const probabilities = cast(logits, "float32").sub(expandDims(max, -1)).exp().div(expandDims(sum, -1));
     const target = oneHot(labels, logits.shape.at(-1)!);
     return { dlogits: cast(probabilities.sub(target).mul(expandDims(dloss, -1)), logits.dtype) };
   },
@@ -51,7 +51,8 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
       ({ dtype, shape }) => ({
         logits: c.normal(shape, { dtype }),
         labels: c.integers(shape.slice(0, -1), { high: shape.at(-1)! }),
-        lse: c.normal(shape.slice(0, -1), { mean: 4, std: 0.5 }),
+        max: c.normal(shape.slice(0, -1), { mean: 2 }),
+        sum: c.uniform(shape.slice(0, -1), { low: 5, high: 50 }),
         dloss: c.normal(shape.slice(0, -1)),
       }),
     ),
@@ -60,7 +61,8 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
       {
         logits: c.normal([64, 32000]),
         labels: c.integers([64], { high: 32000 }),
-        lse: c.normal([64], { mean: 11 }),
+        max: c.normal([64], { mean: 4 }),
+        sum: c.uniform([64], { low: 500, high: 1000 }),
         dloss: c.normal([64]),
       },
       {},
@@ -70,30 +72,37 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
 });
 
 /**
- * loss = lse - logits[label] per row, with lse = logsumexp(logits). logits float [..., n], labels int32 [...] in [0, n)
- * (another label is an error of code "index") → loss and lse, float32 [...].
+ * loss = log(sum) - (logits[label] - max) per row, where max is the row's largest logit and sum that of e^(logits - max), counted
+ * from 0 where max is not finite. The log-sum-exp is max + log(sum), in two numbers because float32 loses log(sum) beside a
+ * max of -1e9. logits float [..., n], labels int32 [...] in [0, n) (another label is an error of code "index") → loss, max and
+ * sum, float32 [...]. Gradients flow through max + log(sum), which is given out by sum; max alone has none.
  */
 export const crossEntropyOp = defineOp("cross_entropy", {
   inputs: ["logits", "labels"],
-  outputs: ["loss", "lse"],
+  outputs: ["loss", "max", "sum"],
   params: {},
-  sharding: rule("... n, ... -> ..., ...", { whole: ["n"] }),
+  sharding: rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),
   shape: ({ logits, labels }) => {
     expectLabels(logits, labels);
     const rows = aval(labels.shape, "float32");
-    return { loss: rows, lse: rows };
+    return { loss: rows, max: rows, sum: rows };
   },
   reference({ logits, labels }) {
     const wide = cast(logits, "float32");
-    const lse = logsumexp(wide);
+    const max = wide.max(-1);
+    const base = select(max.isFinite(), max, 0);
+    const sum = wide.sub(expandDims(base, -1)).exp().sum(-1);
     const picked = squeeze(takeAlongAxis(wide, expandDims(labels, -1), -1), -1);
-    return { loss: lse.sub(picked), lse };
+    return { loss: sum.log().sub(picked.sub(base)), max, sum };
   },
-  vjp({ inputs: { logits, labels }, outputs: { lse }, grads }) {
-    const dloss = (grads.loss as Tensor | undefined) ?? zerosLike(lse);
-    const { dlogits } = crossEntropyBackwardOp({ logits, labels, lse, dloss });
-    const dlse = grads.lse as Tensor | undefined;
-    if (!dlse) return { logits: dlogits };
+  vjp({ inputs: { logits, labels }, outputs: { max, sum }, grads }) {
+    if (grads.max && !grads.sum)
+      fail("unsupported", FN, "max alone has no derivative", undefined, "Use it with sum: max + log(sum).");
+    const dloss = (grads.loss as Tensor | undefined) ?? zerosLike(sum);
+    const { dlogits } = crossEntropyBackwardOp({ logits, labels, max, sum, dloss });
+    if (!grads.sum) return { logits: dlogits };
+    // Whatever depends on max + log(sum) alone has the same derivative with max as a constant.
+    const dlse = grads.sum.mul(sum);
     return {
       logits: dlogits.add(cast(softmaxOp({ x: cast(logits, "float32") }).y.mul(expandDims(dlse, -1)), logits.dtype)),
     };

@@ -7,6 +7,7 @@ import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectFloat, expectShape } from "./check.js";
 import { logsumexp } from "./logsumexp.js";
+import { stopGradientOp } from "./mark.js";
 import { swapAxes } from "./reshape.js";
 import { select } from "./select.js";
 
@@ -124,5 +125,8 @@ export const softmax = (x: Tensor, axis = -1): Tensor => along("softmax", x, axi
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
   expectFloat("logSoftmax", { x });
   const wide = cast(x, "float32");
-  return cast(wide.sub(logsumexp(wide, axis, { keepDims: true })), x.dtype);
+  const at = normalizeAxis("logSoftmax", axis, x.rank);
+  // From the largest, beside which float32 would lose the rest of the log-sum-exp where it is large.
+  const below = wide.sub(stopGradientOp({ x: wide.max(at, { keepDims: true }) }).y);
+  return cast(below.sub(logsumexp(below, at, { keepDims: true })), x.dtype);
 }
