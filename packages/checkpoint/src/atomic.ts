@@ -33,7 +33,7 @@ export async function writeAtomically(path: string, content: string | Uint8Array
  * dies on the way: `body` fills a temporary file beside it, which is flushed to the disk and renamed. When `body` or the
  * file system fails, the temporary file is removed and the error is thrown on.
  *
- * A link stays: the file that it leads to is replaced. A file that was there keeps its mode, and its owner where that is
+ * A link stays: the file that it leads to is replaced (a hard link, another name of the old file, goes on naming that). A file that was there keeps its mode, and its owner where that is
  * allowed. What is no file (a folder, pipe, socket or device) and a file that may not be written are refused beforehand.
  */
 export async function replaceFile(fn: string, path: string, body: (file: FileHandle) => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
@@ -44,6 +44,14 @@ describe("loadNative", () => {
     const folder = process.env.TE_NATIVE_DIR ?? fileURLToPath(new URL("../../../native/build", import.meta.url));
     if (process.env.TE_KERNELS === "off" || !existsSync(join(folder, "te_cpu.node"))) return;
     expect(loadNative()).toMatchObject({ path: join(folder, "te_cpu.node") });
+  });
+
+  test("TE_NATIVE_DIR may be seen from the folder of the process", () => {
+    const folder = emptyFolder();
+    writeFileSync(join(folder, "te_cpu.node"), "not a library");
+    const reason = reasonOf({ env: { TE_NATIVE_DIR: relative(process.cwd(), folder) } });
+    expect(reason).toContain(`${join(folder, "te_cpu.node")} does not load: `);
+    expect(reason).not.toContain("absolute path");
   });
 
   test("the environment is as it was after loading", () => {

@@ -45,6 +45,7 @@ export interface DenseGeneralOptions extends LoraOptions {
  * of another number than the value's; "dtype" for another input; "shape" for variables of another module.
  */
 export class DenseGeneral extends Module {
+  static override readonly name: string = "DenseGeneral";
   static readonly defaults = {
     features: undefined,
     kernelInit: varianceScaling(1, "fan_in", "truncated_normal"),

@@ -33,6 +33,7 @@ export function checkRate(fn: string, name: string, rate: number): void {
  * Throws TeError: "option" for a rate outside of [0, 1], axes that x does not have, or a missing key of the stream.
  */
 export class Dropout extends Module {
+  static override readonly name: string = "Dropout";
   static readonly defaults = {
     rate: undefined,
     broadcastDims: [],

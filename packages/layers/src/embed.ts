@@ -40,6 +40,7 @@ export interface EmbedOptions {
  * Throws TeError: "option" for sizes that are not positive integers, "dtype" for ids that are not integers.
  */
 export class Embed extends Module {
+  static override readonly name: string = "Embed";
   static readonly defaults = {
     numEmbeddings: undefined,
     features: undefined,

@@ -59,6 +59,7 @@ export interface LayerNormDenseGeneralOptions extends InputNormOptions, LoraOpti
  * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an axis other than -1 or a depthScaling of 0.
  */
 export class LayerNormDenseGeneral extends Module {
+  static override readonly name: string = "LayerNormDenseGeneral";
   static readonly defaults = {
     features: undefined,
     ...inputNormDefaults,

@@ -97,6 +97,7 @@ type Options = WithDefaults<LayerNormMLPOptions, typeof LayerNormMLP.defaults>;
  * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an activation, rate or axis that does not exist.
  */
 export class LayerNormMLP extends Module {
+  static override readonly name: string = "LayerNormMLP";
   static readonly defaults = {
     intermediateDim: 2048,
     ...inputNormDefaults,

@@ -89,6 +89,7 @@ export function applyNorm(x: Tensor, { type, epsilon, zeroCenteredGamma, gamma, 
  * input.
  */
 export class LayerNorm extends Module {
+  static override readonly name: string = "LayerNorm";
   static readonly defaults = {
     epsilon: 1e-6,
     layernormType: "layernorm",

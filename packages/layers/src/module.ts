@@ -41,7 +41,9 @@ let active: Scope | undefined;
 /**
  * A layer: options given to the constructor, variables made by `init`, and `call`, which reads them. Follows Flax Linen:
  * variables live outside of the module, in a tree whose paths are the names of submodules. A submodule is named by its
- * `name` option, else by the property of its parent that holds it, else by its class and a number.
+ * `name` option, else by the property of its parent that holds it, else by its class and a number. Bundlers that shorten
+ * names rename classes, and with them variables and their initial values: a class keeps its name with
+ * `static override readonly name: string = "…"`.
  */
 export abstract class Module {
   readonly name: string | undefined;

@@ -37,7 +37,7 @@ function unlessThrown<T>(get: () => T): T | undefined {
 
 /** The first of the folders that holds a file. */
 export function findBeside(folders: readonly string[], file: string): string | undefined {
-  return folders.map((folder) => path().join(folder, file)).find((candidate) => fs().existsSync(candidate));
+  return folders.map((folder) => path().resolve(folder, file)).find((candidate) => fs().existsSync(candidate));
 }
 
 /** The addon of a platform package, looked for as a module in each of the folders would. */

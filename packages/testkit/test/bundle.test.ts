@@ -93,6 +93,26 @@ describe.each(FORMATS)("a bundle as %s", (format) => {
   });
 });
 
+test("names of variables and initial values are those of the sources where a bundler shortened names", () => {
+  const source = `
+    import * as layers from "@te/layers";
+    import { random, tree } from "@te/tensor";
+    const x = random.normal(random.key(0), [2, 4]);
+    class Net extends layers.Module {
+      call(x) { return new layers.LayerNormMLP({ intermediateDim: 8 }).call(new layers.DenseGeneral({ features: 4 }).call(x))[0]; }
+    }
+    const made = new Net().init(random.key(1), x, { deterministic: true });
+    for (const { path, leaf } of tree.leavesWithPath(made.params)) console.log(path.join("/"), leaf.dataSync().slice(0, 2).join());
+    try { new layers.DenseGeneral(3); } catch (error) { console.log(error.message); }`;
+  const off = { TE_KERNELS: "off" };
+  const plain = run(bundle(outside, "plain", source, "esm"), off);
+  const short = run(bundle(outside, "short", source, "esm", ["--minify"]), off);
+  expect(plain.stdout).toMatch(
+    /^DenseGeneral_0\/kernel [\s\S]*LayerNormMLP_0\/wi_kernel [\s\S]*DenseGeneral: options must/,
+  );
+  expect(short).toEqual(plain);
+});
+
 test("@te/tensor alone says what brings the kernels", () => {
   const source = `import { ones } from "@te/tensor"; console.log(ones([2]).add(1).dataSync().join());`;
   const { stdout, stderr } = run(bundle(outside, "tensor", source, "esm"));

@@ -54,6 +54,7 @@ export interface AttentionCallOptions {
  * type, "shape" and "dtype" for operands that do not go together, "unsupported" for context parallelism and scoreMod.
  */
 export class DotProductAttention extends Module {
+  static override readonly name: string = "DotProductAttention";
   static readonly defaults = { ...dotProductAttentionDefaults };
 
   readonly headDim: number;
@@ -209,6 +210,8 @@ export class DotProductAttention extends Module {
 
 /** Holds the parameter of learnable softmax under the path that checkpoints of the original have it at. */
 class SoftmaxOffset extends Module {
+  static override readonly name: string = "SoftmaxOffset";
+
   call(heads: number): Tensor {
     return this.param("softmax_offset", zeros, [1, heads, 1, 1], { axes: [null, HEAD_AXES, null, null] }).reshape([
       heads,

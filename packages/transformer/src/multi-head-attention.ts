@@ -61,6 +61,7 @@ export interface MultiHeadAttentionCallOptions {
  * mask that attnMaskType does not read is said once on stderr.
  */
 export class MultiHeadAttention extends Module {
+  static override readonly name: string = "MultiHeadAttention";
   static readonly defaults = { ...multiHeadAttentionDefaults };
 
   readonly headDim: number;

@@ -49,6 +49,7 @@ export interface RelativePositionBiasesCallOptions {
  * logarithmic half.
  */
 export class RelativePositionBiases extends Module {
+  static override readonly name: string = "RelativePositionBiases";
   static readonly defaults = {
     numBuckets: undefined,
     maxDistance: undefined,

@@ -49,6 +49,7 @@ export interface TransformerLayerCallOptions {
  * submodules throw.
  */
 export class TransformerLayer extends Module {
+  static override readonly name: string = "TransformerLayer";
   static readonly defaults = { ...transformerLayerDefaults };
 
   readonly hiddenSize: number;
