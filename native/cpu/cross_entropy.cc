@@ -11,7 +11,7 @@ int64_t checked_label(const int32_t* labels, int64_t row, int64_t classes) {
   const int32_t label = labels[row];
   if (label < 0 || label >= classes) {
     std::string text = "crossEntropy: every label must be in [0, ";
-    text += std::to_string(classes) + "), got " + std::to_string(label) + " at position " + std::to_string(row);
+    text += std::to_string(classes - 1) + "], got " + std::to_string(label) + " at position " + std::to_string(row);
     throw Error("index", text + ". Replace it and give its row no weight.");
   }
   return label;

@@ -13,8 +13,8 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// Throws unless every index lies in [0, size).
-inline void check_indices(const char* op, const int32_t* indices, int64_t n, int64_t size) {
+// Throws unless every index lies in [0, size). `fn` is the function's name in TypeScript.
+inline void check_indices(const char* fn, const int32_t* indices, int64_t n, int64_t size) {
   uint32_t largest = 0;  // as unsigned numbers, negative ones are the largest
 #pragma omp simd reduction(max : largest)
   for (int64_t i = 0; i < n; ++i) {
@@ -24,8 +24,9 @@ inline void check_indices(const char* op, const int32_t* indices, int64_t n, int
   if (n == 0 || static_cast<int64_t>(largest) < size) return;
   for (int64_t i = 0; i < n; ++i) {
     if (indices[i] < 0 || indices[i] >= size) {
-      throw Error("index", std::string(op) + ": every index must be in [0, " + std::to_string(size) + "), got " +
-                               std::to_string(indices[i]) + " at position " + std::to_string(i) + ".");
+      throw Error("index", std::string(fn) + ": every index must be in [0, " + std::to_string(size) + "), got " +
+                               std::to_string(indices[i]) + " at position " + std::to_string(i) +
+                               ". Clip the indices or mask them out first.");
     }
   }
 }

@@ -19,7 +19,7 @@ class ScatterAdd : public Kernel {
 
   void run(const Call& call) override {
     const int32_t* indices = call.input<int32_t>(0);
-    check_indices("scatter_add", indices, indices_, y_.length);
+    check_indices("scatterAdd", indices, indices_, y_.length);
     int32_t* begins = static_cast<int32_t*>(call.scratch);
     int32_t* list = begins + y_.length + 1;
     list_by_row(indices, begins, list);

@@ -81,7 +81,7 @@ class TakeAlongAxis : public Kernel {
   TakeAlongAxis(const AroundAxis& x, int64_t length, size_t width) : x_(x), length_(length), width_(width) {}
 
   void run(const Call& call) override {
-    check_indices("take_along_axis", call.input<int32_t>(1), x_.outer * length_ * x_.inner, x_.length);
+    check_indices("takeAlongAxis", call.input<int32_t>(1), x_.outer * length_ * x_.inner, x_.length);
     switch (width_) {
       case 1:
         return gather<uint8_t>(call);

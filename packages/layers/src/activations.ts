@@ -1,4 +1,4 @@
-import { type Defaults, fail, withDefaults } from "@te/tensor";
+import { type Defaults, fail, warnOnce, withDefaults } from "@te/tensor";
 import type { ActivationParams } from "./fp8-mlp.js";
 import { CLAMPED, checkActivation } from "./ops/gated-activation.js";
 
@@ -34,6 +34,11 @@ export function parseActivations(
   const given = withDefaults(`${fn}.${names[1]}`, activationParams ?? {}, CLAMPED_DEFAULTS);
   for (const [name, value] of Object.entries(given))
     if (!Number.isFinite(value)) fail("option", fn, `${names[1]}.${name} must be a finite number`, value);
+  if (activationParams !== null && !lower.some((name) => name.startsWith("clamped")))
+    warnOnce(
+      `${fn}: ${names[1]} is not read, as no activation is clamped. Use ["clamped_silu", "clamped_linear"], or leave it out.`,
+      "unread activationParams",
+    );
   const { gluLinearOffset: offset, ...rest } = given;
   return { activations: lower, offset, ...rest };
 }

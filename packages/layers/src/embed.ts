@@ -1,8 +1,11 @@
 import {
   type Defaults,
   type DType,
+  dot,
+  expectDType,
   expectInteger,
   expectTensor,
+  FLOATS,
   fail,
   type Tensor,
   take,
@@ -32,7 +35,8 @@ export interface EmbedOptions {
 }
 
 /**
- * A table of vectors. `call(ids)` with integers [...] gives [..., features]. Parameter: embedding [numEmbeddings, features].
+ * A table of vectors. `call(ids)` with integers [...] gives [..., features]; `attend(x)` is the head that shares it. Parameter:
+ * embedding [numEmbeddings, features].
  *
  * The result has outputDtype, else the dtype given to the constructor, else that of the table, so that 16-bit weights give
  * 16-bit activations: every layer after this one computes in the dtype of its input, whatever the dtype of its parameters.
@@ -65,13 +69,31 @@ export class Embed extends Module {
   }
 
   call(ids: Tensor): Tensor {
-    const { numEmbeddings, features, embeddingInit, embeddingAxes, dtype, outputDtype } = this.options;
+    const { dtype, outputDtype } = this.options;
     expectTensor("Embed", { ids });
     expectInteger("Embed", { ids });
-    const table = this.param("embedding", embeddingInit, [numEmbeddings, features], {
-      ...(dtype && { dtype }),
-      axes: embeddingAxes,
-    });
+    const table = this.table();
     return take(table, ids, { axis: 0 }).astype(outputDtype ?? dtype ?? table.dtype);
+  }
+
+  /**
+   * x · tableᵀ: float [..., features] → [..., numEmbeddings] in the dtype of x. A head that shares its weights with the
+   * embedding, called like a submodule from the call of the parent.
+   */
+  attend(x: Tensor): Tensor {
+    return this.enter(() => {
+      const { features } = this.options;
+      expectTensor("Embed.attend", { x });
+      expectDType("Embed.attend", { x }, ...FLOATS);
+      if (x.shape.at(-1) !== features)
+        fail("shape", "Embed.attend", `x must have ${features} features as last axis`, x);
+      return dot(x, this.table().astype(x.dtype), { lhsContract: [-1], rhsContract: [1], dtype: x.dtype });
+    });
+  }
+
+  private table(): Tensor {
+    const { numEmbeddings, features, embeddingInit, embeddingAxes, dtype } = this.options;
+    const shape = [numEmbeddings, features];
+    return this.param("embedding", embeddingInit, shape, { ...(dtype && { dtype }), axes: embeddingAxes });
   }
 }

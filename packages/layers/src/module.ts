@@ -159,7 +159,8 @@ export abstract class Module {
 
   private rootScope: Scope | undefined;
 
-  private enter<T>(body: () => T): T {
+  /** Runs `body` where `call` runs, among this module's variables: for methods of a module that are called beside it. */
+  protected enter<T>(body: () => T): T {
     const parent = active;
     const scope = this.rootScope ?? parent?.child(this, propertyHolding(parentModule, this));
     if (!scope) {

@@ -1,6 +1,6 @@
 /** Options that shape the variables: initializers, logical axes and dtypes, each on its own. */
-import { FLOATS, random, tree } from "@te/tensor";
-import { bits, normals } from "@te/testkit";
+import { FLOATS, grad, random, type Tensor, tensor, tree } from "@te/tensor";
+import { bits, expectClose, expectError, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {
   DenseGeneral,
@@ -9,7 +9,7 @@ import {
   LayerNorm,
   LayerNormDenseGeneral,
   LayerNormMLP,
-  type Module,
+  Module,
 } from "../src/index.js";
 
 type Make = (options: object) => Module;
@@ -134,6 +134,54 @@ describe("dtypes", () => {
       const params = { embedding: normals([5, 4]).astype(table) };
       expect(module.apply({ params }, ids).dtype).toBe(dtype);
     }
+  });
+});
+
+describe("a head that shares the embedding's table", () => {
+  class Tied extends Module {
+    readonly embed = new Embed({ numEmbeddings: 5, features: 4 });
+    call(ids: Tensor): Tensor {
+      return this.embed.attend(this.embed.call(ids));
+    }
+  }
+  const ids = tensor([0, 3, 1], { dtype: "int32" });
+  const tied = new Tied();
+  const variables = tied.init(random.key(0), ids);
+  const table = (variables.params as any).embed.embedding as Tensor;
+
+  test("is the product with its transpose, and has no parameters of its own", async () => {
+    expect(tree.leavesWithPath(variables.params).map(({ path }) => path.join("/"))).toEqual(["embed/embedding"]);
+    const product = table.take(ids).matmul(table.transpose());
+    expect(await tied.apply(variables, ids).data()).toEqual(await product.data());
+  });
+
+  test("answers in the dtype of its input, and its gradient is that of both uses", async () => {
+    const narrow = { params: { embed: { embedding: table.astype("bfloat16") } } };
+    expect(tied.apply(narrow, ids).dtype).toBe("bfloat16");
+    const { params }: any = grad((v: any) => tied.apply(v, ids).sum())({ params: variables.params });
+    const both: any = grad((t: Tensor) => t.take(ids).matmul(t.transpose()).sum())(table);
+    expectClose(params.embed.embedding, both, "op");
+  });
+
+  test("refuses another width, integers, and a call outside of apply", () => {
+    const attend = (x: Tensor) => () => {
+      class Other extends Module {
+        readonly embed = new Embed({ numEmbeddings: 5, features: 4 });
+        call(): Tensor {
+          return this.embed.attend(x);
+        }
+      }
+      return new Other().init(random.key(0));
+    };
+    expectError("shape", /^Embed\.attend: x must have 4 features as last axis, got float32\[2,6\]/, attend(x));
+    expectError(
+      "dtype",
+      /^Embed\.attend: x must be float32 or bfloat16 or float16, got int32/,
+      attend(x.astype("int32")),
+    );
+    expectError("state", /a module runs inside init or apply/, () =>
+      new Embed({ numEmbeddings: 5, features: 4 }).attend(x),
+    );
   });
 });
 

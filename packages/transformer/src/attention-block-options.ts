@@ -11,6 +11,7 @@ import {
 import type { Defaults, DType, WithDefaults } from "@te/tensor";
 import { checkRopeWindows, parseRopeMethod, parseSoftmaxType, parseWindow } from "./attention-options.js";
 import { parseLoraScope } from "./lora-scope.js";
+import { warnUnread } from "./unread-arguments.js";
 import { refuseScoreMod, type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
 
 export interface AttentionBlockOptions extends ScoreModOptions {
@@ -100,4 +101,23 @@ export function checkAttentionBlock(fn: string, options: AttentionBlock): void {
   parseWindow(fn, options.windowSize);
   parseSoftmaxType(fn, options.softmaxType);
   refuseScoreMod(fn, options);
+  warnOfUnread(fn, options);
+}
+
+/** Options that are of use only while another one is on, as [option, of use, the other]. */
+function warnOfUnread(fn: string, options: AttentionBlock): void {
+  const lora = parseLoraScope(fn, options.lowRankAdaptationScope) !== "none";
+  const rotary = [options.enableRotaryPosEmb, "enableRotaryPosEmb is false", "Set it to true"] as const;
+  const adapters = [lora, 'lowRankAdaptationScope is "none"', "Name a scope, such as all"] as const;
+  const dependents = {
+    rotaryPosEmbWindows: rotary,
+    rotaryPosEmbGroupMethod: rotary,
+    lowRankAdaptationDim: adapters,
+    lowRankAdaptationAlpha: adapters,
+  };
+  for (const [name, [used, why, wayOut]] of Object.entries(dependents)) {
+    const key = name as keyof typeof dependents;
+    if (!used && String(options[key]) !== String(attentionBlockDefaults[key]))
+      warnUnread(fn, name, `as ${why}`, `${wayOut}, or leave ${name} out.`, name);
+  }
 }

@@ -1,14 +1,4 @@
-import {
-  arange,
-  checkRange,
-  expectDType,
-  fail,
-  ones,
-  scatterAdd,
-  type Tensor,
-  Tensor as TensorClass,
-  where,
-} from "@te/tensor";
+import { arange, checkRange, fail, ones, scatterAdd, type Tensor, Tensor as TensorClass, where } from "@te/tensor";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 
@@ -135,6 +125,12 @@ export class SequenceDescriptor {
   }
 }
 
+/** A mask says what is hidden, a descriptor what is real: a cast alone would turn one into the opposite of the other. */
+const OF_MASKS: Readonly<Record<string, string>> = {
+  seqlens: 'From a mask [batch, length] of 1 = visible: mask.astype("int32").sum(1); of 1 = hidden: mask.eq(0) first.',
+  segmentIds: "Ids count from 1 and 0 is padding: a mask [batch, length] of 1 = hidden is mask.eq(0) here.",
+};
+
 const INT32_MAX = 2 ** 31 - 1;
 
 /** One text for queries and keys, so that equal checks become one. */
@@ -152,9 +148,12 @@ function pair(method: string, name: string, given: Tensor | Pair, rank: number):
   if (both.length !== 2) fail("option", fn, "a tuple must hold two tensors, for queries and for keys", both.length);
   for (const t of both) {
     if (!(t instanceof TensorClass)) fail("option", fn, `${name} must be a tensor or a pair of tensors`, t);
-    expectDType(fn, { [name]: t }, "int32");
-    if (t.rank !== rank)
-      fail("shape", fn, `${name} must have ${rank === 1 ? "shape [batch]" : "2 axes, batch first"}`, t);
+    if (t.dtype !== "int32")
+      fail("dtype", fn, `${name} must be int32`, t, `Cast it with astype("int32"). ${OF_MASKS[name] ?? ""}`.trim());
+    if (t.rank !== rank) {
+      const rule = `${name} must have ${rank === 1 ? "shape [batch]" : "2 axes, batch first"}`;
+      fail("shape", fn, rule, t, OF_MASKS[name]);
+    }
   }
   return both as unknown as Pair;
 }

@@ -94,7 +94,7 @@ export class TransformerLayer extends Module {
     const { options } = this;
     this.checkCall(inputs, encoded, decode);
     this.checkDecodeLength(maxDecodeLength, decode);
-    const { own, cross } = this.readMasks(attentionMask, encoderDecoderMask, decode);
+    const masks = this.readMasks(attentionMask, encoderDecoderMask, decode);
     const drop = (x: Tensor): Tensor => this.hiddenDropout().call(x, { deterministic });
     const dropBranch = (x: Tensor): Tensor =>
       options.dropPath > 0 ? this.dropPath().call(drop(x), { deterministic }) : drop(x);
@@ -105,17 +105,17 @@ export class TransformerLayer extends Module {
     const bias = this.relativeBias(x, decode, maxDecodeLength);
     const start = decode && !this.initializing ? this.cached("cache_index") : undefined;
     const attention = selfAttention(this.attentionName(), options);
-    const [attended, normalized] = attention.call(x, x, own, bias, { deterministic, decode });
+    const [attended, normalized] = attention.call(x, x, masks.own, bias, { deterministic, decode });
     let hidden = dropBranch(attended).add(residual(x, normalized));
     if (this.layerType === TransformerLayerType.DECODER) {
-      const module = crossAttention(options);
-      module.queryStart = start;
-      const [seen, normalized] = module.call(hidden, encoded!, cross, null, { deterministic });
-      hidden = drop(seen).add(residual(hidden, normalized));
+      const cross = crossAttention(options);
+      cross.queryStart = start;
+      const [seen, own] = cross.call(hidden, encoded!, masks.cross, null, { deterministic });
+      hidden = drop(seen).add(residual(hidden, own));
     }
     hidden = this.constrainHidden(hidden);
-    const [transformed, mlpNormalized] = mlp(options).call(hidden, { deterministic });
-    const result = this.constrainHidden(dropBranch(transformed).add(residual(hidden, mlpNormalized)));
+    const [transformed, own] = mlp(options).call(hidden, { deterministic });
+    const result = this.constrainHidden(dropBranch(transformed).add(residual(hidden, own)));
     return options.outputLayernorm ? finalNorm(options).call(result) : result;
   }
 

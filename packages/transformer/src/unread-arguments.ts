@@ -6,9 +6,9 @@ import { SequenceDescriptor } from "./sequence-descriptor.js";
 /** The convention of masks, in every message about one. */
 export const MASK_CONVENTION = "in a mask 1 or true = hidden";
 
-/** Says once that `fn` does not read an argument, why, and what to do. */
-export function warnUnread(fn: string, argument: string, why: string, wayOut: string): void {
-  warnOnce(`${fn}: ${argument} is not read, ${why}. ${wayOut}`);
+/** Says once, or once for each `key`, that `fn` does not read an argument, why, and what to do. */
+export function warnUnread(fn: string, argument: string, why: string, wayOut: string, key?: string): void {
+  warnOnce(`${fn}: ${argument} is not read, ${why}. ${wayOut}`, key && `unread ${key}`);
 }
 
 /** A mask argument and the option that names the mask type, as [name, value]. */

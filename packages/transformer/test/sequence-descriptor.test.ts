@@ -1,6 +1,6 @@
 /** Lengths, ends, ids and positions that no row can have are errors where a result of attention is read. */
 import { jit, makeProgram, type Tensor, tensor } from "@te/tensor";
-import { normals, onEachDevice, simplify } from "@te/testkit";
+import { expectError, normals, onEachDevice, simplify } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, SequenceDescriptor } from "../src/index.js";
 
@@ -105,6 +105,21 @@ onEachDevice(() => {
     };
     const { nodes } = simplify(makeProgram(twice)(int([4, 2])));
     expect(nodes.filter(({ op }) => op.name === "check_range").length).toBe(1);
+  });
+
+  test("masks in place of lengths and ids are refused with what turns one into the other", () => {
+    const mask = ids(0).eq(0);
+    expectError(
+      "shape",
+      /seqlens must have shape \[batch\], got int32\[2,4\]\. From a mask .*1 = visible: .*1 = hidden: mask\.eq\(0\)/,
+      () => SequenceDescriptor.fromSeqlens(ids(0)),
+    );
+    expectError("dtype", /seqlens must be int32, got bool\[2,4\]\. Cast it .*1 = hidden/, () =>
+      SequenceDescriptor.fromSeqlens(mask),
+    );
+    const idsMessage =
+      /segmentIds must be int32, got bool\[2,4\]\. Cast .*0 is padding: a mask .*1 = hidden is mask\.eq\(0\) here/;
+    expectError("dtype", idsMessage, () => SequenceDescriptor.fromSegmentIdsAndPos(mask, positions));
   });
 
   describe("what the rules allow", () => {

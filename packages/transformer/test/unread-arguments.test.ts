@@ -133,6 +133,26 @@ describe("other arguments", () => {
     );
   });
 
+  test("options of what is off", () => {
+    expect(said(() => layerOf({ rotaryPosEmbWindows: [1, 500000], rotaryPosEmbGroupMethod: "alternate" }))).toEqual([
+      expect.stringMatching(/^te: TransformerLayer: rotaryPosEmbWindows is not read, as enableRotaryPosEmb is false/),
+      expect.stringMatching(
+        /^te: TransformerLayer: rotaryPosEmbGroupMethod is not read, as enableRotaryPosEmb is false/,
+      ),
+    ]);
+    const adapters = { headDim: 4, numAttentionHeads: 2, lowRankAdaptationAlpha: 3 };
+    expect(said(() => new MultiHeadAttention(adapters))).toEqual(
+      line(
+        /^te: MultiHeadAttention: lowRankAdaptationAlpha is not read, as lowRankAdaptationScope is "none"\. Name a scope/,
+      ),
+    );
+    expect(said(() => layerOf({ mlpActivationParams: { limit: 3 } }))).toEqual(
+      line(/^te: TransformerLayer: mlpActivationParams is not read, as no activation is clamped/),
+    );
+    const used = { enableRotaryPosEmb: true, lowRankAdaptationScope: "all", lowRankAdaptationDim: 2 };
+    expect(said(() => layerOf({ ...used, rotaryPosEmbWindows: [1, 9] }).init(random.key(0), x, still))).toEqual([]);
+  });
+
   test("a bias that the type does not take is refused", () => {
     const attention = new MultiHeadAttention({ headDim: 4, numAttentionHeads: 2, attnBiasType: "no_bias" });
     expectError(

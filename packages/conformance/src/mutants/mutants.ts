@@ -154,9 +154,44 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "tokens that decode all stand at the first position",
     "transformer/src/kv-cache.ts",
-    "cache.index.value = index.add(count);",
-    "cache.index.value = index;",
+    "cache.index.value = start.add(count);",
+    "cache.index.value = start;",
     "transformer/decode",
+  ),
+  mutant(
+    "a token beyond the cache overwrites the last one",
+    "transformer/src/kv-cache.ts",
+    "high: Math.max(0, length - count),",
+    "high: length,",
+    "transformer/decode",
+  ),
+  mutant(
+    "decoding without a cache makes one of the new tokens",
+    "transformer/src/kv-cache.ts",
+    "    if (!has(name)) fail(",
+    "    if (!has(name) && !name) fail(",
+    "transformer/decode",
+  ),
+  mutant(
+    "a mask that is not read goes without a word",
+    "transformer/src/unread-arguments.ts",
+    "  warnUnread(fn, name, ",
+    "  if (fn === typeName) warnUnread(fn, name, ",
+    "transformer/unread-arguments",
+  ),
+  mutant(
+    "16-bit logits are drawn from with 16-bit noise",
+    "tensor/src/random.ts",
+    "return gumbel(from, drawn)",
+    'return gumbel(from, drawn, { dtype: isFloat(logits.dtype) ? logits.dtype : "float32" })',
+    "tensor/random",
+  ),
+  mutant(
+    "16-bit tables are looked up into float32",
+    "layers/src/embed.ts",
+    "outputDtype ?? dtype ?? table.dtype",
+    'outputDtype ?? dtype ?? "float32"',
+    "layers/variables",
   ),
   // Layers
   mutant(

@@ -7,6 +7,7 @@ import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectDType, expectFloat, expectInteger, expectShape, expectTensor } from "./check.js";
+import { checkRange } from "./check-range.js";
 import { expandDims, squeeze } from "./reshape.js";
 import { select } from "./select.js";
 import { softmaxOp } from "./softmax.js";
@@ -20,6 +21,12 @@ function expectLabels(logits: Aval, labels: Aval): void {
   expectDType(FN, { labels }, "int32");
   expectShape(FN, { labels }, logits.shape.slice(0, -1), "the rows of logits");
 }
+
+/** Labels in [0, classes), or an error where a result is read. */
+const known = (labels: Tensor, classes: number): Tensor => {
+  const wayOut = "Replace it and give its row no weight.";
+  return checkRange(labels, { fn: FN, what: "every label", low: 0, high: classes - 1, wayOut });
+};
 
 /** dlogits = (e^(logits - max) / sum - onehot(labels)) * dloss, rounded to the dtype of logits. */
 export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
@@ -36,7 +43,8 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
   },
   reference({ logits, labels, max, sum, dloss }) {
     const probabilities = cast(logits, "float32").sub(expandDims(max, -1)).exp().div(expandDims(sum, -1));
-    const target = oneHot(labels, logits.shape.at(-1)!);
+    const classes = logits.shape.at(-1)!;
+    const target = oneHot(known(labels, classes), classes);
     return { dlogits: cast(probabilities.sub(target).mul(expandDims(dloss, -1)), logits.dtype) };
   },
   cases: (c) => [
@@ -92,7 +100,8 @@ export const crossEntropyOp = defineOp("cross_entropy", {
     const max = wide.max(-1);
     const base = select(max.isFinite(), max, 0);
     const sum = wide.sub(expandDims(base, -1)).exp().sum(-1);
-    const picked = squeeze(takeAlongAxis(wide, expandDims(labels, -1), -1), -1);
+    const target = expandDims(known(labels, logits.shape.at(-1)!), -1);
+    const picked = squeeze(takeAlongAxis(wide, target, -1), -1);
     return { loss: sum.log().sub(picked.sub(base)), max, sum };
   },
   vjp({ inputs: { logits, labels }, outputs: { max, sum }, grads }) {
