@@ -12,7 +12,7 @@ import {
   unlink,
 } from "node:fs/promises";
 import { dirname, isAbsolute, join, sep } from "node:path";
-import { fail, TeError } from "@te/tensor";
+import { asBytes, fail, TeError } from "@te/tensor";
 import { removeLeftovers, temporaryName } from "./temporary.js";
 
 /** As many links in a row as Linux follows. */
@@ -20,12 +20,13 @@ const MAX_LINKS = 40;
 
 /**
  * Writes text or bytes to a file that appears whole or not at all: see replaceFile.
- * Throws TeError with code "file".
+ * Throws TeError: "file" for the path and errors of the file system, "option" for content that is none.
  */
 export async function writeAtomically(path: string, content: string | Uint8Array): Promise<void> {
-  await replaceFile("writeAtomically", path, (file) =>
-    writeFully(file, typeof content === "string" ? new TextEncoder().encode(content) : content, 0),
-  );
+  const fn = "writeAtomically";
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : asBytes(fn, "content", content);
+  if (!bytes) fail("option", fn, "content must be a string or a Uint8Array", content ?? String(content));
+  await replaceFile(fn, path, (file) => writeFully(file, bytes, 0));
 }
 
 /**

@@ -1,4 +1,5 @@
 import { TeError, type Tensor, withDefaults } from "@te/tensor";
+import { checkPath } from "./atomic.js";
 import { failFile } from "./safetensors/format.js";
 import { parseJson } from "./safetensors/json.js";
 import { openAs, type SafetensorsFile } from "./safetensors/reader.js";
@@ -25,6 +26,7 @@ const VERSION = "1";
  * Throws TeError: "state" for other values in the tree, "dtype" for float64, "file" for errors of the file system.
  */
 export async function saveState(path: string, state: unknown): Promise<void> {
+  checkPath("saveState", path);
   const { root, leaves } = describeState(`saveState(${path})`, state);
   const tensors = Object.fromEntries(leaves.map((leaf) => [nameOfPath(leaf.path), leaf.tensor]));
   await writeAs("saveState", path, tensors, { format: FORMAT, version: VERSION, tree: JSON.stringify(root) });
@@ -39,6 +41,7 @@ export async function saveState(path: string, state: unknown): Promise<void> {
  */
 export async function loadState<T = unknown>(path: string, options: { template?: T } = {}): Promise<T> {
   const { template } = withDefaults("loadState", options, { template: undefined });
+  checkPath("loadState", path);
   const where = `loadState(${path})`;
   const file = await openAs("loadState", path);
   try {

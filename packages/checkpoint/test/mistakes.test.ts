@@ -1,9 +1,18 @@
 /** Paths and arguments that are none. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { decodeSafetensors, encodeSafetensors, loadState, saveState, writeSafetensors } from "@te/checkpoint";
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  loadState,
+  openSafetensors,
+  saveState,
+  writeAtomically,
+  writeSafetensors,
+} from "@te/checkpoint";
 import { ones } from "@te/tensor";
 import { expect, test } from "vitest";
+import { teErrorOf, temporaryDirectory } from "./helpers.js";
 
 test("a folder that does not exist", async () => {
   const path = join(tmpdir(), "te-no-such-folder", "a.safetensors");
@@ -37,4 +46,38 @@ test("trees where tensors by name should be", async () => {
 test("bytes that are none", () => {
   for (const bytes of [undefined, new ArrayBuffer(8), "{}"])
     expect(() => decodeSafetensors(bytes as never)).toThrow(/^decodeSafetensors: bytes must be a Uint8Array, got /);
+});
+
+test("anything in the place of anything is an error of the function that was called", async () => {
+  const gone = new Uint8Array(4);
+  structuredClone(gone.buffer, { transfer: [gone.buffer] });
+  const circle: Record<string, unknown> = {};
+  circle.self = circle;
+  const values = [undefined, null, 1.5, Symbol("s"), 3n, [], {}, circle, gone, new Map(), Object.create(null), () => 1];
+  const path = join(await temporaryDirectory(), "a.safetensors");
+  await writeSafetensors(path, { a: ones([1]) });
+  const bytes = await encodeSafetensors({ a: ones([1]) });
+  await using file = await openSafetensors(path);
+  const calls: Record<string, (value: any) => unknown> = {
+    "writeSafetensors, path": (value) => writeSafetensors(value, {}),
+    "writeSafetensors, tensor": (value) => writeSafetensors(path, { a: value }),
+    "writeAtomically, path": (value) => writeAtomically(value, ""),
+    "writeAtomically, content": (value) => writeAtomically(path, value),
+    "saveState, path": (value) => saveState(value, {}),
+    "loadState, path": loadState,
+    "openSafetensors, path": openSafetensors,
+    "openSafetensors.read": (value) => file.read(value),
+    "openSafetensors.info": (value) => file.info(value),
+    "openSafetensors.readBytes": (value) => file.readBytes(value),
+    "openSafetensors.read, dtype": (value) => value !== undefined && file.read("a", { dtype: value }),
+    "encodeSafetensors, tensor": (value) => encodeSafetensors({ a: value }),
+    "decodeSafetensors, bytes": decodeSafetensors,
+    "decodeSafetensors, dtype": (value) => decodeSafetensors(bytes, { convert: { F64: value } }),
+  };
+  for (const [name, call] of Object.entries(calls))
+    for (const value of values) {
+      if (name.endsWith("dtype") && value === undefined) continue;
+      const error = await teErrorOf(() => call(value));
+      expect(error.message, name).toMatch(new RegExp(`^${name.split(/[,.]/)[0]}`));
+    }
 });

@@ -1,6 +1,6 @@
 import { constants, type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { checkDType, type DType, TeError, type Tensor, withDefaults } from "@te/tensor";
+import { checkDType, type DType, fail, TeError, type Tensor, withDefaults } from "@te/tensor";
 import { checkPath, failNoFile, readFully } from "../atomic.js";
 import { removeLeftovers } from "../temporary.js";
 import { checkConversions, collect, type Metadata, orUnreadable } from "./codec.js";
@@ -160,9 +160,10 @@ export class SafetensorsFile {
   }
 
   private entry(name: string): Entry {
-    return (
-      this.header.entries.get(name) ?? failFile(this.where, `there is no tensor ${JSON.stringify(name)} in the file`)
-    );
+    if (typeof name !== "string")
+      fail("option", this.where, "the name of a tensor must be a string", name ?? String(name));
+    const rule = `there is no tensor ${JSON.stringify(name)} in the file`;
+    return this.header.entries.get(name) ?? failFile(this.where, rule);
   }
 }
 

@@ -1,4 +1,4 @@
-import { replaceFile, writeFully } from "../atomic.js";
+import { checkPath, replaceFile, writeFully } from "../atomic.js";
 import { describe, type Metadata, type NamedTensors } from "./codec.js";
 import { layOut } from "./header.js";
 
@@ -16,6 +16,7 @@ export function writeSafetensors(path: string, tensors: NamedTensors, metadata: 
 
 /** writeSafetensors in the name of the function that a user called. */
 export async function writeAs(fn: string, path: string, tensors: NamedTensors, metadata: Metadata): Promise<void> {
+  checkPath(fn, path);
   const where = `${fn}(${path})`;
   const { header, entries } = layOut(where, describe(where, tensors, metadata), metadata);
   await replaceFile(fn, path, async (file) => {
