@@ -1,6 +1,7 @@
 /** Mistakes that a test must catch: X05. */
 import { CHECKPOINT } from "./checkpoint.js";
 import { type Mutant, mutant } from "./mutant.js";
+import { PASSES } from "./passes.js";
 
 const REFERENCE = "transformer/src/ops/attention-reference.ts";
 const NORM = "layers/src/ops/layer-norm.ts";
@@ -13,6 +14,7 @@ const ADAMW = "optim/src/ops/adamw-update.ts";
 /** All run on the reference (TE_KERNELS=off): native kernels would hide what is planted in the reference of an op. */
 export const MUTANTS: readonly Mutant[] = [
   ...CHECKPOINT,
+  ...PASSES,
   // Gradients
   mutant(
     "dq is zero",
