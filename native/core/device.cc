@@ -13,7 +13,9 @@ namespace te {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr auto kSpin = std::chrono::microseconds(30);  // about what waking a sleeping thread costs
+constexpr auto kSpin = std::chrono::microseconds(30);    // about what waking a sleeping thread costs
+constexpr auto kShort = std::chrono::microseconds(200);  // chunks that take longer hold one task
+constexpr size_t kKept = size_t{1} << 16;                // tasks that a queue keeps memory for
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -37,12 +39,24 @@ void free_buffer(Buffer* buffer) {
   delete buffer;
 }
 
+namespace {
+struct Current {
+  std::mutex mutex;
+  std::weak_ptr<Device> device;
+  ~Current() {
+    std::shared_ptr<Device> last = device.lock();
+    if (!last) return;
+    last->halt();
+    new std::shared_ptr<Device>(std::move(last));  // its thread sleeps in it until the process is gone
+  }
+};
+}  // namespace
+
 std::shared_ptr<Device> Device::acquire() {
-  static std::mutex mutex;
-  static std::weak_ptr<Device> current;
-  std::lock_guard lock(mutex);
-  std::shared_ptr<Device> device = current.lock();
-  if (!device) current = device = std::make_shared<Device>();
+  static Current current;
+  std::lock_guard lock(current.mutex);
+  std::shared_ptr<Device> device = current.device.lock();
+  if (!device) current.device = device = std::make_shared<Device>();
   return device;
 }
 
@@ -59,7 +73,7 @@ Device::~Device() {
 
 void Device::submit(const Task& task, const std::vector<Buffer*>& dead, const std::vector<Buffer*>& operands) {
   std::unique_lock lock(mutex_);
-  if (queue_.items.size() >= kQueueLimit) room_.wait(lock, [this] { return queue_.items.size() < kQueueLimit; });
+  while (queue_.weight() >= kQueueLimit) wait_for_chunk(lock);
   const size_t first = queue_.buffers.size();
   queue_.buffers.insert(queue_.buffers.end(), dead.begin(), dead.end());
   queue_.buffers.insert(queue_.buffers.end(), operands.begin(), operands.end());
@@ -70,6 +84,36 @@ void Device::submit(const Task& task, const std::vector<Buffer*>& dead, const st
   if (wake) work_.notify_one();
 }
 
+void Device::wait_for_chunk(std::unique_lock<std::mutex>& lock) {
+  ++waiting_;
+  passed_.wait(lock, [this, now = chunks_] { return chunks_ != now; });
+  --waiting_;
+}
+
+void Device::drop(Client* client) {
+  std::unique_lock lock(mutex_);
+  const auto forget = [client](Queue& queue, size_t from) {
+    for (size_t i = from; i < queue.items.size(); ++i) {
+      Task& task = queue.items[i].task;
+      if (task.client != client) continue;
+      task.client = nullptr;
+      if (task.kind != Task::Kind::end) task.kind = Task::Kind::free;
+    }
+  };
+  forget(batch_, end_);
+  forget(queue_, 0);
+  if (begin_ != end_) wait_for_chunk(lock);
+}
+
+void Device::halt() {
+  if (std::this_thread::get_id() == thread_.get_id()) return;
+  std::unique_lock lock(mutex_);
+  halted_ = true;
+  for (size_t i = begin_; i < end_; ++i)
+    if (Client* client = batch_.items[i].task.client) client->cancelled = true;
+  if (begin_ != end_) wait_for_chunk(lock);
+}
+
 // Returns when something is queued: spins for a moment, then sleeps.
 void Device::wait_for_work() {
   const uint64_t done = done_.load(std::memory_order_relaxed);
@@ -77,7 +121,7 @@ void Device::wait_for_work() {
   for (int i = 0; submitted_.load(std::memory_order_acquire) == done; ++i) {
     if ((i & 63) == 63 && Clock::now() > deadline) {
       std::unique_lock lock(mutex_);
-      if (queue_.items.empty()) {
+      if (submitted_.load(std::memory_order_relaxed) == done) {
         sleeping_ = true;
         work_.wait(lock, [this] { return !sleeping_; });
       }
@@ -91,25 +135,43 @@ void Device::loop() {
 #ifdef __linux__
   pthread_setname_np(pthread_self(), "te-cpu");
 #endif
-  Queue batch;
+  size_t limit = 1;
   while (!stopped_) {
     wait_for_work();
-    {
-      std::lock_guard lock(mutex_);
-      std::swap(batch, queue_);
-    }
-    room_.notify_all();
+    take_chunk(limit);
     const auto start = Clock::now();
-    for (const Queue::Item& item : batch.items) {
-      Buffer* const* buffers = batch.buffers.data() + item.first;
-      for (size_t i = 0; i < item.dead; ++i) free_buffer(buffers[i]);
+    for (size_t i = begin_; i < end_; ++i) {
+      const Queue::Item& item = batch_.items[i];
+      Buffer* const* buffers = batch_.buffers.data() + item.first;
+      for (size_t j = 0; j < item.dead; ++j) free_buffer(buffers[j]);
       perform(item.task, buffers + item.dead);
     }
-    busy_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
-    done_.fetch_add(batch.items.size(), std::memory_order_release);
-    batch.items.clear();
-    batch.buffers.clear();
+    const auto took = Clock::now() - start;
+    busy_ns_ += std::chrono::duration_cast<std::chrono::nanoseconds>(took).count();
+    limit = took < kShort ? std::min(2 * limit, kChunk) : 1;
+    finish_chunk();
   }
+}
+
+void Device::take_chunk(size_t limit) {
+  std::unique_lock lock(mutex_);
+  passed_.wait(lock, [this] { return !halted_; });  // a process that ends needs no more
+  if (end_ == batch_.items.size()) {
+    batch_.items.clear();
+    batch_.buffers.clear();
+    if (batch_.items.capacity() > kKept) batch_ = {};
+    std::swap(batch_, queue_);
+    begin_ = end_ = 0;
+  }
+  end_ = std::min(batch_.items.size(), begin_ + limit);
+}
+
+void Device::finish_chunk() {
+  std::lock_guard lock(mutex_);
+  done_.store(done_.load(std::memory_order_relaxed) + (end_ - begin_), std::memory_order_release);
+  begin_ = end_;
+  ++chunks_;
+  if (waiting_ > 0) passed_.notify_all();
 }
 
 void Device::perform(const Task& task, Buffer* const* operands) {
@@ -121,8 +183,12 @@ void Device::perform(const Task& task, Buffer* const* operands) {
       if (!cancelled) run(task, operands);
       break;
     case Task::Kind::read:
-      if (!cancelled && !task.buffer->failure) parallel_copy(task.target, task.buffer->data, task.buffer->bytes);
+      if (!cancelled && !task.buffer->failure) parallel_copy(task.memory, task.buffer->data, task.buffer->bytes);
       task.client->finished(task.token, task.buffer->failure);
+      break;
+    case Task::Kind::upload:
+      if (!cancelled) upload(task);
+      task.client->uploaded(task.source);
       break;
     case Task::Kind::wait:
       task.client->finished(task.token, nullptr);
@@ -133,6 +199,16 @@ void Device::perform(const Task& task, Buffer* const* operands) {
     case Task::Kind::stop:
       stopped_ = true;
       break;
+  }
+}
+
+void Device::upload(const Task& task) {
+  Buffer& buffer = *task.buffer;
+  try {
+    buffer.data = Pool::get().take(buffer.bytes);
+    parallel_copy(buffer.data, task.memory, buffer.bytes);
+  } catch (const Error& error) {
+    buffer.failure = std::make_shared<Failure>(Failure{error.code, error.what()});
   }
 }
 

@@ -1,11 +1,11 @@
 // Kernels register themselves at load time; prepare_kernel asks the best instruction set first.
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "te/kernel.h"
+#include "te/settings.h"
 #include "te/status.h"
 
 namespace te {
@@ -31,10 +31,15 @@ Isa detect_isa() {
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     best = Isa::avx512;
 #endif
-  const char* text = std::getenv("TE_CPU_ISA");
-  if (!text || !*text) return best;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
-    if (std::string(text) == isa_name(isa)) return std::min(best, isa);
+  const std::string wish = setting("TE_CPU_ISA");
+  if (wish.empty()) return best;
+  const std::string used = std::string("; ") + isa_name(best) + " is used.";
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (wish != isa_name(isa)) continue;
+    if (isa > best) note_problem("TE_CPU_ISA: this processor has no " + wish + used);
+    return std::min(best, isa);
+  }
+  note_problem("TE_CPU_ISA must be scalar, avx2 or avx512, got \"" + wish + "\"" + used);
   return best;
 }
 

@@ -1,10 +1,12 @@
 // The functions of te_cpu.node. Handles are int32; byte arrays are Uint8Array, lists of handles ArrayBuffer.
 #include <dnnl.hpp>
+#include <memory>
 
 #include "node/parse.h"
 #include "node/session.h"
 #include "te/parallel.h"
 #include "te/peak.h"
+#include "te/settings.h"
 
 namespace te {
 namespace {
@@ -12,11 +14,12 @@ namespace {
 Session& session(napi_env env) {
   void* data = nullptr;
   napi_get_instance_data(env, &data);
-  if (!data) throw Error("state", "the environment of this addon is closing");
-  return *static_cast<Session*>(data);
+  auto* found = static_cast<Session*>(data);
+  if (!found || found->closed()) throw Error("state", "the environment of this addon is closing");
+  return *found;
 }
 
-// Arguments of one call. The hot functions use the C interface directly: it costs a third of the C++ wrapper.
+// Arguments of one call.
 template <size_t N>
 struct Arguments {
   Arguments(napi_env e, napi_callback_info info) : env(e) {
@@ -57,32 +60,15 @@ struct Arguments {
   napi_value value[N];
 };
 
-// Turns C++ exceptions into JavaScript errors with a code.
-template <napi_value (*F)(napi_env, napi_callback_info)>
-napi_value guarded(napi_env env, napi_callback_info info) {
-  try {
-    return F(env, info);
-  } catch (const Napi::Error& error) {
-    error.ThrowAsJavaScriptException();
-  } catch (const Error& error) {
-    napi_throw(env, make_error(env, error.code, error.what()));
-  } catch (const std::bad_alloc&) {
-    napi_throw(env, make_error(env, "memory", "native: out of memory"));
-  } catch (const std::exception& error) {
-    napi_throw(env, make_error(env, "backend", error.what()));
-  }
-  return nullptr;
-}
-
-napi_value number(napi_env env, double value) {
+napi_value integer(napi_env env, int32_t value) {
   napi_value result;
-  napi_create_double(env, value, &result);
+  ask(napi_create_int32(env, value, &result));
   return result;
 }
 
-napi_value integer(napi_env env, int32_t value) {
+napi_value boolean(napi_env env, bool value) {
   napi_value result;
-  napi_create_int32(env, value, &result);
+  ask(napi_get_boolean(env, value, &result));
   return result;
 }
 
@@ -108,12 +94,16 @@ napi_value from_array(napi_env env, napi_callback_info info) {
   return integer(env, session(env).from_bytes(from, bytes));
 }
 
-napi_value write(napi_env env, napi_callback_info info) {
-  const Arguments<2> a(env, info);
+napi_value upload(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
   size_t bytes;
-  const auto* from = a.bytes(1, &bytes);
-  session(env).write(a.integer(0), from, bytes);
-  return nullptr;
+  const auto* from = a.bytes(0, &bytes);
+  return integer(env, session(env).upload(a.value[0], from, bytes));
+}
+
+napi_value own(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  return boolean(env, session(env).own(a.integer(0), a.value[1]));
 }
 
 napi_value read(napi_env env, napi_callback_info info) {
@@ -139,20 +129,34 @@ napi_value release(napi_env env, napi_callback_info info) {
 
 napi_value wait(napi_env env, napi_callback_info) { return session(env).wait(); }
 
+napi_value sweep(napi_env env, napi_callback_info) { return boolean(env, session(env).sweep()); }
+
+napi_value collect(napi_env env, napi_callback_info) {
+  session(env).collect();
+  return nullptr;
+}
+
 // --- compiling -----------------------------------------------------------------------------------------------------
 
 napi_value supports(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  const Node node = parse_node(Napi::Value(env, a.value[0]));
+  const Node node = parse_node({env, a.value[0]});
   use_threads(wanted_threads());
   std::string why;
-  if (prepare_kernel(node, &why)) return Napi::Env(env).Null();
-  return Napi::String::New(env, why);
+  if (!prepare_kernel(node, &why)) return js_text(env, why);
+  napi_value null;
+  ask(napi_get_null(env, &null));
+  return null;
 }
 
 napi_value compile(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  return integer(env, session(env).compile(parse_program(Napi::Value(env, a.value[0]))));
+  return integer(env, session(env).compile(parse_program({env, a.value[0]})));
+}
+
+napi_value own_program(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  return boolean(env, session(env).own_program(a.integer(0), a.value[1]));
 }
 
 napi_value destroy(napi_env env, napi_callback_info info) {
@@ -164,41 +168,48 @@ napi_value destroy(napi_env env, napi_callback_info info) {
 // --- asking --------------------------------------------------------------------------------------------------------
 
 napi_value describe(napi_env env, napi_callback_info) {
-  Napi::Object result = Napi::Object::New(env);
-  Napi::Array isas = Napi::Array::New(env);
+  napi_value isas = js_array(env);
   for (int i = 0; i <= static_cast<int>(active_isa()); ++i)
-    isas.Set(static_cast<uint32_t>(i), isa_name(static_cast<Isa>(i)));
+    push(env, isas, static_cast<uint32_t>(i), js_text(env, isa_name(static_cast<Isa>(i))));
   const dnnl_version_t* version = dnnl_version();
   const bool bfloat16 = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_bf16 ||
                         dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
-  result.Set("isa", isa_name(active_isa()));
-  result.Set("isas", isas);
-  result.Set("threads", wanted_threads());
-  result.Set("oneDNN", std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
-                           std::to_string(version->patch));
-  result.Set("nativeBfloat16", bfloat16);
+  napi_value result = js_object(env);
+  set(env, result, "isa", js_text(env, isa_name(active_isa())));
+  set(env, result, "isas", isas);
+  set(env, result, "threads", js_number(env, wanted_threads()));
+  set(env, result, "oneDNN",
+      js_text(env, std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                       std::to_string(version->patch)));
+  set(env, result, "nativeBfloat16", boolean(env, bfloat16));
+  set(env, result, "problems", js_texts(env, problems()));
   return result;
 }
 
+// Returns the number that is used: as many as are asked for, or as can be had.
 napi_value set_threads(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   const int32_t n = a.integer(0);
-  if (n < 1 || n > 4096)
-    throw Error("option", "setThreads: the number of threads must lie in 1 ... 4096, got " + std::to_string(n) + ".");
+  if (n < 1)
+    throw Error("option", "setThreads: the number of threads must be 1 or more, got " + std::to_string(n) + ".");
   set_num_threads(n);
-  return nullptr;
+  return integer(env, wanted_threads());
 }
 
 napi_value memory(napi_env env, napi_callback_info) {
   Session& s = session(env);
+  s.release_collected();
   const Pool::Stats stats = Pool::get().stats();
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("live", static_cast<double>(s.live_bytes()));
-  result.Set("peak", static_cast<double>(s.peak_bytes()));
-  result.Set("used", static_cast<double>(stats.used));
-  result.Set("usedPeak", static_cast<double>(stats.peak));
-  result.Set("cached", static_cast<double>(stats.cached));
-  result.Set("arena", static_cast<double>(s.device().arena_bytes()));
+  napi_value result = js_object(env);
+  const auto add = [&](const char* name, size_t bytes) {
+    set(env, result, name, js_number(env, static_cast<double>(bytes)));
+  };
+  add("live", s.live_bytes());
+  add("peak", s.peak_bytes());
+  add("used", stats.used);
+  add("usedPeak", stats.peak);
+  add("cached", stats.cached);
+  add("arena", s.device().arena_bytes());
   return result;
 }
 
@@ -214,7 +225,7 @@ napi_value trim(napi_env env, napi_callback_info) {
 }
 
 napi_value busy_ns(napi_env env, napi_callback_info) {
-  return number(env, static_cast<double>(session(env).device().busy_ns()));
+  return js_number(env, static_cast<double>(session(env).device().busy_ns()));
 }
 
 napi_value profile(napi_env env, napi_callback_info info) {
@@ -232,16 +243,17 @@ napi_value profile_results(napi_env env, napi_callback_info) {
     std::lock_guard lock(s.profile_mutex);
     std::swap(records, s.profile);
   }
-  Napi::Array result = Napi::Array::New(env, records.size());
+  napi_value result = js_array(env);
   for (size_t i = 0; i < records.size(); ++i) {
-    Napi::HandleScope scope(env);
-    Napi::Object item = Napi::Object::New(env);
-    item.Set("op", records[i].op);
-    item.Set("node", records[i].node);
-    item.Set("executable", records[i].executable);
-    item.Set("startNs", static_cast<double>(records[i].start_ns));
-    item.Set("ns", static_cast<double>(records[i].ns));
-    result.Set(static_cast<uint32_t>(i), item);
+    const HandleScope scope(env);
+    const ProfileRecord& record = records[i];
+    napi_value item = js_object(env);
+    set(env, item, "op", js_text(env, record.op));
+    set(env, item, "node", js_number(env, record.node));
+    set(env, item, "executable", js_number(env, record.executable));
+    set(env, item, "startNs", js_number(env, static_cast<double>(record.start_ns)));
+    set(env, item, "ns", js_number(env, static_cast<double>(record.ns)));
+    push(env, result, static_cast<uint32_t>(i), item);
   }
   return result;
 }
@@ -249,44 +261,53 @@ napi_value profile_results(napi_env env, napi_callback_info) {
 // productPeak(dtype, seconds) and copyBandwidth(seconds, bytes) block the calling thread: they are for benchmarks.
 napi_value product_peak(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
-  const std::string name = Napi::Value(env, a.value[0]).ToString();
+  const std::string name = Js(env, a.value[0]).text("dtype");
   DType dtype;
   if (!dtype_from_name(name, &dtype))
     throw Error("dtype", "productPeak: dtype must be float32 or bfloat16, got " + name + ".");
-  return number(env, measure_product_peak(dtype, Napi::Value(env, a.value[1]).ToNumber()));
+  return js_number(env, measure_product_peak(dtype, Js(env, a.value[1]).number("seconds")));
 }
 
 napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
-  const double bytes = Napi::Value(env, a.value[1]).ToNumber();
+  const double seconds = Js(env, a.value[0]).number("seconds"), bytes = Js(env, a.value[1]).number("bytes");
   if (!(bytes >= 0 && bytes <= 9007199254740992.0)) throw Error("memory", "copyBandwidth: bytes is out of range.");
-  return number(env, measure_copy_bandwidth(Napi::Value(env, a.value[0]).ToNumber(), static_cast<size_t>(bytes)));
+  return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
 }
 
 template <napi_value (*F)(napi_env, napi_callback_info)>
 void add(napi_env env, napi_value exports, const char* name) {
   napi_value function;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, guarded<F>, nullptr, &function);
-  napi_set_named_property(env, exports, name, function);
+  ask(napi_create_function(env, name, NAPI_AUTO_LENGTH, guarded<F>, nullptr, &function));
+  set(env, exports, name, function);
 }
 
-napi_value init(napi_env env, napi_value exports) {
-  auto* state = new Session(env);
-  napi_set_instance_data(
-      env, state, [](napi_env, void* data, void*) { delete static_cast<Session*>(data); }, nullptr);
-  napi_add_env_cleanup_hook(
-      env, [](void* data) { static_cast<Session*>(data)->close(); }, state);
+void open_session(napi_env env) {
+  auto state = std::make_unique<Session>(env);
+  ask(napi_set_instance_data(
+      env, state.get(), [](napi_env, void* data, void*) { delete static_cast<Session*>(data); }, nullptr));
+  Session* opened = state.release();
+  ask(napi_add_env_cleanup_hook(
+      env, [](void* data) { static_cast<Session*>(data)->close(); }, opened));
+}
+
+void init(napi_env env, napi_value exports) {
+  open_session(env);
   add<run>(env, exports, "run");
   add<create>(env, exports, "create");
   add<from_array>(env, exports, "fromArray");
-  add<write>(env, exports, "write");
+  add<upload>(env, exports, "upload");
+  add<own>(env, exports, "own");
   add<read>(env, exports, "read");
   add<read_sync>(env, exports, "readSync");
   add<release>(env, exports, "release");
   add<wait>(env, exports, "wait");
   add<supports>(env, exports, "supports");
   add<compile>(env, exports, "compile");
+  add<own_program>(env, exports, "ownProgram");
   add<destroy>(env, exports, "destroy");
+  add<sweep>(env, exports, "sweep");
+  add<collect>(env, exports, "collect");
   add<describe>(env, exports, "info");
   add<set_threads>(env, exports, "setThreads");
   add<memory>(env, exports, "memory");
@@ -297,10 +318,12 @@ napi_value init(napi_env env, napi_value exports) {
   add<copy_bandwidth>(env, exports, "copyBandwidth");
   add<profile>(env, exports, "profile");
   add<profile_results>(env, exports, "profileResults");
-  return exports;
 }
 
 }  // namespace
 }  // namespace te
 
-NAPI_MODULE_INIT() { return te::init(env, exports); }
+NAPI_MODULE_INIT() {
+  te::guard(env, [&] { te::init(env, exports); });
+  return exports;
+}

@@ -1,6 +1,7 @@
 // The functions of te_cuda.node. The CUDA runtime is linked statically and opens the driver by itself: without a driver
 // or a GPU every call answers with an error code, and loading this file is harmless.
 #include <cuda_runtime_api.h>
+#include <napi.h>
 
 #include <cstring>
 
@@ -40,7 +41,7 @@ Napi::Value cuda_available(const Napi::CallbackInfo& info) {
 
 Napi::Value supports(const Napi::CallbackInfo& info) {
   std::string why;
-  if (prepare_kernel(parse_node(info[0]), &why)) return info.Env().Null();
+  if (prepare_kernel(parse_node({info.Env(), info[0]}), &why)) return info.Env().Null();
   return Napi::String::New(info.Env(), why);
 }
 
@@ -55,7 +56,7 @@ class DeviceMemory {
 // evaluate(node, inputs: Uint8Array[]): Uint8Array[]: one kernel, with copies both ways; blocks. For tests of kernels.
 Napi::Value evaluate(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const Node node = parse_node(info[0]);
+  const Node node = parse_node({info.Env(), info[0]});
   std::string why;
   const std::unique_ptr<Kernel> kernel = prepare_kernel(node, &why);
   if (!kernel) throw Error("unsupported", node.op + ": " + why);
@@ -92,6 +93,8 @@ template <Napi::Value (*F)(const Napi::CallbackInfo&)>
 Napi::Value guarded(const Napi::CallbackInfo& info) {
   try {
     return F(info);
+  } catch (const Refused&) {
+    throw Napi::Error::New(info.Env());
   } catch (const Error& error) {
     Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
     thrown.Set("code", error.code);

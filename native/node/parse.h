@@ -1,15 +1,13 @@
 // JavaScript objects to the structures of the core. Node.js only; used when compiling, never per run.
 #pragma once
-#include <napi.h>
-
+#include "node/js.h"
 #include "te/program.h"
-#include "te/status.h"
 
 namespace te {
 
 // {op, inputs: ({dtype, shape} | null)[], outputs: {dtype, shape}[], params}
-Node parse_node(const Napi::Value& value);
+Node parse_node(const Js& from);
 // The argument of compile().
-ProgramSpec parse_program(const Napi::Value& value);
+ProgramSpec parse_program(const Js& from);
 
 }  // namespace te

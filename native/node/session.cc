@@ -2,31 +2,35 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <utility>
+
+#include "te/copy.h"
 
 namespace te {
 
 namespace {
-constexpr int64_t kReport = int64_t{1} << 20;    // tell V8 about external memory in steps of a megabyte
-constexpr size_t kDeadBytes = size_t{16} << 20;  // released memory that may wait for the next submission
-constexpr uint64_t kSyncToken = 0;               // of the task that wait_for_device submits
-}  // namespace
+constexpr int64_t kReport = int64_t{1} << 20;     // tell V8 about external memory in steps of a megabyte
+constexpr size_t kDeadBytes = size_t{16} << 20;   // released memory that may wait for the next submission
+constexpr uint64_t kSyncToken = 0;                // of the task that wait_for_device submits
+constexpr size_t kPerBuffer = 512;                // what a buffer costs besides its contents, and a node of a program
+constexpr size_t kUploadBytes = size_t{1} << 18;  // smaller arrays are copied at once
+constexpr int64_t kBeyond = int64_t{1} << 44;     // more memory than any limit of V8 allows
 
-napi_value make_error(napi_env env, const std::string& code, const std::string& message) {
-  napi_value js_code, js_message, error;
-  napi_create_string_utf8(env, code.data(), code.size(), &js_code);
-  napi_create_string_utf8(env, message.data(), message.size(), &js_message);
-  napi_create_error(env, js_code, js_message, &error);
-  return error;
+double thread_ms() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) * 1e-6;
 }
 
+}  // namespace
+
 Session::Session(napi_env env) : env_(env), device_(Device::acquire()) {
-  napi_value name;
-  napi_create_string_utf8(env, "te-cpu", NAPI_AUTO_LENGTH, &name);
   const auto call_js = [](napi_env e, napi_value, void* context, void*) {
     if (e) static_cast<Session*>(context)->settle();
   };
-  napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, call_js, &wake_);
+  ask(napi_create_threadsafe_function(env, nullptr, nullptr, js_text(env, "te-cpu"), 0, 1, nullptr, nullptr, this,
+                                      call_js, &wake_));
   napi_unref_threadsafe_function(env, wake_);  // only a pending promise keeps the process alive
 }
 
@@ -35,9 +39,16 @@ Session::~Session() = default;
 void Session::close() {
   if (!device_) return;
   cancelled = true;
-  for (Buffer* buffer : buffers_.remove_all()) dead_.push_back(buffer);
-  for (Program* program : programs_.remove_all()) end(program);
-  wait_for_device();
+  device_->drop(this);
+  for (Buffer* buffer : dead_) free_buffer(buffer);
+  for (Buffer* buffer : buffers_.remove_all()) {
+    if (buffer->reference) napi_delete_reference(env_, static_cast<napi_ref>(buffer->reference));
+    free_buffer(buffer);
+  }
+  for (Program* program : programs_.remove_all()) {
+    if (program->reference) napi_delete_reference(env_, static_cast<napi_ref>(program->reference));
+    delete program;
+  }
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
   device_.reset();
 }
@@ -52,6 +63,7 @@ Buffer* Session::new_buffer(size_t bytes) {
 
 int32_t Session::add(Buffer* buffer, Buffer* takes_over) {
   const int32_t handle = buffers_.add(buffer);
+  buffer->handle = handle;
   buffer->counted = buffer->bytes;
   const size_t before = takes_over ? std::exchange(takes_over->counted, 0) : 0;
   live_ += buffer->counted - before;
@@ -69,22 +81,44 @@ int32_t Session::create(size_t bytes) {
 
 int32_t Session::from_bytes(const void* from, size_t bytes) {
   const int32_t handle = create(bytes);
-  if (bytes) std::memcpy(buffers_.at(handle).data, from, bytes);
+  copy_bytes(buffers_.at(handle).data, from, bytes);
   return handle;
 }
 
-void Session::write(int32_t handle, const void* from, size_t bytes) {
-  Buffer& buffer = buffers_.at(handle);
-  if (bytes != buffer.bytes)
-    throw Error("shape", "write: the tensor has " + std::to_string(buffer.bytes) + " bytes, the array " +
-                             std::to_string(bytes) + ".");
-  if (!device_->idle()) wait_for_device();  // runs that use the buffer come first
-  if (!buffer.data) throw Error("disposed", "write: the tensor has no memory; it was donated or its program failed.");
-  if (bytes) std::memcpy(buffer.data, from, bytes);
+int32_t Session::upload(napi_value array, const void* from, size_t bytes) {
+  forget_sources();
+  if (bytes < kUploadBytes) return from_bytes(from, bytes);
+  check_memory(bytes, 0);
+  Task task;
+  task.kind = Task::Kind::upload;
+  task.memory = const_cast<void*>(from);
+  task.buffer = new_buffer(bytes);
+  napi_ref source;
+  ask(napi_create_reference(env_, array, 1, &source));
+  task.source = source;
+  const int32_t handle = add(task.buffer);
+  submit(task);
+  return handle;
+}
+
+// On the device thread.
+void Session::uploaded(void* source) {
+  {
+    std::lock_guard lock(done_mutex_);
+    sources_.push_back(static_cast<napi_ref>(source));
+  }
+  napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
+}
+
+void Session::forget_sources() {
+  std::lock_guard lock(done_mutex_);
+  for (napi_ref source : sources_) napi_delete_reference(env_, source);
+  sources_.clear();
 }
 
 void Session::release(int32_t handle) {
   Buffer* buffer = buffers_.remove(handle);
+  if (buffer->reference) napi_delete_reference(env_, static_cast<napi_ref>(buffer->reference));
   live_ -= buffer->counted;
   if (buffer->counted > 0) account(-static_cast<int64_t>(buffer->counted));
   dead_.push_back(buffer);
@@ -97,8 +131,9 @@ void Session::release(int32_t handle) {
   }
 }
 
+// Much memory is left to the device thread: giving it back to the system takes long.
 void Session::free_dead_if_idle() {
-  if (!device_->idle()) return;
+  if (dead_bytes_ > kDeadBytes || !device_->idle()) return;
   for (Buffer* buffer : dead_) free_buffer(buffer);
   dead_.clear();
   dead_bytes_ = 0;
@@ -112,18 +147,84 @@ void Session::account(int64_t bytes) {
   napi_adjust_external_memory(env_, std::exchange(unreported_, 0), &total);
 }
 
+// --- garbage -------------------------------------------------------------------------------------------------------
+
+size_t Session::held() const { return live_ + program_bytes_ + buffers_.size() * kPerBuffer; }
+
+bool Session::own(int32_t handle, napi_value object) {
+  Buffer& buffer = buffers_.at(handle);
+  if (buffer.reference) throw Error("state", "own: the tensor has an owner.");
+  const auto finalize = [](napi_env, void* data, void* session) noexcept {
+    static_cast<Session*>(session)->release(static_cast<Buffer*>(data)->handle);
+  };
+  napi_ref reference;
+  ask(napi_add_finalizer(env_, object, &buffer, finalize, this, &reference));
+  buffer.reference = reference;
+  return pressure_.due(held());
+}
+
+bool Session::own_program(int32_t handle, napi_value object) {
+  Program& program = programs_.at(handle);
+  if (program.reference) throw Error("state", "ownProgram: the program has an owner.");
+  const auto finalize = [](napi_env, void* data, void* session) noexcept {
+    static_cast<Session*>(session)->destroy(static_cast<Program*>(data)->id);
+  };
+  napi_ref reference;
+  ask(napi_add_finalizer(env_, object, &program, finalize, this, &reference));
+  program.reference = reference;
+  return pressure_.due(held());
+}
+
+// A weak reference is empty as soon as V8 has collected its object.
+bool Session::collected(void* reference) const {
+  napi_value object = nullptr;
+  return reference && napi_get_reference_value(env_, static_cast<napi_ref>(reference), &object) == napi_ok && !object;
+}
+
+void Session::release_collected() {
+  const HandleScope scope(env_);
+  buffers_.for_each([this](Buffer& buffer) {
+    if (collected(buffer.reference)) release(buffer.handle);
+  });
+  programs_.for_each([this](Program& program) {
+    if (collected(program.reference)) destroy(program.id);
+  });
+  forget_sources();
+}
+
+bool Session::sweep() {
+  release_collected();
+  return pressure_.relieved(held());
+}
+
+void Session::collect() {
+  if (!pressure_.all_due(held())) return pressure_.rebase(held());
+  const double start = thread_ms();
+  // V8 collects when it is told of more memory than it may have.
+  int64_t total;
+  napi_adjust_external_memory(env_, kBeyond, &total);
+  napi_adjust_external_memory(env_, -kBeyond, &total);
+  release_collected();
+  pressure_.looked_at_all(held(), thread_ms() - start);
+}
+
 // --- programs ------------------------------------------------------------------------------------------------------
 
 int32_t Session::compile(const ProgramSpec& spec) {
   auto program = std::make_unique<Program>(spec);
   const int32_t handle = programs_.add(program.get());
   program->id = handle;
-  program.release();
+  const size_t bytes = program.release()->node_count() * kPerBuffer;
+  program_bytes_ += bytes;
+  account(static_cast<int64_t>(bytes));
   return handle;
 }
 
 void Session::destroy(int32_t handle) {
   Program* program = programs_.remove(handle);
+  if (program->reference) napi_delete_reference(env_, static_cast<napi_ref>(program->reference));
+  program_bytes_ -= program->node_count() * kPerBuffer;
+  account(-static_cast<int64_t>(program->node_count() * kPerBuffer));
   if (device_->idle())
     delete program;
   else
@@ -186,8 +287,8 @@ void Session::wait_for_device() {
 napi_value Session::promise(Task task, napi_value array) {
   Pending pending{};
   napi_value promise;
-  napi_create_promise(env_, &pending.deferred, &promise);
-  if (array) napi_create_reference(env_, array, 1, &pending.array);  // the memory must outlive the copy
+  ask(napi_create_promise(env_, &pending.deferred, &promise));
+  if (array) ask(napi_create_reference(env_, array, 1, &pending.array));  // the memory must outlive the copy
   if (pending_.empty()) napi_ref_threadsafe_function(env_, wake_);
   task.token = next_token_++;
   pending_.emplace(task.token, pending);
@@ -195,25 +296,26 @@ napi_value Session::promise(Task task, napi_value array) {
   return promise;
 }
 
-napi_value Session::read(int32_t handle, napi_value array, void* to, size_t bytes) {
+Buffer& Session::expect(int32_t handle, size_t bytes) {
   Buffer& buffer = buffers_.at(handle);
   if (bytes != buffer.bytes)
     throw Error("shape", "read: the tensor has " + std::to_string(buffer.bytes) + " bytes, the array " +
                              std::to_string(bytes) + ".");
+  return buffer;
+}
+
+napi_value Session::read(int32_t handle, napi_value array, void* to, size_t bytes) {
   Task task;
   task.kind = Task::Kind::read;
-  task.buffer = &buffer;
-  task.target = to;
+  task.buffer = &expect(handle, bytes);
+  task.memory = to;
   return promise(task, array);
 }
 
 napi_value Session::wait() { return promise({}, nullptr); }
 
 void Session::read_sync(int32_t handle, void* to, size_t bytes) {
-  Buffer& buffer = buffers_.at(handle);
-  if (bytes != buffer.bytes)
-    throw Error("shape", "read: the tensor has " + std::to_string(buffer.bytes) + " bytes, the array " +
-                             std::to_string(bytes) + ".");
+  const Buffer& buffer = expect(handle, bytes);
   if (!device_->idle()) wait_for_device();
   if (buffer.failure) throw Error(buffer.failure->code, buffer.failure->message);
   if (bytes) std::memcpy(to, buffer.data, bytes);
@@ -236,24 +338,31 @@ void Session::finished(uint64_t token, std::shared_ptr<const Failure> failure) {
   if (first) napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
 }
 
+// What is refused here belongs to an environment that ends.
+void Session::settle(napi_deferred promise, const Failure* failure) noexcept {
+  try {
+    napi_value undefined;
+    ask(napi_get_undefined(env_, &undefined));
+    ask(failure ? napi_reject_deferred(env_, promise, js_error(env_, failure->code, failure->message))
+                : napi_resolve_deferred(env_, promise, undefined));
+  } catch (const Refused&) {
+  }
+}
+
 void Session::settle() {
   std::vector<Done> done;
   {
     std::lock_guard lock(done_mutex_);
     std::swap(done, done_);
   }
+  forget_sources();
   for (Done& d : done) {
     const auto found = pending_.find(d.token);
     if (found == pending_.end()) continue;
     const Pending pending = found->second;
     pending_.erase(found);
     if (pending.array) napi_delete_reference(env_, pending.array);
-    napi_value undefined;
-    napi_get_undefined(env_, &undefined);
-    if (d.failure)
-      napi_reject_deferred(env_, pending.deferred, make_error(env_, d.failure->code, d.failure->message));
-    else
-      napi_resolve_deferred(env_, pending.deferred, undefined);
+    settle(pending.deferred, d.failure.get());
   }
   if (pending_.empty()) napi_unref_threadsafe_function(env_, wake_);
 }

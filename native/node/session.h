@@ -1,14 +1,14 @@
 // What one Node.js environment (the main thread or a worker) has on the device: its buffers, its programs and the
-// promises that wait. Everything here runs on that environment's thread, but for `finished`.
+// promises that wait. Everything here runs on that environment's thread, but for `finished` and `uploaded`.
 #pragma once
-#include <node_api.h>
-
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
+#include "node/js.h"
+#include "node/pressure.h"
 #include "node/table.h"
 #include "te/device.h"
 
@@ -20,8 +20,10 @@ class Session : public Client {
   ~Session() override;
 
   int32_t create(size_t bytes);
+  // Copies now.
   int32_t from_bytes(const void* from, size_t bytes);
-  void write(int32_t handle, const void* from, size_t bytes);
+  // Copies on the device thread, from memory that `array` keeps and nobody changes.
+  int32_t upload(napi_value array, const void* from, size_t bytes);
   void release(int32_t handle);
   // Resolves with undefined when `array`, the memory at `to`, holds the contents; rejects with the failure.
   napi_value read(int32_t handle, napi_value array, void* to, size_t bytes);
@@ -33,6 +35,17 @@ class Session : public Client {
   void run(int32_t program, int32_t* handles, size_t count);
   void destroy(int32_t program);
 
+  // The handle is released when `object` is collected. Says whether so much was added since the last look that it is
+  // time to look for what was.
+  bool own(int32_t handle, napi_value object);
+  bool own_program(int32_t handle, napi_value object);
+  // Releases what was collected, at once: V8's finalizers wait for the event loop.
+  void release_collected();
+  // The same when memory is due. False: too little was collected, so far.
+  bool sweep();
+  // Makes V8 collect all garbage and releases it.
+  void collect();
+
   // Bytes that handles hold, and the highest that was. A donated tensor counts once, as the output that took it over.
   size_t live_bytes() const { return live_; }
   size_t peak_bytes() const { return peak_; }
@@ -41,8 +54,10 @@ class Session : public Client {
 
   // Drops all work that is queued and waits for the kernel that runs. Called when the environment ends.
   void close();
+  bool closed() const { return !device_; }
 
   void finished(uint64_t token, std::shared_ptr<const Failure> failure) override;
+  void uploaded(void* source) override;
 
  private:
   struct Pending {
@@ -55,13 +70,18 @@ class Session : public Client {
   };
   int32_t add(Buffer* buffer, Buffer* takes_over = nullptr);
   Buffer* new_buffer(size_t bytes);
+  Buffer& expect(int32_t handle, size_t bytes);
   void submit(Task task, const std::vector<Buffer*>& operands = {});
   void end(Program* program);
   void wait_for_device();
   napi_value promise(Task task, napi_value array);
   void settle();
+  void settle(napi_deferred promise, const Failure* failure) noexcept;
+  void forget_sources();
   void account(int64_t bytes);
   void free_dead_if_idle();
+  size_t held() const;
+  bool collected(void* reference) const;
 
   napi_env env_;
   std::shared_ptr<Device> device_;
@@ -71,7 +91,9 @@ class Session : public Client {
   size_t dead_bytes_ = 0;
   std::vector<Buffer*> operands_;  // of the run that is being submitted
   size_t live_ = 0, peak_ = 0;
+  size_t program_bytes_ = 0;
   int64_t unreported_ = 0;  // external memory that V8 was not told of yet
+  Pressure pressure_;
   uint64_t next_token_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;
   napi_threadsafe_function wake_ = nullptr;
@@ -79,9 +101,7 @@ class Session : public Client {
   std::condition_variable synced_;
   bool sync_done_ = false;
   std::vector<Done> done_;
+  std::vector<napi_ref> sources_;  // of uploads that are done
 };
-
-// An Error object with a `code`.
-napi_value make_error(napi_env env, const std::string& code, const std::string& message);
 
 }  // namespace te

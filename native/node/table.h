@@ -29,6 +29,7 @@ class Table {
       slots_.emplace_back();
     }
     slots_[place].object = object;
+    ++size_;
     return static_cast<int32_t>(place | slots_[place].generation << kPlaceBits);
   }
 
@@ -45,6 +46,7 @@ class Table {
     T* object = &at(handle);
     const uint32_t place = static_cast<uint32_t>(handle) & ((1u << kPlaceBits) - 1);
     slots_[place].object = nullptr;
+    --size_;
     slots_[place].generation = (slots_[place].generation + 1) & ((1u << (31 - kPlaceBits)) - 1);
     free_.push_back(place);
     return object;
@@ -54,7 +56,17 @@ class Table {
     std::vector<T*> all;
     for (Slot& slot : slots_)
       if (slot.object) all.push_back(std::exchange(slot.object, nullptr));
+    size_ = 0;
     return all;
+  }
+
+  size_t size() const { return size_; }
+
+  // Calls body(object) on all; body may remove that object.
+  template <class Body>
+  void for_each(const Body& body) const {
+    for (size_t place = 0; place < slots_.size(); ++place)
+      if (slots_[place].object) body(*slots_[place].object);
   }
 
  private:
@@ -67,6 +79,7 @@ class Table {
   const char* what_;
   std::vector<Slot> slots_;
   std::deque<uint32_t> free_;
+  size_t size_ = 0;
 };
 
 }  // namespace te

@@ -1,5 +1,6 @@
-// The CPU as a device: one thread that takes programs, reads and frees from a queue, in order. Whoever submits never
-// waits for the work (only for room in the queue), so that JavaScript's event loop runs on.
+// The CPU as a device: one thread that takes programs, copies and frees from a queue, in order. Whoever submits never
+// waits for the work, so that JavaScript's event loop runs on. Only a queue of kQueueLimit makes it wait, and then no
+// longer than for the next few runs.
 #pragma once
 #include <condition_variable>
 #include <memory>
@@ -18,6 +19,8 @@ class Client {
   virtual ~Client() = default;
   // Called on the device thread when a read or a wait is done; `failure` is why the buffer has no contents, or null.
   virtual void finished(uint64_t token, std::shared_ptr<const Failure> failure) = 0;
+  // Called on the device thread when the memory of an upload is no longer needed.
+  virtual void uploaded(void* source) = 0;
 
   std::atomic<bool> cancelled{false};  // its runs and reads are skipped from now on
   std::atomic<bool> profiling{false};
@@ -27,11 +30,12 @@ class Client {
 
 struct Task {
   // free: nothing but what every task does first, which is to free the buffers that were released before it.
-  enum class Kind { free, run, read, wait, end, stop } kind = Kind::wait;
+  enum class Kind { free, run, upload, read, wait, end, stop } kind = Kind::wait;
   Client* client = nullptr;
   Program* program = nullptr;  // run; end: deletes it
-  Buffer* buffer = nullptr;    // read
-  void* target = nullptr;
+  Buffer* buffer = nullptr;    // upload, read
+  void* memory = nullptr;      // the other side of an upload or a read
+  void* source = nullptr;      // upload: what keeps `memory`, for the client
   uint64_t token = 0;
 };
 
@@ -41,11 +45,16 @@ class Device {
   static std::shared_ptr<Device> acquire();
   Device();
   ~Device();
+  // Called when the process ends: the device thread is past its kernel and starts no other, so that none runs while
+  // the libraries that it uses are taken down.
+  void halt();
 
   // `dead`: buffers that no later task uses. `operands`: the inputs of a run, then its outputs.
   void submit(const Task& task, const std::vector<Buffer*>& dead = {}, const std::vector<Buffer*>& operands = {});
   // True when all that was submitted is done, so that the caller may free memory itself.
   bool idle() const { return done_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed); }
+  // Forgets what this client has queued and waits for its run that has begun. Others' work goes on.
+  void drop(Client* client);
 
   size_t arena_bytes() const { return arena_bytes_.load(std::memory_order_relaxed); }
   size_t arena_peak() const { return arena_peak_.load(std::memory_order_relaxed); }
@@ -53,7 +62,8 @@ class Device {
   int64_t busy_ns() const { return busy_ns_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr size_t kQueueLimit = 4096;
+  static constexpr size_t kQueueLimit = size_t{1} << 21;  // tasks and their buffers; about 200 MB at most
+  static constexpr size_t kChunk = 64;                    // tasks that are taken at once when they are short
   struct Queue {
     struct Item {
       Task task;
@@ -61,22 +71,32 @@ class Device {
     };
     std::vector<Item> items;
     std::vector<Buffer*> buffers;
+    size_t weight() const { return items.size() + buffers.size(); }
   };
   void loop();
   void wait_for_work();
+  void take_chunk(size_t limit);
+  void finish_chunk();
+  void wait_for_chunk(std::unique_lock<std::mutex>& lock);
   void perform(const Task& task, Buffer* const* operands);
   void run(const Task& task, Buffer* const* operands);
+  void upload(const Task& task);
   char* workspace(size_t bytes);
 
   std::mutex mutex_;
-  std::condition_variable work_, room_;
+  std::condition_variable work_, passed_;
   Queue queue_;
+  Queue batch_;                 // what the device thread works off; it alone touches the chunk [begin_, end_)
+  size_t begin_ = 0, end_ = 0;  // begin_ == end_: between two chunks
+  uint64_t chunks_ = 0;         // that were worked off
+  int waiting_ = 0;             // threads that wait for a chunk
   std::atomic<uint64_t> submitted_{0};
   bool sleeping_ = false;
 
   // Written by the device thread, on another cache line.
   alignas(64) std::atomic<uint64_t> done_{0};
   bool stopped_ = false;
+  bool halted_ = false;  // the process ends
 
   char* arena_ = nullptr;
   std::atomic<size_t> arena_bytes_{0}, arena_peak_{0};

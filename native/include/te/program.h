@@ -59,12 +59,14 @@ class Program {
   // Arena of the values, then the largest scratch of a kernel.
   size_t workspace_bytes() const { return arena_bytes_ + scratch_bytes_; }
   int threads() const { return threads_; }
+  size_t node_count() const { return steps_.size(); }
 
   // Fills the outputs. On failure every output carries it. `stop` ends the run between two kernels. Device thread only.
   void run(Buffer* const* inputs, Buffer* const* outputs, char* workspace, const std::atomic<bool>& stop,
            std::vector<ProfileRecord>* profile);
 
   int id = 0;
+  void* reference = nullptr;  // its owner's: the weak reference to the object that holds the handle
 
  private:
   struct Step {

@@ -14,8 +14,10 @@ import {
   type NodeSpec,
   type Program,
   planMemory,
+  warnOnce,
 } from "@te/tensor";
 import type { Native, NativeProgram } from "./native.js";
+import { reclaim } from "./reclaim.js";
 
 const KIND = { input: 0, arena: 1, output: 2 } as const;
 
@@ -26,7 +28,9 @@ class NativeBuffer implements DeviceBuffer {
     private readonly native: Native,
     readonly handle: number,
     readonly bytes: number,
-  ) {}
+  ) {
+    if (native.own(handle, this)) reclaim(native);
+  }
 
   async read(): Promise<Uint8Array> {
     const into = new Uint8Array(this.bytes);
@@ -57,6 +61,7 @@ class NativeExecutable implements Executable {
     private readonly outputBytes: readonly number[],
   ) {
     this.handles = new Int32Array(inputs + outputBytes.length);
+    if (native.ownProgram(handle, this)) reclaim(native);
   }
 
   run(inputs: readonly DeviceBuffer[]): DeviceBuffer[] {
@@ -108,7 +113,8 @@ export class CpuBackend implements Backend {
   private readonly answers = new Lru<true | string>(4096);
 
   constructor(readonly native: Native) {
-    const { isa, threads, oneDNN } = native.info();
+    const { isa, threads, oneDNN, problems } = native.info();
+    for (const problem of problems) warnOnce(problem);
     this.description = `oneDNN ${oneDNN} and ${isa} kernels, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   }
 
@@ -150,9 +156,10 @@ export class CpuBackend implements Backend {
     }
   }
 
-  fromHost(bytes: Uint8Array): DeviceBuffer {
+  fromHost(bytes: Uint8Array, how: "copy" | "take"): DeviceBuffer {
     try {
-      return new NativeBuffer(this.native, this.native.fromArray(bytes), bytes.byteLength);
+      const handle = how === "copy" ? this.native.fromArray(bytes) : this.native.upload(bytes);
+      return new NativeBuffer(this.native, handle, bytes.byteLength);
     } catch (error) {
       throw asTeError(error);
     }

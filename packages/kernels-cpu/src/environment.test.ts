@@ -75,4 +75,97 @@ describe.skipIf(!path)("the end of a process", () => {
       Promise.all(answers).then((all) => { console.log(all.join(" ")); queue(5); });`;
     expect(await script(body)).toBe("1,2,3 1,2,3 1,2,3 1,2,3");
   });
+
+  // What a worker does over and over until it is terminated.
+  const BUSY = {
+    "runs programs": "for (;;) { native.readSync(run(), new Uint8Array(4)); for (let i = 0; i < 20; i++) run(); }",
+    "reads without waiting":
+      "for (let i = 0; ; i++) { native.read(run(), new Uint8Array(4)); if (i % 64 === 0) native.readSync(x, new Uint8Array(4)); }",
+    "awaits reads": "(async () => { for (;;) await native.read(run(), new Uint8Array(4)); })()",
+    "awaits the device": "(async () => { for (;;) { run(); await native.wait(); } })()",
+    compiles:
+      "for (;;) { native.ownProgram(native.compile(spec), {}); native.supports({ op: 'x', inputs: [], outputs: [], params: {} }); }",
+    "gets errors":
+      "for (;;) { try { native.run(program, new ArrayBuffer(0)); } catch {} try { native.release(-1); } catch {} }",
+    uploads:
+      "for (;;) { native.readSync(native.upload(new Uint8Array(1 << 19)), new Uint8Array(1 << 19)); native.collect(); }",
+    asks: "for (;;) { native.info(); native.memory(); native.profileResults(); native.sweep(); }",
+    "reads from timers": "setInterval(() => { native.read(run(), new Uint8Array(4)); native.wait(); }, 0)",
+    exits: "for (let i = 0; i < 20; i++) native.read(run(), new Uint8Array(4)); setTimeout(() => process.exit(), 5)",
+  };
+
+  test.each(Object.entries(BUSY))("a worker that %s is terminated, and nothing else ends", async (_, work) => {
+    const source = `
+      const { parentPort } = require("node:worker_threads");
+      const native = require(${JSON.stringify(path)});
+      const value = (kind) => ({ dtype: "float32", shape: [1], kind, at: 0 });
+      const spec = { values: [value(0), value(2)], inputs: 1, outputs: [{ value: 1, alias: -1 }], arenaBytes: 0,
+        nodes: [{ op: "copy", inputs: [0], outputs: [1], params: {} }] };
+      const program = native.compile(spec);
+      const x = native.fromArray(new Uint8Array(4));
+      const handles = Int32Array.of(x, 0);
+      const run = () => { native.run(program, handles.buffer); native.own(handles[1], {}); return handles[1]; };
+      parentPort.postMessage("ready");
+      ${work};`;
+    const body = `
+      const { Worker } = require("node:worker_threads");
+      const one = (delay) => new Promise((resolve) => {
+        const worker = new Worker(${JSON.stringify(source)}, { eval: true });
+        worker.once("message", () => setTimeout(() => worker.terminate(), delay));
+        worker.once("exit", resolve);
+      });
+      (async () => {
+        for (let i = 0; i < 6; i++) await one(2 * i);
+        await Promise.all([0, 1, 2, 3].map(one));
+        const into = new Uint8Array(3);
+        await native.read(native.fromArray(new Uint8Array([1, 2, 3])), into);
+        console.log(into.join());
+      })();`;
+    expect(await script(body)).toBe("1,2,3");
+  });
+
+  test("terminating a worker does not wait for what others have queued", async () => {
+    const body = `
+      const { Worker } = require("node:worker_threads");
+      const source = "const native = require(" + JSON.stringify(${JSON.stringify(path)}) + "); native.read(native.fromArray(new Uint8Array(3)), new Uint8Array(3)); require('node:worker_threads').parentPort.postMessage(1);";
+      const last = queue(4000);
+      const worker = new Worker(source, { eval: true });
+      worker.once("message", async () => {
+        await worker.terminate();
+        let done = false;
+        native.wait().then(() => { done = true; });
+        setImmediate(() => { console.log(done ? "waited" : "at once"); process.exit(); });
+      });`;
+    expect(await script(body)).toBe("at once");
+  });
+});
+
+describe.skipIf(!path)("the event loop", () => {
+  test("queueing thousands of runs waits for none of them", async () => {
+    const body = `
+      native.readSync(queue(50), new Uint8Array(4 * n));
+      const start = Date.now();
+      native.readSync(queue(50), new Uint8Array(4 * n));
+      const each = (Date.now() - start) / 50;
+      const before = Date.now();
+      let slowest = 0;
+      for (let i = 0; i < 10_000; i++) { const t = performance.now(); queue(1); slowest = Math.max(slowest, performance.now() - t); }
+      console.log(Date.now() - before < 2000 * each && slowest < 500 * each ? "ok" : [Date.now() - before, slowest, each].join());
+      process.exit();`;
+    expect(await script(body)).toBe("ok");
+  });
+
+  test("an upload is copied by the device, and the array is kept until then", async () => {
+    const body = `
+      queue(20);
+      const busy = native.busyNs();
+      let array = new Uint8Array(1 << 26).fill(7);
+      const handle = native.upload(array);
+      console.log(native.memory().used < 1 << 26 ? "later" : "at once");
+      array = undefined;
+      native.collect();
+      const into = new Uint8Array(1 << 26);
+      native.read(handle, into).then(() => console.log(into.every((byte) => byte === 7)));`;
+    expect(await script(body)).toBe("later\ntrue");
+  });
 });

@@ -1,5 +1,5 @@
 /** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
-import { registerBackend } from "@te/tensor";
+import { fail, registerBackend, warnOnce } from "@te/tensor";
 import { CpuBackend } from "./backend.js";
 import { type Loaded, loadNative } from "./load.js";
 import type { NativeInfo } from "./native.js";
@@ -20,10 +20,17 @@ export function cpuInfo():
   return "native" in found ? { available: true, ...found.native.info() } : { available: false, reason: found.reason };
 }
 
-/** Sets the number of threads of programs compiled from now on. */
+/**
+ * Sets the number of threads of programs compiled from now on; cpuInfo().threads is what is used. More than four for each
+ * processor (or 64), or than the system lets start, are not used, and a line on stderr says so.
+ */
 export function setThreads(count: number): void {
+  if (!Number.isSafeInteger(count) || count < 1)
+    fail("option", "setThreads", "count must be an integer from 1 up", count, "cpuInfo().threads is what is used now.");
   const found = load();
-  if ("native" in found) found.native.setThreads(count);
+  if (!("native" in found)) return;
+  const used = found.native.setThreads(Math.min(count, 2 ** 30));
+  if (used < count) warnOnce(`setThreads: ${count} threads are more than can be had; ${used} are used.`);
 }
 
 /** One kernel of a profiled run. */

@@ -1,4 +1,4 @@
-import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon } from "@te/tensor";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor";
 import type { Native } from "./native.js";
 
 export type Loaded = { readonly native: Native; readonly path: string } | { readonly reason: string };
@@ -21,7 +21,7 @@ export function loadNative({
   folders?: readonly string[];
   builds?: readonly string[];
 } = {}): Loaded {
-  if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
+  if (!wantsKernels(env)) return { reason: "TE_KERNELS=off" };
   if (env.TE_NATIVE_DIR) {
     // What was asked for by name is not silently replaced by something else.
     const named = findBeside([env.TE_NATIVE_DIR], FILE);

@@ -1,7 +1,8 @@
 /** The functions of te_cpu.node. Handles are small integers; a released one is an error, never a crash. */
 export interface Native {
   info(): NativeInfo;
-  setThreads(count: number): void;
+  /** Returns the number that is used: as many as can be had. */
+  setThreads(count: number): number;
 
   /** null when a kernel takes the node, else the reason why none does. */
   supports(node: NativeNode): null | string;
@@ -12,12 +13,23 @@ export interface Native {
   run(program: number, handles: ArrayBuffer): void;
 
   create(bytes: number): number;
+  /** Copies before it returns. */
   fromArray(bytes: Uint8Array): number;
-  write(tensor: number, bytes: Uint8Array): void;
+  /** Copies when the device comes to it: nobody may change the array any more. */
+  upload(bytes: Uint8Array): number;
   /** Fills `into` after everything queued earlier; rejects with the error of the kernel that should have made the contents. */
   read(tensor: number, into: Uint8Array): Promise<void>;
   readSync(tensor: number, into: Uint8Array): void;
   release(tensor: number): void;
+
+  /** Releases the tensor, destroys the program, when `owner` is collected. true: it is time to reclaim memory. */
+  own(tensor: number, owner: object): boolean;
+  ownProgram(program: number, owner: object): boolean;
+  /** Releases at once what was collected and was owned. false: that was too little, so far. */
+  sweep(): boolean;
+  /** Has V8 collect all garbage, if that is due, and sweeps. */
+  collect(): void;
+
   /** Resolves when everything queued so far is done. */
   wait(): Promise<void>;
 
@@ -50,6 +62,8 @@ export interface NativeInfo {
   readonly oneDNN: string;
   /** Whether the processor multiplies bfloat16 itself. */
   readonly nativeBfloat16: boolean;
+  /** What was wrong with the settings: a sentence each. */
+  readonly problems: readonly string[];
 }
 
 interface NativeAval {

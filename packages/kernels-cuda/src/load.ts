@@ -1,4 +1,4 @@
-import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon } from "@te/tensor";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor";
 
 /** The functions of te_cuda.node. */
 export interface NativeCuda {
@@ -32,7 +32,7 @@ const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-c
  * the platform package. Never throws.
  */
 export function loadCuda(env: NodeJS.ProcessEnv = process.env): NativeCuda | { readonly reason: string } {
-  if (env.TE_KERNELS === "off") return { reason: "TE_KERNELS=off" };
+  if (!wantsKernels(env)) return { reason: "TE_KERNELS=off" };
   const own = foldersOf({ url: import.meta.url, filename: () => __filename });
   const folders = env.TE_NATIVE_DIR ? [env.TE_NATIVE_DIR] : [...buildFolders(own, "kernels-cuda"), ...own];
   const name = PACKAGES[`${process.platform}-${process.arch}`];

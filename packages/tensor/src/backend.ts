@@ -1,9 +1,9 @@
 import type { Aval } from "./aval.js";
 import { type ErrorCode, TeError } from "./errors.js";
-import { Lru } from "./lru.js";
 import type { Params } from "./op.js";
 import type { Program } from "./program/program.js";
 import { referenceBackend } from "./reference/backend.js";
+import { wantsKernels, warnOnce } from "./settings.js";
 
 /** One op application with everything a backend needs to decide whether it has a kernel. */
 export interface NodeSpec {
@@ -13,7 +13,10 @@ export interface NodeSpec {
   readonly params: Params;
 }
 
-/** Memory of a device. A failed run leaves its error in its output buffers; reading them rejects with it. */
+/**
+ * Memory of a device. A failed run leaves its error in its output buffers; reading them rejects with it. A buffer that is
+ * not reachable any more gives its memory back by itself, also in a loop that never awaits.
+ */
 export interface DeviceBuffer {
   readonly bytes: number;
   /** The contents after everything dispatched earlier has run. */
@@ -24,7 +27,7 @@ export interface DeviceBuffer {
   release(): void;
 }
 
-/** A compiled program. */
+/** A compiled program. One that is not reachable any more is disposed by itself. */
 export interface Executable {
   /** Dispatches and returns at once. Donated inputs (see Program.donated) must not be used afterwards. */
   run(inputs: readonly DeviceBuffer[]): DeviceBuffer[];
@@ -47,7 +50,8 @@ export interface Backend {
   /** true, or the reason why there is no kernel for this node; the reference then takes its place. */
   supports(node: NodeSpec): true | string;
   compile(program: Program): Executable;
-  fromHost(bytes: Uint8Array): DeviceBuffer;
+  /** "copy": before it returns. "take": the caller gives the array away, and the device copies when it comes to it. */
+  fromHost(bytes: Uint8Array, how: "copy" | "take"): DeviceBuffer;
   memory(): MemoryStats;
   resetPeak(): void;
 }
@@ -143,7 +147,7 @@ export function setDevice(name: string): void {
 
 function automatic(): Backend {
   seen = shared.changes;
-  if (process.env.TE_KERNELS === "off") return referenceBackend;
+  if (!wantsKernels()) return referenceBackend;
   const found = resolve("cpu");
   if (isBackend(found)) return found;
   const why = isKnown("cpu")
@@ -181,15 +185,6 @@ export function backendKey(): string {
 
 /** Bytes held, at peak, cached and in the arena of the current device. */
 export const memory = (): MemoryStats => currentBackend().memory();
-
-const said = new Lru<true>(1024);
-
-/** One line on stderr, once for each `key`, which is the message unless given. */
-export function warnOnce(message: string, key = message): void {
-  if (said.get(key)) return;
-  said.set(key, true);
-  process.stderr.write(`te: ${message}\n`);
-}
 
 /** Turns an error of native code, which carries code and message, or of an allocation into a TeError. */
 export function asTeError(error: unknown): TeError {

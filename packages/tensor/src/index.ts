@@ -14,7 +14,6 @@ export {
   type NodeSpec,
   registerBackend,
   setDevice,
-  warnOnce,
 } from "./backend.js";
 export { type Case, CaseBuilder, type CaseTolerance, type Fill } from "./cases.js";
 export * from "./create.js";
@@ -78,6 +77,7 @@ export { loadBroadcast, loadFloat64, storeFloat64, storeNumbers } from "./refere
 export { stridedCopy } from "./reference/strided.js";
 export { type Rule, rule } from "./rule.js";
 export { createScope, type Scope, traceContextKey } from "./scope.js";
+export { wantsKernels, warnOnce } from "./settings.js";
 // Tensors and their element types.
 export { isFloatTensor, type NestedArray, Tensor, tensor } from "./tensor.js";
 export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";

@@ -1,10 +1,14 @@
+import { setImmediate as turn } from "node:timers/promises";
 import type { Aval } from "./aval.js";
 import { byteSize, formatAval } from "./aval.js";
 import { asTeError, type Backend, currentBackend, type DeviceBuffer } from "./backend.js";
 import { type TypedArray, viewAs } from "./dtype.js";
 import { fail } from "./errors.js";
 
-const released = new FinalizationRegistry<DeviceBuffer>((buffer) => buffer.release());
+/** Arrays from this size on go to the device when a tensor copies them: it does so faster than JavaScript. */
+const LARGE = 2 ** 20;
+/** Bytes that are copied between two turns of the event loop. */
+const PIECE = 2 ** 22;
 
 let made = 0;
 
@@ -25,10 +29,22 @@ export class Storage {
     return made;
   }
 
+  /** Takes the array over: nobody else may change it. */
   static ofHost(aval: Aval, data: TypedArray): Storage {
     const storage = new Storage(aval);
     storage.host = data;
     return storage;
+  }
+
+  /** A copy of an array that the caller may change later. */
+  static ofCopy(aval: Aval, data: TypedArray): Storage {
+    if (data.byteLength < LARGE || !(data.buffer instanceof ArrayBuffer)) return Storage.ofHost(aval, data.slice());
+    const backend = currentBackend();
+    try {
+      return Storage.ofBuffer(aval, backend.fromHost(bytesOfArray(data), "copy"), backend);
+    } catch (error) {
+      throw asTeError(error);
+    }
   }
 
   static ofBuffer(aval: Aval, buffer: DeviceBuffer, backend: Backend): Storage {
@@ -40,7 +56,6 @@ export class Storage {
   private attach(buffer: DeviceBuffer, backend: Backend): void {
     this.buffer = buffer;
     this.backend = backend;
-    released.register(this, buffer, this);
   }
 
   private check(fn: string): void {
@@ -59,7 +74,7 @@ export class Storage {
     if (this.buffer && this.backend === backend) return this.buffer;
     const bytes = this.buffer ? this.buffer.readSync() : bytesOfArray(this.host!);
     try {
-      const moved = backend.fromHost(bytes);
+      const moved = backend.fromHost(bytes, "take");
       this.drop();
       this.attach(moved, backend);
       return moved;
@@ -70,7 +85,7 @@ export class Storage {
 
   async read(): Promise<TypedArray> {
     this.check("data");
-    if (this.host) return this.host.slice();
+    if (this.host) return copyInPieces(this.host);
     return viewAs(this.aval.dtype, await this.buffer!.read().catch((error) => Promise.reject(asTeError(error))));
   }
 
@@ -85,10 +100,7 @@ export class Storage {
   }
 
   private drop(): void {
-    if (this.buffer) {
-      released.unregister(this);
-      this.buffer.release();
-    }
+    this.buffer?.release();
     this.buffer = undefined;
     this.host = undefined;
   }
@@ -121,3 +133,15 @@ export class Storage {
 
 const bytesOfArray = (data: TypedArray): Uint8Array =>
   new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+
+/** A copy that lets the event loop turn now and then. */
+async function copyInPieces(data: TypedArray): Promise<TypedArray> {
+  if (data.byteLength <= PIECE) return data.slice();
+  const copy = new (data.constructor as new (length: number) => TypedArray)(data.length);
+  const step = PIECE / data.BYTES_PER_ELEMENT;
+  for (let at = 0; at < data.length; at += step) {
+    copy.set(data.subarray(at, at + step), at);
+    await turn();
+  }
+  return copy;
+}

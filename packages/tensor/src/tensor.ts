@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { type Aval, checkShape, formatAval, sizeOf } from "./aval.js";
 import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";
@@ -111,7 +112,7 @@ export class Tensor implements Aval {
 
   private decode(fn: string): Promise<Float64Array> {
     const data = this.expectStorage(fn).read();
-    return data.then((codes) => toFloat64(this.dtype, codes));
+    return data.then((codes) => decodeInPieces(this.dtype, codes));
   }
 
   /** Frees the memory now instead of at garbage collection. Further use is an error; a second call does nothing. */
@@ -147,6 +148,19 @@ export class Tensor implements Aval {
       "Use methods, such as x.add(y) and x.lt(y), item() for a number, and String(x) for text.",
     );
   }
+}
+
+/** Elements that are decoded between two turns of the event loop. */
+const PIECE = 2 ** 20;
+
+async function decodeInPieces(dtype: DType, codes: TypedArray): Promise<Float64Array> {
+  if (codes.length <= PIECE) return toFloat64(dtype, codes);
+  const values = new Float64Array(codes.length);
+  for (let at = 0; at < codes.length; at += PIECE) {
+    values.set(toFloat64(dtype, codes.subarray(at, at + PIECE)), at);
+    await turn();
+  }
+  return values;
 }
 
 function nest(values: Float64Array, shape: readonly number[], asBool: boolean): NestedArray {
@@ -191,7 +205,7 @@ function fromTyped(data: ArrayBufferView, shape: readonly number[] | undefined, 
   const { kind, elements } = elementsOf("tensor", "data", data);
   const own = dtype ?? OWN_DTYPE[kind] ?? failWithoutDType(kind);
   const target = shape ?? [elements.length];
-  if (holdsCodes(kind, own)) return place(target, own, (elements as TypedArray).slice());
+  if (holdsCodes(kind, own)) return place(target, own, elements as TypedArray, Storage.ofCopy);
   if (kind === "uint16") {
     const rule = "a Uint16Array holds bfloat16 or float16 codes and needs that dtype";
     fail("dtype", "tensor", rule, own, 'Pass { dtype: "bfloat16" }, or numbers in a Float32Array.');
@@ -215,12 +229,12 @@ function failWithoutDType(kind: string): never {
   return fail("dtype", "tensor", rule, `an array of ${kind}`, 'Pass { dtype: "bfloat16" } or another dtype.');
 }
 
-function place(shape: readonly number[], dtype: DType, data: TypedArray): Tensor {
+function place(shape: readonly number[], dtype: DType, data: TypedArray, store = Storage.ofHost): Tensor {
   checkShape("tensor", shape);
   if (sizeOf(shape) !== data.length) {
     fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, data.length);
   }
-  return Tensor.concrete(Storage.ofHost({ shape: [...shape], dtype }, data));
+  return Tensor.concrete(store({ shape: [...shape], dtype }, data));
 }
 
 function firstLeaf(data: NestedArray): number | boolean | undefined {

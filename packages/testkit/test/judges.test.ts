@@ -38,7 +38,7 @@ function mutant(change: (values: Float32Array, run: number) => void): void {
             const bytes = buffer.readSync();
             buffer.release();
             if (bytes.length % 4 === 0) change(new Float32Array(bytes.buffer), runs++);
-            return referenceBackend.fromHost(bytes);
+            return referenceBackend.fromHost(bytes, "copy");
           }),
       };
     },
@@ -68,7 +68,7 @@ describe("a kernel is caught that", () => {
       (values, run) => (values[3]! *= 1 + (run % 2) * 2 ** -22),
       "jit against eager: element 3",
     ],
-    ["keeps memory", () => void referenceBackend.fromHost(new Uint8Array(64)), "bytes are still held"],
+    ["keeps memory", () => void referenceBackend.fromHost(new Uint8Array(64), "copy"), "bytes are still held"],
   ];
 
   test.each(MUTANTS)("%s", async (_, change, why) => {

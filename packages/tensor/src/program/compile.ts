@@ -1,7 +1,8 @@
-import { asTeError, type Backend, backendKey, currentBackend, type Executable, warnOnce } from "../backend.js";
+import { asTeError, type Backend, backendKey, currentBackend, type Executable } from "../backend.js";
 import { TeError } from "../errors.js";
 import { Lru } from "../lru.js";
 import { referenceBackend } from "../reference/backend.js";
+import { wantsLog, warnOnce } from "../settings.js";
 import { Storage } from "../storage.js";
 import { Tensor } from "../tensor.js";
 import { releaseConstants, shareConstants } from "./constants.js";
@@ -16,7 +17,7 @@ export interface Compiled {
 }
 
 const log = (line: string): void => {
-  if (process.env.TE_LOG?.includes("compile")) process.stderr.write(`te: ${line}\n`);
+  if (wantsLog("compile")) process.stderr.write(`te: ${line}\n`);
 };
 
 /** Expands what the device has no kernel for, simplifies, schedules, and hands the rest to the device. */

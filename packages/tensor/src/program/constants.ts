@@ -19,6 +19,9 @@ interface Shared {
 const byContent = new Map<string, Shared>();
 const byTensor = new WeakMap<Tensor, Shared>();
 
+/** What programs use that nobody disposed. The held values keep no program, whose other memory is given back earlier. */
+const collected = new FinalizationRegistry<readonly Shared[]>((used) => used.forEach(endUse));
+
 /** The program with its own big constants replaced by the shared ones. */
 export function shareConstants(program: Program): Program {
   const constants = program.constants.map((constant) =>
@@ -26,18 +29,25 @@ export function shareConstants(program: Program): Program {
       ? { ...constant, tensor: shared(constant.tensor) }
       : constant,
   );
-  return program.with({ constants });
+  const sharing = program.with({ constants });
+  const used = sharedBy(sharing);
+  if (used.length > 0) collected.register(sharing, used, sharing);
+  return sharing;
 }
 
-/** Ends the use of what {@link shareConstants} gave a program. */
+/** Ends the use of what {@link shareConstants} gave a program; so does its collection. */
 export function releaseConstants(program: Program): void {
-  for (const { tensor } of program.constants) {
-    const found = byTensor.get(tensor);
-    if (!found || --found.users > 0) continue;
-    byContent.delete(found.key);
-    byTensor.delete(tensor);
-    tensor.dispose();
-  }
+  collected.unregister(program);
+  sharedBy(program).forEach(endUse);
+}
+
+const sharedBy = (program: Program): Shared[] => program.constants.flatMap(({ tensor }) => byTensor.get(tensor) ?? []);
+
+function endUse(used: Shared): void {
+  if (--used.users > 0) return;
+  byContent.delete(used.key);
+  byTensor.delete(used.tensor);
+  used.tensor.dispose();
 }
 
 function shared(tensor: Tensor): Tensor {

@@ -32,8 +32,6 @@ interface Entry {
 /** How many programs one jit function keeps. */
 export const PROGRAM_LIMIT = 256;
 
-const collected = new FinalizationRegistry<Lru<Entry>>((entries) => entries.clear());
-
 /**
  * Traces f once per shapes, dtypes, static arguments and context (recipe, mesh, axis rules), compiles the program, and
  * from then on runs it in one native call. f must be synchronous and must not read data. Arguments and results are trees
@@ -63,7 +61,6 @@ export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions
     }
     return rebuild(entry.result, execute(entry.compiled, tensors));
   };
-  collected.register(call, entries);
   return call as F;
 }
 
