@@ -24,6 +24,19 @@ describe("least recently used first", () => {
   });
 });
 
+test("keys are short together, or alone", () => {
+  const cache = new Lru<number>(9, () => {}, 10);
+  for (const [i, key] of ["1234", "56789", "0"].entries()) cache.set(key, i);
+  expect(cache.size).toBe(3);
+  cache.set("ab", 3);
+  expect([cache.size, cache.get("1234"), cache.get("0")]).toEqual([3, undefined, 2]);
+  cache.set("longer than all", 4);
+  expect([cache.size, cache.get("longer than all")]).toEqual([1, 4]);
+  cache.clear();
+  for (const key of ["12345", "67890"]) cache.set(key, 5);
+  expect(cache.size).toBe(2);
+});
+
 onEachDevice(() => {
   describe("programs of a jit function", () => {
     test("256 are kept, those used last", () => {

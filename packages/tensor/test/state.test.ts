@@ -131,19 +131,22 @@ describe("stacked state", () => {
       [3, 5, 5],
       [0.5, 4, 1.5],
     ]);
-    const joined = (x: Tensor, w: Tensor, g: Gauge) =>
-      scaled(
-        x,
-        w,
-        part(
-          tree.map((t: Tensor) => concat([t.reshape([3]), t.reshape([3])]), g),
-          4,
-        ),
-      );
-    expect(await read(gaugeOf(joined, rows))).toEqual([
-      [3, 5, 5],
-      [0.5, 2, 1.5],
-    ]);
+    const joined = (at: number) => (x: Tensor, w: Tensor, g: Gauge) => {
+      const twice = tree.map((t: Tensor) => concat([t.reshape([3]), t.reshape([3])]), g) as Gauge;
+      return scaled(x, w, part(twice, at));
+    };
+    for (const at of [1, 4])
+      expect(await read(gaugeOf(joined(at), rows))).toEqual([
+        [3, 5, 5],
+        [0.5, 2, 1.5],
+      ]);
+  });
+  test("state that comes through thousands of reshapes", async () => {
+    const turned = (t: Tensor): Tensor => {
+      for (let i = 0; i < 6000; i++) t = t.reshape([1, 1]).reshape([1]);
+      return t;
+    };
+    expect(await read(gaugeOf((x, w, g) => scaled(x, w, tree.map(turned, g))))).toEqual([[4], [2]]);
   });
   test("state that is stacked inside", async () => {
     const gauges = [fresh(), fresh()];

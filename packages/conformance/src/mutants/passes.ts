@@ -205,4 +205,26 @@ export const PASSES: readonly Mutant[] = [
     "if (gap.bytes < 0) {",
     "tensor/passes",
   ),
+  // Caches
+  mutant(
+    "the texts of programs may fill memory",
+    "tensor/src/lru.ts",
+    " || this.length > this.characters",
+    "",
+    "tensor/caches",
+  ),
+  mutant(
+    "programs that run at once are compiled each time",
+    "tensor/src/program/compile.ts",
+    "cache.set(key, compiled);",
+    "",
+    "tensor/passes",
+  ),
+  mutant(
+    "ops that run at once are compiled each time",
+    "tensor/src/program/eager.ts",
+    "cache.set(key, compiled);",
+    "",
+    "tensor/passes",
+  ),
 ];

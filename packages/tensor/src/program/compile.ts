@@ -73,7 +73,8 @@ export function execute({ program, backend, executable }: Compiled, inputs: read
   );
 }
 
-const cache = new Lru<Compiled>(512, dispose);
+/** By their texts, which are long where programs are. */
+const cache = new Lru<Compiled>(512, dispose, 2 ** 26);
 
 /**
  * Runs a program, compiling it or finding the executable of an equal one. Captured tensors become inputs, so that

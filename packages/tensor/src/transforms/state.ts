@@ -199,12 +199,25 @@ class Origins {
 
   /** The one tensor that stands for t and for all that are moved from the same place in the same way. */
   of(t: Tensor): Tensor {
-    let found = this.known.get(t);
-    if (!found) {
-      found = this.find(t);
-      this.known.set(t, found);
+    // Operands first, and without recursion: moves may follow each other through all of a program.
+    const waiting = [t];
+    for (let at = waiting.at(-1); at !== undefined; at = waiting.at(-1)) {
+      const unknown = this.known.has(at) ? [] : this.sourcesOf(at).filter((source) => !this.known.has(source));
+      for (const source of unknown) waiting.push(source);
+      if (unknown.length > 0) continue;
+      if (!this.known.has(at)) this.known.set(at, this.find(at));
+      waiting.pop();
     }
-    return found;
+    return this.known.get(t)!;
+  }
+
+  /** What decides where t is from; nothing where it is from nowhere else. */
+  private sourcesOf(t: Tensor): Tensor[] {
+    const made = this.leaves.has(t) || t.storage ? undefined : this.producers.get(t);
+    if (!made) return [];
+    const { node, output } = made;
+    const sources = node.region || node.op.moves === "nowhere" ? [node.inputs[output]] : node.inputs;
+    return sources.filter((source) => source !== undefined);
   }
 
   private find(t: Tensor): Tensor {
@@ -213,8 +226,8 @@ class Origins {
     const made = this.producers.get(t);
     if (!made) return t;
     const { node, output } = made;
-    if (node.region || node.op.moves === "nowhere") return this.of(node.inputs[output]!);
-    const from = node.inputs.map((input) => (input ? this.idOf(this.of(input)) : "-"));
+    if (node.region || node.op.moves === "nowhere") return this.known.get(node.inputs[output]!)!;
+    const from = node.inputs.map((input) => (input ? this.idOf(this.known.get(input)!) : "-"));
     return this.first(`${node.op.key}.${output}|${from.join(",")}|${formatParams(node.params)}`, t);
   }
 
@@ -236,11 +249,17 @@ class Origins {
 
   /** The leaves that a tensor given by `of` is moved from. */
   leavesOf(t: Tensor): Tensor[] {
-    if (this.leaves.has(t)) return [t];
-    const node = this.producers.get(t)?.node;
-    if (!node?.op.moves) return [];
-    const sources = node.op.variadic ? node.inputs : node.inputs.slice(0, 1); // others are places, such as indices
-    return sources.flatMap((input) => this.leavesOf(this.of(input!)));
+    const found: Tensor[] = [];
+    const waiting = [t];
+    for (let at = waiting.pop(); at !== undefined; at = waiting.pop()) {
+      const node = this.producers.get(at)?.node;
+      if (this.leaves.has(at)) found.push(at);
+      else if (node?.op.moves) {
+        const sources = node.op.variadic ? node.inputs : node.inputs.slice(0, 1); // others are places, such as indices
+        for (const source of sources) waiting.push(this.of(source!));
+      }
+    }
+    return found;
   }
 
   /** Writes `value`, what takes the place of t, into the leaves that t is moved from. */
@@ -261,23 +280,28 @@ class Origins {
   }
 
   /** Spreads `value` over the leaves that t is moved from, zeros elsewhere: the adjoint of the moves. */
-  private putBack(t: Tensor, value: Tensor, at: Map<Tensor, Tensor>): void {
-    if (this.leaves.has(t)) {
-      at.set(t, value);
-      return;
+  private putBack(t: Tensor, value: Tensor, into: Map<Tensor, Tensor>): void {
+    const waiting: (readonly [Tensor, Tensor])[] = [[t, value]];
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      const [at, spread] = next;
+      if (this.leaves.has(at)) {
+        const before = into.get(at);
+        into.set(at, before ? before.add(spread) : spread);
+        continue;
+      }
+      const made = this.producers.get(at);
+      if (!made) continue;
+      const { op, inputs, outputs, params } = made.node;
+      const back = op.vjp!({
+        inputs: nameInputs(op, inputs) as never,
+        outputs: nameOutputs(op, outputs) as never,
+        grads: { [op.outputs[made.output]!]: spread } as never,
+        params,
+      }) as Record<string, Tensor | undefined>;
+      inputNames(op, inputs.length).forEach((name, k) => {
+        const input = inputs[k];
+        if (input && back[name]) waiting.push([this.of(input), back[name]]);
+      });
     }
-    const made = this.producers.get(t);
-    if (!made) return;
-    const { op, inputs, outputs, params } = made.node;
-    const back = op.vjp!({
-      inputs: nameInputs(op, inputs) as never,
-      outputs: nameOutputs(op, outputs) as never,
-      grads: { [op.outputs[made.output]!]: value } as never,
-      params,
-    }) as Record<string, Tensor | undefined>;
-    inputNames(op, inputs.length).forEach((name, k) => {
-      const input = inputs[k];
-      if (input && back[name]) this.putBack(this.of(input), back[name], at);
-    });
   }
 }
