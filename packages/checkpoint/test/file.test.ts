@@ -107,6 +107,20 @@ describe("errors name path, rule and value", () => {
   });
 });
 
+test("a tensor that memory does not hold is an error that says so", async () => {
+  const path = join(await temporaryDirectory(), "huge.safetensors");
+  const tib = 2 ** 40;
+  const start = fileOf({ huge: { dtype: "U8", shape: [8, tib], data_offsets: [0, 8 * tib] } });
+  await writeFile(path, start);
+  await truncate(path, start.length + 8 * tib);
+  await using file = await openSafetensors(path);
+  const error = await teErrorOf(() => file.read("huge"));
+  expect(error.code).toBe("memory");
+  expect(error.message).toMatch(
+    /tensor "huge" must fit into memory and one array, but needs 8796093022208 bytes\. Free/,
+  );
+});
+
 describe("a write that fails", () => {
   const failing = (): Tensor => {
     const t = tensor([1, 2]);

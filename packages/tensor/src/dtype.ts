@@ -71,9 +71,11 @@ export function allocate(dtype: DType, length: number): TypedArray {
   return new INFO[dtype].array(length);
 }
 
-/** A view of bytes as the storage type, of a copy where they do not begin at a multiple of its width. */
-export function viewAs(dtype: DType, bytes: Uint8Array): TypedArray {
+/** A view of bytes, or of a whole buffer, as the storage type; of a copy where they do not begin at a multiple of its width. */
+export function viewAs(dtype: DType, bytes: Uint8Array | ArrayBuffer): TypedArray {
   const { array, bytes: width } = INFO[dtype];
+  // A buffer may be larger than one Uint8Array can view.
+  if (!ArrayBuffer.isView(bytes)) return new array(bytes);
   const { buffer, byteOffset } = bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
   return new array(buffer as ArrayBuffer, byteOffset, bytes.byteLength / width);
 }

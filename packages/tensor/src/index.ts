@@ -79,7 +79,7 @@ export { type Rule, rule } from "./rule.js";
 export { createScope, type Scope, traceContextKey } from "./scope.js";
 export { wantsKernels, warnOnce } from "./settings.js";
 // Tensors and their element types.
-export { isFloatTensor, type NestedArray, Tensor, tensor } from "./tensor.js";
+export { isFloatTensor, type NestedArray, Tensor, tensor, tensorOwning } from "./tensor.js";
 export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";
 export {
   type CheckpointNode,

@@ -229,6 +229,10 @@ function failWithoutDType(kind: string): never {
   return fail("dtype", "tensor", rule, `an array of ${kind}`, 'Pass { dtype: "bfloat16" } or another dtype.');
 }
 
+/** @internal A tensor that takes its array over instead of copying it: nobody writes to it any more. */
+export const tensorOwning = (data: TypedArray, shape: readonly number[], dtype: DType): Tensor =>
+  place(shape, dtype, data);
+
 function place(shape: readonly number[], dtype: DType, data: TypedArray, store = Storage.ofHost): Tensor {
   checkShape("tensor", shape);
   if (sizeOf(shape) !== data.length) {

@@ -1,5 +1,5 @@
 /** From the bytes of a stored type to a tensor. What a dtype holds exactly is read without asking, everything else on request. */
-import { type DType, TeError, type Tensor, tensor, toFloat64, viewAs } from "@te/tensor";
+import { type DType, TeError, type Tensor, tensor, tensorOwning, toFloat64, viewAs } from "@te/tensor";
 import { dtypeOf, type Entry, failFile, type StoredType } from "./format.js";
 
 /** The dtypes that stored types are to be read as, such as `{ F64: "float32", I64: "int32" }`. */
@@ -37,9 +37,8 @@ export function tensorOfBytes(where: string, entry: Entry, buffer: ArrayBuffer, 
   const { name, type, shape } = entry;
   const own = dtypeOf(type);
   if (own === "bool") checkBooleans(where, name, buffer);
-  if (own && (asked === undefined || asked === own))
-    return tensor(viewAs(own, new Uint8Array(buffer)), { shape, dtype: own });
-  const values = own ? toFloat64(own, viewAs(own, new Uint8Array(buffer))) : foreignValues(where, entry, buffer, asked);
+  if (own && (asked === undefined || asked === own)) return tensorOwning(viewAs(own, buffer), shape, own);
+  const values = own ? toFloat64(own, viewAs(own, buffer)) : foreignValues(where, entry, buffer, asked);
   return tensor(values as Float64Array, { shape, dtype: asked ?? readsAs(type)! });
 }
 
@@ -61,8 +60,9 @@ function foreignValues(where: string, entry: Entry, buffer: ArrayBuffer, asked?:
 }
 
 function checkBooleans(where: string, name: string, buffer: ArrayBuffer): void {
-  const odd = new Uint8Array(buffer).find((byte) => byte > 1);
-  if (odd !== undefined) failFile(where, `tensor ${JSON.stringify(name)}: BOOL elements must be 0 or 1`, odd);
+  const bytes = new Uint8Array(buffer);
+  for (let i = 0; i < bytes.length; i++)
+    if (bytes[i]! > 1) failFile(where, `tensor ${JSON.stringify(name)}: BOOL elements must be 0 or 1`, bytes[i]);
 }
 
 function checkFits(of: string, type: StoredType, values: ArrayLike<number>, ask: string): void {

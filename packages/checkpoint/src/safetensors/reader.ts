@@ -118,13 +118,14 @@ export class SafetensorsFile {
 
   /** The bytes of one tensor as they are in the file, for types that tensors do not have. */
   async readBytes(name: string): Promise<Uint8Array> {
-    return new Uint8Array(await this.readBuffer(name));
+    const buffer = await this.readBuffer(name);
+    return allocating(this.where, name, buffer.byteLength, () => new Uint8Array(buffer));
   }
 
   private async readBuffer(name: string): Promise<ArrayBuffer> {
     const { begin, end } = this.entry(name);
     if (this.closed) throw new TeError("disposed", `${this.where}: the file is closed. Read before closing it.`);
-    const buffer = allocateBuffer(this.where, name, end - begin);
+    const buffer = allocating(this.where, name, end - begin, () => new ArrayBuffer(end - begin));
     const got = await readFully(this.file, buffer, this.dataStart + begin).catch((error) => {
       throw new TeError("file", `${this.where}: cannot be read: ${error.message}`, { cause: error });
     });
@@ -167,11 +168,12 @@ export class SafetensorsFile {
   }
 }
 
-function allocateBuffer(where: string, name: string, bytes: number): ArrayBuffer {
+/** What `make` makes, or the error that says that an array of so many bytes cannot be. */
+function allocating<T>(where: string, name: string, bytes: number, make: () => T): T {
   try {
-    return new ArrayBuffer(bytes);
+    return make();
   } catch (error) {
-    const rule = `${where}: tensor ${JSON.stringify(name)} must fit into memory, but needs ${bytes} bytes`;
+    const rule = `${where}: tensor ${JSON.stringify(name)} must fit into memory and one array, but needs ${bytes} bytes`;
     throw new TeError("memory", `${rule}. Free tensors, or read on a machine with more memory.`, { cause: error });
   }
 }
