@@ -148,7 +148,7 @@ export const CHECKPOINT: readonly Mutant[] = [
   mutant(
     "a tensor shares the memory of its array",
     "tensor/src/tensor.ts",
-    "place(target, own, (elements as TypedArray).slice())",
+    "place(target, own, elements as TypedArray, Storage.ofCopy)",
     "place(target, own, elements as TypedArray)",
     "tensor/tensor",
   ),

@@ -121,14 +121,14 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "the bias is added twice",
     REFERENCE,
-    "logits: bias ? scaled.add(bias) : scaled,",
-    "logits: bias ? scaled.add(bias).add(bias) : scaled,",
+    "scaled.add(bias)) : scaled;",
+    "scaled.add(bias).add(bias)) : scaled;",
     "transformer/golden",
   ),
   mutant(
     "the sink is left out of the sum",
     REFERENCE,
-    "if (sink) total = total.add(sink.sub(top).exp());",
+    "if (sink) sum = sum.add(sink.sub(baseOf(max)).exp());",
     "",
     "transformer/dot-product-attention",
   ),
@@ -344,7 +344,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "a cache that is full lets nothing go",
     "tensor/src/lru.ts",
-    "else if (this.entries.size >= this.limit) this.dropOldest();",
+    "this.entries.size >= this.limit || ",
     "",
     "tensor/caches",
   ),
@@ -387,6 +387,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "ops of one name share programs",
     "tensor/src/op.ts",
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the source has it
     "key: count === 1 ? name : `${name}#${count}`",
     "key: name",
     "tensor/jit-keys",
