@@ -184,14 +184,17 @@ void Device::perform(const Task& task, Buffer* const* operands) {
       break;
     case Task::Kind::read:
       if (!cancelled && !task.buffer->failure) parallel_copy(task.memory, task.buffer->data, task.buffer->bytes);
-      task.client->finished(task.token, task.buffer->failure);
+      task.client->finished(task.token, task.buffer->failure, nullptr);
+      break;
+    case Task::Kind::fetch:
+      fetch(task);
       break;
     case Task::Kind::upload:
       if (!cancelled) upload(task);
       task.client->uploaded(task.source);
       break;
     case Task::Kind::wait:
-      task.client->finished(task.token, nullptr);
+      task.client->finished(task.token, nullptr, nullptr);
       break;
     case Task::Kind::end:
       delete task.program;
@@ -209,6 +212,18 @@ void Device::upload(const Task& task) {
     parallel_copy(buffer.data, task.memory, buffer.bytes);
   } catch (const Error& error) {
     buffer.failure = std::make_shared<Failure>(Failure{error.code, error.what()});
+  }
+}
+
+void Device::fetch(const Task& task) {
+  const Buffer& from = *task.buffer;
+  if (task.client->cancelled || from.failure) return task.client->finished(task.token, from.failure, nullptr);
+  try {
+    void* memory = Pool::get().take(from.bytes);
+    parallel_copy(memory, from.data, from.bytes);
+    task.client->finished(task.token, nullptr, memory);
+  } catch (const Error& error) {
+    task.client->finished(task.token, std::make_shared<Failure>(Failure{error.code, error.what()}), nullptr);
   }
 }
 

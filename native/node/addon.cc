@@ -113,6 +113,11 @@ napi_value read(napi_env env, napi_callback_info info) {
   return session(env).read(a.integer(0), a.value[1], to, bytes);
 }
 
+napi_value fetch(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  return session(env).fetch(a.integer(0));
+}
+
 napi_value read_sync(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   size_t bytes;
@@ -299,6 +304,7 @@ void init(napi_env env, napi_value exports) {
   add<upload>(env, exports, "upload");
   add<own>(env, exports, "own");
   add<read>(env, exports, "read");
+  add<fetch>(env, exports, "fetch");
   add<read_sync>(env, exports, "readSync");
   add<release>(env, exports, "release");
   add<wait>(env, exports, "wait");

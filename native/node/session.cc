@@ -10,7 +10,6 @@
 namespace te {
 
 namespace {
-constexpr int64_t kReport = int64_t{1} << 20;     // tell V8 about external memory in steps of a megabyte
 constexpr size_t kDeadBytes = size_t{16} << 20;   // released memory that may wait for the next submission
 constexpr uint64_t kSyncToken = 0;                // of the task that wait_for_device submits
 constexpr size_t kPerBuffer = 512;                // what a buffer costs besides its contents, and a node of a program
@@ -50,6 +49,8 @@ void Session::close() {
     delete program;
   }
   napi_release_threadsafe_function(wake_, napi_tsfn_abort);
+  for (const Done& done : done_)
+    if (done.memory) Pool::get().give(done.memory, pending_.at(done.token).bytes);
   device_.reset();
 }
 
@@ -68,7 +69,6 @@ int32_t Session::add(Buffer* buffer, Buffer* takes_over) {
   const size_t before = takes_over ? std::exchange(takes_over->counted, 0) : 0;
   live_ += buffer->counted - before;
   peak_ = std::max(peak_, live_);
-  if (before == 0) account(static_cast<int64_t>(buffer->counted));
   return handle;
 }
 
@@ -120,7 +120,6 @@ void Session::release(int32_t handle) {
   Buffer* buffer = buffers_.remove(handle);
   if (buffer->reference) napi_delete_reference(env_, static_cast<napi_ref>(buffer->reference));
   live_ -= buffer->counted;
-  if (buffer->counted > 0) account(-static_cast<int64_t>(buffer->counted));
   dead_.push_back(buffer);
   dead_bytes_ += buffer->bytes;
   free_dead_if_idle();
@@ -137,14 +136,6 @@ void Session::free_dead_if_idle() {
   for (Buffer* buffer : dead_) free_buffer(buffer);
   dead_.clear();
   dead_bytes_ = 0;
-}
-
-// V8 collects by what it knows of; without this it would see a few bytes per tensor.
-void Session::account(int64_t bytes) {
-  unreported_ += bytes;
-  if (unreported_ < kReport && unreported_ > -kReport) return;
-  int64_t total;
-  napi_adjust_external_memory(env_, std::exchange(unreported_, 0), &total);
 }
 
 // --- garbage -------------------------------------------------------------------------------------------------------
@@ -214,9 +205,7 @@ int32_t Session::compile(const ProgramSpec& spec) {
   auto program = std::make_unique<Program>(spec);
   const int32_t handle = programs_.add(program.get());
   program->id = handle;
-  const size_t bytes = program.release()->node_count() * kPerBuffer;
-  program_bytes_ += bytes;
-  account(static_cast<int64_t>(bytes));
+  program_bytes_ += program.release()->node_count() * kPerBuffer;
   return handle;
 }
 
@@ -224,7 +213,6 @@ void Session::destroy(int32_t handle) {
   Program* program = programs_.remove(handle);
   if (program->reference) napi_delete_reference(env_, static_cast<napi_ref>(program->reference));
   program_bytes_ -= program->node_count() * kPerBuffer;
-  account(-static_cast<int64_t>(program->node_count() * kPerBuffer));
   if (device_->idle())
     delete program;
   else
@@ -290,6 +278,7 @@ napi_value Session::promise(Task task, napi_value array) {
   ask(napi_create_promise(env_, &pending.deferred, &promise));
   if (array) ask(napi_create_reference(env_, array, 1, &pending.array));  // the memory must outlive the copy
   if (pending_.empty()) napi_ref_threadsafe_function(env_, wake_);
+  if (task.kind == Task::Kind::fetch) pending.bytes = task.buffer->bytes;
   task.token = next_token_++;
   pending_.emplace(task.token, pending);
   submit(task);
@@ -312,6 +301,13 @@ napi_value Session::read(int32_t handle, napi_value array, void* to, size_t byte
   return promise(task, array);
 }
 
+napi_value Session::fetch(int32_t handle) {
+  Task task;
+  task.kind = Task::Kind::fetch;
+  task.buffer = &buffers_.at(handle);
+  return promise(task, nullptr);
+}
+
 napi_value Session::wait() { return promise({}, nullptr); }
 
 void Session::read_sync(int32_t handle, void* to, size_t bytes) {
@@ -322,7 +318,7 @@ void Session::read_sync(int32_t handle, void* to, size_t bytes) {
 }
 
 // On the device thread.
-void Session::finished(uint64_t token, std::shared_ptr<const Failure> failure) {
+void Session::finished(uint64_t token, std::shared_ptr<const Failure> failure, void* memory) {
   if (token == kSyncToken) {
     std::lock_guard lock(done_mutex_);
     sync_done_ = true;
@@ -333,18 +329,45 @@ void Session::finished(uint64_t token, std::shared_ptr<const Failure> failure) {
   {
     std::lock_guard lock(done_mutex_);
     first = done_.empty();
-    done_.push_back({token, std::move(failure)});
+    done_.push_back({token, std::move(failure), memory});
   }
   if (first) napi_call_threadsafe_function(wake_, nullptr, napi_tsfn_nonblocking);
 }
 
+// An array over the memory of a fetch, which goes back to the pool with it.
+napi_value Session::result(const Pending& pending, Done& done) {
+  napi_value value;
+  if (!done.memory) {
+    ask(napi_get_undefined(env_, &value));
+    return value;
+  }
+  struct Block {
+    void* data;
+    size_t bytes;
+    ~Block() { Pool::get().give(data, bytes); }
+  };
+  auto block = std::make_unique<Block>(std::exchange(done.memory, nullptr), pending.bytes);
+  const auto finalize = [](napi_env, void*, void* hint) noexcept { delete static_cast<Block*>(hint); };
+  const napi_status status =
+      napi_create_external_arraybuffer(env_, block->data, block->bytes, finalize, block.get(), &value);
+  if (status == napi_no_external_buffers_allowed) {
+    void* to;
+    ask(napi_create_arraybuffer(env_, block->bytes, &to, &value));
+    std::memcpy(to, block->data, block->bytes);
+    return value;
+  }
+  ask(status);
+  block.release();
+  return value;
+}
+
 // What is refused here belongs to an environment that ends.
-void Session::settle(napi_deferred promise, const Failure* failure) noexcept {
+void Session::settle(const Pending& pending, Done& done) noexcept {
   try {
-    napi_value undefined;
-    ask(napi_get_undefined(env_, &undefined));
-    ask(failure ? napi_reject_deferred(env_, promise, js_error(env_, failure->code, failure->message))
-                : napi_resolve_deferred(env_, promise, undefined));
+    const HandleScope scope(env_);
+    ask(done.failure
+            ? napi_reject_deferred(env_, pending.deferred, js_error(env_, done.failure->code, done.failure->message))
+            : napi_resolve_deferred(env_, pending.deferred, result(pending, done)));
   } catch (const Refused&) {
   }
 }
@@ -362,7 +385,7 @@ void Session::settle() {
     const Pending pending = found->second;
     pending_.erase(found);
     if (pending.array) napi_delete_reference(env_, pending.array);
-    settle(pending.deferred, d.failure.get());
+    settle(pending, d);
   }
   if (pending_.empty()) napi_unref_threadsafe_function(env_, wake_);
 }

@@ -27,6 +27,8 @@ class Session : public Client {
   void release(int32_t handle);
   // Resolves with undefined when `array`, the memory at `to`, holds the contents; rejects with the failure.
   napi_value read(int32_t handle, napi_value array, void* to, size_t bytes);
+  // Resolves with an ArrayBuffer of the contents, in memory that the device finds when it comes to it.
+  napi_value fetch(int32_t handle);
   void read_sync(int32_t handle, void* to, size_t bytes);
   napi_value wait();
 
@@ -56,17 +58,19 @@ class Session : public Client {
   void close();
   bool closed() const { return !device_; }
 
-  void finished(uint64_t token, std::shared_ptr<const Failure> failure) override;
+  void finished(uint64_t token, std::shared_ptr<const Failure> failure, void* memory) override;
   void uploaded(void* source) override;
 
  private:
   struct Pending {
     napi_deferred deferred;
-    napi_ref array;
+    napi_ref array;  // of a read
+    size_t bytes;    // of a fetch
   };
   struct Done {
     uint64_t token;
     std::shared_ptr<const Failure> failure;
+    void* memory;
   };
   int32_t add(Buffer* buffer, Buffer* takes_over = nullptr);
   Buffer* new_buffer(size_t bytes);
@@ -76,9 +80,9 @@ class Session : public Client {
   void wait_for_device();
   napi_value promise(Task task, napi_value array);
   void settle();
-  void settle(napi_deferred promise, const Failure* failure) noexcept;
+  void settle(const Pending& pending, Done& done) noexcept;
+  napi_value result(const Pending& pending, Done& done);
   void forget_sources();
-  void account(int64_t bytes);
   void free_dead_if_idle();
   size_t held() const;
   bool collected(void* reference) const;
@@ -92,7 +96,6 @@ class Session : public Client {
   std::vector<Buffer*> operands_;  // of the run that is being submitted
   size_t live_ = 0, peak_ = 0;
   size_t program_bytes_ = 0;
-  int64_t unreported_ = 0;  // external memory that V8 was not told of yet
   Pressure pressure_;
   uint64_t next_token_ = 1;
   std::unordered_map<uint64_t, Pending> pending_;

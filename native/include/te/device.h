@@ -17,8 +17,9 @@ namespace te {
 class Client {
  public:
   virtual ~Client() = default;
-  // Called on the device thread when a read or a wait is done; `failure` is why the buffer has no contents, or null.
-  virtual void finished(uint64_t token, std::shared_ptr<const Failure> failure) = 0;
+  // Called on the device thread when a read, a fetch or a wait is done; `failure` is why the buffer has no contents, or
+  // null. `memory`: what a fetch took from the pool, for the client to give back.
+  virtual void finished(uint64_t token, std::shared_ptr<const Failure> failure, void* memory) = 0;
   // Called on the device thread when the memory of an upload is no longer needed.
   virtual void uploaded(void* source) = 0;
 
@@ -30,10 +31,10 @@ class Client {
 
 struct Task {
   // free: nothing but what every task does first, which is to free the buffers that were released before it.
-  enum class Kind { free, run, upload, read, wait, end, stop } kind = Kind::wait;
+  enum class Kind { free, run, upload, read, fetch, wait, end, stop } kind = Kind::wait;
   Client* client = nullptr;
   Program* program = nullptr;  // run; end: deletes it
-  Buffer* buffer = nullptr;    // upload, read
+  Buffer* buffer = nullptr;    // upload, read, fetch
   void* memory = nullptr;      // the other side of an upload or a read
   void* source = nullptr;      // upload: what keeps `memory`, for the client
   uint64_t token = 0;
@@ -81,6 +82,7 @@ class Device {
   void perform(const Task& task, Buffer* const* operands);
   void run(const Task& task, Buffer* const* operands);
   void upload(const Task& task);
+  void fetch(const Task& task);
   char* workspace(size_t bytes);
 
   std::mutex mutex_;

@@ -19,6 +19,8 @@ import {
 import type { Native, NativeProgram } from "./native.js";
 import { reclaim } from "./reclaim.js";
 
+/** Bytes from which on memory for a result is taken late. */
+const LARGE = 2 ** 16;
 const KIND = { input: 0, arena: 1, output: 2 } as const;
 
 class NativeBuffer implements DeviceBuffer {
@@ -33,6 +35,7 @@ class NativeBuffer implements DeviceBuffer {
   }
 
   async read(): Promise<Uint8Array> {
+    if (this.bytes >= LARGE) return new Uint8Array(await this.native.fetch(this.handle));
     const into = new Uint8Array(this.bytes);
     await this.native.read(this.handle, into);
     return into;

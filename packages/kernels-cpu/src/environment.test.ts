@@ -82,6 +82,8 @@ describe.skipIf(!path)("the end of a process", () => {
     "reads without waiting":
       "for (let i = 0; ; i++) { native.read(run(), new Uint8Array(4)); if (i % 64 === 0) native.readSync(x, new Uint8Array(4)); }",
     "awaits reads": "(async () => { for (;;) await native.read(run(), new Uint8Array(4)); })()",
+    "awaits large results":
+      "(async () => { for (;;) await native.fetch(native.fromArray(new Uint8Array(1 << 17))); })()",
     "awaits the device": "(async () => { for (;;) { run(); await native.wait(); } })()",
     compiles:
       "for (;;) { native.ownProgram(native.compile(spec), {}); native.supports({ op: 'x', inputs: [], outputs: [], params: {} }); }",

@@ -19,6 +19,8 @@ export interface Native {
   upload(bytes: Uint8Array): number;
   /** Fills `into` after everything queued earlier; rejects with the error of the kernel that should have made the contents. */
   read(tensor: number, into: Uint8Array): Promise<void>;
+  /** The same in memory that is taken when the device comes to it, and that V8 need not fill with zeros: for large tensors. */
+  fetch(tensor: number): Promise<ArrayBuffer>;
   readSync(tensor: number, into: Uint8Array): void;
   release(tensor: number): void;
 
