@@ -30,6 +30,9 @@ struct Pair {
   Lanes value, slope;
 };
 
+// x for the part s (1 - s) x of a derivative: far out s (1 - s) is zero, and zero times infinity must not become NaN.
+inline Lanes near_lanes(Lanes x) { return larger_of(smaller_of(x, 1e3f), Lanes{} - 1e3f); }
+
 // Value and derivative of one activation, exact enough for results of type T. What the caller does not use is not
 // computed.
 template <Activation A, DType T>
@@ -37,15 +40,14 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
   const Lanes zero = {}, one = zero + 1.0f;
   if constexpr (A == Activation::gelu) {
     const float c = 1.59576912f, d = 0.0713548163f;  // 2 sqrt(2 / pi), and 0.044715 times that
-    const Lanes square = x * x, s = sigmoid_lanes<T>(x * (square * d + c));
-    // Far out s (1 - s) is zero, and zero times infinity must not become NaN.
-    return {x * s, s + x * s * (1.0f - s) * (smaller_of(square, 1e6f) * (3.0f * d) + c)};
+    const Lanes s = sigmoid_lanes<T>(x * (x * x * d + c)), near = near_lanes(x);
+    return {x * s, s + near * s * (1.0f - s) * (near * near * (3.0f * d) + c)};
   } else if constexpr (A == Activation::silu) {
     const Lanes s = sigmoid_lanes<T>(x);
-    return {x * s, s + x * s * (1.0f - s)};
+    return {x * s, s + near_lanes(x) * s * (1.0f - s)};
   } else if constexpr (A == Activation::quick_gelu) {
     const Lanes s = sigmoid_lanes<T>(x * 1.702f);
-    return {x * s, s + x * s * (1.0f - s) * 1.702f};
+    return {x * s, s + near_lanes(x * 1.702f) * s * (1.0f - s)};
   } else if constexpr (A == Activation::relu) {
     return {x < zero ? zero : x, x > zero ? one : zero};
   } else if constexpr (A == Activation::squared_relu) {
@@ -55,7 +57,8 @@ inline __attribute__((always_inline)) Pair activate(Lanes x, const ActivationLim
     const Lanes s = sigmoid_lanes<T>(x);
     return {s, s * (1.0f - s)};
   } else if constexpr (A == Activation::clamped_silu) {
-    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<T>(g * p.alpha), slope = s + g * s * (1.0f - s) * p.alpha;
+    const Lanes g = smaller_of(x, p.limit), s = sigmoid_lanes<T>(g * p.alpha);
+    const Lanes slope = s + near_lanes(g * p.alpha) * s * (1.0f - s);
     return {g * s, x > zero + p.limit ? zero : slope};
   } else if constexpr (A == Activation::clamped_linear) {
     const Lanes high = zero + p.limit, low = zero - p.limit, top = smaller_of(x, p.limit);

@@ -136,7 +136,8 @@ std::unique_ptr<Kernel> prepare_gated_activation(const Node& node, std::string* 
 
 std::unique_ptr<Kernel> prepare_gated_activation_backward(const Node& node, std::string* why) {
   GatedShape shape;
-  if (!node.params.only({"activations", "limit", "alpha", "offset"}, why) || !shape.read(node, 1, why)) return nullptr;
+  if (!node.params.only({"activations", "limit", "alpha", "offset", "wide"}, why) || !shape.read(node, 1, why))
+    return nullptr;
   const DType dy = node.inputs[0].dtype, du = node.outputs[0].dtype;
   if (!is_float(dy) || !is_float(du)) return decline(why, "gradients must be of float types");
   return std::make_unique<GatedActivationBackward>(shape, dy, du);

@@ -85,7 +85,8 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
   const backward = (r: Residuals, grad: Tensor) => {
     const gq1 = quantizeWith(r.metas1.grad, grad, toBackward);
     const second = backwardDot(r.hq, r.woq, gq1, axes, { dtype });
-    const { du } = gatedActivationBackwardOp({ dy: second.dx, u: r.u }, activation);
+    // Quantised from float32, as the activation is: nothing between is rounded to the dtype of x.
+    const { du } = gatedActivationBackwardOp({ dy: second.dx, u: r.u }, { ...activation, wide: true });
     const gq0 = quantizeWith(r.metas0.grad, du, toBackward);
     const first = backwardDot(r.xq, r.wiq, gq0, axes, { dtype });
     const { dx, dgamma, dbeta } = normGradient(

@@ -1,8 +1,8 @@
 /** A01: activations and their derivatives against formulas written out in float64, single and gated. */
-import { concat, type DType, FLOATS, type Tensor, tensor, vjp } from "@te/tensor";
-import { errorN, findDifference, limitOf, normals, onEachDevice, valuesOf } from "@te/testkit";
+import { concat, type DType, FLOATS, full, type Tensor, tensor, vjp } from "@te/tensor";
+import { errorN, expectClose, findDifference, limitOf, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { gatedActivationOp } from "../src/index.js";
+import { gatedActivationBackwardOp, gatedActivationOp } from "../src/index.js";
 
 type Formula = (x: number) => number;
 const sigmoid: Formula = (x) => 1 / (1 + Math.exp(-x));
@@ -144,5 +144,54 @@ onEachDevice(() => {
       { activations: ["clamped_silu", "clamped_linear"] },
     ).y;
     expect(clamped).toBeAllclose([2.5373873, -41.9997188, -0.2313064], { rtol: 1e-6 });
+  });
+});
+
+const valueIn = (dtype: DType, x: number): number => valuesOf(tensor([x], { dtype })).values[0]!;
+
+/** The slopes far below 0 and far above. */
+const FAR: Record<string, readonly [low: number, high: number]> = {
+  gelu: [0, 1],
+  silu: [0, 1],
+  quick_gelu: [0, 1],
+  relu: [0, 1],
+  linear: [1, 1],
+  sigmoid: [0, 0],
+  clamped_silu: [0, 0],
+  clamped_linear: [0, 0],
+};
+
+onEachDevice(() => {
+  describe.each(FLOATS)("far out, %s", (dtype) => {
+    const far = dtype === "float16" ? [1e3, 6e4, Infinity] : [1e3, 1e5, 1e20, 3e38, Infinity];
+    const xs = [...far.map((x) => -x), ...far];
+
+    test.each(Object.entries(FAR))("the slope of %s is a number", (name, [low, high]) => {
+      const [, pull] = vjp(
+        (x: Tensor) => gatedActivationOp({ u: x.reshape([1, 1, xs.length]) }, { activations: [name] }).y,
+        tensor(xs, { dtype }),
+      );
+      const [dx] = pull(full([1, xs.length], 1, { dtype })) as [Tensor];
+      const expected = xs.map((x) => expect.closeTo(x < 0 ? low : high, 6));
+      expect(Array.from(dx.astype("float32").dataSync())).toEqual(expected);
+    });
+
+    test("a linear gate passes the other's slope on", () => {
+      const u = tensor([xs.map(() => 2), xs], { dtype }).reshape([1, 2, xs.length]);
+      const [, pull] = vjp((u: Tensor) => gatedActivationOp({ u }, { activations: ["relu", "linear"] }).y, u);
+      const [du] = pull(full([1, xs.length], 1, { dtype })) as [Tensor];
+      expect(Array.from(du.astype("float32").dataSync())).toEqual(
+        [...xs, ...xs.map(() => 2)].map((x) => valueIn(dtype, x)),
+      );
+    });
+  });
+
+  test("with `wide` the gradient of the pre-activation is not rounded to its dtype", () => {
+    const u = normals([3, 2, 8], { dtype: "bfloat16" });
+    const dy = normals([3, 8], { dtype: "bfloat16", seed: "dy" });
+    const params = { activations: ["silu", "linear"] };
+    const { du } = gatedActivationBackwardOp({ dy, u }, { ...params, wide: true });
+    expect(du.dtype).toBe("float32");
+    expectClose(du, gatedActivationBackwardOp({ dy, u: u.astype("float32") }, params).du, "activation");
   });
 });

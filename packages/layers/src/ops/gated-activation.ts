@@ -1,4 +1,15 @@
-import { type Aval, concat, defineOp, expectFloat, FLOATS, fail, nearestName, rule, type Tensor } from "@te/tensor";
+import {
+  type Aval,
+  concat,
+  defineOp,
+  expectFloat,
+  FLOATS,
+  fail,
+  nearestName,
+  onesLike,
+  rule,
+  type Tensor,
+} from "@te/tensor";
 
 /** What clamped SwiGLU needs: g = min(u0, limit), l = clip(u1, ±limit) + offset, y = g * sigmoid(alpha g) * l. */
 export const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
@@ -11,15 +22,17 @@ interface Activation {
   derivative(x: Tensor, clamped: Clamped): Tensor;
 }
 
-const one = (x: Tensor): Tensor => x.mul(0).add(1);
 const indicator = (condition: Tensor): Tensor => condition.astype("float32");
+
+/** x where a derivative multiplies it by what is 0 far out: 0 * ∞ must not become NaN. */
+const near = (x: Tensor): Tensor => x.clip(-1e3, 1e3);
 
 /** x * sigmoid(alpha x); its derivative is s * (1 + alpha x (1 - s)). */
 const swish = (alpha: number): Activation => ({
   value: (x) => x.mul(x.mul(alpha).sigmoid()),
   derivative: (x) => {
     const s = x.mul(alpha).sigmoid();
-    return s.mul(x.mul(alpha).mul(s.neg().add(1)).add(1));
+    return s.mul(near(x.mul(alpha)).mul(s.neg().add(1)).add(1));
   },
 });
 
@@ -29,15 +42,15 @@ const ACTIVATIONS: Record<string, Activation> = {
     value: (x) => x.mul(0.5).mul(geluTanh(x).add(1)),
     derivative: (x) => {
       const t = geluTanh(x);
-      const inner = x
-        .mul(x)
+      const inner = near(x)
+        .mul(near(x))
         .mul(3 * 0.044715)
         .add(1)
         .mul(SQRT_2_OVER_PI);
       return t
         .add(1)
         .mul(0.5)
-        .add(x.mul(0.5).mul(t.mul(t).neg().add(1)).mul(inner));
+        .add(near(x).mul(0.5).mul(t.mul(t).neg().add(1)).mul(inner));
     },
   },
   silu: swish(1),
@@ -51,7 +64,7 @@ const ACTIVATIONS: Record<string, Activation> = {
       return s.mul(s.neg().add(1));
     },
   },
-  linear: { value: (x) => x, derivative: one },
+  linear: { value: (x) => x, derivative: (x) => onesLike(x) },
   clamped_silu: {
     value: (x, { limit, alpha }) => swish(alpha).value(x.minimum(limit), CLAMPED),
     derivative: (x, { limit, alpha }) =>
@@ -122,19 +135,19 @@ const slot = (u: Tensor, i: number): Tensor => {
 
 const product = (parts: readonly Tensor[]): Tensor => parts.reduce((a, b) => a.mul(b));
 
-/** du_i = dy * act_i'(u_i) * the product of the other activations. */
+/** du_i = dy * act_i'(u_i) * the product of the other activations, in the dtype of u, or with `wide` in float32. */
 export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
   inputs: ["dy", "u"],
   outputs: ["du"],
-  params: PARAMS,
-  shape: ({ u }) => ({ du: u }),
+  params: { ...PARAMS, wide: false },
+  shape: ({ u }, { wide }) => ({ du: wide ? { shape: u.shape, dtype: "float32" } : u }),
   sharding: rule("... f, ... a f -> ... a f", { whole: ["a"] }),
   reference({ dy, u }, params) {
     const values = slots(u, params, "value");
     const derivatives = slots(u, params, "derivative");
     const wide = dy.astype("float32");
     const parts = derivatives.map((d, i) => product([wide, d, ...values.filter((_, k) => k !== i)]).expandDims(-2));
-    return { du: concatenate(parts).astype(u.dtype) };
+    return { du: concatenate(parts).astype(params.wide ? "float32" : u.dtype) };
   },
   cases: (c) =>
     (["float32", "bfloat16"] as const).map((dtype) =>
