@@ -10,7 +10,7 @@ import {
   W_NO_SHARD_AXES,
   W_TP_AXES,
 } from "@te/sharding";
-import { checkpointName, type Tensor } from "@te/tensor";
+import { checkpointName, full, type Tensor } from "@te/tensor";
 import { type LoraScope, loraUses } from "./lora-scope.js";
 import type { ResolvedOptions } from "./multi-head-attention-options.js";
 
@@ -30,6 +30,16 @@ const ROW = { kernelAxes: [W_TP_AXES, W_FSDP_AXES], biasAxes: [W_NO_SHARD_AXES] 
 /** Names of axes given batch-first, in the order of the inputs. */
 export function axesOf(sequenceFirst: boolean, ...[batch, sequence, ...rest]: [string, string, ...string[]]): string[] {
   return sequenceFirst ? [sequence, batch, ...rest] : [batch, sequence, ...rest];
+}
+
+/**
+ * x / √n with the bits of the original, where the root and its reciprocal are rounded to the dtype before they multiply x;
+ * bfloat16 is divided in float32 and rounded once.
+ */
+function dividedByRoot(x: Tensor, n: number): Tensor {
+  const { dtype } = x;
+  const root = full([], Math.sqrt(n), { dtype });
+  return dtype === "bfloat16" ? x.div(root) : x.mul(full([], 1, { dtype }).div(root));
 }
 
 /** Makes the submodules of one attention layer. Their variables are those of the module that is running. */
@@ -84,7 +94,7 @@ export class Projections {
   private queryInit(): Initializer {
     const { kernelInit, scaledQueryInit, headDim } = this.options;
     if (!scaledQueryInit) return kernelInit;
-    return (key, shape, dtype) => kernelInit(key, shape, dtype).div(Math.sqrt(headDim));
+    return (key, shape, dtype) => dividedByRoot(kernelInit(key, shape, dtype), headDim);
   }
 
   private common(part: "qkv_proj" | "output_proj") {

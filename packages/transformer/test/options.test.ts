@@ -1,4 +1,5 @@
 /** What options of attention and of the layer change: initial values, adapters, residuals, biases, masks of dropout. */
+import { createHash } from "node:crypto";
 import { DenseGeneral, type Initializer, LayerNorm, LayerNormMLP, varianceScaling } from "@te/layers";
 import { full, random, type Tensor } from "@te/tensor";
 import { describeLeaves, expectClose, findBitDifference, maskOf, normals, onEachDevice, perturbed } from "@te/testkit";
@@ -45,6 +46,22 @@ describe("initial values", () => {
     expect(new Set(values(out.kernel))).toEqual(new Set([3]));
     expect(new Set(values(of({ scaledQueryInit: false }).qkv.kernel))).toEqual(new Set([3]));
     expect(new Set(values(of({ fuseQkvParams: false }).query.kernel))).toEqual(new Set([1.5]));
+  });
+
+  // Recorded from JAX's kernel / sqrt(12), where the root is no number of the dtype.
+  test.each([
+    ["float32", "282a5bca472e166b"],
+    ["bfloat16", "f76fb3c0f4fdbd28"],
+    ["float16", "86fd94aeb1eea2a1"],
+  ] as const)("a query kernel of 12 numbers per head has the original's bits, %s", (dtype, sha256) => {
+    const draw = varianceScaling(1, "fan_in", "truncated_normal");
+    const kernelInit: Initializer = (_, shape, dtype) => draw(random.key(7), shape, dtype);
+    const options = { headDim: 12, numAttentionHeads: 4, fuseQkvParams: false, kernelInit, dtype };
+    const inputs = normals([1, 2, 36], { dtype });
+    const { query }: any = new MultiHeadAttention(options).init(random.key(0), inputs, inputs).params;
+    const bytes = query.kernel.dataSync();
+    const digest = createHash("sha256").update(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    expect(digest.digest("hex").slice(0, 16)).toBe(sha256);
   });
 
   test("mhaKernelInit, mlpKernelInit, biasInit", () => {
