@@ -61,8 +61,10 @@ export class Embed extends Module {
   constructor(options: EmbedOptions) {
     super(options);
     this.options = withDefaults("Embed", options, Embed.defaults);
-    const { numEmbeddings, features, dtype } = options;
+    const { numEmbeddings, features, dtype, outputDtype } = options;
     if (dtype !== undefined) checkParameterDType("Embed", dtype);
+    if (outputDtype !== undefined && !FLOATS.includes(outputDtype))
+      fail("dtype", "Embed", `outputDtype must be ${FLOATS.join(" or ")}`, outputDtype);
     for (const [name, size] of Object.entries({ numEmbeddings, features }))
       if (!Number.isSafeInteger(size) || size < 1)
         fail("option", "Embed", `${name} must be an integer of at least 1`, size);

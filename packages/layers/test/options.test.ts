@@ -141,4 +141,7 @@ test("of one module", () => {
     makers.Embed!({ features: 0 }),
   );
   expectError("dtype", /^Embed: ids must be an integer tensor/, init(makers.Embed!({})));
+  expectError("dtype", /^Embed: outputDtype must be float32 or bfloat16 or float16, got int32/, () =>
+    makers.Embed!({ outputDtype: "int32" }),
+  );
 });

@@ -177,11 +177,15 @@ export function truncatedNormal(
 }
 
 /** true with probability p (½ by default), which may be a tensor that broadcasts to `shape`. Compares in float32. */
-export const bernoulli = (
+export function bernoulli(
   from: Key,
   p: number | Tensor = 0.5,
   shape: readonly number[] = p instanceof Tensor ? p.shape : [],
-): Tensor => uniform(from, shape).lt(p);
+): Tensor {
+  if (typeof p !== "number" && !(p instanceof Tensor))
+    fail("dtype", "random.bernoulli", "p must be a number or a tensor", p ?? String(p));
+  return uniform(from, shape).lt(p);
+}
 
 /** Integers on [low, high), int32. */
 export function randint(from: Key, shape: readonly number[], low: number, high: number): Tensor {
@@ -269,6 +273,7 @@ export function categorical(
   checkKey(fn, from);
   expectTensor(fn, { logits });
   const classes = normalizeAxis(fn, axis, logits.rank);
+  if (logits.shape[classes] === 0) fail("shape", fn, "logits must have at least one class", logits);
   const batch = logits.shape.filter((_, i) => i !== classes);
   const target = shape === undefined ? batch : checkShape(fn, shape);
   const lead = target.length - batch.length;

@@ -174,5 +174,7 @@ test("categorical refuses what is no tensor, and an axis or shape that logits do
   expect(() => random.categorical(key, [1, 2] as never)).toThrow(/random.categorical: logits must be a tensor/);
   expect(() => random.categorical(key, zeros([3]), { axis: 1 })).toThrow(/axis must be an integer in \[-1, 1\)/);
   expect(() => random.categorical(key, zeros([]))).toThrow(/random.categorical: axis must be an integer/);
+  expect(() => random.categorical(key, zeros([2, 0]))).toThrow(/categorical: logits must have at least one class, got/);
+  expect(() => random.bernoulli(key, "½" as never)).toThrow(/bernoulli: p must be a number or a tensor, got ½/);
   expect(() => random.categorical(key, zeros([2, 3]), { shape: [4] })).toThrow(/must end with the batch axes.*\[2\]/);
 });

@@ -166,6 +166,9 @@ describe("rope refuses", () => {
     ["a window of 0", "option", () => rope(x, { windowMin: 0 })],
     ["positions of another length", "shape", () => rope(x, { positions: t([4], "int32") })],
     ["positions of another batch", "shape", () => rope(x, { positions: t([3, 5], "int32") })],
+    ["what is no tensor", "option", () => rope(undefined as never)],
+    ["options that are none", "option", () => rope(x, null as never)],
+    ["an unknown option", "option", () => rope(x, { position: t([5], "int32") } as never)],
     ["float positions", "dtype", () => rope(x, { positions: t([5]) })],
   ])("%s", (_, code, body) => {
     expect(thrown(body).code).toBe(code);

@@ -2,14 +2,17 @@ import {
   arange,
   checkRange,
   concat,
+  type Defaults,
   defineOp,
   expectDType,
   expectFloat,
+  expectTensor,
   FLOATS,
   fail,
   stack,
   type Tensor,
   tensor,
+  withDefaults,
 } from "@te/tensor";
 
 export interface RopeParams {
@@ -173,5 +176,17 @@ export interface RopeOptions extends Partial<Omit<RopeParams, "inverse">> {
   positions?: Tensor | undefined;
 }
 
+const OPTIONS = {
+  method: DEFAULTS.method,
+  windowMin: DEFAULTS.windowMin,
+  windowMax: DEFAULTS.windowMax,
+  sequenceAxis: DEFAULTS.sequenceAxis,
+  positions: undefined,
+} satisfies Defaults<RopeOptions>;
+
 /** Rotary position embedding of queries or keys; see the op `rope`. */
-export const rope = (x: Tensor, { positions, ...params }: RopeOptions = {}): Tensor => turn(x, positions, params);
+export function rope(x: Tensor, options: RopeOptions = {}): Tensor {
+  expectTensor("rope", { x });
+  const { positions, ...params } = withDefaults("rope", options, OPTIONS);
+  return turn(x, positions ?? undefined, params);
+}
