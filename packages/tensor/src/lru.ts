@@ -1,9 +1,11 @@
 /**
- * At most `limit` values by key, with keys of at most `characters` in all but for one; the one that was used least recently goes first, and `release` gets it. A hit costs a
- * look-up and a number: the oldest is looked for when one has to go.
+ * At most `limit` values by key, with keys of at most `characters` together unless there is one alone. The one that was
+ * used least recently goes first, and `release` gets it. A hit costs a look-up and a number.
  */
 export class Lru<V> {
   private readonly entries = new Map<string, { value: V; used: number }>();
+  /** Uses as they were when one had to go, the oldest last: it serves until it is empty, so that this costs little each. */
+  private oldestLast: { key: string; used: number }[] = [];
   private clock = 0;
   private length = 0;
 
@@ -38,15 +40,22 @@ export class Lru<V> {
   clear(): void {
     for (const { value } of this.entries.values()) this.release(value);
     this.entries.clear();
+    this.oldestLast = [];
     this.length = 0;
   }
 
   private dropOldest(): void {
-    let oldest: string | undefined;
-    let time = Number.POSITIVE_INFINITY;
-    for (const [key, { used }] of this.entries) if (used < time) [oldest, time] = [key, used];
-    this.release(this.entries.get(oldest!)!.value);
-    this.entries.delete(oldest!);
-    this.length -= oldest!.length;
+    for (;;) {
+      if (this.oldestLast.length === 0) {
+        this.oldestLast = [...this.entries].map(([key, { used }]) => ({ key, used })).sort((a, b) => b.used - a.used);
+      }
+      const { key, used } = this.oldestLast.pop()!;
+      const entry = this.entries.get(key);
+      if (entry?.used !== used) continue; // it was used since, as was all that is not in the list
+      this.entries.delete(key);
+      this.length -= key.length;
+      this.release(entry.value);
+      return;
+    }
   }
 }

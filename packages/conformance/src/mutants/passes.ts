@@ -227,4 +227,19 @@ export const PASSES: readonly Mutant[] = [
     "",
     "tensor/passes",
   ),
+  // What the device is given
+  mutant(
+    "programs are not fused for the device",
+    "kernels-cpu/src/backend.ts",
+    "planMemory(fuseElementwise(program))",
+    "planMemory(program)",
+    "kernels-cpu/program",
+  ),
+  mutant(
+    "the addon is asked about every node",
+    "kernels-cpu/src/backend.ts",
+    "this.answers.set(key, answer);",
+    "",
+    "kernels-cpu/program",
+  ),
 ];
