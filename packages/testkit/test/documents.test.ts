@@ -19,6 +19,19 @@ test("there are documents, and their blocks are programs or commands", () => {
     for (const { language, code } of blocks) expect(["ts", "sh"], `${path}: ${code.slice(0, 40)}`).toContain(language);
 });
 
+/** Other work on the machine makes a compiler slow. */
+const PATIENCE = { timeout: 240_000 };
+
+/** The example prints a step and its loss in every line. */
+function expectLearning(output: string): void {
+  const losses = output
+    .trim()
+    .split("\n")
+    .map((line) => Number(line.split(" ")[1]));
+  expect(losses).toHaveLength(20);
+  expect(losses.at(-1)!).toBeLessThan(losses[0]! * 0.9);
+}
+
 describe("programs", () => {
   beforeAll(() => {
     mkdirSync(scratch, { recursive: true });
@@ -28,16 +41,19 @@ describe("programs", () => {
   });
   afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
-  test("type-check", () => {
+  test("type-check", PATIENCE, () => {
     execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", scratch], { stdio: "inherit" });
   });
 
-  test.each(programs.map((program) => [program.path, program] as const))("%s runs", async (_, { file, program }) => {
-    const flags = ["--conditions=@te/source", "--import", "tsx"];
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [...flags, file], { cwd: scratch });
+  const run = (file: string) =>
+    promisify(execFile)(process.execPath, ["--conditions=@te/source", "--import", "tsx", file], { cwd: scratch });
+
+  test.each(programs.map((one) => [one.path, one] as const))("%s runs", PATIENCE, async (path, { file, program }) => {
+    const { stdout, stderr } = await run(file);
     const plain = (text: string): string => text.replaceAll(/\s/g, "");
     for (const promised of promisedOutput(program)) expect(plain(stdout)).toContain(plain(promised));
     expect(stderr.split("\n").filter((line) => line && !/reference|Warning/.test(line))).toEqual([]);
+    if (path === "README.md") expectLearning(stdout);
   });
 });
 
