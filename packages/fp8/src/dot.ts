@@ -1,9 +1,29 @@
-import { customVjp, type DType, fail, freeAxes, markState, type Tensor } from "@te/tensor";
+import {
+  checkOptions,
+  customVjp,
+  type DType,
+  dotShape,
+  expectObject,
+  expectShape,
+  expectTensor,
+  fail,
+  freeAxes,
+  markState,
+  type Tensor,
+} from "@te/tensor";
 import { currentRecipe } from "./autocast.js";
 import { HIGH_PRECISION } from "./ops/check.js";
 import { scaledDotOp } from "./ops/scaled-dot.js";
-import { nameQuantized, nextMetas, type ProductMetas, type Quantized, quantizeWith } from "./quantizer.js";
-import type { Recipe } from "./recipes/index.js";
+import {
+  expectMetas,
+  expectQuantized,
+  nameQuantized,
+  nextMetas,
+  type ProductMetas,
+  type Quantized,
+  quantizeWith,
+} from "./quantizer.js";
+import { checkRecipe, type Recipe } from "./recipes/index.js";
 
 /** The axes of x and of the kernel that a product sums over, pair by pair. */
 export interface ContractAxes {
@@ -22,12 +42,11 @@ export interface ForwardDotOptions {
 type ResultDType = "float32" | "bfloat16" | "float16";
 
 /** The product of quantized x and kernel: free axes of x, free axes of the kernel. */
-export function forwardDot(
-  x: Quantized,
-  kernel: Quantized,
-  axes: ContractAxes,
-  { dtype, bias }: ForwardDotOptions,
-): Tensor {
+export function forwardDot(x: Quantized, kernel: Quantized, axes: ContractAxes, options: ForwardDotOptions): Tensor {
+  const fn = "forwardDot";
+  expectQuantized(fn, { x, kernel });
+  expectObject(fn, { axes, options });
+  const { dtype, bias } = options;
   return scaledDotOp(
     { a: x.q, b: kernel.q, aScaleInv: x.scaleInv, bScaleInv: kernel.scaleInv, bias: bias ?? undefined },
     { ...axes, dtype: dtype as ResultDType },
@@ -45,9 +64,15 @@ export function backwardDot(
   x: Quantized,
   kernel: Quantized,
   grad: Quantized,
-  { lhsContract, rhsContract }: ContractAxes,
-  { dtype }: { readonly dtype: DType },
+  axes: ContractAxes,
+  options: { readonly dtype: DType },
 ): { dx: Tensor; dkernel: Tensor } {
+  const fn = "backwardDot";
+  expectQuantized(fn, { x, kernel, grad });
+  expectObject(fn, { axes, options });
+  const { lhsContract, rhsContract } = axes;
+  const { dtype } = options;
+  dotShape(fn, x.q, kernel.q, { lhsContract, rhsContract, lhsBatch: [], rhsBatch: [] });
   const xFree = freeAxes(x.q.rank, lhsContract, []);
   const kernelFree = freeAxes(kernel.q.rank, rhsContract, []);
   const rows = xFree.map((_, i) => i);
@@ -74,11 +99,15 @@ function placeAxes(t: Tensor, places: readonly number[]): Tensor {
 }
 
 /** The gradient of a bias, from the gradient of the result before rounding: its sum over the free axes of x. */
-export const biasGradient = (grad: Tensor, bias: Tensor): Tensor =>
-  grad
+export function biasGradient(grad: Tensor, bias: Tensor): Tensor {
+  expectTensor("biasGradient", { grad, bias });
+  const lead = grad.rank - bias.rank;
+  expectShape("biasGradient", { bias }, grad.shape.slice(Math.max(lead, 0)), "the last axes of grad");
+  return grad
     .astype("float32")
-    .sum(Array.from({ length: grad.rank - bias.rank }, (_, i) => i))
+    .sum(Array.from({ length: lead }, (_, i) => i))
     .astype(bias.dtype);
+}
 
 /** Options of {@link fp8DotGeneral}. */
 export interface Fp8DotOptions {
@@ -108,6 +137,13 @@ export function fp8DotGeneral(
   axes: ContractAxes,
   options: Fp8DotOptions = {},
 ): Tensor {
+  const fn = "fp8DotGeneral";
+  expectTensor(fn, { x, kernel });
+  expectMetas(fn, metas);
+  expectObject(fn, { axes, options });
+  checkOptions(fn, options, ["recipe", "bias", "checkpointName"]);
+  if (options.bias != null) expectTensor(fn, { bias: options.bias });
+  if (options.recipe != null) checkRecipe(fn, options.recipe);
   const recipe = options.recipe ?? currentRecipe();
   if (!recipe)
     fail(

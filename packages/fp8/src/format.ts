@@ -31,8 +31,8 @@ export const isFloat8Dtype = (dtype: DType): dtype is Float8 => dtype === "float
 /** Throws unless dtype is float8_e4m3fn or float8_e5m2. */
 export function checkFloat8(fn: string, what: string, dtype: DType): Float8 {
   if (isFloat8Dtype(dtype)) return dtype;
-  return fail("dtype", fn, `${what} must be float8_e4m3fn or float8_e5m2`, dtype);
+  return fail("dtype", fn, `${what} must be float8_e4m3fn or float8_e5m2`, dtype ?? String(dtype));
 }
 
 /** Largest finite value of an FP8 type: 448 or 57344. */
-export const float8Max = (dtype: Float8): number => finfo(dtype).max;
+export const float8Max = (dtype: Float8): number => finfo(checkFloat8("float8Max", "dtype", dtype)).max;

@@ -10,6 +10,7 @@ export {
   fp8DotGeneral,
 } from "./dot.js";
 export { type Float8, Format, type FormatSpec, float8Max, isFloat8Dtype } from "./format.js";
+export { expectQuantization } from "./ops/check.js";
 export { delayedScalingUpdateOp, type ScaleOptions, scaleFromHistory } from "./ops/delayed-scaling-update.js";
 export { quantizeOp } from "./ops/quantize.js";
 export { scaledDotOp } from "./ops/scaled-dot.js";

@@ -1,9 +1,24 @@
-import { checkpointName, div, fail, finfo, full, type StateRule, stateAfter, type Tensor, zeros } from "@te/tensor";
+import {
+  checkpointName,
+  div,
+  expectFloat,
+  expectFunction,
+  expectObject,
+  expectString,
+  expectTensor,
+  fail,
+  finfo,
+  full,
+  type StateRule,
+  stateAfter,
+  type Tensor,
+  zeros,
+} from "@te/tensor";
 import { checkFloat8, type Float8, float8Max } from "./format.js";
 import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
 import { quantizeOp } from "./ops/quantize.js";
 import { DelayedScaling } from "./recipes/delayed-scaling.js";
-import type { Recipe } from "./recipes/index.js";
+import { checkRecipe, type Recipe } from "./recipes/index.js";
 
 /**
  * State of one tensor of one product under delayed scaling: the scale for the next step, float32[1], and the amaxes of
@@ -22,14 +37,41 @@ export type ProductMetas<State = ScaleState | null> = {
 /** A tensor in FP8: value = q * scaleInv. amax is the largest magnitude of the values before rounding, float32[1]. */
 export type Quantized = { readonly q: Tensor; readonly scaleInv: Tensor; readonly amax: Tensor };
 
+/** Throws unless every value is a tensor in FP8 with its scale. */
+export function expectQuantized(fn: string, args: Readonly<Record<string, unknown>>): void {
+  expectObject(fn, args);
+  for (const [name, value] of Object.entries(args) as [string, Quantized][]) {
+    expectTensor(fn, { [`${name}.q`]: value.q, [`${name}.scaleInv`]: value.scaleInv, [`${name}.amax`]: value.amax });
+    checkFloat8(fn, `${name}.q`, value.q.dtype);
+  }
+}
+
+/** Throws unless the value is the state of one tensor, or null. */
+function expectState(fn: string, name: string, state: unknown): void {
+  if (state === null) return;
+  expectObject(fn, { [name]: state });
+  const { scale, amaxHistory } = state as ScaleState;
+  expectTensor(fn, { [`${name}.scale`]: scale, [`${name}.amaxHistory`]: amaxHistory });
+}
+
+/** Throws unless the value holds the states of one product. */
+export function expectMetas(fn: string, metas: unknown): void {
+  expectObject(fn, { metas });
+  for (const role of ["x", "kernel", "grad"] as const) expectState(fn, `metas.${role}`, (metas as ProductMetas)[role]);
+}
+
 /** Rounds x (float32, bfloat16 or float16) to dtype with the stored scale, or without a state with that of x itself. */
 export function quantizeWith(state: ScaleState | null, x: Tensor, dtype: Float8): Quantized {
+  expectTensor("quantizeWith", { x });
+  expectState("quantizeWith", "state", state);
   const scale = state ? state.scale : currentScale(x, dtype);
   return quantizedBy({ scale }, quantizeOp({ x, scale }, { dtype }));
 }
 
 /** The scale that takes the largest magnitude of x to the largest value of dtype, float32[1]; 1 where there is none. */
 export function currentScale(x: Tensor, dtype: Float8): Tensor {
+  expectTensor("currentScale", { x });
+  expectFloat("currentScale", { x });
   const amax = x.size === 0 ? zeros([1]) : x.abs().max().astype("float32").reshape([1]);
   const scale = div(float8Max(dtype), amax).minimum(finfo("float32").max);
   return amax.gt(0).logicalAnd(amax.isFinite()).where(scale, 1);
@@ -38,21 +80,30 @@ export function currentScale(x: Tensor, dtype: Float8): Tensor {
 /** The result of an op that rounded to FP8 with the stored scale itself, such as a norm or an activation. */
 export function quantizedBy(
   state: { readonly scale: Tensor },
-  { q, amax }: { readonly q: Tensor; readonly amax: Tensor },
+  rounded: { readonly q: Tensor; readonly amax: Tensor },
 ): Quantized {
+  expectObject("quantizedBy", { state, rounded });
+  const { q, amax } = rounded;
+  expectTensor("quantizedBy", { "state.scale": state.scale, q, amax });
   checkFloat8("quantizedBy", "q", q.dtype);
   return { q, scaleInv: div(1, state.scale), amax };
 }
 
 /** Marks the three parts with a name that checkpoint policies can keep; without a name the value itself. */
-export function nameQuantized({ q, scaleInv, amax }: Quantized, name: string | null | undefined): Quantized {
+export function nameQuantized(of: Quantized, name: string | null | undefined): Quantized {
+  expectQuantized("nameQuantized", { of });
+  const { q, scaleInv, amax } = of;
+  if (name !== null && name !== undefined) expectString("nameQuantized", { name });
   const mark = (part: Tensor): Tensor => (name ? checkpointName(part, name) : part);
   return { q: mark(q), scaleInv: mark(scaleInv), amax: mark(amax) };
 }
 
 /** The tensor in float32 again: q * scaleInv. */
-export const dequantize = ({ q, scaleInv }: Pick<Quantized, "q" | "scaleInv">): Tensor =>
-  q.astype("float32").mul(scaleInv.reshape([]));
+export function dequantize(of: Pick<Quantized, "q" | "scaleInv">): Tensor {
+  expectObject("dequantize", { of });
+  expectTensor("dequantize", { q: of.q, scaleInv: of.scaleInv });
+  return of.q.astype("float32").mul(of.scaleInv.reshape([]));
+}
 
 /** Delayed scaling of tensors of one FP8 type: a step sees the largest amax of all uses, and updates the state once. */
 function delayedScaling(
@@ -73,9 +124,15 @@ function delayedScaling(
 /** The state after a step that rounded a tensor with `state`; see {@link delayedScalingUpdateOp}. */
 export function nextState<State extends ScaleState | null>(
   state: State,
-  { q, amax }: Pick<Quantized, "q" | "amax">,
+  used: Pick<Quantized, "q" | "amax">,
   recipe: Recipe,
 ): State {
+  const fn = "nextState";
+  expectState(fn, "state", state);
+  expectObject(fn, { used });
+  const { q, amax } = used;
+  expectTensor(fn, { q, amax });
+  checkRecipe(fn, recipe);
   if (!state || !(recipe instanceof DelayedScaling)) return state;
   return stateAfter(delayedScaling(recipe, checkFloat8("nextState", "q", q.dtype)), state, { amax }) as State;
 }
@@ -89,6 +146,9 @@ export function nextMetas<State extends ScaleState | null>(
   used: ProductMetas<Quantized>,
   recipe: Recipe,
 ): ProductMetas<State> {
+  expectMetas("nextMetas", metas);
+  expectObject("nextMetas", { used });
+  checkRecipe("nextMetas", recipe);
   return {
     x: nextState(metas.x, used.x, recipe),
     kernel: nextState(metas.kernel, used.kernel, recipe),
@@ -117,9 +177,13 @@ export function productMetas(
   variable: (name: string, init: () => Tensor) => Tensor,
   postfix: "" | `_${number}` = "",
 ): ProductMetas {
+  checkRecipe("productMetas", recipe);
+  expectFunction("productMetas", { variable });
+  expectString("productMetas", { postfix });
   if (!(recipe instanceof DelayedScaling)) return { x: null, kernel: null, grad: null };
   const read = (name: string, length: number, start: number, wayOut: string): Tensor => {
     const found = variable(name, () => full([length], start));
+    expectTensor("productMetas", { [name]: found });
     if (found.dtype !== "float32" || found.rank !== 1 || found.shape[0] !== length)
       fail("state", "productMetas", `${name} must be float32[${length}]`, found, wayOut);
     return found;

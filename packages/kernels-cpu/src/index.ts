@@ -1,5 +1,5 @@
 /** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
-import { fail, registerBackend, warnOnce } from "@te/tensor";
+import { expectFunction, fail, registerBackend, warnOnce } from "@te/tensor";
 import { CpuBackend } from "./backend.js";
 import { type Loaded, loadNative } from "./load.js";
 import type { NativeInfo } from "./native.js";
@@ -46,6 +46,7 @@ export interface KernelTiming {
 
 /** Runs `body` and returns the time of every kernel that ran meanwhile, in order. Empty without native kernels. */
 export async function profile(body: () => void | Promise<void>): Promise<KernelTiming[]> {
+  expectFunction("profile", { body });
   const found = load();
   if (!("native" in found)) {
     await body();

@@ -1,4 +1,12 @@
-import { type Defaults, type DType, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import {
+  type Defaults,
+  type DType,
+  expectObject,
+  fail,
+  type Tensor,
+  type WithDefaults,
+  withDefaults,
+} from "@te/tensor";
 import { checkInput, checkParameterDType } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
 import { type Axes, Module, type ParameterMaker } from "./module.js";
@@ -53,6 +61,7 @@ export function checkNorm(
   options: Pick<NormOptions, "layernormType" | "epsilon" | "zeroCenteredGamma">,
   epsilonName = "epsilon",
 ): Norm["type"] {
+  expectObject(fn, { options });
   const { epsilon } = options;
   if (!(Number.isFinite(epsilon) && epsilon >= 0))
     fail("option", fn, `${epsilonName} must be a number of at least 0`, epsilon);

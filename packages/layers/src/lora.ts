@@ -1,4 +1,4 @@
-import { type Defaults, type DType, dot, fail, TeError, type Tensor } from "@te/tensor";
+import { type Defaults, type DType, dot, expectObject, fail, TeError, type Tensor } from "@te/tensor";
 import { type Initializer, zeros } from "./initializers.js";
 import type { ParameterMaker } from "./module.js";
 
@@ -25,10 +25,9 @@ export interface AdapterOptions {
 }
 
 /** Throws unless the rank is a positive integer and alpha, where there is one, a number. */
-export function checkLora(
-  fn: string,
-  { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha }: Omit<AdapterOptions, "dtype">,
-): void {
+export function checkLora(fn: string, options: Omit<AdapterOptions, "dtype">): void {
+  expectObject(fn, { options });
+  const { lowRankAdaptationDim: rank, lowRankAdaptationAlpha: alpha } = options;
   if (!Number.isSafeInteger(rank) || rank < 1)
     fail("option", fn, "lowRankAdaptationDim must be an integer of at least 1", rank);
   if (alpha !== null && !Number.isFinite(alpha))

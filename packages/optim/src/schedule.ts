@@ -2,7 +2,7 @@
  * Learning rates as functions of the number of steps done, which is 0 in the first step; optax's formulas. Those here take
  * the number as a tensor or as a number.
  */
-import { fail, full, Tensor, withDefaults } from "@te/tensor";
+import { expectList, fail, full, Tensor, withDefaults } from "@te/tensor";
 
 /** Takes an int32 scalar, traced or not, and gives a float32 scalar or a number. */
 export type Schedule = (count: Tensor) => Tensor | number;
@@ -25,6 +25,8 @@ export function rateAt(fn: string, rate: Rate, count: Tensor): Tensor {
     fail("shape", fn, "a schedule must give a number or a scalar tensor", value ?? String(value));
   return value.astype("float32");
 }
+
+const isStep = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
 
 /** The number of steps done as a tensor. */
 function stepOf(fn: string, count: Tensor | number): Tensor {
@@ -168,6 +170,8 @@ export function joinSchedules(
   schedules: readonly Schedule[],
   boundaries: readonly number[],
 ): (count: Tensor | number) => Tensor {
+  expectList("joinSchedules", "schedules", { schedules }, (item) => typeof item === "function");
+  expectList("joinSchedules", "integers of at least 0", { boundaries }, isStep);
   if (schedules.length !== boundaries.length + 1) {
     fail(
       "option",

@@ -1,6 +1,6 @@
-import { fail, type Tensor } from "@te/tensor";
+import { expectTensor, fail, type Tensor } from "@te/tensor";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
-import type { PartitionSpec } from "./partition-spec.js";
+import { PartitionSpec } from "./partition-spec.js";
 import { logicalToMeshAxes } from "./rules.js";
 
 /**
@@ -17,13 +17,14 @@ export function withShardingConstraintByLogicalAxes(
   const fn = "withShardingConstraintByLogicalAxes";
   if (names === null || names === undefined) return x;
   if (!Array.isArray(names)) fail("option", fn, "logical names must be an array", names);
+  expectTensor(fn, { x });
   if (names.length === 0) return x;
   if (names.length !== x.rank) {
     fail(
       "shape",
       fn,
       `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`,
-      `${names.length} names: ${names.map((name) => name ?? "null").join(", ")}`,
+      `${names.length} names: ${names.slice(0, 16).map(String).join(", ")}`,
     );
   }
   const spec = logicalToMeshAxes(names);
@@ -35,6 +36,9 @@ export function withShardingConstraintByLogicalAxes(
 /** Asks that x be split as the spec says over the active mesh; the same rules. */
 export function withShardingConstraint(x: Tensor, spec: PartitionSpec): Tensor {
   const fn = "withShardingConstraint";
+  expectTensor(fn, { x });
+  if (!(spec instanceof PartitionSpec))
+    fail("option", fn, "spec must be a PartitionSpec", spec ?? String(spec), "Write new PartitionSpec(...).");
   if (spec.entries.length > x.rank) {
     fail("shape", fn, `${spec} describes ${spec.entries.length} dimensions`, `x: ${x.dtype}[${x.shape.join(",")}]`);
   }

@@ -1,4 +1,4 @@
-import { createScope, fail } from "@te/tensor";
+import { createScope, expectObject, expectString, fail } from "@te/tensor";
 
 /**
  * Devices in an array with named axes: `new Mesh({ data: 2, tensor: 4 })` has eight, numbered in row-major order. The
@@ -13,6 +13,7 @@ export class Mesh {
 
   /** Throws unless there is at least one axis, every size is a positive integer, and names are not empty or numbers. */
   constructor(shape: Readonly<Record<string, number>>) {
+    expectObject("Mesh", { "the sizes by axis name": shape });
     const entries = Object.entries(shape);
     if (entries.length === 0) fail("option", "Mesh", "at least one axis is needed", "{}", "Pass { data: 1 }.");
     for (const [name, size] of entries) {
@@ -40,7 +41,7 @@ export function withMesh<R>(mesh: Mesh | null, fn: () => R): R;
 export function withMesh(mesh: Mesh | null): Disposable;
 export function withMesh<R>(mesh: Mesh | null, fn?: () => R): R | Disposable {
   if (mesh !== null && !(mesh instanceof Mesh))
-    fail("option", "withMesh", "mesh must be a Mesh or null", mesh, "Pass new Mesh({ data: 2 }).");
+    fail("option", "withMesh", "mesh must be a Mesh or null", mesh ?? String(mesh), "Pass new Mesh({ data: 2 }).");
   return fn ? scope.with(mesh ?? undefined, fn) : scope.with(mesh ?? undefined);
 }
 
@@ -50,6 +51,9 @@ export const activeMesh = (): Mesh | undefined => scope.current();
 /** Size of an axis of a mesh (default: the active one); 1 for null. An axis that the mesh does not have is an error. */
 export function meshAxisSize(axis: string | null, mesh: Mesh | undefined = activeMesh()): number {
   if (axis === null) return 1;
+  expectString("meshAxisSize", { axis });
+  if (mesh !== undefined && !(mesh instanceof Mesh))
+    fail("option", "meshAxisSize", "mesh must be a Mesh", mesh, "Pass new Mesh({ data: 2 }).");
   const size = mesh && Object.hasOwn(mesh.shape, axis) ? mesh.shape[axis] : undefined;
   if (size !== undefined) return size;
   return fail(

@@ -1,4 +1,4 @@
-import { fail } from "@te/tensor";
+import { checkShape, fail } from "@te/tensor";
 import { Mesh, meshAxisSize } from "./mesh.js";
 
 /** How one dimension is split: over no axis, one axis, or several with the first outermost. */
@@ -12,13 +12,13 @@ export class PartitionSpec {
   constructor(...entries: PartitionEntry[]) {
     const used = new Set<string>();
     for (const entry of entries) {
-      for (const axis of axesOf(entry)) {
+      for (const axis of Array.from(axesOf(entry))) {
         if (typeof axis !== "string" || axis === "")
           fail(
             "option",
             "PartitionSpec",
             "an entry must be an axis name, a list of names or null",
-            axis === "" ? '""' : axis,
+            axis === "" ? '""' : (axis ?? String(axis)),
           );
         if (used.has(axis)) fail("option", "PartitionSpec", "a mesh axis can split one dimension only", axis);
         used.add(axis);
@@ -50,8 +50,9 @@ export class NamedSharding {
     readonly mesh: Mesh,
     readonly spec: PartitionSpec,
   ) {
-    if (!(mesh instanceof Mesh)) fail("option", "NamedSharding", "mesh must be a Mesh", mesh);
-    if (!(spec instanceof PartitionSpec)) fail("option", "NamedSharding", "spec must be a PartitionSpec", spec);
+    if (!(mesh instanceof Mesh)) fail("option", "NamedSharding", "mesh must be a Mesh", mesh ?? String(mesh));
+    if (!(spec instanceof PartitionSpec))
+      fail("option", "NamedSharding", "spec must be a PartitionSpec", spec ?? String(spec));
     for (const axis of spec.axes) meshAxisSize(axis, mesh);
     Object.freeze(this);
   }
@@ -63,6 +64,7 @@ export class NamedSharding {
 
   /** Shape of the part that one device holds. Throws when a dimension is missing or does not divide. */
   shardShape(shape: readonly number[]): number[] {
+    checkShape("shardShape", shape);
     const parts = this.parts;
     if (parts.length > shape.length) {
       fail("shape", "shardShape", `${this.spec} describes ${parts.length} dimensions`, `shape [${shape.join(",")}]`);

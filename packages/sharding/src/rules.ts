@@ -1,4 +1,4 @@
-import { createScope, fail } from "@te/tensor";
+import { createScope, expectArray, fail } from "@te/tensor";
 import { type LogicalAxisRule, layerAxes, logicalAxisTable } from "./logical-axes.js";
 import { PartitionSpec } from "./partition-spec.js";
 
@@ -28,12 +28,11 @@ export function extendLogicalAxisRules(rules: readonly LogicalAxisRule[]): reado
 
 function checkRules(fn: string, rules: readonly LogicalAxisRule[]): void {
   const form = "a rule must be [logical name, mesh axis or null]";
-  if (!Array.isArray(rules)) fail("option", fn, "rules must be an array", rules);
+  if (!Array.isArray(rules)) fail("option", fn, "rules must be an array", rules ?? String(rules));
   for (const rule of rules as readonly unknown[]) {
-    if (!Array.isArray(rule) || rule.length !== 2)
-      fail("option", fn, form, Array.isArray(rule) ? JSON.stringify(rule) : rule);
+    if (!Array.isArray(rule) || rule.length !== 2) fail("option", fn, form, rule ?? String(rule));
     const [name, axis] = rule as unknown[];
-    if (typeof name !== "string") fail("option", fn, `${form}: the name must be a string`, name);
+    if (typeof name !== "string") fail("option", fn, `${form}: the name must be a string`, name ?? String(name));
     if (axis !== null && typeof axis !== "string") {
       fail(
         "option",
@@ -68,6 +67,7 @@ export const currentLogicalAxisRules = (): readonly LogicalAxisRule[] => scope.c
  * of the layers' is a spelling mistake and an error.
  */
 export function logicalToMeshAxes(names: readonly (string | null)[]): PartitionSpec {
+  expectArray("logicalToMeshAxes", "logical names", { names });
   const own = currentLogicalAxisRules();
   const table = own.length > 0 ? undefined : logicalAxisTable();
   const used = new Set<string>();

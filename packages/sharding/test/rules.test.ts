@@ -70,7 +70,7 @@ describe("extendLogicalAxisRules", () => {
   });
 
   it.each([
-    ["an item of another length", [["a"]], /must be \[logical name, mesh axis or null\], got \["a"\]/],
+    ["an item of another length", [["a"]], /must be \[logical name, mesh axis or null\], got \[a\]/],
     ["an item of three", [["a", "b", "c"]], /must be \[logical name/],
     ["an item that is no list", ["ab"], /must be \[logical name.*got ab/],
     ["a name that is no string", [[1, "x"]], /the name must be a string, got 1/],

@@ -1,5 +1,6 @@
 import type { Aval } from "./aval.js";
 import { type ErrorCode, TeError } from "./errors.js";
+import { expectFunction, expectString } from "./expect.js";
 import type { Params } from "./op.js";
 import type { Program } from "./program/program.js";
 import { referenceBackend } from "./reference/backend.js";
@@ -83,6 +84,8 @@ let seen = -1;
 
 /** Makes a device known. The factory runs when the device is first asked for; a reason instead of a backend means absent. */
 export function registerBackend(name: string, factory: Factory): void {
+  expectString("registerBackend", { name });
+  expectFunction("registerBackend", { factory });
   own.set(name, factory);
   shared.factories.set(name, [{ contract: CONTRACT, factory }, ...(shared.factories.get(name) ?? [])]);
   shared.changes++;
@@ -132,6 +135,7 @@ export function devices(): { name: string; available: boolean; description: stri
 
 /** Chooses the device by name; "auto" takes the native CPU where present, else the reference. */
 export function setDevice(name: string): void {
+  expectString("setDevice", { name });
   if (name === "auto") {
     byName = false;
     chosen = automatic();

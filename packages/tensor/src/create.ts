@@ -3,6 +3,7 @@ import { checkShape, normalizeAxis } from "./aval.js";
 import { checkDType, type DType, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
 import { checkHolds } from "./integers.js";
+import { expectTensor } from "./ops/check.js";
 import { fillOp, iotaOp } from "./ops/fill.js";
 import { scalar } from "./ops/promote.js";
 import { withDefaults } from "./options.js";
@@ -37,16 +38,22 @@ export const ones = (shape: readonly number[], options: CreateOptions = {}): Ten
   fill("ones", shape, 1, dtypeOf("ones", options, "float32"));
 
 /** Zeros with the shape and dtype of x. */
-export const zerosLike = (x: Tensor, options: CreateOptions = {}): Tensor =>
-  fill("zerosLike", x.shape, 0, dtypeOf("zerosLike", options, x.dtype));
+export function zerosLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  expectTensor("zerosLike", { x });
+  return fill("zerosLike", x.shape, 0, dtypeOf("zerosLike", options, x.dtype));
+}
 
 /** Ones with the shape and dtype of x. */
-export const onesLike = (x: Tensor, options: CreateOptions = {}): Tensor =>
-  fill("onesLike", x.shape, 1, dtypeOf("onesLike", options, x.dtype));
+export function onesLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  expectTensor("onesLike", { x });
+  return fill("onesLike", x.shape, 1, dtypeOf("onesLike", options, x.dtype));
+}
 
 /** One value with the shape and dtype of x. */
-export const fullLike = (x: Tensor, value: number, options: CreateOptions = {}): Tensor =>
-  full(x.shape, value, { dtype: dtypeOf("fullLike", options, x.dtype) });
+export function fullLike(x: Tensor, value: number, options: CreateOptions = {}): Tensor {
+  expectTensor("fullLike", { x });
+  return full(x.shape, value, { dtype: dtypeOf("fullLike", options, x.dtype) });
+}
 
 /** The index of every element along `axis`; int32 by default. */
 export function iota(shape: readonly number[], axis: number, options: CreateOptions = {}): Tensor {
@@ -65,10 +72,18 @@ export function iota(shape: readonly number[], axis: number, options: CreateOpti
 export function arange(start: number, stop?: number, step = 1, options: CreateOptions = {}): Tensor {
   const [low, high] = stop === undefined ? [0, start] : [start, stop];
   if (!Number.isFinite(low) || !Number.isFinite(high) || !Number.isFinite(step) || step === 0) {
-    fail("option", "arange", "start, stop and step must be finite and step not 0", [low, high, step]);
+    fail("option", "arange", "start, stop and step must be finite numbers and step not 0", [low, high, step]);
   }
   const type = dtypeOf("arange", options, [low, high, step].every(Number.isInteger) ? "int32" : "float32");
   const length = Math.max(0, Math.ceil((high - low) / step));
+  if (!(length <= 2 ** 31))
+    fail(
+      "option",
+      "arange",
+      "there may be at most 2^31 numbers, which int32 counts",
+      [low, high, step],
+      "Take a larger step.",
+    );
   for (const end of length ? [low, low + (length - 1) * step] : [])
     checkHolds("arange", "every number", end, type, "Choose a wider dtype.");
   if (low === 0 && step === 1) return iota([length], 0, { dtype: type });

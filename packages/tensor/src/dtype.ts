@@ -1,4 +1,5 @@
 import { fail } from "./errors.js";
+import { expectSize } from "./expect.js";
 
 /** Element types, spelled as in JAX and ml_dtypes. float64 exists in the reference evaluator only. */
 export type DType =
@@ -54,36 +55,60 @@ export function isDType(name: unknown): name is DType {
 
 /** Throws unless the value names a dtype. */
 export function checkDType(fn: string, name: unknown): DType {
-  return isDType(name) ? name : fail("dtype", fn, `dtype must be one of ${DTYPES.join(", ")}`, name);
+  return isDType(name) ? name : fail("dtype", fn, `dtype must be one of ${DTYPES.join(", ")}`, name ?? String(name));
+}
+
+function infoOf(fn: string, dtype: DType): DTypeInfo {
+  if (typeof dtype !== "string") checkDType(fn, dtype);
+  const info = INFO[dtype];
+  // Every object has members such as "constructor", which are no dtypes.
+  if (info?.bytes === undefined) checkDType(fn, dtype);
+  return info;
 }
 
 /** Bytes of one element. */
-export const bytesOf = (dtype: DType): number => INFO[dtype].bytes;
+export const bytesOf = (dtype: DType): number => infoOf("bytesOf", dtype).bytes;
 /** Whether a dtype is floating, of any width. */
-export const isFloat = (dtype: DType): boolean => INFO[dtype].kind === "float";
+export const isFloat = (dtype: DType): boolean => infoOf("isFloat", dtype).kind === "float";
 /** Whether a dtype is an integer. */
-export const isInteger = (dtype: DType): boolean => INFO[dtype].kind === "int";
+export const isInteger = (dtype: DType): boolean => infoOf("isInteger", dtype).kind === "int";
 /** Whether a dtype is an 8-bit float. */
-export const isFloat8 = (dtype: DType): boolean => INFO[dtype].bytes === 1 && INFO[dtype].kind === "float";
+export function isFloat8(dtype: DType): boolean {
+  const { bytes, kind } = infoOf("isFloat8", dtype);
+  return bytes === 1 && kind === "float";
+}
 
 /** A zero-filled array of the storage type: numbers for 32-bit types, codes for narrower floats. */
 export function allocate(dtype: DType, length: number): TypedArray {
-  return new INFO[dtype].array(length);
+  const { array } = infoOf("allocate", dtype);
+  expectSize("allocate", { length });
+  try {
+    return new array(length);
+  } catch {
+    const rule = `there must be memory for ${length} elements of ${dtype}`;
+    return fail("memory", "allocate", rule, undefined, "Split the work, or free tensors.");
+  }
 }
 
 /** A view of bytes, or of a whole buffer, as the storage type; of a copy where they do not begin at a multiple of its width. */
 export function viewAs(dtype: DType, bytes: Uint8Array | ArrayBuffer): TypedArray {
-  const { array, bytes: width } = INFO[dtype];
+  const { array, bytes: width } = infoOf("viewAs", dtype);
+  const viewed = ArrayBuffer.isView(bytes);
+  const whole = viewed ? bytes.BYTES_PER_ELEMENT === 1 : bytes instanceof ArrayBuffer;
+  if (!whole || bytes.byteLength % width !== 0) {
+    const rule = `bytes must be a Uint8Array or an ArrayBuffer of a multiple of ${width} bytes`;
+    fail("shape", "viewAs", rule, bytes ?? String(bytes));
+  }
   // A buffer may be larger than one Uint8Array can view.
-  if (!ArrayBuffer.isView(bytes)) return new array(bytes);
+  if (!viewed) return new array(bytes);
   const { buffer, byteOffset } = bytes.byteOffset % width === 0 ? bytes : Uint8Array.from(bytes);
   return new array(buffer as ArrayBuffer, byteOffset, bytes.byteLength / width);
 }
 
 /** Largest finite value, machine epsilon and smallest normal value of a float type (numpy's finfo). */
 export function finfo(dtype: DType): { max: number; eps: number; tiny: number } {
-  const found = FINFO[dtype];
-  return found ?? fail("dtype", "finfo", "dtype must be a float type", dtype);
+  const found = isDType(dtype) ? FINFO[dtype] : undefined;
+  return found ?? fail("dtype", "finfo", "dtype must be a float type", dtype ?? String(dtype));
 }
 
 const FINFO: Partial<Record<DType, { max: number; eps: number; tiny: number }>> = {
@@ -98,7 +123,9 @@ const FINFO: Partial<Record<DType, { max: number; eps: number; tiny: number }>> 
 
 /** The type that holds the result of an operation on two types, as in JAX. */
 export function promoteTypes(a: DType, b: DType): DType {
-  if (a === b) return a;
+  if (a === b) return checkDType("promoteTypes", a);
+  checkDType("promoteTypes", a);
+  checkDType("promoteTypes", b);
   if (a === "bool") return b;
   if (b === "bool") return a;
   if (isFloat(a) !== isFloat(b)) return isFloat(a) ? a : b;

@@ -57,11 +57,11 @@ function checkLengths(terms: readonly Term[], equation: string): void {
   for (const { labels, value } of terms) {
     labels.forEach((label, i) => {
       const d = value.shape[i]!;
-      const known = lengths.get(label) ?? 1;
-      if (known !== d && lengths.has(label) && !(/\d/.test(label) && (known === 1 || d === 1))) {
+      const known = lengths.get(label) ?? d;
+      const repeats = /\d/.test(label) && (known === 1 || d === 1);
+      if (known !== d && !repeats)
         fail("shape", "einsum", `${label} in "${equation}" must have one length`, `${known} and ${d}`);
-      }
-      lengths.set(label, Math.max(known, d));
+      lengths.set(label, known === 1 ? d : known);
     });
   }
 }

@@ -32,8 +32,9 @@ export class TeError extends Error {
 
 /** Throws a TeError whose message has the house form: `fn: rule, got value. way out`. */
 export function fail(code: ErrorCode, fn: string, rule: string, value?: unknown, wayOut?: string): never {
+  const place = typeof fn === "string" && fn !== "" ? fn : describe(fn);
   const got = value === undefined ? "" : `, got ${describe(value)}`;
-  throw new TeError(code, `${fn}: ${rule}${got}.${wayOut ? ` ${wayOut}` : ""}`);
+  throw new TeError(code, `${place}: ${rule}${got}.${wayOut ? ` ${wayOut}` : ""}`);
 }
 
 /** What the tensors of this copy of the package carry under this name; bundles make more copies, whose tensors do not mix. */
@@ -44,14 +45,36 @@ const OTHER_COPY = " of another copy of @te/tensor (bundle all @te packages or n
 /** Strings that read like a value of another type: "8", "true", "". */
 const AMBIGUOUS = /^$|^-?(\d[\d.]*(e[-+]?\d+)?|Infinity)$|^(true|false|NaN)$/;
 
-function describe(value: unknown): string {
-  if (typeof value === "string") return AMBIGUOUS.test(value) ? `"${value}"` : value;
-  if (Array.isArray(value)) return `[${value.map(describe).join(", ")}]`;
-  if (typeof value === "object" && value !== null && "shape" in value && "dtype" in value) {
-    const copy = COPY in value && value[COPY] !== THIS_COPY ? OTHER_COPY : "";
-    return `${value.dtype}[${(value.shape as number[]).join(",")}]${copy}`;
+const LONGEST_TEXT = 200;
+const MOST_ITEMS = 16;
+const DEEPEST = 4;
+
+/** A value in a message: short, whatever it is. Lists are cut, also where they hold themselves. */
+function describe(value: unknown, depth = 0): string {
+  if (typeof value === "string") return AMBIGUOUS.test(value) ? `"${value}"` : shorten(value);
+  if (typeof value === "function") return `function ${shorten(String(value.name || "(anonymous)"))}`;
+  if (typeof value !== "object" || value === null) return Object.is(value, -0) ? "-0" : shorten(String(value));
+  try {
+    return Array.isArray(value) ? describeList(value, depth) : describeObject(value);
+  } catch {
+    return "an object that cannot be read";
   }
-  if (typeof value === "function") return `function ${value.name || "(anonymous)"}`;
-  if (typeof value === "object" && value !== null) return value.constructor?.name ?? "object";
-  return String(value);
+}
+
+const shorten = (text: string): string => (text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)}…` : text);
+
+function describeList(list: readonly unknown[], depth: number): string {
+  if (depth === DEEPEST) return "[…]";
+  const shown = Array.from({ length: Math.min(list.length, MOST_ITEMS) }, (_, i) => describe(list[i], depth + 1));
+  return `[${shown.join(", ")}${list.length > MOST_ITEMS ? `, … ${list.length} in all` : ""}]`;
+}
+
+function describeObject(value: object): string {
+  const { shape, dtype } = value as { shape?: unknown; dtype?: unknown };
+  if (Array.isArray(shape) && typeof dtype === "string") {
+    const copy = COPY in value && value[COPY] !== THIS_COPY ? OTHER_COPY : "";
+    return `${dtype}${describeList(shape, 0).replaceAll(", ", ",")}${copy}`;
+  }
+  const name: unknown = value.constructor?.name;
+  return typeof name === "string" && name !== "" ? shorten(name) : "object";
 }

@@ -3,7 +3,9 @@
  * The casts are those of ml_dtypes: float8_e4m3fn has no infinity, so overflow gives NaN; the others overflow to
  * infinity; float8_e8m0fnu holds powers of two only.
  */
-import { allocate, type DType, finfo, type TypedArray } from "./dtype.js";
+import { allocate, checkDType, type DType, finfo, type TypedArray } from "./dtype.js";
+import { fail } from "./errors.js";
+import { expectNumber, expectNumbers, expectTyped } from "./expect.js";
 
 /** A binary float format with an implicit leading bit and subnormals. */
 interface Format {
@@ -21,6 +23,9 @@ const FORMATS = {
 } satisfies Partial<Record<DType, Format>>;
 
 export type NarrowFloat = keyof typeof FORMATS;
+
+const isNarrow = (dtype: unknown): dtype is NarrowFloat => typeof dtype === "string" && Object.hasOwn(FORMATS, dtype);
+const NARROW = `dtype must be one of ${Object.keys(FORMATS).join(", ")}`;
 
 /** The value of one code. */
 function decodeCode(format: Format, code: number): number {
@@ -79,6 +84,7 @@ const decodeTables = new Map<NarrowFloat, Float64Array>();
 export function decodeTable(dtype: NarrowFloat): Float64Array {
   let table = decodeTables.get(dtype);
   if (!table) {
+    if (!isNarrow(dtype)) fail("dtype", "decodeTable", NARROW, dtype ?? String(dtype));
     const format = FORMATS[dtype];
     table = Float64Array.from({ length: 1 << (1 + format.exponentBits + format.mantissaBits) }, (_, code) =>
       decodeCode(format, code),
@@ -90,6 +96,8 @@ export function decodeTable(dtype: NarrowFloat): Float64Array {
 
 /** Nearest code of a narrow type; `saturate` clips to the largest finite value first (NaN stays NaN). */
 export function encodeFloat(dtype: NarrowFloat, x: number, saturate = false): number {
+  if (!isNarrow(dtype)) fail("dtype", "encodeFloat", NARROW, dtype ?? String(dtype));
+  if (typeof x !== "number") expectNumber("encodeFloat", { x });
   const { max } = finfo(dtype);
   return encodeValue(FORMATS[dtype], saturate ? Math.min(Math.max(x, -max), max) : x, max);
 }
@@ -99,6 +107,7 @@ export function encodeFloat(dtype: NarrowFloat, x: number, saturate = false): nu
  * of two, halfway up; between the two smallest, 2^-127 and 2^-126, always up, as in ml_dtypes.
  */
 export function encodeE8M0(x: number): number {
+  if (typeof x !== "number") expectNumber("encodeE8M0", { x });
   if (!(x > 0) || x === Number.POSITIVE_INFINITY) return 255;
   if (x < 2 ** -126) return x > 2 ** -127 ? 1 : 0;
   const exponent = exponentOf(x);
@@ -107,7 +116,10 @@ export function encodeE8M0(x: number): number {
 }
 
 /** The value of a float8_e8m0fnu code: 2^(code - 127), NaN for 255. */
-export const decodeE8M0 = (code: number): number => (code === 255 ? Number.NaN : 2 ** (code - 127));
+export function decodeE8M0(code: number): number {
+  if (typeof code !== "number") expectNumber("decodeE8M0", { code });
+  return code === 255 ? Number.NaN : 2 ** (code - 127);
+}
 
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
@@ -123,6 +135,8 @@ function bfloat16OfFloat32(x: number): number {
 /** Decodes storage into float64 values (exact for every type). */
 export function toFloat64(dtype: DType, data: TypedArray): Float64Array {
   if (data instanceof Float64Array) return data;
+  checkDType("toFloat64", dtype);
+  expectTyped("toFloat64", { data });
   if (dtype === "float8_e8m0fnu") return Float64Array.from(data, decodeE8M0);
   if (dtype in FORMATS) {
     const table = decodeTable(dtype as NarrowFloat);
@@ -134,8 +148,14 @@ export function toFloat64(dtype: DType, data: TypedArray): Float64Array {
 }
 
 /** Rounds float64 values into storage: floats to nearest even, integers toward zero and saturating (NaN gives 0). */
-export function fromFloat64(dtype: DType, values: ArrayLike<number>, out = allocate(dtype, values.length)): TypedArray {
+export function fromFloat64(dtype: DType, values: ArrayLike<number>, given?: TypedArray): TypedArray {
+  checkDType("fromFloat64", dtype);
+  if (Array.isArray(values)) expectNumbers("fromFloat64", { values });
+  else expectTyped("fromFloat64", { values });
+  if (given !== undefined) expectTyped("fromFloat64", { out: given });
   const n = values.length;
+  const out = given ?? allocate(dtype, n);
+  if (out.length < n) fail("shape", "fromFloat64", `out must have room for ${n} numbers`, out.length);
   if (out instanceof Float64Array || dtype === "float32") {
     out.set(values);
   } else if (dtype === "bfloat16") {
@@ -143,7 +163,9 @@ export function fromFloat64(dtype: DType, values: ArrayLike<number>, out = alloc
   } else if (dtype === "float8_e8m0fnu") {
     for (let i = 0; i < n; i++) out[i] = encodeE8M0(values[i]!);
   } else if (dtype in FORMATS) {
-    for (let i = 0; i < n; i++) out[i] = encodeFloat(dtype as NarrowFloat, values[i]!);
+    const format = FORMATS[dtype as NarrowFloat];
+    const { max } = finfo(dtype);
+    for (let i = 0; i < n; i++) out[i] = encodeValue(format, values[i]!, max);
   } else if (dtype === "bool") {
     for (let i = 0; i < n; i++) out[i] = values[i] === 0 ? 0 : 1;
   } else {

@@ -35,6 +35,7 @@ export {
 } from "./dtype.js";
 export { einsum } from "./einsum.js";
 export { type ErrorCode, fail, TeError } from "./errors.js";
+export * from "./expect.js";
 export * from "./float-codes.js";
 export { asBytes } from "./host-array.js";
 export { Lru } from "./lru.js";

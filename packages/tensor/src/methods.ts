@@ -1,6 +1,7 @@
 /** The ops as methods of Tensor. Importing this module attaches them. */
 
 import type { DType } from "./dtype.js";
+import { fail } from "./errors.js";
 import { argmax, argmin } from "./ops/argmax.js";
 import * as arithmetic from "./ops/arithmetic.js";
 import type { TensorLike } from "./ops/binary.js";
@@ -178,9 +179,11 @@ export interface TensorMethods {
 
 type Rest<F> = F extends (x: Tensor, ...rest: infer R) => Tensor ? R : never;
 
-/** f(x, …) as the method x.f(…). */
-function method<F extends (x: Tensor, ...rest: any[]) => Tensor>(f: F): (...rest: Rest<F>) => Tensor {
+/** f(x, …) as the method x.name(…). */
+function method<F extends (x: Tensor, ...rest: any[]) => Tensor>(name: string, f: F): (...rest: Rest<F>) => Tensor {
   return function (this: Tensor, ...rest) {
+    if (!(this instanceof Tensor))
+      fail("option", name, "the method belongs to a tensor", this ?? String(this), `Write x.${name}(…).`);
     return f(this, ...rest);
   };
 }
@@ -202,7 +205,7 @@ const functions = {
 
 for (const [name, f] of Object.entries(functions)) {
   Object.defineProperty(Tensor.prototype, name, {
-    value: method(f),
+    value: method(name, f),
     configurable: true,
     writable: true,
   });

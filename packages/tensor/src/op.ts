@@ -1,9 +1,11 @@
-import { type Aval, formatAval } from "./aval.js";
+import { type Aval, checkAval, checkShape, formatAval, freezeShape } from "./aval.js";
 import type { Case, CaseBuilder } from "./cases.js";
-import type { TypedArray } from "./dtype.js";
+import { checkDType, type TypedArray } from "./dtype.js";
 import { fail } from "./errors.js";
+import { expectArray, expectObject, expectSize } from "./expect.js";
+import { type ParamKind, registerKinds } from "./op-check.js";
 import type { Rule } from "./rule.js";
-import { Tensor } from "./tensor.js";
+import type { Tensor } from "./tensor.js";
 import { applyOp } from "./trace.js";
 
 /** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
@@ -48,6 +50,11 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   outputs: readonly O[];
   /** Default parameters. */
   params: P;
+  /**
+   * What each parameter may be, where its default does not say it: a number may be any number, the items of an empty list
+   * too. Checked before `shape` sees them.
+   */
+  kinds?: { readonly [K in keyof P]?: ParamKind };
   /** Checks the inputs and gives the outputs' shapes and dtypes. Throws TeError. */
   shape(inputs: Named<I, Aval> & Maybe<Q, Aval>, params: P): Named<O, Aval>;
   sharding?: Rule;
@@ -89,6 +96,11 @@ export interface Op<I extends string, O extends string, P extends object, Q exte
 const registry = new Map<string, OpDefinition>();
 const definitions = new Map<string, number>();
 
+function expectDefinition(fn: string, op: OpDefinition): void {
+  if (typeof op !== "object" || op === null || !Array.isArray(op.inputs) || !Array.isArray(op.outputs))
+    fail("option", fn, "op must be a definition that defineOp made", op ?? String(op), "Pass addOp.definition.");
+}
+
 /** Every op defined so far, by name. */
 export const definedOps = (): ReadonlyMap<string, OpDefinition> => registry;
 
@@ -102,50 +114,42 @@ export function defineOp<
   P extends object,
   const Q extends string = never,
 >(name: string, spec: OpSpec<I, O, P, Q>): Op<I, O, P, Q> {
-  if (!spec.evaluate === !spec.reference) {
-    fail("option", `defineOp(${name})`, "exactly one of evaluate and reference must be given");
-  }
+  if (typeof name !== "string" || name === "")
+    fail("option", "defineOp", "the name must be a string that is not empty", name ?? String(name));
+  const fn = `defineOp(${name})`;
+  if (typeof spec !== "object" || spec === null || typeof spec.shape !== "function" || !Array.isArray(spec.outputs))
+    fail("option", fn, "the second argument must have inputs, outputs, params and shape", spec ?? String(spec));
+  if (!Array.isArray(spec.inputs) || typeof spec.params !== "object" || spec.params === null)
+    fail("option", fn, "inputs must be an array of names and params an object of defaults", spec);
+  if (!spec.evaluate === !spec.reference) fail("option", fn, "exactly one of evaluate and reference must be given");
   const count = (definitions.get(name) ?? 0) + 1;
   definitions.set(name, count);
   const definition = { ...spec, name, key: count === 1 ? name : `${name}#${count}` } as unknown as OpDefinition;
   registry.set(name, definition);
-  const call = (inputs: object, params?: object) => {
-    const merged = mergeParams(definition, params);
-    const ordered = orderInputs(definition, inputs as Record<string, Tensor | undefined>);
-    return nameOutputs(definition, applyOp(definition, ordered, merged));
-  };
+  registerKinds(definition);
+  const call = (inputs: object, params?: object) =>
+    nameOutputs(definition, applyOp(definition, orderInputs(definition, inputs), params as Params | undefined));
   return Object.assign(call, { definition }) as unknown as Op<I, O, P, Q>;
 }
 
-function mergeParams(op: OpDefinition, params: object | undefined): Params {
-  if (!params) return op.params;
-  for (const key of Object.keys(params)) {
-    if (!(key in op.params))
-      fail("option", op.name, `unknown parameter ${key}`, undefined, `Known: ${Object.keys(op.params).join(", ")}.`);
-  }
-  const merged: Record<string, ParamValue> = { ...op.params };
-  for (const [key, value] of Object.entries(params)) if (value !== undefined) merged[key] = value;
-  return merged;
-}
-
-function orderInputs(op: OpDefinition, inputs: Record<string, Tensor | undefined>): (Tensor | undefined)[] {
-  if (op.variadic) return (inputs as unknown as { inputs: Tensor[] }).inputs;
-  for (const name of op.inputs) {
-    if (inputs[name] === undefined)
-      fail("option", op.name, `input ${name} is missing`, undefined, `Inputs: ${op.inputs.join(", ")}.`);
-  }
-  return inputNames(op).map((name) => {
-    const given = inputs[name];
-    if (given !== undefined && !(given instanceof Tensor))
-      fail("option", op.name, `${name} must be a tensor`, given, "Make one with tensor().");
-    return given;
-  });
+/** The inputs in wire order; applyOp checks them. */
+function orderInputs(op: OpDefinition, inputs: object): (Tensor | undefined)[] {
+  if (typeof inputs !== "object" || inputs === null)
+    fail("option", op.name, "inputs must be an object of tensors by name", inputs ?? String(inputs));
+  if (op.variadic) return (inputs as { inputs: Tensor[] }).inputs;
+  const names = inputNames(op);
+  for (const name in inputs)
+    if (!names.includes(name))
+      fail("option", op.name, `unknown input ${name}`, undefined, `Inputs: ${names.join(", ")}.`);
+  return names.map((name) => (inputs as Record<string, Tensor | undefined>)[name]);
 }
 
 const namesCache = new WeakMap<OpDefinition, string[]>();
 
 /** Names of the inputs in wire order; a variadic op numbers them. */
 export function inputNames(op: OpDefinition, count = 0): string[] {
+  expectDefinition("inputNames", op);
+  expectSize("inputNames", { count });
   if (op.variadic) return Array.from({ length: count }, (_, i) => String(i));
   let names = namesCache.get(op);
   if (!names) {
@@ -157,6 +161,7 @@ export function inputNames(op: OpDefinition, count = 0): string[] {
 
 /** An op's inputs by name. */
 export function nameInputs<T>(op: OpDefinition, values: readonly (T | undefined)[]): Record<string, T> {
+  expectArray("nameInputs", "values", { values });
   const named: Record<string, T> = {};
   const names = inputNames(op, values.length);
   for (let i = 0; i < names.length; i++) if (values[i] !== undefined) named[names[i]!] = values[i]!;
@@ -165,11 +170,19 @@ export function nameInputs<T>(op: OpDefinition, values: readonly (T | undefined)
 
 /** An op's outputs by name. */
 export function nameOutputs<T>(op: OpDefinition, values: readonly T[]): Record<string, T> {
+  expectDefinition("nameOutputs", op);
+  expectArray("nameOutputs", "values", { values });
   return Object.fromEntries(op.outputs.map((name, i) => [name, values[i]!]));
 }
 
 /** Runs the shape rule on positional avals. */
 export function inferShapes(op: OpDefinition, inputs: readonly (Aval | undefined)[], params: Params): Aval[] {
+  expectDefinition("inferShapes", op);
+  expectArray(op.name, "shapes and dtypes", { inputs });
+  for (let i = 0; i < Math.max(inputs.length, op.inputs.length); i++) {
+    if (inputs[i] !== undefined || i < op.inputs.length) checkAval(op.name, inputs[i]!);
+  }
+  expectObject(op.name, { params });
   const named = op.shape(nameInputs(op, inputs), params);
   return op.outputs.map((name) => {
     const out = named[name];
@@ -180,6 +193,6 @@ export function inferShapes(op: OpDefinition, inputs: readonly (Aval | undefined
         `the shape rule must describe output ${name}`,
         inputs.map((a) => a && formatAval(a)),
       );
-    return { shape: out.shape, dtype: out.dtype };
+    return { shape: freezeShape(checkShape(op.name, out.shape)), dtype: checkDType(op.name, out.dtype) };
   });
 }

@@ -1,5 +1,6 @@
 /** Options objects: their names are checked, and what is left out takes its default. */
 import { fail } from "./errors.js";
+import { expectObject, expectString, expectStrings } from "./expect.js";
 
 /**
  * A default for every option of T: the table from which names are checked. undefined where an option has no default, is
@@ -28,6 +29,7 @@ export function withDefaults<T extends object, D extends Defaults<T>>(
   options: T,
   defaults: D,
 ): WithDefaults<T, D> {
+  expectObject("withDefaults", { defaults });
   checkOptions(fn, options, Object.keys(defaults));
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   for (const [name, value] of given) {
@@ -39,8 +41,9 @@ export function withDefaults<T extends object, D extends Defaults<T>>(
 
 /** Throws a TeError unless `options` is an object whose keys are all among `known`; the error names the nearest one. */
 export function checkOptions(fn: string, options: object, known: readonly string[]): void {
+  expectStrings("checkOptions", { known });
   if (typeof options !== "object" || options === null || Array.isArray(options))
-    fail("option", fn, "options must be an object", options, `Options: ${known.join(", ")}.`);
+    fail("option", fn, "options must be an object", options ?? String(options), `Options: ${known.join(", ")}.`);
   for (const key of Object.keys(options)) {
     if (known.includes(key)) continue;
     const nearest = nearestName(key, known);
@@ -57,6 +60,8 @@ export function checkFunction(fn: string, f: unknown): void {
 
 /** The name that differs in case and separators only, else the one with the fewest edits, else one that contains it. */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
+  expectString("nearestName", { name });
+  expectStrings("nearestName", { known });
   const plain = (text: string): string => text.toLowerCase().replaceAll(/[-_ ]/g, "");
   const wanted = plain(name);
   const [best] = known

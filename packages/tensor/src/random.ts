@@ -46,8 +46,13 @@ function checkKey(fn: string, given: Key): void {
     fail("dtype", fn, "the key must be uint32[2]", given ?? String(given), "Make one with random.key(seed).");
 }
 
+/** Each key of split is a tensor of its own. */
+const MOST_KEYS = 2 ** 16;
+
 /** `count` new keys, independent of each other and of the given one, which must not be used again. */
 export function split(from: Key, count = 2): Key[] {
+  if (count > MOST_KEYS)
+    fail("option", "random.split", `there may be at most ${MOST_KEYS} keys`, count, "Take random.splitTensor.");
   const keys = splitTensor(from, count);
   return Array.from({ length: count }, (_, i) => keys.at(i));
 }

@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { fail } from "./errors.js";
+import { expectFunction, expectString } from "./expect.js";
 
 /** A value in force for a stretch of code, such as the FP8 recipe or the mesh. */
 export interface Scope<T> {
@@ -32,6 +33,8 @@ const scopes = new Map<string, () => string>();
  * under which jit keeps programs.
  */
 export function createScope<T>(name: string, key: (value: T | undefined) => string): Scope<T> {
+  expectString("createScope", { name });
+  expectFunction("createScope", { key });
   if (scopes.has(name)) fail("state", "createScope", "every scope needs a name of its own", name);
   const storage = new AsyncLocalStorage<Frame<T> | undefined>();
   const outsideKey = key(undefined);
@@ -54,6 +57,7 @@ export function createScope<T>(name: string, key: (value: T | undefined) => stri
   }
 
   function withValue(value: T | undefined, fn?: () => unknown): unknown {
+    if (fn !== undefined) expectFunction(name, { fn });
     const frame: Frame<T> = { value, key: key(value), outer: live(), ended: false };
     return fn ? storage.run(frame, fn) : enter(frame);
   }

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { type Aval, checkShape, formatAval, sizeOf } from "./aval.js";
-import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
+import { type Aval, checkShape, formatAval, MAX_RANK, sizeOf } from "./aval.js";
+import { allocate, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
@@ -14,6 +14,19 @@ import type { Trace } from "./trace.js";
 /** Nested arrays of numbers, as deep as the shape. */
 export type NestedArray = number | boolean | readonly NestedArray[];
 
+/** A tensor's bytes are on a device. Without a throwing property a clone would be an object without them. */
+const NO_CLONE = {
+  get storage(): never {
+    return fail(
+      "unsupported",
+      "structuredClone",
+      "a tensor cannot be cloned or sent to another thread",
+      undefined,
+      "Send await t.data(), t.shape and t.dtype, and make it again there: tensor(data, { shape, dtype }).",
+    );
+  },
+};
+
 // The methods that are ops (add, mul, sum, …) are attached by methods.ts.
 export interface Tensor extends TensorMethods {}
 
@@ -23,18 +36,16 @@ export interface Tensor extends TensorMethods {}
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: methods.ts puts the op methods on the prototype
 export class Tensor implements Aval {
-  readonly shape: readonly number[];
-  readonly dtype: DType;
-  /** @internal The trace this value belongs to, when it is traced. */
-  readonly trace: Trace | undefined;
-  /** @internal */
-  readonly storage: Storage | undefined;
+  readonly #of: Aval;
+  readonly #trace: Trace | undefined;
+  readonly #storage: Storage | undefined;
+  /** @internal What structuredClone and postMessage read first: reading on throws. */
+  readonly clone = NO_CLONE;
 
   private constructor(of: Aval, trace: Trace | undefined, storage: Storage | undefined) {
-    this.shape = of.shape;
-    this.dtype = of.dtype;
-    this.trace = trace;
-    this.storage = storage;
+    this.#of = of;
+    this.#trace = trace;
+    this.#storage = storage;
   }
 
   /** @internal */
@@ -45,6 +56,33 @@ export class Tensor implements Aval {
   /** @internal */
   static concrete(storage: Storage): Tensor {
     return new Tensor(storage.aval, undefined, storage);
+  }
+
+  /** Lengths of the axes; frozen. */
+  get shape(): readonly number[] {
+    return this.#of.shape;
+  }
+
+  set shape(_: readonly number[]) {
+    fail("unsupported", "Tensor", "the shape of a tensor does not change", undefined, "Call reshape(shape).");
+  }
+
+  get dtype(): DType {
+    return this.#of.dtype;
+  }
+
+  set dtype(_: DType) {
+    fail("unsupported", "Tensor", "the dtype of a tensor does not change", undefined, "Call astype(dtype).");
+  }
+
+  /** @internal The trace this value belongs to, when it is traced. */
+  get trace(): Trace | undefined {
+    return this.#trace;
+  }
+
+  /** @internal */
+  get storage(): Storage | undefined {
+    return this.#storage;
   }
 
   get rank(): number {
@@ -96,6 +134,10 @@ export class Tensor implements Aval {
 
   /** Nested arrays of numbers (booleans for bool). */
   toArray(): Promise<NestedArray> {
+    let [lists, made] = [0, 1];
+    for (const d of this.shape) [lists, made] = [lists + made, made * d];
+    if (lists > MOST_LISTS || this.size > MOST_NUMBERS)
+      fail("memory", "toArray", "the nested arrays would not fit into memory", this, "Read await t.data() instead.");
     return this.decode("toArray").then((values) => nest(values, this.shape, this.dtype === "bool"));
   }
 
@@ -133,6 +175,17 @@ export class Tensor implements Aval {
     return formatTensor(this);
   }
 
+  /** Throws: JSON cannot wait for a device. */
+  toJSON(): never {
+    return fail(
+      "unsupported",
+      "JSON.stringify",
+      "a tensor has no JSON form, because reading it takes a while",
+      this,
+      "Stringify await t.toArray(), or save tensors with saveState or writeSafetensors of @te/checkpoint.",
+    );
+  }
+
   [Symbol.for("nodejs.util.inspect.custom")](): string {
     return this.toString();
   }
@@ -155,13 +208,17 @@ const PIECE = 2 ** 20;
 
 async function decodeInPieces(dtype: DType, codes: TypedArray): Promise<Float64Array> {
   if (codes.length <= PIECE) return toFloat64(dtype, codes);
-  const values = new Float64Array(codes.length);
+  const values = allocate("float64", codes.length) as Float64Array;
   for (let at = 0; at < codes.length; at += PIECE) {
     values.set(toFloat64(dtype, codes.subarray(at, at + PIECE)), at);
     await turn();
   }
   return values;
 }
+
+/** What nested arrays may hold: each list and number takes tens of bytes, and a full heap ends the process. */
+const MOST_LISTS = 2 ** 24;
+const MOST_NUMBERS = 2 ** 26;
 
 function nest(values: Float64Array, shape: readonly number[], asBool: boolean): NestedArray {
   let next = 0;
@@ -236,9 +293,9 @@ export const tensorOwning = (data: TypedArray, shape: readonly number[], dtype: 
 function place(shape: readonly number[], dtype: DType, data: TypedArray, store = Storage.ofHost): Tensor {
   checkShape("tensor", shape);
   if (sizeOf(shape) !== data.length) {
-    fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, data.length);
+    fail("shape", "tensor", `shape [${shape.join(",")}] needs ${sizeOf(shape)} elements`, data.length, "Leave it out.");
   }
-  return Tensor.concrete(store({ shape: [...shape], dtype }, data));
+  return Tensor.concrete(store({ shape: Object.freeze([...shape]), dtype }, data));
 }
 
 function firstLeaf(data: NestedArray): number | boolean | undefined {
@@ -252,20 +309,19 @@ function wayOutOf(value: unknown): string | undefined {
   return ArrayBuffer.isView(value) ? "Convert it with Array.from(row)." : undefined;
 }
 
-/** Deepest nesting of arrays; one that contains itself has no end. */
-const MOST_AXES = 1000;
-
 /** Collects the leaves and returns the shape; ragged arrays are an error. */
 function measure(data: NestedArray, into: number[], depth = 0): number[] {
   if (!Array.isArray(data)) {
     if (typeof data !== "number" && typeof data !== "boolean")
-      fail("dtype", "tensor", "elements must be numbers or booleans", data, wayOutOf(data));
+      fail("dtype", "tensor", "elements must be numbers or booleans", data ?? String(data), wayOutOf(data));
     into.push(Number(data));
     return [];
   }
-  if (depth === MOST_AXES)
-    fail("shape", "tensor", `nested arrays may have ${MOST_AXES} levels and must not contain themselves`, "more");
-  const shapes = data.map((item) => measure(item, into, depth + 1));
+  if (depth === MAX_RANK)
+    fail("shape", "tensor", `nested arrays may have ${MAX_RANK} levels and must not contain themselves`, data);
+  const shapes: number[][] = [];
+  // By index, because holes count.
+  for (let i = 0; i < data.length; i++) shapes.push(measure(data[i]!, into, depth + 1));
   const first = shapes[0] ?? [];
   const odd = shapes.find((s) => s.length !== first.length || s.some((d, i) => d !== first[i]));
   if (odd)

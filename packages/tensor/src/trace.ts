@@ -2,10 +2,12 @@
  * Tracing: while a trace is open every op call is recorded as a node; otherwise it runs at once as a one-op program.
  * A trace is opened and closed within one synchronous call, so it never leaks over an await.
  */
-import type { Aval } from "./aval.js";
+import { type Aval, freezeShape } from "./aval.js";
 import { asTeError, isStackOverflow } from "./backend.js";
 import { fail } from "./errors.js";
+import { expectFunction } from "./expect.js";
 import { inferShapes, type OpDefinition, type Params } from "./op.js";
+import { checkInputs, completeParams } from "./op-check.js";
 import { runEager } from "./program/eager.js";
 import { Storage } from "./storage.js";
 import { Tensor } from "./tensor.js";
@@ -97,7 +99,7 @@ export class Trace {
 
   /** A value that the program takes as input. */
   input(of: Aval): Tensor {
-    return Tensor.traced(of, this);
+    return Tensor.traced({ shape: freezeShape(of.shape), dtype: of.dtype }, this);
   }
 }
 
@@ -108,6 +110,7 @@ export const currentTrace = (): Trace | undefined => current;
 
 /** Calls body with a fresh trace open. */
 export function withTrace<T>(body: (trace: Trace) => T): T {
+  expectFunction("withTrace", { body });
   return within(new Trace(), body);
 }
 
@@ -134,9 +137,14 @@ export function within<T>(trace: Trace, body: (trace: Trace) => T): T {
   }
 }
 
-/** Records the op in the open trace, or runs it now. */
-export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
-  if (current) return current.record(op, inputs, params);
+/**
+ * Records the op in the open trace, or runs it now. `inputs` are in the order of the op's names, and optional ones may be
+ * undefined; parameters left out take their defaults. Throws TeError for inputs and parameters that the op does not take.
+ */
+export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params?: Params): Tensor[] {
+  checkInputs(op, inputs);
+  const complete = completeParams(op, params);
+  if (current) return current.record(op, inputs, complete);
   for (const input of inputs) {
     if (input?.trace) {
       fail(
@@ -148,5 +156,5 @@ export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[
       );
     }
   }
-  return runEager(op, inputs, params);
+  return runEager(op, inputs, complete);
 }

@@ -1,5 +1,6 @@
 /** Trees: plain objects, arrays and null around leaves. Keys are visited in sorted order, as in JAX. */
 import { fail } from "./errors.js";
+import { expectArray, expectFunction } from "./expect.js";
 import { Tensor } from "./tensor.js";
 
 export type Tree<Leaf> = Leaf | null | undefined | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> };
@@ -47,8 +48,21 @@ export function flatten(tree: unknown): [leaves: unknown[], definition: TreeDef]
   return [leaves, definition];
 }
 
+/** Throws unless the value describes a tree, as flatten does. */
+function checkTreeDef(fn: string, definition: TreeDef, depth = 0): void {
+  checkDepth(depth);
+  const { kind, items, keys } = (definition ?? {}) as { kind?: unknown; items?: unknown; keys?: unknown };
+  if (kind === "leaf" || kind === "none") return;
+  const listed = kind === "list" || (kind === "record" && Array.isArray(keys));
+  if (!listed || !Array.isArray(items))
+    fail("option", fn, "the definition must be one that tree.flatten gave", definition ?? String(definition));
+  for (let i = 0; i < items.length; i++) checkTreeDef(fn, items[i], depth + 1);
+}
+
 /** Puts leaves back into the shape of a tree. */
 export function unflatten(definition: TreeDef, leaves: readonly unknown[]): unknown {
+  checkTreeDef("tree.unflatten", definition);
+  expectArray("tree.unflatten", "leaves", { leaves });
   let next = 0;
   const build = (node: TreeDef): unknown => {
     switch (node.kind) {
@@ -72,21 +86,27 @@ export function unflatten(definition: TreeDef, leaves: readonly unknown[]): unkn
 }
 
 /** A string that is equal for trees of equal shape. */
-export function formatTreeDef(node: TreeDef): string {
+export function formatTreeDef(definition: TreeDef): string {
+  checkTreeDef("tree.formatTreeDef", definition);
+  return format(definition);
+}
+
+function format(node: TreeDef): string {
   switch (node.kind) {
     case "leaf":
       return "*";
     case "none":
       return "-";
     case "list":
-      return `[${node.items.map(formatTreeDef).join(",")}]`;
+      return `[${node.items.map(format).join(",")}]`;
     case "record":
-      return `{${node.keys.map((key, i) => `${JSON.stringify(key)}:${formatTreeDef(node.items[i]!)}`).join(",")}}`;
+      return `{${node.keys.map((key, i) => `${JSON.stringify(key)}:${format(node.items[i]!)}`).join(",")}}`;
   }
 }
 
 /** Applies f to the leaves of one tree, or to the leaves of several trees of one shape, side by side. */
 export function map<T = unknown>(f: (...leaves: any[]) => unknown, tree: unknown, ...rest: unknown[]): T {
+  expectFunction("tree.map", { f });
   const [leaves, definition] = flatten(tree);
   const columns = rest.map((other, i) => {
     const [otherLeaves, otherDefinition] = flatten(other);

@@ -91,6 +91,8 @@ export class RelativePositionBiases extends Module {
       if (!Number.isSafeInteger(length) || length < 0)
         fail("option", "RelativePositionBiases", `${name} must be an integer of at least 0`, length ?? String(length));
     }
+    if (queryLength * keyLength > 2 ** 31)
+      fail("option", "RelativePositionBiases", "queryLength · keyLength may be at most 2^31", [queryLength, keyLength]);
     checkBuckets(numBuckets, maxDistance, bidirectional);
     const { embeddingInit, dtype, embeddingAxes: axes } = this.options;
     const table = this.param("rel_embedding", embeddingInit, [numAttentionHeads, numBuckets], { dtype, axes });

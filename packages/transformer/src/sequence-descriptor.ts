@@ -1,4 +1,16 @@
-import { arange, checkRange, fail, ones, scatterAdd, type Tensor, Tensor as TensorClass, where } from "@te/tensor";
+import {
+  arange,
+  checkRange,
+  expectObject,
+  expectSize,
+  expectTensor,
+  fail,
+  ones,
+  scatterAdd,
+  type Tensor,
+  Tensor as TensorClass,
+  where,
+} from "@te/tensor";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 
@@ -105,12 +117,32 @@ export class SequenceDescriptor {
     given: SequenceDescriptor | undefined,
     mask: Tensor | undefined,
   ): SequenceDescriptor {
+    const fn = "SequenceDescriptor.fromCache";
+    pair("fromCache", "positions", positions, 2);
+    if (given !== undefined) SequenceDescriptor.check(fn, given);
+    if (mask !== undefined) expectTensor(fn, { mask });
     const describe: Describe = (side, length) => ({ positions: positions[side], ...given?.describe(side, length) });
     return new SequenceDescriptor(describe, true, mask);
   }
 
+  private static check(fn: string, value: unknown): void {
+    if (!(value instanceof SequenceDescriptor))
+      fail(
+        "option",
+        fn,
+        "the value must be a SequenceDescriptor",
+        value ?? String(value),
+        "Make one with fromSeqlens.",
+      );
+  }
+
   /** @internal Operands of the attention op; [B, S] for batch-first and sequence-first alike. */
-  operands({ queries, keys, bottomRight }: SequenceRequest): Record<string, Tensor> {
+  operands(request: SequenceRequest): Record<string, Tensor> {
+    const fn = "SequenceDescriptor.operands";
+    SequenceDescriptor.check(fn, this);
+    expectObject(fn, { request });
+    const { queries, keys, bottomRight } = request;
+    expectSize(fn, { queries, keys });
     const [q, kv] = [this.describe(0, queries), this.describe(1, keys)];
     const positions = (t: Tokens): Tensor =>
       t.positions ?? arange(t.ids!.shape[1]!).expandDims(0).broadcastTo(t.ids!.shape);
@@ -147,7 +179,8 @@ function pair(method: string, name: string, given: Tensor | Pair, rank: number):
   const both: readonly unknown[] = Array.isArray(given) ? given : [given, given];
   if (both.length !== 2) fail("option", fn, "a tuple must hold two tensors, for queries and for keys", both.length);
   for (const t of both) {
-    if (!(t instanceof TensorClass)) fail("option", fn, `${name} must be a tensor or a pair of tensors`, t);
+    if (!(t instanceof TensorClass))
+      fail("option", fn, `${name} must be a tensor or a pair of tensors`, t ?? String(t));
     if (t.dtype !== "int32")
       fail("dtype", fn, `${name} must be int32`, t, `Cast it with astype("int32"). ${OF_MASKS[name] ?? ""}`.trim());
     if (t.rank !== rank) {

@@ -1,4 +1,5 @@
 import { type Aval, type DType, expectDType, expectShape } from "@te/tensor";
+import { checkFloat8 } from "../format.js";
 
 /** The dtypes that are rounded to FP8 and that products return. */
 export const HIGH_PRECISION: readonly DType[] = ["float32", "bfloat16", "float16"];
@@ -7,4 +8,10 @@ export const HIGH_PRECISION: readonly DType[] = ["float32", "bfloat16", "float16
 export function expectScalars(fn: string, values: Readonly<Record<string, Aval>>): void {
   expectDType(fn, values, "float32");
   expectShape(fn, values, [1], "one number for the whole tensor");
+}
+
+/** Throws unless an op that rounds to FP8 was given a scale, float32[1], and an FP8 dtype. */
+export function expectQuantization(fn: string, scale: Aval, dtype: DType): void {
+  checkFloat8(fn, "params.dtype", dtype);
+  expectScalars(fn, { scale });
 }

@@ -1,4 +1,17 @@
-import { concat, defineOp, div, expectDType, expectRank, fail, finfo, type Tensor, zeros } from "@te/tensor";
+import {
+  concat,
+  defineOp,
+  div,
+  expectDType,
+  expectFinite,
+  expectRank,
+  expectTensor,
+  fail,
+  finfo,
+  type Tensor,
+  withDefaults,
+  zeros,
+} from "@te/tensor";
 import { checkFloat8, type Float8, float8Max } from "../format.js";
 import type { AmaxComputeAlgo } from "../recipes/delayed-scaling.js";
 import { expectScalars } from "./check.js";
@@ -11,6 +24,13 @@ export interface ScaleOptions {
   readonly amaxComputeAlgo?: AmaxComputeAlgo;
 }
 
+function checkScaling(fn: string, dtype: Float8, margin: number, amaxComputeAlgo: AmaxComputeAlgo): void {
+  checkFloat8(fn, "dtype", dtype);
+  expectFinite(fn, { margin });
+  if (amaxComputeAlgo !== "max" && amaxComputeAlgo !== "most_recent")
+    fail("option", fn, 'amaxComputeAlgo must be "max" or "most_recent"', amaxComputeAlgo);
+}
+
 /**
  * The scale that a history of amaxes gives; float32[N] with the newest at entry 0, to float32[1]:
  *
@@ -20,7 +40,18 @@ export interface ScaleOptions {
  * and the previous scale where amax is zero, NaN or infinite.
  */
 export function scaleFromHistory(history: Tensor, previous: Tensor, options: ScaleOptions): Tensor {
-  const { dtype, margin = 0, amaxComputeAlgo = "max" } = options;
+  const fn = "scaleFromHistory";
+  expectTensor(fn, { history, previous });
+  expectDType(fn, { history }, "float32");
+  expectRank(fn, { history }, 1);
+  expectScalars(fn, { previous });
+  if (history.size === 0) fail("shape", fn, "history must have at least one entry", history);
+  const { dtype, margin, amaxComputeAlgo } = withDefaults(fn, options, {
+    dtype: undefined,
+    margin: 0,
+    amaxComputeAlgo: "max" as AmaxComputeAlgo,
+  });
+  checkScaling(fn, dtype, margin, amaxComputeAlgo);
   const amax = amaxComputeAlgo === "max" ? history.max(0, { keepDims: true }) : history.slice([0], [1]);
   const scale = div(float8Max(dtype), amax)
     .mul(2 ** -margin)
@@ -53,11 +84,7 @@ export const delayedScalingUpdateOp = defineOp("delayed_scaling_update", {
     expectDType(fn, { history }, "float32");
     expectRank(fn, { history }, 1);
     if (history.shape[0] === 0) fail("shape", fn, "history must have at least one entry", history);
-    checkFloat8(fn, "params.dtype", dtype);
-    if (!Number.isFinite(margin)) fail("option", fn, "margin must be a finite number", margin);
-    if (amaxComputeAlgo !== "max" && amaxComputeAlgo !== "most_recent") {
-      fail("option", fn, 'amaxComputeAlgo must be "max" or "most_recent"', amaxComputeAlgo);
-    }
+    checkScaling(fn, dtype, margin, amaxComputeAlgo);
     return { newScale: scale, newHistory: history };
   },
 

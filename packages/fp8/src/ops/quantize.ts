@@ -1,6 +1,6 @@
 import { defineOp, expectDType, fail, zeros } from "@te/tensor";
-import { checkFloat8, type Float8 } from "../format.js";
-import { expectScalars, HIGH_PRECISION } from "./check.js";
+import type { Float8 } from "../format.js";
+import { expectQuantization, HIGH_PRECISION } from "./check.js";
 
 /**
  * Rounds a tensor to FP8 with a given scale and measures its largest magnitude:
@@ -17,9 +17,8 @@ export const quantizeOp = defineOp("quantize", {
   params: { dtype: "float8_e4m3fn" as Float8 },
 
   shape({ x, scale }, { dtype }) {
-    checkFloat8("quantize", "params.dtype", dtype);
     expectDType("quantize", { x }, ...HIGH_PRECISION);
-    expectScalars("quantize", { scale });
+    expectQuantization("quantize", scale, dtype);
     return { q: { shape: x.shape, dtype }, amax: { shape: [1], dtype: "float32" } };
   },
 

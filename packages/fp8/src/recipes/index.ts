@@ -1,4 +1,4 @@
-import { fail } from "@te/tensor";
+import { expectString, fail } from "@te/tensor";
 import { Float8CurrentScaling } from "./current-scaling.js";
 import { DelayedScaling } from "./delayed-scaling.js";
 
@@ -13,6 +13,7 @@ export const getSupportedQuantizationRecipes = (): string[] => Object.keys(RECIP
 
 /** Whether a recipe of this name can be used, and why not. */
 export function isQuantizeRecipeSupported(name: string): [supported: boolean, reason: string] {
+  expectString("isQuantizeRecipeSupported", { name });
   if (Object.hasOwn(RECIPES, name)) return [true, ""];
   if (PLANNED.includes(name)) return [false, `the recipe ${name} is not supported yet`];
   return [false, `there is no recipe ${name}`];
@@ -20,6 +21,7 @@ export function isQuantizeRecipeSupported(name: string): [supported: boolean, re
 
 /** The recipe class of a name. Names without a class are a TeError that says whether the recipe is still to come. */
 export function getQuantizationRecipe(name: string): (typeof RECIPES)[keyof typeof RECIPES] {
+  expectString("getQuantizationRecipe", { name });
   if (Object.hasOwn(RECIPES, name)) return RECIPES[name as keyof typeof RECIPES];
   const [, reason] = isQuantizeRecipeSupported(name);
   return fail(
@@ -38,7 +40,7 @@ export function checkRecipe(fn: string, recipe: unknown): Recipe {
     "option",
     fn,
     `the recipe must be a ${getSupportedQuantizationRecipes().join(" or ")}`,
-    recipe,
+    recipe ?? String(recipe),
     "Pass new DelayedScaling({ ... }), or leave it out.",
   );
 }

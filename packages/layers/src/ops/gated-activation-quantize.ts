@@ -1,4 +1,4 @@
-import { quantizeOp } from "@te/fp8";
+import { expectQuantization, quantizeOp } from "@te/fp8";
 import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
 import { gatedActivationOp } from "./gated-activation.js";
 
@@ -18,7 +18,9 @@ export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
     }),
     dtype: "float8_e4m3fn" as "float8_e4m3fn" | "float8_e5m2",
   },
-  shape({ u }, { dtype, ...params }) {
+  kinds: { limit: "finite", alpha: "finite", offset: "finite" },
+  shape({ u, scale }, { dtype, ...params }) {
+    expectQuantization("gatedActivationQuantize", scale, dtype);
     const { y } = gatedActivationOp.definition.shape({ u }, params) as { y: Aval };
     return { q: { shape: y.shape, dtype: dtype as DType }, amax: { shape: [1], dtype: "float32" } };
   },

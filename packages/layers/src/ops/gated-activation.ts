@@ -3,6 +3,7 @@ import {
   concat,
   defineOp,
   expectFloat,
+  expectShape,
   FLOATS,
   fail,
   nearestName,
@@ -107,10 +108,15 @@ export function checkActivation(fn: string, option: string, name: unknown): stri
 
 const PARAMS = { activations: ["gelu"] as readonly string[], ...CLAMPED };
 type ActivationParams = typeof PARAMS;
+const FINITE = { limit: "finite", alpha: "finite", offset: "finite" } as const;
 
 function checkInput(fn: string, u: Aval, { activations }: ActivationParams): Aval {
   expectFloat(fn, { u });
-  for (const name of activations) checkActivation(fn, "activations", name);
+  if (activations.length === 0) fail("option", fn, "activations must not be empty");
+  // The kernels know one spelling.
+  for (const name of activations)
+    if (checkActivation(fn, "activations", name) !== name)
+      fail("option", fn, "activations must be in lower case", name, `Write ${name.toLowerCase()}.`);
   if (u.shape.length < 2 || u.shape.at(-2) !== activations.length) {
     fail("shape", fn, `the second-last axis of u must be the number of activations, ${activations.length}`, u);
   }
@@ -140,7 +146,13 @@ export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
   inputs: ["dy", "u"],
   outputs: ["du"],
   params: { ...PARAMS, wide: false },
-  shape: ({ u }, { wide }) => ({ du: wide ? { shape: u.shape, dtype: "float32" } : u }),
+  kinds: FINITE,
+  shape({ dy, u }, params) {
+    const y = checkInput("gatedActivationBackward", u, params);
+    expectFloat("gatedActivationBackward", { dy });
+    expectShape("gatedActivationBackward", { dy }, y.shape, "that of the result");
+    return { du: params.wide ? { shape: u.shape, dtype: "float32" } : u };
+  },
   sharding: rule("... f, ... a f -> ... a f", { whole: ["a"] }),
   reference({ dy, u }, params) {
     const values = slots(u, params, "value");
@@ -170,6 +182,7 @@ export const gatedActivationOp = defineOp("gated_activation", {
   inputs: ["u"],
   outputs: ["y"],
   params: PARAMS,
+  kinds: FINITE,
   shape: ({ u }, params) => ({ y: checkInput("gatedActivation", u, params) }),
   sharding: rule("... a f -> ... f", { whole: ["a"] }),
   reference: ({ u }, params) => ({ y: product(slots(u, params, "value")).astype(u.dtype) }),

@@ -1,4 +1,14 @@
-import { type Aval, defineOp, expectFloat, expectShape, FLOATS, fail, rule, type Tensor } from "@te/tensor";
+import {
+  type Aval,
+  defineOp,
+  expectDType,
+  expectFloat,
+  expectShape,
+  FLOATS,
+  fail,
+  rule,
+  type Tensor,
+} from "@te/tensor";
 
 /** x - mean, in float32, where mean is rounded to it: less what that rounding lost, which a mean of 1e4 would show. */
 function centre(x: Tensor, mean: Tensor): Tensor {
@@ -9,6 +19,24 @@ function centre(x: Tensor, mean: Tensor): Tensor {
 const rowsOf = (x: Aval): Aval => ({ shape: x.shape.slice(0, -1), dtype: "float32" });
 const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i);
 
+/** Throws unless x is floating with a last axis, along which gamma and beta lie. */
+export function expectNorm(fn: string, { x, ...parameters }: { x: Aval } & Readonly<Record<string, Aval>>): void {
+  expectFloat(fn, { x, ...parameters });
+  if (x.shape.length === 0) fail("shape", fn, "x must have at least one axis", x, "Reshape it to [1].");
+  expectShape(fn, parameters, x.shape.slice(-1), "the last axis of x");
+}
+
+/** Throws unless dy is like x and the statistics are those of its rows. */
+export function expectCotangent(
+  fn: string,
+  { dy, x, ...statistics }: { dy: Aval; x: Aval } & Readonly<Record<string, Aval>>,
+): void {
+  expectFloat(fn, { dy });
+  expectShape(fn, { dy }, x.shape, "that of x");
+  expectDType(fn, statistics, "float32");
+  expectShape(fn, statistics, x.shape.slice(0, -1), "the rows of x");
+}
+
 /**
  * With xhat = (x - mean) * rstd and a = dy * gamma':
  * dx = rstd * (a - mean(a) - xhat * mean(a * xhat)), dgamma = sum(dy * xhat), dbeta = sum(dy).
@@ -17,7 +45,11 @@ export const layerNormBackwardOp = defineOp("layer_norm_backward", {
   inputs: ["dy", "x", "gamma", "mean", "rstd"],
   outputs: ["dx", "dgamma", "dbeta"],
   params: { zeroCenteredGamma: false },
-  shape: ({ x, gamma }) => ({ dx: x, dgamma: gamma, dbeta: gamma }),
+  shape({ dy, x, gamma, mean, rstd }) {
+    expectNorm("layerNormBackward", { x, gamma });
+    expectCotangent("layerNormBackward", { dy, x, mean, rstd });
+    return { dx: x, dgamma: gamma, dbeta: gamma };
+  },
   sharding: rule("... h, ... h, h, ..., ... -> ... h, h, h", { whole: ["h"] }),
   reference({ dy, x, gamma, mean, rstd }, { zeroCenteredGamma }) {
     const scale = scaleOf(gamma, zeroCenteredGamma);
@@ -76,9 +108,9 @@ export const layerNormOp = defineOp("layer_norm", {
   inputs: ["x", "gamma", "beta"],
   outputs: ["y", "mean", "rstd"],
   params: { epsilon: 1e-6, zeroCenteredGamma: false },
+  kinds: { epsilon: "finite" },
   shape({ x, gamma, beta }) {
-    expectFloat("layerNorm", { x, gamma, beta });
-    expectShape("layerNorm", { gamma, beta }, [x.shape.at(-1) ?? 0], "the last axis of x");
+    expectNorm("layerNorm", { x, gamma, beta });
     return { y: x, mean: rowsOf(x), rstd: rowsOf(x) };
   },
   sharding: rule("... h, h, h -> ... h, ..., ...", { whole: ["h"] }),

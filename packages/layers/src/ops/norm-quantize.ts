@@ -3,7 +3,7 @@
  * q = float8(clip(norm(x) * scale)), amax = max |norm(x)|. Delayed scaling: the scale is known beforehand.
  */
 
-import { quantizeOp } from "@te/fp8";
+import { expectQuantization, quantizeOp } from "@te/fp8";
 import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
 import { layerNormOp } from "./layer-norm.js";
 import { rmsNormOp } from "./rms-norm.js";
@@ -17,11 +17,13 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
   inputs: ["x", "gamma", "beta", "scale"],
   outputs: ["q", "amax", "mean", "rstd"],
   params: { epsilon: 1e-6, zeroCenteredGamma: false, dtype: E4M3 as Float8 },
-  shape({ x, gamma, beta }, { epsilon, zeroCenteredGamma, dtype }) {
+  kinds: { epsilon: "finite" },
+  shape({ x, gamma, beta, scale }, { epsilon, zeroCenteredGamma, dtype }) {
     const { mean, rstd } = layerNormOp.definition.shape({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) as {
       mean: Aval;
       rstd: Aval;
     };
+    expectQuantization("layerNormQuantize", scale, dtype);
     return { q: { shape: x.shape, dtype: dtype as DType }, amax: SCALAR, mean, rstd };
   },
   sharding: rule("... h, h, h, o -> ... h, o, ..., ...", { whole: ["h"] }),
@@ -68,8 +70,10 @@ export const rmsNormQuantizeOp = defineOp("rms_norm_quantize", {
   inputs: ["x", "gamma", "scale"],
   outputs: ["q", "amax", "rstd"],
   params: { epsilon: 1e-6, dtype: E4M3 as Float8 },
-  shape({ x, gamma }, { epsilon, dtype }) {
+  kinds: { epsilon: "finite" },
+  shape({ x, gamma, scale }, { epsilon, dtype }) {
     const { rstd } = rmsNormOp.definition.shape({ x, gamma }, { epsilon }) as { rstd: Aval };
+    expectQuantization("rmsNormQuantize", scale, dtype);
     return { q: { shape: x.shape, dtype: dtype as DType }, amax: SCALAR, rstd };
   },
   sharding: rule("... h, h, o -> ... h, o, ...", { whole: ["h"] }),

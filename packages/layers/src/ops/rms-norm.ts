@@ -1,5 +1,5 @@
-import { type Aval, defineOp, expectFloat, expectShape, FLOATS, rule } from "@te/tensor";
-import { refuseStatistics } from "./layer-norm.js";
+import { type Aval, defineOp, FLOATS, rule } from "@te/tensor";
+import { expectCotangent, expectNorm, refuseStatistics } from "./layer-norm.js";
 
 const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i);
 
@@ -8,7 +8,11 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
   inputs: ["dy", "x", "gamma", "rstd"],
   outputs: ["dx", "dgamma"],
   params: {},
-  shape: ({ x, gamma }) => ({ dx: x, dgamma: gamma }),
+  shape({ dy, x, gamma, rstd }) {
+    expectNorm("rmsNormBackward", { x, gamma });
+    expectCotangent("rmsNormBackward", { dy, x, rstd });
+    return { dx: x, dgamma: gamma };
+  },
   sharding: rule("... h, ... h, h, ... -> ... h, h", { whole: ["h"] }),
   reference({ dy, x, gamma, rstd }) {
     const g = dy.astype("float32");
@@ -44,9 +48,9 @@ export const rmsNormOp = defineOp("rms_norm", {
   inputs: ["x", "gamma"],
   outputs: ["y", "rstd"],
   params: { epsilon: 1e-6 },
+  kinds: { epsilon: "finite" },
   shape({ x, gamma }) {
-    expectFloat("rmsNorm", { x, gamma });
-    expectShape("rmsNorm", { gamma }, [x.shape.at(-1) ?? 0], "the last axis of x");
+    expectNorm("rmsNorm", { x, gamma });
     return { y: x, rstd: { shape: x.shape.slice(0, -1), dtype: "float32" } };
   },
   sharding: rule("... h, h -> ... h, ...", { whole: ["h"] }),

@@ -16,6 +16,7 @@ export const adamwUpdateOp = defineOp("adamw_update", {
   inputs: ["g", "m", "v", "p", "lr", "count"],
   outputs: ["update", "m2", "v2"],
   params: { b1: 0.9, b2: 0.999, eps: 1e-8, epsRoot: 0, weightDecay: 0 },
+  kinds: { b1: "finite", b2: "finite", eps: "finite", epsRoot: "finite", weightDecay: "finite" },
   inPlace: [
     ["m", "m2"],
     ["v", "v2"],

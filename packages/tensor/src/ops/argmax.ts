@@ -5,7 +5,7 @@ import { defineOp, type HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
-import { expectTensor } from "./check.js";
+import { expectIndexable, expectTensor } from "./check.js";
 import type { ReduceOptions } from "./reduce.js";
 import { expandDims, flatten } from "./reshape.js";
 
@@ -14,8 +14,10 @@ function argOp(name: "argmax" | "argmin", isBetter: (x: number, best: number) =>
     inputs: ["x"],
     outputs: ["y"],
     params: { axis: 0 },
+    kinds: { axis: "size" },
     shape: ({ x }, { axis }) => {
       const at = normalizeAxis(name, axis, x.shape.length);
+      expectIndexable(name, x, at);
       if (x.shape[at] === 0) fail("shape", name, `axis ${at} must hold at least one element`, x);
       return {
         y: aval(

@@ -2,8 +2,9 @@
 import { normalizeAxis } from "../aval.js";
 import { iota, zeros } from "../create.js";
 import { fail } from "../errors.js";
+import { expectSize } from "../expect.js";
 import type { Tensor } from "../tensor.js";
-import { expectTensors } from "./check.js";
+import { expectTensor, expectTensors } from "./check.js";
 import { concat } from "./concat.js";
 import { expandDims, reshape } from "./reshape.js";
 import { slice } from "./slice.js";
@@ -19,10 +20,18 @@ export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
   );
 }
 
+/** Each part is a tensor of its own. */
+const MOST_PARTS = 2 ** 16;
+
 /** Cuts an axis into equal parts, or before the given indices. */
 export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
+  expectTensor("split", { x });
   const at = normalizeAxis("split", axis, x.rank);
   const length = x.shape[at]!;
+  if (typeof parts !== "number" && !Array.isArray(parts))
+    fail("option", "split", "parts must be a number of parts or an array of indices", parts ?? String(parts));
+  if ((typeof parts === "number" ? parts : parts.length) > MOST_PARTS)
+    fail("option", "split", `there may be at most ${MOST_PARTS} parts`, parts, "Reshape x and index it.");
   if (typeof parts === "number" && (!Number.isInteger(parts) || parts < 1 || length % parts !== 0)) {
     fail(
       "shape",
@@ -34,6 +43,8 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   }
   const cuts =
     typeof parts === "number" ? Array.from({ length: parts - 1 }, (_, i) => ((i + 1) * length) / parts) : parts;
+  if (cuts.some((cut, i) => !Number.isInteger(cut) || cut < (cuts[i - 1] ?? 0) || cut > length))
+    fail("index", "split", `parts must be ascending integers in [0, ${length}]`, parts);
   const edges = [0, ...cuts, length];
   return edges.slice(1).map((to, i) =>
     slice(
@@ -46,6 +57,8 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
 
 /** x repeated `count` times along an axis, each element beside its copies. */
 export function repeat(x: Tensor, count: number, axis: number): Tensor {
+  expectTensor("repeat", { x });
+  expectSize("repeat", { count });
   const at = normalizeAxis("repeat", axis, x.rank);
   const wide = [...x.shape.slice(0, at + 1), count, ...x.shape.slice(at + 1)];
   return reshape(
@@ -65,6 +78,7 @@ export function triu(x: Tensor, k = 0): Tensor {
 }
 
 function triangle(fn: string, x: Tensor, keep: (row: Tensor, column: Tensor) => Tensor): Tensor {
+  expectTensor(fn, { x });
   if (x.rank < 2) fail("shape", fn, "x must have at least two axes", x);
   const shape = x.shape.slice(-2);
   return keep(iota(shape, 0), iota(shape, 1)).where(x, zeros([], { dtype: x.dtype }));

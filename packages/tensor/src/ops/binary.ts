@@ -118,7 +118,9 @@ export function binary(name: string, spec: BinarySpec): BinaryOp {
 export type TensorLike = Tensor | number;
 
 /** Calls a binary op on operands of any dtypes; `fn` names it in messages. */
-export function applyBinary(op: BinaryOp, a: TensorLike, b: TensorLike, fn = op.definition.name): Tensor {
-  const [left, right] = promote(fn, a, b);
+export function applyBinary(op: BinaryOp, a: TensorLike, b: TensorLike, fn?: string): Tensor {
+  if (op?.definition?.inputs?.length !== 2)
+    fail("option", "applyBinary", "op must be a binary op, as binary makes it", op ?? String(op));
+  const [left, right] = promote(fn ?? op.definition.name, a, b);
   return op({ a: left, b: right }).y;
 }

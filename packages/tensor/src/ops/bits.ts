@@ -2,6 +2,7 @@
 import type { DType } from "../dtype.js";
 import type { Tensor } from "../tensor.js";
 import { applyBinary, binary, type TensorLike } from "./binary.js";
+import { expectTensor } from "./check.js";
 
 export const andOp = binary("and", {
   operands: "bits",
@@ -59,11 +60,17 @@ export const shiftLeft = (a: TensorLike, b: TensorLike): Tensor => applyBinary(s
 /** Shifts the bits of a to the right by b places: int32 keeps the sign, unsigned types fill with 0. */
 export const shiftRight = (a: TensorLike, b: TensorLike): Tensor => applyBinary(shiftRightOp, a, b, "shiftRight");
 
+/** The operands as bool. */
+function truths(fn: string, a: Tensor, b: Tensor): [Tensor, Tensor] {
+  expectTensor(fn, { a, b });
+  return [toBool(a), toBool(b)];
+}
+
 const toBool = (x: Tensor): Tensor => (x.dtype === "bool" ? x : x.ne(0));
 
 /** Both true; numbers count as true when they are not 0. */
-export const logicalAnd = (a: Tensor, b: Tensor): Tensor => and(toBool(a), toBool(b));
+export const logicalAnd = (a: Tensor, b: Tensor): Tensor => and(...truths("logicalAnd", a, b));
 /** Either true. */
-export const logicalOr = (a: Tensor, b: Tensor): Tensor => or(toBool(a), toBool(b));
+export const logicalOr = (a: Tensor, b: Tensor): Tensor => or(...truths("logicalOr", a, b));
 /** Exactly one true. */
-export const logicalXor = (a: Tensor, b: Tensor): Tensor => xor(toBool(a), toBool(b));
+export const logicalXor = (a: Tensor, b: Tensor): Tensor => xor(...truths("logicalXor", a, b));

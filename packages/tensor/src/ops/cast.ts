@@ -141,5 +141,6 @@ export function cast(x: Tensor, dtype: DType, options?: { readonly saturate?: bo
 
 /** The bits of x read as another dtype of the same width. */
 export function bitcast(x: Tensor, dtype: DType): Tensor {
+  expectTensor("bitcast", { x });
   return x.dtype === dtype ? x : bitcastOp({ x }, { dtype }).y;
 }

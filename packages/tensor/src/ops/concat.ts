@@ -15,6 +15,7 @@ export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
   outputs: ["y"],
   params: { axis: 0 },
   moves: true,
+  kinds: { axis: "size" },
   shape: (inputs, { axis }) => {
     const all = Object.values(inputs);
     const first = all[0] ?? fail("option", "concat", "at least one tensor is needed", "none");

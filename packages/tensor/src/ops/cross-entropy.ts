@@ -6,12 +6,12 @@ import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectDType, expectFloat, expectInteger, expectShape, expectTensor } from "./check.js";
+import { expectDType, expectFloat, expectShape, expectTensor } from "./check.js";
 import { checkRange } from "./check-range.js";
 import { expandDims, squeeze } from "./reshape.js";
 import { select } from "./select.js";
 import { softmaxOp } from "./softmax.js";
-import { oneHot, takeAlongAxis } from "./take.js";
+import { asIndices, oneHot, takeAlongAxis } from "./take.js";
 
 const FN = "crossEntropy";
 
@@ -134,7 +134,6 @@ export const crossEntropyOp = defineOp("cross_entropy", {
 
 /** -log(softmax(logits)[label]) of every row, float32: logits [..., n], integer labels [...] in [0, n). */
 export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
-  expectTensor("crossEntropy", { logits, labels });
-  expectInteger("crossEntropy", { labels });
-  return crossEntropyOp({ logits, labels: cast(labels, "int32") }).loss;
+  expectTensor("crossEntropy", { logits });
+  return crossEntropyOp({ logits, labels: asIndices("crossEntropy", labels, "labels") }).loss;
 }

@@ -13,6 +13,7 @@ export const cumsumOp = defineOp("cumsum", {
   inputs: ["x"],
   outputs: ["y"],
   params: { axis: 0, reverse: false, exclusive: false },
+  kinds: { axis: "size" },
   shape: ({ x }, { axis }) => {
     normalizeAxis("cumsum", axis, x.shape.length);
     if (x.dtype === "bool") fail("dtype", "cumsum", "x must hold numbers", x, 'Cast it with astype("int32").');

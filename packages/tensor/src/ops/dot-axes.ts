@@ -1,7 +1,8 @@
 /** The axes of a product: what they must be, the shape that they give, and the product itself on the reference. */
-import { type Aval, formatAval, sameShape, sizeOf, stridesOf } from "../aval.js";
+import { type Aval, checkAval, formatAval, normalizeAxes, sameShape, sizeOf, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectArray, expectNumbers, expectObject } from "../expect.js";
 import type { HostArray } from "../op.js";
 import { loadFloat64 } from "../reference/host.js";
 import { batchedProduct } from "../reference/matrix-product.js";
@@ -16,8 +17,10 @@ export interface DotAxes {
 }
 
 /** The axes that are neither contracted nor batch. */
-export const freeAxes = (rank: number, contract: readonly number[], batch: readonly number[]): number[] =>
-  Array.from({ length: rank }, (_, i) => i).filter((i) => !contract.includes(i) && !batch.includes(i));
+export function freeAxes(rank: number, contract: readonly number[], batch: readonly number[]): number[] {
+  expectArray("freeAxes", "axes", { contract, batch });
+  return normalizeAxes("freeAxes", undefined, rank).filter((i) => !contract.includes(i) && !batch.includes(i));
+}
 
 const lengths = (a: Aval, axes: readonly number[]): number[] => axes.map((axis) => a.shape[axis]!);
 
@@ -36,7 +39,11 @@ function checkSide(fn: string, name: string, a: Aval, contract: readonly number[
 
 /** Checks a product's axes and returns the output's shape: batch, free axes of a, free axes of b. */
 export function dotShape(fn: string, a: Aval, b: Aval, axes: DotAxes): number[] {
+  expectObject(fn, { a, b, axes });
+  checkAval(fn, a);
+  checkAval(fn, b);
   const { lhsContract, rhsContract, lhsBatch, rhsBatch } = axes;
+  expectNumbers(fn, { lhsContract, rhsContract, lhsBatch, rhsBatch });
   checkSide(fn, "a", a, lhsContract, lhsBatch);
   checkSide(fn, "b", b, rhsContract, rhsBatch);
   for (const [kind, left, right] of [
@@ -75,11 +82,10 @@ function inOrder(x: HostArray, order: readonly number[]): Float64Array {
 }
 
 /** The unrounded product of two host arrays, row-major over dotShape. */
-export function dotValues(
-  a: HostArray,
-  b: HostArray,
-  { lhsContract, rhsContract, lhsBatch, rhsBatch }: DotAxes,
-): Float64Array {
+export function dotValues(a: HostArray, b: HostArray, axes: DotAxes): Float64Array {
+  expectObject("dotValues", { axes });
+  const { lhsContract, rhsContract, lhsBatch, rhsBatch } = axes;
+  dotShape("dotValues", a, b, { lhsContract, rhsContract, lhsBatch, rhsBatch });
   const lhsFree = freeAxes(a.shape.length, lhsContract, lhsBatch);
   const rhsFree = freeAxes(b.shape.length, rhsContract, rhsBatch);
   const sizes = [

@@ -1,6 +1,7 @@
 import { aval, broadcastShapes, formatAval, normalizeAxis } from "../aval.js";
 import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectNumbers } from "../expect.js";
 import { defineOp } from "../op.js";
 import { type Defaults, withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
@@ -203,11 +204,14 @@ const DOT_DEFAULTS = {
 export function dot(a: Tensor, b: Tensor, options: DotOptions = {}): Tensor {
   expectTensor("dot", { a, b });
   const { bias, dtype, lhsBatch, rhsBatch } = withDefaults("dot", options, DOT_DEFAULTS);
+  if (bias !== undefined) expectTensor("dot", { bias });
   const given = options.lhsContract !== undefined || options.rhsContract !== undefined;
   if (!given && (a.rank === 0 || b.rank === 0)) {
     fail("shape", "dot", "operands must have at least one axis", a.rank === 0 ? a : b, "Multiply with mul.");
   }
-  const axes = (fn: readonly number[], rank: number) => fn.map((axis) => normalizeAxis("dot", axis, rank));
+  for (const name of ["lhsContract", "rhsContract", "lhsBatch", "rhsBatch"] as const)
+    if (options[name] !== undefined) expectNumbers("dot", { [name]: options[name] });
+  const axes = (list: readonly number[], rank: number) => list.map((axis) => normalizeAxis("dot", axis, rank));
   const type = promoteTypes(a.dtype, b.dtype);
   return dotOp(
     { a: cast(a, type), b: cast(b, type), bias },
@@ -216,7 +220,7 @@ export function dot(a: Tensor, b: Tensor, options: DotOptions = {}): Tensor {
       rhsContract: axes(given ? (options.rhsContract ?? []) : [Math.max(b.rank - 2, 0)], b.rank),
       lhsBatch: axes(lhsBatch, a.rank),
       rhsBatch: axes(rhsBatch, b.rank),
-      dtype: dtype ?? "",
+      dtype: dtype === undefined ? "" : checkDType("dot", dtype),
     },
   ).y;
 }

@@ -1,16 +1,18 @@
 /** Windows whose place is a value: start is held inside so that the window fits, as in JAX. */
 import { aval, stridesOf } from "../aval.js";
-import { zeros, zerosLike } from "../create.js";
+import { zerosLike } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectArray } from "../expect.js";
 import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import { Tensor, tensor } from "../tensor.js";
 import { stack } from "./arrange.js";
 import { cast } from "./cast.js";
-import { expectArray, expectDType, expectSameDType, expectShape, expectTensor } from "./check.js";
+import { expectDType, expectSameDType, expectShape, expectTensor } from "./check.js";
 import { scalar } from "./promote.js";
 import { reshape } from "./reshape.js";
+import { asIndices } from "./take.js";
 
 /** Element offset of a window of `sizes` in an array of `shape`. */
 function windowOffset(shape: readonly number[], sizes: readonly number[], start: HostArray): number {
@@ -20,7 +22,7 @@ function windowOffset(shape: readonly number[], sizes: readonly number[], start:
 
 function checkWindow(fn: string, shape: readonly number[], sizes: readonly number[]): void {
   if (sizes.length !== shape.length || sizes.some((n, i) => !Number.isInteger(n) || n < 0 || n > shape[i]!)) {
-    fail("shape", fn, `the window must fit into [${shape.join(",")}]`, `[${sizes.join(",")}]`);
+    fail("shape", fn, `the window must fit into [${shape.join(",")}]`, sizes, "Give a length for each axis.");
   }
 }
 
@@ -120,26 +122,44 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
   ],
 });
 
-/** Where a window begins: an int32 tensor with one entry per axis, or a list of numbers and scalar tensors. */
+/** Where a window begins: an integer tensor with one entry per axis, or a list of integers and scalar tensors. */
 export type WindowStart = Tensor | readonly (number | Tensor)[];
 
-function startTensor(fn: string, start: WindowStart): Tensor {
-  if (start instanceof Tensor) return cast(start, "int32");
+/** The start as int32. Numbers are held inside here already, since int32 would wrap those beyond it around. */
+function startTensor(fn: string, start: WindowStart, x: Tensor, sizes: readonly number[]): Tensor {
+  if (start instanceof Tensor) return asIndices(fn, start, "start");
   expectArray(fn, "numbers or scalar tensors, one for each axis, or a tensor", { start });
-  if (start.length === 0) return zeros([0], { dtype: "int32" });
-  if (start.every((s) => typeof s === "number")) return tensor(Int32Array.from(start as number[]));
-  return stack(start.map((s) => (typeof s === "number" ? scalar(fn, s, "int32") : reshape(cast(s, "int32"), []))));
+  if (start.length !== x.rank) fail("shape", fn, `start must have ${x.rank} entries, one for each axis of x`, start);
+  const held = Array.from(start, (at, i) =>
+    at instanceof Tensor
+      ? reshape(asIndices(fn, at, `start[${i}]`), [])
+      : heldStart(fn, at, i, x.shape[i]! - sizes[i]!),
+  );
+  if (held.every((at) => typeof at === "number")) return tensor(Int32Array.from(held as number[]));
+  return stack(held.map((at) => (typeof at === "number" ? scalar(fn, at, "int32") : at)));
+}
+
+function heldStart(fn: string, at: unknown, axis: number, last: number): number {
+  if (typeof at !== "number" || !Number.isInteger(at))
+    fail("index", fn, `the start of axis ${axis} must be an integer or a scalar tensor`, at ?? String(at));
+  const held = Math.max(0, Math.min(at, last));
+  if (held >= 2 ** 31)
+    fail("index", fn, `the start of axis ${axis} must be below 2^31, because it is int32`, at, "Slice x in two steps.");
+  return held;
 }
 
 /** The window of x with `sizes` that begins at `start`, moved inside where it would reach out. */
 export function dynamicSlice(x: Tensor, start: WindowStart, sizes: readonly number[]): Tensor {
+  expectTensor("dynamicSlice", { x });
   expectArray("dynamicSlice", "integers, one for each axis", { sizes });
-  return dynamicSliceOp({ x, start: startTensor("dynamicSlice", start) }, { sizes: [...sizes] }).y;
+  checkWindow("dynamicSlice", x.shape, sizes);
+  return dynamicSliceOp({ x, start: startTensor("dynamicSlice", start, x, sizes) }, { sizes: [...sizes] }).y;
 }
 
 /** x with the window at `start` replaced by `update`; the window is moved inside where it would reach out. */
 export function dynamicUpdateSlice(x: Tensor, update: Tensor, start: WindowStart): Tensor {
   expectTensor("dynamicUpdateSlice", { x, update });
-  const at = startTensor("dynamicUpdateSlice", start);
+  checkWindow("dynamicUpdateSlice", x.shape, update.shape);
+  const at = startTensor("dynamicUpdateSlice", start, x, update.shape);
   return dynamicUpdateSliceOp({ x, update: cast(update, x.dtype), start: at }).y;
 }

@@ -1,5 +1,6 @@
 import { aval, checkShape, normalizeAxis, stridesOf } from "../aval.js";
 import { checkDType, type DType } from "../dtype.js";
+import { checkHolds } from "../integers.js";
 import { defineOp } from "../op.js";
 import { storeNumbers } from "../reference/host.js";
 
@@ -8,7 +9,10 @@ export const fillOp = defineOp("fill", {
   inputs: [],
   outputs: ["y"],
   params: { value: 0, shape: [] as readonly number[], dtype: "float32" as DType },
-  shape: (_, { shape, dtype }) => ({ y: aval(checkShape("full", shape), checkDType("full", dtype)) }),
+  shape: (_, { value, shape, dtype }) => {
+    checkHolds("full", "value", value, checkDType("full", dtype), "Choose a float dtype.");
+    return { y: aval(checkShape("full", shape), dtype) };
+  },
   evaluate: (_, { value }, { y }) => storeNumbers(y, (to) => void to.fill(value)),
   vjp: () => ({}),
   cases: (c) => [
@@ -39,9 +43,12 @@ export const iotaOp = defineOp("iota", {
   inputs: [],
   outputs: ["y"],
   params: { shape: [0] as readonly number[], dtype: "int32" as DType, axis: 0 },
+  kinds: { axis: "size" },
   shape: (_, { shape, dtype, axis }) => {
-    normalizeAxis("iota", axis, checkShape("iota", shape).length);
-    return { y: aval(shape, checkDType("iota", dtype)) };
+    const length = shape[normalizeAxis("iota", axis, checkShape("iota", shape).length)]!;
+    checkDType("iota", dtype);
+    if (length > 0) checkHolds("iota", "the last index", length - 1, dtype, "Choose a wider dtype.");
+    return { y: aval(shape, dtype) };
   },
   evaluate(_, { shape, axis }, { y }) {
     const at = normalizeAxis("iota", axis, shape.length);

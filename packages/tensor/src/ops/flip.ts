@@ -3,6 +3,7 @@ import { isFloat } from "../dtype.js";
 import { defineOp } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
 
 /** y = x with the order along `axes` reversed. */
 export const flipOp = defineOp("flip", {
@@ -10,6 +11,7 @@ export const flipOp = defineOp("flip", {
   outputs: ["y"],
   params: { axes: [] as readonly number[] },
   moves: true,
+  kinds: { axes: "sizes" },
   shape: ({ x }, { axes }) => {
     normalizeAxes("flip", axes, x.shape.length);
     return { y: x };
@@ -41,6 +43,7 @@ export const flipOp = defineOp("flip", {
 
 /** x with the order along the axes reversed; all axes by default. */
 export function flip(x: Tensor, axes?: number | readonly number[]): Tensor {
+  expectTensor("flip", { x });
   const which = normalizeAxes("flip", axes, x.rank);
   return which.length ? flipOp({ x }, { axes: which }).y : x;
 }

@@ -1,5 +1,6 @@
 import { fail } from "../errors.js";
 import type { Tensor } from "../tensor.js";
+import { expectTensor } from "./check.js";
 import { reshape } from "./reshape.js";
 import { slice } from "./slice.js";
 
@@ -39,6 +40,13 @@ function addEntry(window: Window, entry: Exclude<Index, "..." | null>, length: n
     window.stride.push(1);
     return;
   }
+  if (entry !== ":" && !(Array.isArray(entry) && entry.length >= 1 && entry.length <= 3))
+    fail(
+      "index",
+      "at",
+      `the entry of axis ${axis} must be an integer, [start, stop, step], ":", "..." or null`,
+      entry ?? String(entry),
+    );
   const [from, to = length, step = 1] = entry === ":" ? [0] : entry;
   if (![from, to, step].every(Number.isInteger) || step < 1) {
     fail(
@@ -61,6 +69,7 @@ function addEntry(window: Window, entry: Exclude<Index, "..." | null>, length: n
 
 /** NumPy's basic indexing; see {@link Index}. A number out of range is an error, a range is cut to the axis. */
 export function at(x: Tensor, ...indices: Index[]): Tensor {
+  expectTensor("at", { x });
   const window: Window = { start: [], limit: [], stride: [], shape: [] };
   let axis = 0;
   for (const entry of spell(indices, x.rank)) {

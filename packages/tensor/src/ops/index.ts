@@ -30,5 +30,13 @@ export * from "./select.js";
 export * from "./slice.js";
 export * from "./softmax.js";
 export * from "./sort.js";
-export * from "./take.js";
+export {
+  oneHot,
+  scatterAdd,
+  scatterAddOp,
+  take,
+  takeAlongAxis,
+  takeAlongAxisOp,
+  takeOp,
+} from "./take.js";
 export * from "./unary.js";

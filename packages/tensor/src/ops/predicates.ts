@@ -7,7 +7,7 @@ import { defineOp } from "../op.js";
 import { loadFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
-import { expectFloat } from "./check.js";
+import { expectFloat, expectTensor } from "./check.js";
 
 /** y = ~x of integers, logical negation of bool. */
 export const notOp = defineOp("not", {
@@ -66,13 +66,21 @@ export const isFiniteOp = defineOp("is_finite", {
 /** ~x of integers, logical negation of bool. */
 export const not = (x: Tensor): Tensor => notOp({ x }).y;
 /** Logical negation; a number counts as true when it is not 0. */
-export const logicalNot = (x: Tensor): Tensor => (x.dtype === "bool" ? not(x) : x.eq(0));
+export function logicalNot(x: Tensor): Tensor {
+  expectTensor("logicalNot", { x });
+  return x.dtype === "bool" ? not(x) : x.eq(0);
+}
+
 /** Whether each element is neither infinite nor NaN. */
 function finiteElements(x: Tensor): Tensor {
+  expectTensor("isFinite", { x });
   return isFloat(x.dtype) ? isFiniteOp({ x }).y : full(x.shape, 1, { dtype: "bool" });
 }
 
 /** Whether each element is NaN. */
-const nanElements = (x: Tensor): Tensor => x.ne(x);
+function nanElements(x: Tensor): Tensor {
+  expectTensor("isNaN", { x });
+  return x.ne(x);
+}
 
 export { finiteElements as isFinite, nanElements as isNaN };

@@ -1,10 +1,11 @@
 /** What the functions of several tensors do with operands of different dtypes and shapes. */
-import { sameShape } from "../aval.js";
-import { type DType, promoteTypes } from "../dtype.js";
+import { broadcastShapes, checkShape, sameShape } from "../aval.js";
+import { checkDType, type DType, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
 import { checkHolds } from "../integers.js";
 import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
+import { expectTensor } from "./check.js";
 import { fillOp } from "./fill.js";
 import { sum } from "./reduce.js";
 import { reshape } from "./reshape.js";
@@ -12,8 +13,9 @@ import { reshape } from "./reshape.js";
 /** A number as a tensor of no axes. A number that the dtype cannot hold is an error. */
 export function scalar(fn: string, value: number, dtype: DType): Tensor {
   if (typeof value !== "number") {
-    fail("dtype", fn, "operands must be tensors or numbers", value, "Make a tensor with tensor(...).");
+    fail("dtype", fn, "operands must be tensors or numbers", value ?? String(value), "Make a tensor with tensor(...).");
   }
+  checkDType(fn, dtype);
   checkHolds(fn, "a number beside a tensor", value, dtype, 'Cast the tensor with astype("float32").');
   return fillOp({}, { value, shape: [], dtype }).y;
 }
@@ -37,7 +39,11 @@ export function promoteAll(fn: string, operands: readonly (Tensor | number)[]): 
 
 /** Sums a cotangent over the axes along which its operand was repeated. */
 export function sumTo(grad: Tensor, shape: readonly number[]): Tensor {
+  expectTensor("sumTo", { grad });
+  checkShape("sumTo", shape);
   if (sameShape(grad.shape, shape)) return grad;
+  if (!sameShape(broadcastShapes("sumTo", shape, grad.shape), grad.shape))
+    fail("shape", "sumTo", `grad must be what [${shape.join(",")}] broadcasts to`, grad);
   const lead = grad.shape.length - shape.length;
   const axes = grad.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
   return reshape(axes.length ? sum(grad, axes) : grad, shape);

@@ -2,6 +2,7 @@
 import { type Aval, aval, normalizeAxes, sizeOf, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectFinite } from "../expect.js";
 import { INTEGER_RANGE } from "../float-codes.js";
 import { defineOp, type HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
@@ -64,6 +65,7 @@ function reduceOp(spec: ReduceSpec) {
     inputs: ["x"],
     outputs: ["y"],
     params: { axes: [] as readonly number[], keepDims: false },
+    kinds: { axes: "sizes" },
     shape: ({ x }, { axes, keepDims }) => {
       normalizeAxes(fn, axes, x.shape.length);
       if (x.dtype === "bool" && !bools) fail("dtype", fn, "x must hold numbers", x, 'Cast it with astype("int32").');
@@ -188,6 +190,12 @@ export const reduceMinOp = reduceOp({
 
 type Axes = number | readonly number[];
 
+/** Numbers of x that can be added and multiplied: bool counts as int32. */
+function numbersOf(fn: string, x: Tensor): Tensor {
+  expectTensor(fn, { x });
+  return x.dtype === "bool" ? cast(x, "int32") : x;
+}
+
 function axesOf(fn: string, x: Tensor, axes: Axes | undefined): number[] {
   expectTensor(fn, { x });
   return normalizeAxes(fn, axes, x.rank);
@@ -196,14 +204,14 @@ function axesOf(fn: string, x: Tensor, axes: Axes | undefined): number[] {
 /** The sum over axes (all by default). bool counts as int32; narrow floats accumulate in float32 and round once. */
 export function sum(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("sum", options, { keepDims: false });
-  const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
+  const numbers = numbersOf("sum", x);
   return reduceSumOp({ x: numbers }, { axes: axesOf("sum", x, axes), keepDims }).y;
 }
 
 /** The product over axes (all by default). */
 export function prod(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const { keepDims } = withDefaults("prod", options, { keepDims: false });
-  const numbers = x.dtype === "bool" ? cast(x, "int32") : x;
+  const numbers = numbersOf("prod", x);
   return reduceProdOp({ x: numbers }, { axes: axesOf("prod", x, axes), keepDims }).y;
 }
 
@@ -239,6 +247,7 @@ export function variance(
   options: ReduceOptions & { readonly correction?: number } = {},
 ): Tensor {
   const { keepDims, correction } = withDefaults("variance", options, { keepDims: false, correction: 0 });
+  expectFinite("variance", { correction });
   const which = axesOf("variance", x, axes);
   const count = sizeOf(which.map((axis) => x.shape[axis]!));
   const wide = cast(x, x.dtype === "float64" ? "float64" : "float32");

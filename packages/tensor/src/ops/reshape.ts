@@ -3,6 +3,7 @@ import {
   aval,
   broadcastShapes,
   checkShape,
+  MAX_RANK,
   normalizeAxes,
   normalizeAxis,
   sameShape,
@@ -11,6 +12,7 @@ import {
 } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectArray } from "../expect.js";
 import { defineOp } from "../op.js";
 import { broadcastStrides } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
@@ -167,18 +169,14 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   expectTensor("reshape", { x });
   if (!Array.isArray(shape))
     fail("shape", "reshape", "shape must be an array of integers", shape ?? String(shape), "Write reshape([2, -1]).");
+  if (shape.length > MAX_RANK) fail("shape", "reshape", `a tensor may have at most ${MAX_RANK} axes`, shape.length);
   const target = [...shape];
   const open = target.indexOf(-1);
   if (open >= 0) {
     const rest = target.reduce((n, d, i) => (i === open ? n : n * d), 1);
-    const inferred = x.size / rest;
+    const inferred = x.size === 0 && rest === 0 ? 0 : x.size / rest;
     if (target.indexOf(-1, open + 1) >= 0 || !Number.isInteger(inferred)) {
-      fail(
-        "shape",
-        "reshape",
-        `one -1 may stand for a dimension that makes ${x.size} elements`,
-        `[${shape.join(", ")}]`,
-      );
+      fail("shape", "reshape", `one -1 may stand for a dimension that makes ${x.size} elements`, shape);
     }
     target[open] = inferred;
   }
@@ -186,20 +184,30 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
 }
 
 /** All elements in one axis. */
-export const flatten = (x: Tensor): Tensor => reshape(x, [x.size]);
+export function flatten(x: Tensor): Tensor {
+  expectTensor("flatten", { x });
+  return reshape(x, [x.size]);
+}
 
 /** Axis k of the result is axis perm[k] of x; without perm the axes are reversed. */
 export function transpose(x: Tensor, perm?: readonly number[]): Tensor {
+  expectTensor("transpose", { x });
   if (perm !== undefined && !Array.isArray(perm))
     fail("shape", "transpose", "perm must be an array of axes", perm, "Write transpose([1, 0]).");
   const order = perm
-    ? perm.map((axis) => normalizeAxis("transpose", axis, x.rank))
+    ? Array.from(limited(perm, x.rank), (axis) => normalizeAxis("transpose", axis, x.rank))
     : x.shape.map((_, i) => x.rank - 1 - i);
   return order.length === x.rank && order.every((axis, i) => axis === i) ? x : transposeOp({ x }, { perm: order }).y;
 }
 
+function limited(perm: readonly number[], rank: number): readonly number[] {
+  if (perm.length !== rank) fail("shape", "transpose", `perm must hold each of the ${rank} axes of x once`, perm);
+  return perm;
+}
+
 /** Exchanges two axes. */
 export function swapAxes(x: Tensor, a: number, b: number): Tensor {
+  expectTensor("swapAxes", { x });
   const perm = x.shape.map((_, i) => i);
   const i = normalizeAxis("swapAxes", a, x.rank);
   const j = normalizeAxis("swapAxes", b, x.rank);
@@ -209,6 +217,7 @@ export function swapAxes(x: Tensor, a: number, b: number): Tensor {
 
 /** Moves one axis to another place; the others keep their order. */
 export function moveAxis(x: Tensor, from: number, to: number): Tensor {
+  expectTensor("moveAxis", { x });
   const source = normalizeAxis("moveAxis", from, x.rank);
   const perm = x.shape.map((_, i) => i).filter((i) => i !== source);
   perm.splice(normalizeAxis("moveAxis", to, x.rank), 0, source);
@@ -217,6 +226,7 @@ export function moveAxis(x: Tensor, from: number, to: number): Tensor {
 
 /** Drops axes of length 1: all of them, or those named. */
 export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
+  expectTensor("squeeze", { x });
   const drop =
     axes === undefined ? x.shape.flatMap((d, i) => (d === 1 ? [i] : [])) : normalizeAxes("squeeze", axes, x.rank);
   for (const axis of drop) {
@@ -231,7 +241,10 @@ export function squeeze(x: Tensor, axes?: number | readonly number[]): Tensor {
 
 /** Inserts axes of length 1 at the given places of the result. */
 export function expandDims(x: Tensor, axes: number | readonly number[]): Tensor {
+  expectTensor("expandDims", { x });
+  if (typeof axes !== "number") expectArray("expandDims", "axes, or one axis", { axes });
   const count = typeof axes === "number" ? 1 : axes.length;
+  if (x.rank + count > MAX_RANK) fail("shape", "expandDims", `a tensor may have at most ${MAX_RANK} axes`, axes);
   const places = normalizeAxes("expandDims", axes, x.rank + count);
   const rest = [...x.shape];
   return reshape(

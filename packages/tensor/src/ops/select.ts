@@ -75,6 +75,7 @@ export const where = select;
 
 /** x held between low and high; either bound may be left out. NaN stays NaN. */
 export function clip(x: Tensor, low?: Tensor | number, high?: Tensor | number): Tensor {
+  expectTensor("clip", { x });
   const above = low === undefined ? x : x.maximum(low);
   return high === undefined ? above : above.minimum(high);
 }

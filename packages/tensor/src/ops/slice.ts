@@ -2,11 +2,13 @@
 import { aval, stridesOf } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectList, expectNumber } from "../expect.js";
 import { fromFloat64 } from "../float-codes.js";
+import { checkHolds } from "../integers.js";
 import { defineOp, type HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
-import { expectArray, expectTensor } from "./check.js";
+import { expectTensor } from "./check.js";
 import { expandDims, reshape } from "./reshape.js";
 
 const list = (values: readonly number[]): string => `[${values.join(",")}]`;
@@ -122,7 +124,7 @@ export const padOp = defineOp("pad", {
   inputs: ["x"],
   outputs: ["y"],
   params: { low: [] as readonly number[], high: [] as readonly number[], value: 0 },
-  shape: ({ x }, { low, high }) => {
+  shape: ({ x }, { low, high, value }) => {
     const bad = (d: number) => !Number.isInteger(d) || d < 0;
     if (low.length !== x.shape.length || high.length !== x.shape.length || low.some(bad) || high.some(bad)) {
       fail(
@@ -132,6 +134,7 @@ export const padOp = defineOp("pad", {
         `${list(low)}, ${list(high)}`,
       );
     }
+    checkHolds("pad", "value", value, x.dtype, "Cast x first.");
     return {
       y: aval(
         x.shape.map((d, i) => low[i]! + d + high[i]!),
@@ -187,6 +190,7 @@ export function slice(
   limit?: readonly number[],
   stride?: readonly number[],
 ): Tensor {
+  expectTensor("slice", { x });
   for (const [name, numbers] of Object.entries({ start, limit, stride })) {
     const left = numbers === undefined && name !== "start";
     if (!left && !Array.isArray(numbers))
@@ -205,7 +209,8 @@ export function slice(
 /** x with `low` elements before and `high` after each axis, holding `value`. */
 export function pad(x: Tensor, low: readonly number[], high: readonly number[], value = 0): Tensor {
   expectTensor("pad", { x });
-  expectArray("pad", "integers, one for each axis", { low, high });
+  expectList("pad", "integers, one for each axis", { low, high }, Number.isSafeInteger);
+  expectNumber("pad", { value });
   const nothing = low.length === x.rank && high.length === x.rank && [...low, ...high].every((n) => n === 0);
   return nothing ? x : padOp({ x }, { low: [...low], high: [...high], value }).y;
 }

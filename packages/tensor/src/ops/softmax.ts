@@ -5,7 +5,7 @@ import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
-import { expectFloat, expectShape } from "./check.js";
+import { expectFloat, expectShape, expectTensor } from "./check.js";
 import { logsumexp } from "./logsumexp.js";
 import { stopGradientOp } from "./mark.js";
 import { swapAxes } from "./reshape.js";
@@ -113,6 +113,7 @@ export const softmaxOp = defineOp("softmax", {
 
 /** Runs f over the last axis after bringing `axis` there. */
 function along(fn: string, x: Tensor, axis: number, f: (x: Tensor) => Tensor): Tensor {
+  expectTensor(fn, { x });
   const at = normalizeAxis(fn, axis, x.rank);
   if (at === x.rank - 1) return f(x);
   return swapAxes(f(swapAxes(x, at, x.rank - 1)), at, x.rank - 1);
@@ -123,6 +124,7 @@ export const softmax = (x: Tensor, axis = -1): Tensor => along("softmax", x, axi
 
 /** log(softmax(x)) along an axis (the last by default), in float32 and rounded to the dtype of x. */
 export function logSoftmax(x: Tensor, axis = -1): Tensor {
+  expectTensor("logSoftmax", { x });
   expectFloat("logSoftmax", { x });
   const wide = cast(x, "float32");
   const at = normalizeAxis("logSoftmax", axis, x.rank);

@@ -5,7 +5,7 @@ import { defineOp } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
-import { expectTensor } from "./check.js";
+import { expectIndexable, expectTensor } from "./check.js";
 import { slice } from "./slice.js";
 import { takeAlongAxis } from "./take.js";
 
@@ -14,8 +14,9 @@ export const sortOp = defineOp("sort", {
   inputs: ["x"],
   outputs: ["values", "indices"],
   params: { axis: 0, descending: false },
+  kinds: { axis: "size" },
   shape: ({ x }, { axis }) => {
-    normalizeAxis("sort", axis, x.shape.length);
+    expectIndexable("sort", x, normalizeAxis("sort", axis, x.shape.length));
     return { values: x, indices: aval(x.shape, "int32") };
   },
   evaluate({ x }, { axis, descending }, { values, indices }) {

@@ -40,6 +40,7 @@ export const takeOp = defineOp("take", {
   outputs: ["y"],
   params: { axis: 0 },
   moves: true,
+  kinds: { axis: "size" },
   shape: ({ x, indices }, { axis }) => {
     expectDType("take", { indices }, "int32");
     return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };
@@ -84,6 +85,7 @@ export const scatterAddOp = defineOp("scatter_add", {
   inputs: ["indices", "updates"],
   outputs: ["y"],
   params: { axis: 0, size: 0 },
+  kinds: { axis: "size", size: "size" },
   shape: ({ indices, updates }, { axis, size }) => {
     expectDType("scatterAdd", { indices }, "int32");
     const span = indices.shape.length;
@@ -149,6 +151,7 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
   inputs: ["x", "indices"],
   outputs: ["y"],
   params: { axis: 0 },
+  kinds: { axis: "size" },
   shape: ({ x, indices }, { axis }) => {
     expectDType("takeAlongAxis", { indices }, "int32");
     const at = normalizeAxis("takeAlongAxis", axis, x.shape.length);
@@ -174,6 +177,14 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
   },
   vjp({ inputs: { x, indices }, grads, params: { axis } }) {
     if (!isFloat(x.dtype)) return {};
+    if (x.size > 2 ** 31)
+      fail(
+        "unsupported",
+        "takeAlongAxis",
+        "the gradient needs at most 2^31 elements, which int32 counts",
+        x,
+        "Split x.",
+      );
     const flat = flatten(linearIndices(indices, x.shape, axis));
     return { x: reshape(scatterAdd(flat, flatten(grads.y), { size: x.size }), x.shape) };
   },
@@ -238,11 +249,11 @@ export function takeAlongAxis(x: Tensor, indices: Tensor, axis: number): Tensor 
   return takeAlongAxisOp({ x, indices: asIndices(fn, indices) }, { axis: normalizeAxis(fn, axis, x.rank) }).y;
 }
 
-/** Integers as int32. */
-function asIndices(fn: string, indices: Tensor): Tensor {
-  expectTensor(fn, { indices });
-  expectInteger(fn, { indices });
-  return cast(indices, "int32");
+/** Integers as int32. Those beyond it become the largest, which no axis has: they do not wrap around into one that it has. */
+export function asIndices(fn: string, indices: Tensor, name = "indices"): Tensor {
+  expectTensor(fn, { [name]: indices });
+  expectInteger(fn, { [name]: indices });
+  return cast(indices.dtype === "uint32" ? indices.minimum(2 ** 31 - 1) : indices, "int32");
 }
 
 /** 1 where the new last axis, of length `classes`, equals the index, else 0. An index out of range gives zeros. */

@@ -5,7 +5,7 @@
  */
 import { sameShape } from "../aval.js";
 import { formatNumber, type OpDefinition, type ParamValue } from "../op.js";
-import type { Program, ProgramNode } from "./program.js";
+import { expectProgram, type Program, type ProgramNode } from "./program.js";
 import { dropUnused } from "./simplify.js";
 
 const MAX_INPUTS = 16;
@@ -40,6 +40,7 @@ const isFoldable = (node: ProgramNode): boolean => node.op.name === "fill" || no
 
 /** Joins chains of elementwise ops into single nodes. */
 export function fuseElementwise(program: Program): Program {
+  expectProgram("fuseElementwise", program);
   const producer = new Map<number, number>();
   program.nodes.forEach((node, i) => node.outputs.forEach((id) => producer.set(id, i)));
   const groups = new Groups(program, producer);

@@ -8,7 +8,7 @@ import { bytesOf } from "../dtype.js";
 import { inputNames } from "../op.js";
 import { Arena } from "./arena.js";
 import { elementwiseOp } from "./fuse.js";
-import type { Program, ProgramNode } from "./program.js";
+import { expectProgram, type Program, type ProgramNode } from "./program.js";
 
 export type Location =
   | { readonly kind: "input"; readonly at: number }
@@ -38,6 +38,7 @@ interface Block {
 
 /** Lays the values of a program out in one arena, by how long each is needed. */
 export function planMemory(original: Program): MemoryPlan {
+  expectProgram("planMemory", original);
   const program = separateOutputs(original);
   const blockOf = formBlocks(program);
   const aliases = takeOverDonated(program, blockOf);

@@ -1,5 +1,7 @@
 import { type Aval, formatAval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
+import { fail } from "../errors.js";
+import { expectArray, expectObject } from "../expect.js";
 import { formatParams, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
 
@@ -34,7 +36,9 @@ export class Program {
     readonly outputs: readonly number[],
     /** Positions in `inputs` whose memory the outputs may take over. */
     readonly donated: readonly number[] = [],
-  ) {}
+  ) {
+    expectArray("Program", "entries", { values, inputs, constants, nodes, outputs, donated });
+  }
 
   /** Values that come from outside: inputs, then constants. */
   get given(): number[] {
@@ -42,6 +46,7 @@ export class Program {
   }
 
   with(changes: Partial<Pick<Program, "values" | "nodes" | "outputs" | "constants">>): Program {
+    expectObject("Program.with", { changes });
     return new Program(
       changes.values ?? this.values,
       this.inputs,
@@ -53,6 +58,8 @@ export class Program {
   }
 
   spec(node: ProgramNode): NodeSpec {
+    expectObject("Program.spec", { node, "node.op": node?.op });
+    expectArray("Program.spec", "numbers of values", { inputs: node.inputs, outputs: node.outputs });
     return {
       op: node.op.name,
       inputs: node.inputs.map((id) => (id < 0 ? null : this.values[id]!)),
@@ -81,4 +88,10 @@ export class Program {
     });
     return [`program(${head.join(", ")}) {`, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
   }
+}
+
+/** Throws unless the value is a program. */
+export function expectProgram(fn: string, program: Program): void {
+  if (!(program instanceof Program))
+    fail("option", fn, "program must be a Program", program ?? String(program), "makeProgram(f)(...args) gives one.");
 }

@@ -1,4 +1,7 @@
+import { checkShape } from "../aval.js";
 import type { TypedArray } from "../dtype.js";
+import { fail } from "../errors.js";
+import { expectNumbers, expectTyped } from "../expect.js";
 
 interface Loops {
   readonly shape: number[];
@@ -34,6 +37,24 @@ function asCodes(data: TypedArray): Uint8Array | Uint16Array | Uint32Array | Flo
   return data as Uint8Array | Uint16Array;
 }
 
+/** Throws unless every index that a walk reaches is one of the array. */
+function expectInside(
+  name: string,
+  array: TypedArray,
+  shape: readonly number[],
+  strides: readonly number[],
+  offset: number,
+) {
+  let [low, high] = [offset, offset];
+  for (let i = 0; i < shape.length; i++) {
+    const reach = (shape[i]! - 1) * strides[i]!;
+    if (reach < 0) low += reach;
+    else high += reach;
+  }
+  if (!(low >= 0 && high < array.length))
+    fail("index", "stridedCopy", `the walk over ${name} must stay in its ${array.length} elements`, [low, high]);
+}
+
 /**
  * target[targetOffset + i · targetStrides] = source[sourceOffset + i · sourceStrides] for every index i of `shape`. Source
  * and target hold the same type.
@@ -47,7 +68,17 @@ export function stridedCopy(
   targetStrides: readonly number[],
   targetOffset: number,
 ): void {
+  checkShape("stridedCopy", shape);
+  expectNumbers("stridedCopy", { sourceStrides, targetStrides });
+  expectTyped("stridedCopy", { source: sourceArray, target: targetArray });
+  if (sourceStrides.length !== shape.length || targetStrides.length !== shape.length)
+    fail("shape", "stridedCopy", `strides must have ${shape.length} entries, one per axis`, [
+      sourceStrides,
+      targetStrides,
+    ]);
   if (shape.includes(0)) return;
+  expectInside("source", sourceArray, shape, sourceStrides, sourceOffset);
+  expectInside("target", targetArray, shape, targetStrides, targetOffset);
   const source = asCodes(sourceArray);
   const target = asCodes(targetArray);
   const loops = mergeAxes(shape, sourceStrides, targetStrides);

@@ -1,4 +1,5 @@
 import { fail } from "../errors.js";
+import { expectObject } from "../expect.js";
 import type { Params } from "../op.js";
 import { checkpointNameOp, stopGradientOp } from "../ops/mark.js";
 import { checkFunction, withDefaults } from "../options.js";
@@ -20,7 +21,14 @@ export interface CheckpointNode {
 
 const isNode = (op: string, without: readonly string[] = []) =>
   ((node) =>
-    node.op === op && without.every((param) => (node.params[param] as unknown[]).length === 0)) as CheckpointPolicy;
+    expectNode(node).op === op &&
+    without.every((param) => (node.params[param] as unknown[]).length === 0)) as CheckpointPolicy;
+
+function expectNode(node: CheckpointNode): CheckpointNode {
+  expectObject("checkpointPolicies", { node });
+  expectObject("checkpointPolicies", { "node.params": node.params });
+  return node;
+}
 
 /** The policies of {@link checkpoint}; @te/layers has those that know its products. */
 export const checkpointPolicies = {
@@ -35,18 +43,24 @@ export const checkpointPolicies = {
   /** Keep the values that {@link checkpointName} marked with one of these names, and nothing else. */
   saveOnlyTheseNames:
     (...names: string[]): CheckpointPolicy =>
-    ({ name }) =>
-      name !== undefined && names.includes(name),
+    (node) => {
+      const { name } = expectNode(node);
+      return name !== undefined && names.includes(name);
+    },
   /** Keep the values that {@link checkpointName} marked, except those with one of these names. */
   saveAnyNamesButThese:
     (...names: string[]): CheckpointPolicy =>
-    ({ name }) =>
-      name !== undefined && !names.includes(name),
+    (node) => {
+      const { name } = expectNode(node);
+      return name !== undefined && !names.includes(name);
+    },
   /** Keep everything but the values marked with one of these names. */
   saveAnythingExceptTheseNames:
     (...names: string[]): CheckpointPolicy =>
-    ({ name }) =>
-      name === undefined || !names.includes(name),
+    (node) => {
+      const { name } = expectNode(node);
+      return name === undefined || !names.includes(name);
+    },
 } as const;
 
 /** Options of {@link checkpoint}. */

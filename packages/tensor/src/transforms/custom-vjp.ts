@@ -1,4 +1,5 @@
 import { fail } from "../errors.js";
+import { expectFunction } from "../expect.js";
 import { Tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef, unflatten } from "../tree.js";
@@ -13,11 +14,15 @@ export function customVjp<A extends any[], R>(
   forward: (...args: A) => [R, any],
   backward: (residuals: any, cotangent: any) => readonly any[],
 ): (...args: A) => R {
+  expectFunction("customVjp", { f, forward, backward });
   return (...args) => {
     const trace = currentTrace();
     if (!trace) return f(...args);
     const start = trace.nodes.length;
-    const [result, residuals] = forward(...args);
+    const pair: unknown = forward(...args);
+    if (!Array.isArray(pair) || pair.length !== 2)
+      fail("option", "customVjp", "forward must return [result, residuals]", pair ?? String(pair));
+    const [result, residuals] = pair;
     const [leaves, definition] = flatten(result);
     const [residualLeaves, residualDefinition] = flatten(residuals);
     const tensors = residualLeaves.filter((leaf): leaf is Tensor => leaf instanceof Tensor);

@@ -158,5 +158,6 @@ const refuse = (argument: number, rule: string, value: unknown): never =>
 
 /** The program that jit(f) would compile for these arguments, before the device sees it. For reading and for tests. */
 export function makeProgram(f: (...args: any[]) => unknown): (...args: unknown[]) => Program {
+  checkFunction("makeProgram", f);
   return (...args) => traceFunction(f, args.map(numbersToTensors)).program;
 }

@@ -1,4 +1,5 @@
 import { fail } from "../errors.js";
+import { expectArray, expectFunction } from "../expect.js";
 import { checkFunction } from "../options.js";
 import { runCached } from "../program/compile.js";
 import { lower } from "../program/lower.js";
@@ -83,6 +84,8 @@ export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
 
 /** Traces f on concrete arguments and runs the program once. */
 export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown[]): unknown {
+  expectFunction("runTraced", { f });
+  expectArray("runTraced", "arguments", { args });
   const { program, result } = traceFunction(f, args, { keepIdentity: true });
   return rebuild(result, runCached(program, tensorLeaves(args)));
 }
