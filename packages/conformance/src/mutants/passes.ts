@@ -73,7 +73,7 @@ export const PASSES: readonly Mutant[] = [
     "if (makerOf.size >= 0) return program;",
     "tensor/checkpoint",
   ),
-  mutant("the schedule is left out", OPTIMIZE, "    scheduleRecomputation,\n", "", "tensor/checkpoint"),
+  mutant("the schedule is left out", OPTIMIZE, "return scheduleRecomputation(", "return (", "tensor/checkpoint"),
   // Expand
   mutant(
     "the reference of a recomputed op runs early",
@@ -86,8 +86,8 @@ export const PASSES: readonly Mutant[] = [
   mutant(
     "references are not simplified",
     OPTIMIZE,
-    "    simplify,\n    scheduleRecomputation",
-    "    scheduleRecomputation",
+    "expanded === simple ? simple : simplify(expanded)",
+    "expanded",
     "tensor/passes",
   ),
   // Fuse

@@ -7,7 +7,10 @@ import { withTrace } from "../trace.js";
 import { lower } from "./lower.js";
 import { Program, type ProgramNode } from "./program.js";
 
-/** Replaces every node that `supports` declines by its op's reference, until only supported nodes and views are left. */
+/**
+ * Replaces every node that `supports` declines by its op's reference, until only supported nodes and views are left. The
+ * program itself where there is nothing to replace.
+ */
 export function expand(program: Program, supports: (node: NodeSpec) => true | string): Program {
   const values: Aval[] = [...program.values];
   const nodes: ProgramNode[] = [];
@@ -40,6 +43,7 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
     }
     inner.outputs.forEach((id, i) => renamed.set(node.outputs[i]!, local(id)));
   }
+  if (renamed.size === 0) return program;
   return new Program(values, program.inputs, constants, nodes, program.outputs.map(resolve), program.donated);
 }
 

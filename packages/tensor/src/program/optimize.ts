@@ -5,15 +5,11 @@ import { scheduleRecomputation } from "./schedule.js";
 import { simplify } from "./simplify.js";
 
 /**
- * The passes before the device's own, in order. References of ops that the device declines are simplified again: they
- * share work with each other and with what was there.
+ * The passes before the device's own, in order. References of ops that the device declines are simplified too: they share
+ * work with each other and with what was there.
  */
 export function optimize(program: Program, supports: (node: NodeSpec) => true | string): Program {
-  const passes: ((program: Program) => Program)[] = [
-    simplify,
-    (simple) => expand(simple, supports),
-    simplify,
-    scheduleRecomputation,
-  ];
-  return passes.reduce((before, pass) => pass(before), program);
+  const simple = simplify(program);
+  const expanded = expand(simple, supports);
+  return scheduleRecomputation(expanded === simple ? simple : simplify(expanded));
 }
