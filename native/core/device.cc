@@ -43,21 +43,26 @@ namespace {
 struct Current {
   std::mutex mutex;
   std::weak_ptr<Device> device;
-  ~Current() {
-    std::shared_ptr<Device> last = device.lock();
-    if (!last) return;
-    last->halt();
-    new std::shared_ptr<Device>(std::move(last));  // its thread sleeps in it until the process is gone
-  }
 };
+
+Current& current() {
+  static auto* current = new Current;  // outlives every static
+  return *current;
+}
 }  // namespace
 
 std::shared_ptr<Device> Device::acquire() {
-  static Current current;
-  std::lock_guard lock(current.mutex);
-  std::shared_ptr<Device> device = current.device.lock();
-  if (!device) current.device = device = std::make_shared<Device>();
+  std::lock_guard lock(current().mutex);
+  std::shared_ptr<Device> device = current().device.lock();
+  if (!device) current().device = device = std::make_shared<Device>();
   return device;
+}
+
+void Device::halt_current() {
+  std::shared_ptr<Device> device = current().device.lock();
+  if (!device) return;
+  device->halt();
+  new std::shared_ptr<Device>(std::move(device));  // its thread sleeps in it until the process is gone
 }
 
 Device::Device() : thread_([this] { loop(); }) {}

@@ -1,4 +1,5 @@
 // The functions of te_cpu.node. Handles are int32; byte arrays are Uint8Array, lists of handles ArrayBuffer.
+#include <cstdlib>
 #include <dnnl.hpp>
 #include <memory>
 
@@ -296,8 +297,25 @@ void open_session(napi_env env) {
       env, [](void* data) { static_cast<Session*>(data)->close(); }, opened));
 }
 
+// What is registered when the process has begun to end comes before the destructors of libraries, however late those
+// made what they destroy. Listeners of "exit" that come after this one can still read tensors.
+napi_value prepare_exit(napi_env, napi_callback_info) {
+  std::atexit(Device::halt_current);
+  return nullptr;
+}
+
+void listen_for_exit(napi_env env) {
+  napi_value global, listener, ignored;
+  ask(napi_get_global(env, &global));
+  const Js process = Js(env, global).get("process");
+  ask(napi_create_function(env, "exit", NAPI_AUTO_LENGTH, guarded<prepare_exit>, nullptr, &listener));
+  napi_value arguments[] = {js_text(env, "exit"), listener};
+  ask(napi_call_function(env, process.value(), process.get("once").value(), 2, arguments, &ignored));
+}
+
 void init(napi_env env, napi_value exports) {
   open_session(env);
+  listen_for_exit(env);
   add<run>(env, exports, "run");
   add<create>(env, exports, "create");
   add<from_array>(env, exports, "fromArray");

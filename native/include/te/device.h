@@ -46,9 +46,9 @@ class Device {
   static std::shared_ptr<Device> acquire();
   Device();
   ~Device();
-  // Called when the process ends: the device thread is past its kernel and starts no other, so that none runs while
-  // the libraries that it uses are taken down.
-  void halt();
+  // For the end of the process: the device thread is past its kernel and starts no other, so that none runs while the
+  // libraries that it uses are taken down.
+  static void halt_current();
 
   // `dead`: buffers that no later task uses. `operands`: the inputs of a run, then its outputs.
   void submit(const Task& task, const std::vector<Buffer*>& dead = {}, const std::vector<Buffer*>& operands = {});
@@ -74,6 +74,7 @@ class Device {
     std::vector<Buffer*> buffers;
     size_t weight() const { return items.size() + buffers.size(); }
   };
+  void halt();
   void loop();
   void wait_for_work();
   void take_chunk(size_t limit);

@@ -33,6 +33,25 @@ describe.skipIf(!path)("the end of a process", () => {
     expect(Date.now() - start).toBeLessThan(20_000);
   });
 
+  test("process.exit in the midst of a product of another library is no crash; later listeners still read", async () => {
+    const body = `
+      const square = (kind, at) => ({ dtype: "bfloat16", shape: [512, 512], kind, at });
+      const axes = { lhsContract: [1], rhsContract: [0], lhsBatch: [], rhsBatch: [] };
+      const product = native.compile({ values: [square(0, 0), square(0, 1), square(2, 0)], inputs: 2, outputs: [{ value: 2, alias: -1 }],
+        arenaBytes: 0, nodes: [{ op: "dot", inputs: [0, 1], outputs: [2], params: axes }] });
+      const a = native.fromArray(new Uint8Array(2 * 512 * 512));
+      const operands = Int32Array.of(a, a, 0);
+      for (let i = 0; i < 24; i++) native.run(product, operands.buffer);
+      process.on("exit", () => {
+        const into = new Uint8Array(3);
+        native.readSync(native.fromArray(new Uint8Array([1, 2, 3])), into);
+        console.log(into.join());
+        for (let i = 0; i < 24; i++) native.run(product, operands.buffer);
+      });
+      setTimeout(() => process.exit(), DELAY);`;
+    for (const delay of [0, 4, 8]) expect(await script(body.replace("DELAY", String(delay)))).toBe("1,2,3");
+  });
+
   test("work that nobody reads does not keep the process alive", async () => {
     expect(await script("queue(2000); console.log('end of script');")).toBe("end of script");
   });
