@@ -242,4 +242,11 @@ export const PASSES: readonly Mutant[] = [
     "",
     "kernels-cpu/program",
   ),
+  mutant(
+    "the evaluator keeps every value until the end",
+    "tensor/src/reference/evaluate.ts",
+    "if (lastUse.get(id) === i) values[id] = undefined;",
+    "if (lastUse.get(id) === -1) values[id] = undefined;",
+    "tensor/evaluator",
+  ),
 ];
