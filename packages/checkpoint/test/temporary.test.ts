@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdir, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { tensor } from "@te/tensor";
 import { expect, onTestFinished, test } from "vitest";
 import { loadState, openSafetensors, saveState, writeSafetensors } from "../src/index.js";
@@ -63,6 +64,27 @@ test("who wrote a file is told by number and start of the process, and only here
   await utimes(join(folder, go[2]!), days, days);
   await removeLeftovers(folder);
   expect((await readdir(folder)).sort()).toEqual([...stay].sort());
+});
+
+test("a worker that was terminated is dead, though its process lives", async () => {
+  const folder = await temporaryDirectory();
+  const thread = new Worker(
+    `const { parentPort } = require("node:worker_threads");
+     const { readFileSync, readlinkSync } = require("node:fs");
+     const number = readlinkSync("/proc/thread-self").split("/").at(-1);
+     parentPort.postMessage([number, readFileSync("/proc/" + number + "/stat", "utf8").split(") ")[1].split(" ")[19]]);
+     setInterval(() => {}, 1000);`,
+    { eval: true },
+  );
+  const [[number, start]] = (await once(thread, "message")) as [[string, string]];
+  const [where, , , random] = temporaryName().slice(".te-save-".length, -".tmp".length).split("-");
+  const name = `.te-save-${where}-${number}-${start}-${random}.tmp`;
+  await writeFile(join(folder, name), "");
+  await removeLeftovers(folder);
+  expect(await readdir(folder)).toEqual([name]);
+  await thread.terminate();
+  await removeLeftovers(folder);
+  expect(await readdir(folder)).toEqual([]);
 });
 
 test("a folder that cannot be listed harms nobody", async () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -44,6 +45,12 @@ describe("loadNative", () => {
     const folder = process.env.TE_NATIVE_DIR ?? fileURLToPath(new URL("../../../native/build", import.meta.url));
     if (process.env.TE_KERNELS === "off" || !existsSync(join(folder, "te_cpu.node"))) return;
     expect(loadNative()).toMatchObject({ path: join(folder, "te_cpu.node") });
+  });
+
+  test("what is no file is not opened", () => {
+    const folder = emptyFolder();
+    execFileSync("mkfifo", [join(folder, "te_cpu.node")]);
+    expect(reasonOf({ env: { TE_NATIVE_DIR: folder } })).toContain(`te_cpu.node does not exist in ${folder}`);
   });
 
   test("TE_NATIVE_DIR may be seen from the folder of the process", () => {

@@ -35,9 +35,11 @@ function unlessThrown<T>(get: () => T): T | undefined {
   }
 }
 
-/** The first of the folders that holds a file. */
+/** The first of the folders that holds a file: a regular one, for opening a pipe would wait for ever. */
 export function findBeside(folders: readonly string[], file: string): string | undefined {
-  return folders.map((folder) => path().resolve(folder, file)).find((candidate) => fs().existsSync(candidate));
+  const isFile = (candidate: string): boolean =>
+    unlessThrown(() => fs().statSync(candidate, { throwIfNoEntry: false })?.isFile()) ?? false;
+  return folders.map((folder) => path().resolve(folder, file)).find(isFile);
 }
 
 /** The addon of a platform package, looked for as a module in each of the folders would. */

@@ -306,7 +306,8 @@ function firstLeaf(data: NestedArray): number | boolean | undefined {
 function wayOutOf(value: unknown): string | undefined {
   const tag = Object.prototype.toString.call(value).slice(8, -1);
   if (/ArrayBuffer$/.test(tag)) return "Make an array over it, such as new Float32Array(buffer).";
-  return ArrayBuffer.isView(value) ? "Convert it with Array.from(row)." : undefined;
+  const isList = typeof value === "object" && value !== null && "length" in value;
+  return isList ? "Convert it with Array.from." : undefined;
 }
 
 /** Collects the leaves and returns the shape; ragged arrays are an error. */

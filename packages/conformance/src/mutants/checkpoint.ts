@@ -41,14 +41,14 @@ export const CHECKPOINT: readonly Mutant[] = [
   mutant(
     "temporary files of dead processes stay",
     TEMPORARY,
-    "where === kernel() ? !isAlive(Number(pid), start!) : await isAbandoned(path)",
+    "where === kernel() ? !isAlive(Number(thread), start!) : await isAbandoned(path)",
     "false",
     "checkpoint/temporary",
   ),
   mutant(
     "temporary files of living processes are removed",
     TEMPORARY,
-    "where === kernel() ? !isAlive(Number(pid), start!) : await isAbandoned(path)",
+    "where === kernel() ? !isAlive(Number(thread), start!) : await isAbandoned(path)",
     "where === kernel() || (await isAbandoned(path))",
     "checkpoint/temporary",
   ),
