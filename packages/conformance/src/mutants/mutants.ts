@@ -256,8 +256,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "query kernels start unscaled",
     "transformer/src/projections.ts",
-    ".div(Math.sqrt(headDim))",
-    "",
+    "dividedByRoot(kernelInit(key, shape, dtype), headDim)",
+    "kernelInit(key, shape, dtype)",
     "transformer/golden",
   ),
   // FP8
