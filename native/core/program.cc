@@ -64,6 +64,12 @@ std::shared_ptr<const Failure> failure_of(std::exception_ptr error) {
 
 }  // namespace
 
+const std::shared_ptr<const Failure>& taken_over() {
+  static const auto failure =
+      std::make_shared<const Failure>(Failure{"disposed", "the tensor was donated to a program that ran before"});
+  return failure;
+}
+
 Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.outputs) {
   threads_ = wanted_threads();
   use_threads(threads_);
@@ -107,7 +113,7 @@ Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.
   for (size_t index = 0; index < spec.nodes.size(); ++index) {
     const ProgramNode& from = spec.nodes[index];
     Node node{from.op, {}, {}, from.params};
-    Step step{nullptr, from.op, static_cast<int>(index), operands_.size(), from.inputs.size()};
+    Step step{nullptr, from.op, static_cast<int>(index), operands_.size(), from.inputs.size(), from.outputs.size()};
     for (int v : from.inputs) {
       check(v >= -1 && v < static_cast<int>(values_.size()), "a node's input is out of range");
       node.inputs.push_back(v < 0 ? Aval{{}, DType::float32, false} : values_[static_cast<size_t>(v)].aval);
@@ -128,6 +134,24 @@ Program::Program(const ProgramSpec& spec) : values_(spec.values), outputs_(spec.
   memory_.resize(values_.size());
   pointers_.resize(operands_.size());
   donated_.resize(input_bytes_.size());
+  taken_.resize(outputs_.size());
+  find_donated(spec);
+}
+
+void Program::find_donated(const ProgramSpec& spec) {
+  for (const int i : spec.donated) {
+    check(i >= 0 && static_cast<size_t>(i) < input_bytes_.size(), "a donated input is out of range");
+    donated_inputs_.push_back(i);
+  }
+  const auto overwrites = [&](const Step& step) {
+    for (size_t k = step.first + step.inputs; k < step.first + step.inputs + step.outputs; ++k) {
+      const Value& value = values_[static_cast<size_t>(operands_[k])];
+      if (value.place == Value::Place::output && outputs_[static_cast<size_t>(value.at)].alias >= 0) return true;
+    }
+    return false;
+  };
+  first_write_ = 0;
+  while (first_write_ < steps_.size() && !overwrites(steps_[first_write_])) ++first_write_;
 }
 
 // Gives every output its memory: that of a donated input, or a new block. An input that the run uses twice, or that two
@@ -151,13 +175,40 @@ void Program::place_outputs(Buffer* const* inputs, Buffer* const* outputs) {
     }
     Buffer& in = *inputs[alias];
     if (in.uses == 1 && in.data) {
-      out.data = std::exchange(in.data, nullptr);
-      in.failure =
-          std::make_shared<Failure>(Failure{"disposed", "the tensor was donated to a program that ran before"});
+      out.data = in.data;  // both hold it until the run ends
+      taken_[j] = true;
     } else {
       out.data = Pool::get().take(out.bytes);
       std::memcpy(out.data, donated_[static_cast<size_t>(alias)], out.bytes);
     }
+  }
+}
+
+// After a run: what outputs took over is theirs alone, other donated inputs give their memory back.
+void Program::end_donated(Buffer* const* inputs) {
+  for (size_t j = 0; j < outputs_.size(); ++j) {
+    if (!taken_[j]) continue;
+    Buffer& in = *inputs[outputs_[j].alias];
+    in.data = nullptr;
+    in.failure = taken_over();
+  }
+  for (const int i : donated_inputs_) {
+    Buffer& in = *inputs[i];
+    Pool::get().give(std::exchange(in.data, nullptr), in.bytes);
+    in.failure = taken_over();
+  }
+}
+
+// After a run that failed: inputs have their memory to themselves again, with the old contents unless a step that
+// writes over them was reached.
+void Program::keep_donated(Buffer* const* inputs, Buffer* const* outputs) {
+  for (size_t j = 0; j < outputs_.size(); ++j) {
+    if (!taken_[j]) continue;
+    outputs[j]->data = nullptr;
+    if (progress_ < first_write_) continue;
+    static const auto lost = std::make_shared<const Failure>(
+        Failure{"state", "the program that the tensor was donated to failed after it had written over it"});
+    inputs[outputs_[j].alias]->failure = lost;
   }
 }
 
@@ -183,7 +234,8 @@ void Program::resolve(Buffer* const* inputs, Buffer* const* outputs, char* works
 }
 
 void Program::execute(const std::atomic<bool>& stop, char* scratch, std::vector<ProfileRecord>* profile) {
-  for (Step& step : steps_) {
+  for (progress_ = 0; progress_ < steps_.size(); ++progress_) {
+    Step& step = steps_[progress_];
     if (stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
     void* const* operands = pointers_.data() + step.first;
     const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
@@ -202,6 +254,8 @@ void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace
   std::shared_ptr<const Failure> failure;
   for (size_t i = 0; i < input_bytes_.size() && !failure; ++i) failure = inputs[i]->failure;
   if (!failure) {
+    progress_ = 0;
+    taken_.assign(outputs_.size(), false);
     try {
       use_threads(threads_);
       resolve(inputs, outputs, workspace);
@@ -210,9 +264,11 @@ void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace
         void* from = memory_[static_cast<size_t>(outputs_[j].value)];
         if (from != outputs[j]->data) std::memcpy(outputs[j]->data, from, outputs[j]->bytes);
       }
+      end_donated(inputs);
       return;
     } catch (...) {
       failure = failure_of(std::current_exception());
+      keep_donated(inputs, outputs);
     }
   }
   for (size_t j = 0; j < outputs_.size(); ++j) outputs[j]->failure = failure;

@@ -133,6 +133,17 @@ napi_value release(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+napi_value release_donated(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  session(env).release_donated(a.integer(0));
+  return nullptr;
+}
+
+napi_value reclaim(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  return boolean(env, session(env).reclaim(a.integer(0)));
+}
+
 napi_value wait(napi_env env, napi_callback_info) { return session(env).wait(); }
 
 napi_value sweep(napi_env env, napi_callback_info) { return boolean(env, session(env).sweep()); }
@@ -325,6 +336,8 @@ void init(napi_env env, napi_value exports) {
   add<fetch>(env, exports, "fetch");
   add<read_sync>(env, exports, "readSync");
   add<release>(env, exports, "release");
+  add<release_donated>(env, exports, "releaseDonated");
+  add<reclaim>(env, exports, "reclaim");
   add<wait>(env, exports, "wait");
   add<supports>(env, exports, "supports");
   add<compile>(env, exports, "compile");

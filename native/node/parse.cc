@@ -115,6 +115,7 @@ ProgramSpec parse_program(const Js& from) {
     const Js alias = item.get("alias");
     spec.outputs.push_back({index(item.get("value"), "value"), alias.is_null() ? -1 : index(alias, "alias")});
   });
+  if (const Js donated = from.get("donated"); !donated.is_null()) spec.donated = indices(donated, "donated");
   return spec;
 }
 

@@ -130,6 +130,48 @@ void Session::release(int32_t handle) {
   }
 }
 
+void Session::release_donated(int32_t handle) {
+  if (buffers_.find(handle)) release(handle);
+}
+
+bool Session::reclaim(int32_t handle) {
+  Buffer* buffer = buffers_.find(handle);
+  if (!buffer) return false;
+  if (!device_->idle()) wait_for_device();
+  if (buffer->failure == taken_over()) return false;
+  buffer->donated = 0;
+  if (buffer->data && buffer->counted == 0) {
+    buffer->counted = buffer->bytes;
+    live_ += buffer->bytes;
+    peak_ = std::max(peak_, live_);
+  }
+  return true;
+}
+
+// The memory is the run's from here on.
+void Session::stop_counting(Buffer& buffer) { live_ -= std::exchange(buffer.counted, 0); }
+
+// To be called behind the submission of a task that touches the buffer.
+void Session::touch_donated(Buffer& buffer, int32_t handle) {
+  buffer.donated = device_->submitted();
+  donations_.push_back({buffer.donated, handle});
+}
+
+// Forgets donated tensors whose runs are done and took their memory.
+void Session::drop_taken() {
+  const uint64_t done = device_->done();
+  while (!donations_.empty() && donations_.front().task <= done) {
+    const Donation& donation = donations_.front();
+    Buffer* buffer = buffers_.find(donation.handle);
+    if (buffer && buffer->donated == donation.task && buffer->failure == taken_over()) {
+      buffers_.remove(donation.handle);
+      if (buffer->reference) napi_delete_reference(env_, static_cast<napi_ref>(buffer->reference));
+      free_buffer(buffer);
+    }
+    donations_.pop_front();
+  }
+}
+
 // Much memory is left to the device thread: giving it back to the system takes long.
 void Session::free_dead_if_idle() {
   if (dead_bytes_ > kDeadBytes || !device_->idle()) return;
@@ -234,6 +276,7 @@ void Session::run(int32_t handle, int32_t* handles, size_t count) {
     throw Error("state", "run: the program has " + std::to_string(inputs) + " inputs and " + std::to_string(outputs) +
                              " outputs, got room for " + std::to_string(count) + " handles.");
   operands_.clear();
+  drop_taken();
   for (size_t i = 0; i < inputs; ++i) {
     Buffer& buffer = buffers_.at(handles[i]);
     if (buffer.bytes != program.input_bytes(i) && program.input_bytes(i) != SIZE_MAX)
@@ -250,7 +293,11 @@ void Session::run(int32_t handle, int32_t* handles, size_t count) {
   Task task;
   task.kind = Task::Kind::run;
   task.program = &program;
+  for (const int i : program.donated()) stop_counting(*operands_[static_cast<size_t>(i)]);
   submit(task, operands_);
+  for (const int i : program.donated()) operands_[static_cast<size_t>(i)]->donated = device_->submitted();
+  for (size_t i = 0; i < inputs; ++i)
+    if (operands_[i]->donated) touch_donated(*operands_[i], handles[i]);
 }
 
 void Session::submit(Task task, const std::vector<Buffer*>& operands) {
@@ -296,16 +343,22 @@ Buffer& Session::expect(int32_t handle, size_t bytes) {
 napi_value Session::read(int32_t handle, napi_value array, void* to, size_t bytes) {
   Task task;
   task.kind = Task::Kind::read;
-  task.buffer = &expect(handle, bytes);
+  Buffer& buffer = expect(handle, bytes);
+  task.buffer = &buffer;
   task.memory = to;
-  return promise(task, array);
+  napi_value result = promise(task, array);
+  if (buffer.donated) touch_donated(buffer, handle);
+  return result;
 }
 
 napi_value Session::fetch(int32_t handle) {
   Task task;
   task.kind = Task::Kind::fetch;
-  task.buffer = &buffers_.at(handle);
-  return promise(task, nullptr);
+  Buffer& buffer = buffers_.at(handle);
+  task.buffer = &buffer;
+  napi_value result = promise(task, nullptr);
+  if (buffer.donated) touch_donated(buffer, handle);
+  return result;
 }
 
 napi_value Session::wait() { return promise({}, nullptr); }

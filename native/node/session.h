@@ -2,6 +2,7 @@
 // promises that wait. Everything here runs on that environment's thread, but for `finished` and `uploaded`.
 #pragma once
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -25,6 +26,11 @@ class Session : public Client {
   // Copies on the device thread, from memory that `array` keeps and nobody changes.
   int32_t upload(napi_value array, const void* from, size_t bytes);
   void release(int32_t handle);
+  // The same, of a tensor that was donated and may be gone already.
+  void release_donated(int32_t handle);
+  // Whether a tensor that was donated is still there, because the run failed. Waits for the run; the tensor counts
+  // again.
+  bool reclaim(int32_t handle);
   // Resolves with undefined when `array`, the memory at `to`, holds the contents; rejects with the failure.
   napi_value read(int32_t handle, napi_value array, void* to, size_t bytes);
   // Resolves with an ArrayBuffer of the contents, in memory that the device finds when it comes to it.
@@ -83,6 +89,9 @@ class Session : public Client {
   void settle(const Pending& pending, Done& done) noexcept;
   napi_value result(const Pending& pending, Done& done);
   void forget_sources();
+  void stop_counting(Buffer& buffer);
+  void touch_donated(Buffer& buffer, int32_t handle);
+  void drop_taken();
   void free_dead_if_idle();
   size_t held() const;
   bool collected(void* reference) const;
@@ -94,6 +103,11 @@ class Session : public Client {
   std::vector<Buffer*> dead_;  // released; freed when the device is past the runs that may use them
   size_t dead_bytes_ = 0;
   std::vector<Buffer*> operands_;  // of the run that is being submitted
+  struct Donation {
+    uint64_t task;
+    int32_t handle;
+  };
+  std::deque<Donation> donations_;  // in the order of their tasks
   size_t live_ = 0, peak_ = 0;
   size_t program_bytes_ = 0;
   Pressure pressure_;

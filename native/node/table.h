@@ -33,13 +33,20 @@ class Table {
     return static_cast<int32_t>(place | slots_[place].generation << kPlaceBits);
   }
 
-  T& at(int32_t handle) const {
+  // nullptr for a handle that was released.
+  T* find(int32_t handle) const {
     const uint32_t place = static_cast<uint32_t>(handle) & ((1u << kPlaceBits) - 1);
     const uint32_t generation = static_cast<uint32_t>(handle) >> kPlaceBits;
-    if (place >= slots_.size() || slots_[place].generation != generation || !slots_[place].object)
+    if (place >= slots_.size() || slots_[place].generation != generation) return nullptr;
+    return slots_[place].object;
+  }
+
+  T& at(int32_t handle) const {
+    T* object = find(handle);
+    if (!object)
       throw Error("disposed", std::string("the ") + what_ + " was released, or never existed (handle " +
                                   std::to_string(handle) + ").");
-    return *slots_[place].object;
+    return *object;
   }
 
   T* remove(int32_t handle) {

@@ -16,17 +16,21 @@ struct Failure {
   std::string code, message;
 };
 
+// The failure of a buffer whose memory a run took over.
+const std::shared_ptr<const Failure>& taken_over();
+
 // One tensor's memory. Only the device thread touches the fields after the buffer was handed to it, but for those that
 // are its owner's.
 struct Buffer {
-  void* data = nullptr;  // nullptr until a run fills it, and after a run took it over
+  void* data = nullptr;  // nullptr until a run fills it, and after a run that it was donated to
   size_t bytes = 0;
   std::shared_ptr<const Failure> failure;
   uint64_t stamp = 0;  // the run that last counted its uses, and their number
   int uses = 0;
-  // Its owner's: the bytes it stands for among those held (0 once an output took them over), its handle, and the weak
-  // reference to the object that holds that handle.
+  // Its owner's: the bytes it stands for among those held (0 once a run was given them to write over), the last task
+  // that touches it since then (0 before), its handle, and the weak reference to the object that holds that handle.
   size_t counted = 0;
+  uint64_t donated = 0;
   int32_t handle = 0;
   void* reference = nullptr;
 };

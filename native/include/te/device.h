@@ -53,6 +53,9 @@ class Device {
   // `dead`: buffers that no later task uses. `operands`: the inputs of a run, then its outputs.
   void submit(const Task& task, const std::vector<Buffer*>& dead = {}, const std::vector<Buffer*>& operands = {});
   // True when all that was submitted is done, so that the caller may free memory itself.
+  // How many tasks were submitted, and how many of them are done.
+  uint64_t submitted() const { return submitted_.load(std::memory_order_relaxed); }
+  uint64_t done() const { return done_.load(std::memory_order_acquire); }
   bool idle() const { return done_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed); }
   // Forgets what this client has queued and waits for its run that has begun. Others' work goes on.
   void drop(Client* client);

@@ -35,6 +35,7 @@ struct ProgramSpec {
   std::vector<ProgramNode> nodes;
   int inputs = 0;
   std::vector<ProgramOutput> outputs;
+  std::vector<int> donated;  // inputs that end with a run, whether an output takes their memory over or none
   int64_t arena_bytes = 0;
 };
 
@@ -56,6 +57,8 @@ class Program {
   size_t input_bytes(size_t i) const { return input_bytes_[i]; }
   size_t output_bytes(size_t i) const { return output_bytes_[i]; }
   int alias(size_t i) const { return outputs_[i].alias; }
+  // Inputs that end with a run that succeeds. One that fails before it writes over them leaves them as they were.
+  const std::vector<int>& donated() const { return donated_inputs_; }
   // Arena of the values, then the largest scratch of a kernel.
   size_t workspace_bytes() const { return arena_bytes_ + scratch_bytes_; }
   int threads() const { return threads_; }
@@ -73,10 +76,13 @@ class Program {
     std::unique_ptr<Kernel> kernel;
     std::string op;
     int node;
-    size_t first, inputs;  // operands_[first ...]: inputs, then outputs
+    size_t first, inputs, outputs;  // operands_[first ...]: inputs, then outputs
   };
+  void find_donated(const ProgramSpec& spec);
   void resolve(Buffer* const* inputs, Buffer* const* outputs, char* workspace);
   void place_outputs(Buffer* const* inputs, Buffer* const* outputs);
+  void end_donated(Buffer* const* inputs);
+  void keep_donated(Buffer* const* inputs, Buffer* const* outputs);
   void execute(const std::atomic<bool>& stop, char* scratch, std::vector<ProfileRecord>* profile);
 
   std::vector<Value> values_;
@@ -85,12 +91,16 @@ class Program {
   std::vector<ProgramOutput> outputs_;
   std::vector<size_t> input_bytes_, output_bytes_;
   size_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  std::vector<int> donated_inputs_;
+  size_t first_write_;  // the first step that writes over a donated input
   bool has_alias_ = false;
   int threads_ = 1;
   // Of the current run.
   std::vector<void*> memory_;    // of each value
   std::vector<void*> pointers_;  // of each operand
   std::vector<void*> donated_;   // of each input, before outputs took any over
+  std::vector<bool> taken_;      // of each output: it writes over a donated input
+  size_t progress_ = 0;          // the step that runs
 };
 
 }  // namespace te

@@ -25,6 +25,7 @@ const KIND = { input: 0, arena: 1, output: 2 } as const;
 
 class NativeBuffer implements DeviceBuffer {
   private released = false;
+  private donated = false;
 
   constructor(
     private readonly native: Native,
@@ -50,7 +51,17 @@ class NativeBuffer implements DeviceBuffer {
   release(): void {
     if (this.released) return;
     this.released = true;
-    this.native.release(this.handle);
+    if (this.donated) this.native.releaseDonated(this.handle);
+    else this.native.release(this.handle);
+  }
+
+  donate(): void {
+    this.donated = true;
+  }
+
+  reclaim(): boolean {
+    this.donated = this.released || !this.native.reclaim(this.handle);
+    return !this.donated;
   }
 }
 
@@ -106,6 +117,7 @@ export function describeProgram(program: Program): NativeProgram {
     })),
     inputs: plan.program.given.length,
     outputs: plan.program.outputs.map((id, j) => ({ value: place(id), alias: plan.aliases[j]! })),
+    donated: plan.program.donated,
     arenaBytes: plan.arenaBytes,
   };
 }

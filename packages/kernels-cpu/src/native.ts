@@ -23,6 +23,10 @@ export interface Native {
   fetch(tensor: number): Promise<ArrayBuffer>;
   readSync(tensor: number, into: Uint8Array): void;
   release(tensor: number): void;
+  /** The same, of a tensor that was donated to a run, which may have ended it. */
+  releaseDonated(tensor: number): void;
+  /** Whether a tensor that was donated is still there, because the run failed. Waits for the run. */
+  reclaim(tensor: number): boolean;
 
   /** Releases the tensor, destroys the program, when `owner` is collected. true: it is time to reclaim memory. */
   own(tensor: number, owner: object): boolean;
@@ -92,5 +96,7 @@ export interface NativeProgram {
   readonly inputs: number;
   /** `alias`: the input whose memory the output takes over, or -1. */
   readonly outputs: readonly { readonly value: number; readonly alias: number }[];
+  /** Inputs that end with a run, whether an output takes their memory over or none. */
+  readonly donated?: readonly number[];
   readonly arenaBytes: number;
 }

@@ -26,11 +26,18 @@ export interface DeviceBuffer {
   readSync(): Uint8Array;
   /** Gives the memory back. Programs already dispatched keep what they need. */
   release(): void;
+  /** Said after a run to which it was donated was dispatched. */
+  donate(): void;
+  /** Whether the run to which it was donated failed and left it as it was. Waits for that run. */
+  reclaim(): boolean;
 }
 
 /** A compiled program. One that is not reachable any more is disposed by itself. */
 export interface Executable {
-  /** Dispatches and returns at once. Donated inputs (see Program.donated) must not be used afterwards. */
+  /**
+   * Dispatches and returns at once. Donated inputs (see Program.donated) end with the run. Where it fails before it wrote
+   * over them, they are what they were: the plan of memory has no value checked after the first of them is written over.
+   */
   run(inputs: readonly DeviceBuffer[]): DeviceBuffer[];
   dispose(): void;
 }

@@ -64,6 +64,8 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   reference?(inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P): Named<O, Tensor>;
   /** Cotangents of the inputs; those left out are zero. Without it a composite differentiates its reference. */
   vjp?(args: VjpArgs<I, O, P, Q>): Maybe<I | Q, Tensor>;
+  /** May refuse values when it runs, such as an index out of range: it runs before donated memory is written over. */
+  checks?: boolean;
   /**
    * Every element of the output is one of an input, so that state may pass through; "nowhere" where the output is the
    * input itself.

@@ -59,7 +59,7 @@ export class Storage {
   }
 
   private check(fn: string): void {
-    if (!this.gone) return;
+    if (!this.isGone) return;
     const why = this.gone === "donated" ? "it was donated to a jit call, which reused its memory" : "it was disposed";
     const wayOut =
       this.gone === "donated"
@@ -106,18 +106,20 @@ export class Storage {
   }
 
   dispose(): void {
-    if (this.gone) return;
+    if (this.gone === "disposed") return;
     this.drop();
     this.gone = "disposed";
   }
 
-  /** After a program took the buffer over: an output now owns that memory. */
+  /** After a run that may write over the buffer was dispatched. */
   donated(): void {
-    this.drop();
+    this.buffer?.donate();
     this.gone = "donated";
   }
 
+  /** Whether there is no data any more. A run that failed leaves what was donated to it, which is found out here. */
   get isGone(): boolean {
+    if (this.gone === "donated" && this.buffer?.reclaim()) this.gone = undefined;
     return this.gone !== undefined;
   }
 

@@ -364,6 +364,27 @@ export const MUTANTS: readonly Mutant[] = [
     "tensor/jit",
   ),
   mutant(
+    "donated memory is written over before values are checked",
+    "tensor/src/program/plan-memory.ts",
+    "if (isView(node) || now <= lastCheck) return;",
+    "if (isView(node)) return;",
+    "tensor/donation-errors",
+  ),
+  mutant(
+    "checks stay behind the writes to donated memory",
+    "tensor/src/program/plan-memory.ts",
+    "separateOutputs(checksFirst(original))",
+    "separateOutputs(original)",
+    "tensor/donation-errors",
+  ),
+  mutant(
+    "a failed step loses what was donated to it",
+    "tensor/src/storage.ts",
+    'if (this.gone === "donated" && this.buffer?.reclaim()) this.gone = undefined;',
+    "",
+    "tensor/donation-errors",
+  ),
+  mutant(
     "the key of a static argument has no signs of zeros and no infinities",
     "tensor/src/transforms/static-key.ts",
     "return formatNumber(value);",

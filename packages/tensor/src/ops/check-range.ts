@@ -13,6 +13,7 @@ export const checkRangeOp = defineOp("check_range", {
   inputs: ["x"],
   outputs: ["y"],
   params: { low: 0, high: 0, fn: "checkRange", what: "every element", wayOut: "" },
+  checks: true,
   sharding: rule("... -> ..."),
   inPlace: [["x", "y"]],
   shape: ({ x }, { low, high }) => {

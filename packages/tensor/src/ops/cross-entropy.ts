@@ -33,6 +33,7 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
   inputs: ["logits", "labels", "max", "sum", "dloss"],
   outputs: ["dlogits"],
   params: {},
+  checks: true,
   sharding: rule("... n, ..., ..., ..., ... -> ... n", { whole: ["n"] }),
   inPlace: [["logits", "dlogits"]],
   shape: ({ logits, labels, max, sum, dloss }) => {
@@ -89,6 +90,7 @@ export const crossEntropyOp = defineOp("cross_entropy", {
   inputs: ["logits", "labels"],
   outputs: ["loss", "max", "sum"],
   params: {},
+  checks: true,
   sharding: rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),
   shape: ({ logits, labels }) => {
     expectLabels(logits, labels);

@@ -39,6 +39,7 @@ export const takeOp = defineOp("take", {
   inputs: ["x", "indices"],
   outputs: ["y"],
   params: { axis: 0 },
+  checks: true,
   moves: true,
   kinds: { axis: "size" },
   shape: ({ x, indices }, { axis }) => {
@@ -86,6 +87,7 @@ export const scatterAddOp = defineOp("scatter_add", {
   outputs: ["y"],
   params: { axis: 0, size: 0 },
   kinds: { axis: "size", size: "size" },
+  checks: true,
   shape: ({ indices, updates }, { axis, size }) => {
     expectDType("scatterAdd", { indices }, "int32");
     const span = indices.shape.length;
@@ -152,6 +154,7 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
   outputs: ["y"],
   params: { axis: 0 },
   kinds: { axis: "size" },
+  checks: true,
   shape: ({ x, indices }, { axis }) => {
     expectDType("takeAlongAxis", { indices }, "int32");
     const at = normalizeAxis("takeAlongAxis", axis, x.shape.length);

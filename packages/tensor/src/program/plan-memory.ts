@@ -7,6 +7,7 @@ import { byteSize, sameAval, sizeOf } from "../aval.js";
 import { bytesOf } from "../dtype.js";
 import { inputNames } from "../op.js";
 import { Arena } from "./arena.js";
+import { checksFirst } from "./checks-first.js";
 import { elementwiseOp } from "./fuse.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 
@@ -39,7 +40,7 @@ interface Block {
 /** Lays the values of a program out in one arena, by how long each is needed. */
 export function planMemory(original: Program): MemoryPlan {
   expectProgram("planMemory", original);
-  const program = separateOutputs(original);
+  const program = separateOutputs(checksFirst(original));
   const blockOf = formBlocks(program);
   const aliases = takeOverDonated(program, blockOf);
   const { offsets, arenaBytes } = placeArena(program, blockOf);
@@ -128,8 +129,10 @@ function takeOverDonated(program: Program, blockOf: readonly Block[]): number[] 
     free.delete(input);
   };
   const wants = (block: Block): boolean => block.output >= 0 && block.input < 0 && aliases[block.output] === -1;
+  // A run that refuses a value leaves its donated inputs as they were: nothing is written over them before that.
+  const lastCheck = program.nodes.findLastIndex((node) => node.op.checks);
   program.nodes.forEach((node, now) => {
-    if (isView(node)) return;
+    if (isView(node) || now <= lastCheck) return;
     for (const [from, to] of inPlacePairs(program, node)) {
       const source = blockOf[from]!;
       const target = blockOf[to]!;
@@ -148,7 +151,7 @@ function takeOverDonated(program: Program, blockOf: readonly Block[]): number[] 
   for (const id of program.outputs) {
     const target = blockOf[id]!;
     if (!wants(target)) continue;
-    const sources = bySize.get(target.bytes);
+    const sources = target.first > lastCheck ? bySize.get(target.bytes) : undefined;
     if (sources?.length && sources.at(-1)!.last < target.first) take(sources.pop()!.input, target);
   }
   return aliases;

@@ -16,9 +16,10 @@ const collected = new FinalizationRegistry<number>((bytes) => {
 /** Host memory. Holds the error of the run that should have produced it, if that failed. */
 class HostBuffer implements DeviceBuffer {
   private released = false;
+  private taken = false;
 
   constructor(
-    private readonly array: Uint8Array,
+    private array: Uint8Array,
     private readonly error?: unknown,
   ) {
     live += array.byteLength;
@@ -50,6 +51,19 @@ class HostBuffer implements DeviceBuffer {
     collected.unregister(this);
     live -= this.array.byteLength;
   }
+
+  donate(): void {}
+
+  reclaim(): boolean {
+    return !this.taken;
+  }
+
+  /** Ends it with the run that it was donated to. */
+  take(): void {
+    this.release();
+    this.taken = true;
+    this.array = new Uint8Array(0);
+  }
 }
 
 class ReferenceExecutable implements Executable {
@@ -61,12 +75,14 @@ class ReferenceExecutable implements Executable {
       const given = program.given.map((id, i) => (inputs[i] as HostBuffer).view(program.values[id]!));
       const results = evaluateProgram(program, given);
       const taken = new Set(given.map(({ data }) => data));
-      return results.map(({ data }) => {
+      const outputs = results.map(({ data }) => {
         const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
         const shared = taken.has(data);
         taken.add(data);
         return new HostBuffer(shared ? bytes.slice() : bytes);
       });
+      for (const i of program.donated) (inputs[i] as HostBuffer).take();
+      return outputs;
     } catch (error) {
       return program.outputs.map(() => new HostBuffer(new Uint8Array(0), error));
     }

@@ -188,5 +188,7 @@ const OPTIONS = {
 export function rope(x: Tensor, options: RopeOptions = {}): Tensor {
   expectTensor("rope", { x });
   const { positions, ...params } = withDefaults("rope", options, OPTIONS);
-  return turn(x, positions ?? undefined, params);
+  // A check of its own runs once for all layers, and before donated caches are written.
+  const checked = positions?.dtype === "int32" ? checkRange(positions, POSITIONS) : positions;
+  return turn(x, checked ?? undefined, params);
 }
