@@ -34,9 +34,9 @@ const LOOPS: Readonly<Record<string, () => (i: number) => unknown>> = {
     return () => x.mul(2);
   },
   "many small tensors": () => {
-    let x = ones([256]);
+    let x = ones([1024]);
     return () => {
-      for (let i = 0; i < 1024; i++) x = x.add(1);
+      for (let i = 0; i < 256; i++) x = x.add(1);
     };
   },
   "train steps under jit": () => {
