@@ -5,6 +5,7 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
+import { lacking } from "./native.js";
 
 const folders: string[] = [];
 const emptyFolder = (): string => {
@@ -39,6 +40,14 @@ describe("loadNative", () => {
     writeFileSync(join(broken, "te_cpu.node"), "not a library");
     for (const found of [{ builds: [broken] }, { folders: [broken] }])
       expect(reasonOf({ env: {}, ...found })).toMatch(/te_cpu\.node does not load: /);
+  });
+
+  test("a build for another version is named, and what it lacks", () => {
+    const all = { info: 1, setThreads: 2 };
+    expect(lacking(all)).toBe("info");
+    expect(lacking({ info: () => {} })).toBe("setThreads");
+    const found = loadNative();
+    if ("native" in found) expect(lacking(found.native)).toBeUndefined();
   });
 
   test("a build that is there loads: the tests of native code are not skipped by accident", () => {

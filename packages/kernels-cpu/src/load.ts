@@ -1,5 +1,5 @@
 import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor";
-import type { Native } from "./native.js";
+import { lacking, type Native } from "./native.js";
 
 export type Loaded = { readonly native: Native; readonly path: string } | { readonly reason: string };
 
@@ -42,7 +42,10 @@ export function loadNative({
 
 function tryLoad(path: string): Loaded {
   try {
-    return { native: patiently(() => loadAddon(path) as Native), path };
+    const native = patiently(() => loadAddon(path) as Native);
+    const missing = lacking(native);
+    if (missing) return explain(`${path} was built for another version: it has no function ${missing}`);
+    return { native, path };
   } catch (error) {
     return explain(`${path} does not load: ${error instanceof Error ? error.message : error}`);
   }

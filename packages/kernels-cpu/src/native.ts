@@ -59,6 +59,40 @@ export interface Native {
   profileResults(): { op: string; node: number; executable: number; startNs: number; ns: number }[];
 }
 
+/** Every function that an addon of this version has. */
+const FUNCTIONS: Readonly<Record<keyof Native, true>> = {
+  info: true,
+  setThreads: true,
+  supports: true,
+  compile: true,
+  destroy: true,
+  run: true,
+  create: true,
+  fromArray: true,
+  upload: true,
+  read: true,
+  fetch: true,
+  readSync: true,
+  release: true,
+  own: true,
+  ownProgram: true,
+  sweep: true,
+  collect: true,
+  wait: true,
+  memory: true,
+  resetPeak: true,
+  trim: true,
+  productPeak: true,
+  copyBandwidth: true,
+  busyNs: true,
+  profile: true,
+  profileResults: true,
+};
+
+/** The first function that an addon lacks: it was built from other sources. */
+export const lacking = (addon: object): string | undefined =>
+  Object.keys(FUNCTIONS).find((name) => typeof (addon as Record<string, unknown>)[name] !== "function");
+
 /** What the native build says of itself and of the machine. */
 export interface NativeInfo {
   /** The instruction set in use, and all that this processor has kernels for. */
