@@ -2,6 +2,7 @@
 import "@te/kernels-cpu";
 import {
   asTeError,
+  checkpoint,
   concat,
   customVjp,
   einsum,
@@ -82,6 +83,10 @@ const shapes: Record<string, (n: number) => (x: Tensor) => unknown> = {
   "groups with reductions between": (n) => (x) => times(n / 4, (x: Tensor) => x.sub(x.sum(0)).exp(), x),
   views: (n) => (x) => times(n, (x: Tensor, i) => x.reshape(i % 2 ? [2, 3] : [3, 2]), x),
   "values that live long": (n) => grad((x) => times(n / 4, (x: Tensor) => x.matmul(ones([3, 3])), x).sum()),
+  "checkpoints in a row": (n) => {
+    const part = checkpoint((x: Tensor) => x.sin().exp());
+    return grad((x) => times(n / 8, part, x).sum());
+  },
   "one value with many users": (n) => (x) => Array.from({ length: n / 2 }, (_, i) => x.add(i).sum()),
   "a path around every group": (n) => (x) => {
     const parts = [x];

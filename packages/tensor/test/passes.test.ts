@@ -205,6 +205,8 @@ describe("memory", () => {
     expect(plan((x: Tensor) => x.exp(), [x]).aliases).toEqual([-1]);
     expect(plan(turned, [square], [0]).aliases).toEqual([-1]);
     expect(plan((x: Tensor) => dot(turned(x), turned(x)), [square], [0]).aliases).toEqual([0]);
+    expect(plan((x: Tensor) => x.astype("bfloat16"), [x], [0]).aliases).toEqual([-1]);
+    expect(plan((x: Tensor, s: Tensor) => x.add(s), [x, zeros([])], [1]).aliases).toEqual([-1]);
     expect(plan((x: Tensor, other: Tensor) => [x.exp(), other.sum()], [x, square], [1]).aliases).toEqual([-1, -1]);
     expect(plan((x: Tensor) => [softmax(x), x.sum()], [x], [0]).aliases).toEqual([-1, -1]);
   });
@@ -215,6 +217,13 @@ describe("memory", () => {
       return [y, dot(y, a, { lhsContract: [1], rhsContract: [1] }).sum()];
     };
     expect(plan(f, [x, x], [0, 1]).aliases).toEqual([1, -1]);
+  });
+
+  test("results that are views of arguments or of each other are copied", () => {
+    const f = (x: Tensor) => [x.exp(), x.exp().reshape([32]), x.reshape([32])];
+    const { program, locations } = plan(f, [x]);
+    expect(opsOf(program)).toEqual(["elementwise", "copy", "copy"]);
+    expect(program.outputs.map((id) => locations[id])).toEqual([0, 1, 2].map((at) => ({ kind: "output", at })));
   });
 
   test("values without elements take no memory", () => {

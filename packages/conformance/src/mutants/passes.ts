@@ -11,6 +11,14 @@ const ARENA = "tensor/src/program/arena.ts";
 const BACKWARD = "tensor/src/transforms/backward.ts";
 
 export const PASSES: readonly Mutant[] = [
+  // Lower
+  mutant(
+    "what results do not need is recorded",
+    "tensor/src/program/lower.ts",
+    "if (!needed.has(index)) return;",
+    "",
+    "tensor/program",
+  ),
   // Simplify
   mutant("equal nodes are computed twice", SIMPLIFY, "if (earlier) return earlier;", "", "tensor/passes"),
   mutant(
@@ -170,6 +178,21 @@ export const PASSES: readonly Mutant[] = [
     "if (target.last < 0)",
     "tensor/passes",
   ),
+  mutant(
+    "results of another width take over donated arguments",
+    PLAN,
+    " && bytesOf(from.dtype) === bytesOf(to.dtype)",
+    "",
+    "tensor/passes",
+  ),
+  mutant(
+    "results of another size take over donated arguments",
+    PLAN,
+    "sizeOf(from.shape) === sizeOf(to.shape) && ",
+    "",
+    "tensor/passes",
+  ),
+  mutant("two results share memory", PLAN, "if (!taken.has(root)) {", "if (!taken.has(id)) {", "tensor/passes"),
   mutant(
     "donated arguments are taken over while they are read",
     PLAN,
