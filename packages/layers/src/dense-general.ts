@@ -1,6 +1,15 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { type Defaults, type DType, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
-import { addBias, checkInput, checkParameterDType, contractedAxes, featureList, fp8Product, product } from "./dense.js";
+import {
+  addBias,
+  checkInput,
+  checkParameterDType,
+  contractedAxes,
+  featureList,
+  fp8Product,
+  product,
+  warnWideInput,
+} from "./dense.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
@@ -77,10 +86,11 @@ export class DenseGeneral extends Module {
   call(x: Tensor): Tensor {
     const { options, features } = this;
     const { dtype, kernelInit } = options;
-    checkInput("DenseGeneral", x, this.options.dtype);
+    checkInput("DenseGeneral", x);
     const axes = contractedAxes("DenseGeneral", options.axis, x.rank);
     const shape = [...axes.map((a) => x.shape[a]!), ...features];
     const kernel = this.param("kernel", kernelInit, shape, { dtype, axes: options.kernelAxes });
+    warnWideInput("DenseGeneral", x, kernel.dtype);
     const bias = options.useBias
       ? this.param("bias", options.biasInit, features, { dtype, axes: options.biasAxes })
       : undefined;

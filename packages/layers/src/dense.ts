@@ -60,21 +60,21 @@ export function product(
 }
 
 /** Throws unless x is a float32, bfloat16 or float16 tensor with an axis: parameters follow its shape. */
-export function checkInput(fn: string, x: Tensor, dtype: DType): void {
+export function checkInput(fn: string, x: Tensor): void {
   expectTensor(fn, { x });
   expectDType(fn, { x }, ...FLOATS);
   if (x.rank === 0) fail("shape", fn, "x must have at least one axis", x);
-  warnWideInput(fn, x, dtype);
 }
 
 /**
- * Says once that 16-bit parameters meet float32 inputs. As in the original `dtype` is that of the parameters, and computation
- * follows the input, so that a whole model may run in float32 because its first layer did.
+ * Says once that 16-bit parameters, of dtype `stored`, meet a float32 input. As in the original computation follows the input, so
+ * that a whole model may run in float32 because its first layer did.
  */
-export function warnWideInput(fn: string, x: Tensor, dtype: DType): void {
-  if (x.dtype !== "float32" || dtype === "float32") return;
-  const rule = `dtype ${dtype} is that of parameters, and computation is in float32, the dtype of the input`;
-  warnOnce(`${fn}: ${rule}. Cast the input with astype("${dtype}"), or leave dtype out.`, `wide input of ${dtype}`);
+export function warnWideInput(fn: string, x: Tensor, stored: DType): void {
+  if (x.dtype !== "float32" || stored === "float32") return;
+  const rule = `parameters are ${stored}, but computation is in float32, the dtype of the input`;
+  const wayOut = `Cast the input with astype("${stored}"), or the parameters to float32 where that is meant.`;
+  warnOnce(`${fn}: ${rule}. ${wayOut}`, `wide input of ${stored}`);
 }
 
 /** Throws unless parameters can have this dtype. */

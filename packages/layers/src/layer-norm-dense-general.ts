@@ -9,6 +9,7 @@ import {
   fp8Product,
   isStateful,
   product,
+  warnWideInput,
 } from "./dense.js";
 import { fp8NormProduct } from "./fp8-norm.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
@@ -100,11 +101,12 @@ export class LayerNormDenseGeneral extends Module {
   call(x: Tensor): [y: Tensor, layernormOutput: Tensor | undefined] {
     const { options, features } = this;
     const { dtype, kernelInit, dotInputAxes, quantizationCheckpointName, returnLayernormOutput } = options;
-    checkInput("LayerNormDenseGeneral", x, this.options.dtype);
+    checkInput("LayerNormDenseGeneral", x);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
     const norm = inputNorm(this.parameters, this.type, hidden, options);
     const kernel = this.param("kernel", kernelInit, [hidden, ...features], { dtype, axes: options.kernelAxes });
+    warnWideInput("LayerNormDenseGeneral", x, kernel.dtype);
     const fp8 = fp8Product((...v) => this.variable(...v));
     let y: Tensor;
     let normalized: Tensor | undefined;

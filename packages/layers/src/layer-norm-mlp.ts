@@ -18,6 +18,7 @@ import {
   fp8Product,
   isStateful,
   product,
+  warnWideInput,
 } from "./dense.js";
 import { checkRate, type DropoutCallOptions } from "./dropout.js";
 import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
@@ -151,10 +152,11 @@ export class LayerNormMLP extends Module {
     { deterministic = false }: DropoutCallOptions = {},
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
     const { options } = this;
-    checkInput("LayerNormMLP", x, this.options.dtype);
+    checkInput("LayerNormMLP", x);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
     const weights = this.weights(hidden);
+    warnWideInput("LayerNormMLP", x, weights.wi.dtype);
     const { norm } = weights;
     const [first, second] = [0, 1].map((index) => fp8Product((...v) => this.variable(...v), index));
     const drops = !deterministic && options.intermediateDropoutRate > 0;

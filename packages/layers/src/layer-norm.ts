@@ -7,7 +7,7 @@ import {
   type WithDefaults,
   withDefaults,
 } from "@te/tensor";
-import { checkInput, checkParameterDType } from "./dense.js";
+import { checkInput, checkParameterDType, warnWideInput } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
 import { type Axes, Module, type ParameterMaker } from "./module.js";
 import { type LayerNormType, parseNormType } from "./norm-type.js";
@@ -124,7 +124,9 @@ export class LayerNorm extends Module {
   protected override readonly callOptions = {};
 
   call(x: Tensor): Tensor {
-    checkInput("LayerNorm", x, this.options.dtype);
-    return applyNorm(x, normParameters(this.parameters, this.type, x.shape.at(-1)!, this.options));
+    checkInput("LayerNorm", x);
+    const norm = normParameters(this.parameters, this.type, x.shape.at(-1)!, this.options);
+    warnWideInput("LayerNorm", x, norm.gamma.dtype);
+    return applyNorm(x, norm);
   }
 }

@@ -1,5 +1,5 @@
 /** Parameters of 16 bits that meet float32 inputs: computation follows the input, which is said once per dtype. */
-import { type DType, random } from "@te/tensor";
+import { type DType, random, type Tensor, tree } from "@te/tensor";
 import { normals } from "@te/testkit";
 import { expect, test, vi } from "vitest";
 import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
@@ -19,6 +19,8 @@ test("said by the first layer, once; not where dtypes agree, nor of float32 para
     body();
     return write.mock.calls.map(([text]) => String(text));
   };
+  const message = (name: string, dtype: DType): string =>
+    `te: ${name}: parameters are ${dtype}, but computation is in float32, the dtype of the input. Cast the input with astype("${dtype}"), or the parameters to float32 where that is meant.\n`;
   const quiet = lines(() => {
     for (const make of makers) {
       make({ dtype: "bfloat16" }).init(random.key(0), x.astype("bfloat16"));
@@ -27,9 +29,12 @@ test("said by the first layer, once; not where dtypes agree, nor of float32 para
     }
   });
   expect(quiet).toEqual([]);
-  for (const dtype of ["bfloat16", "float16"] as const)
-    expect(lines(() => makers.forEach((make) => void make({ dtype }).init(random.key(0), x)))).toEqual([
-      `te: DenseGeneral: dtype ${dtype} is that of parameters, and computation is in float32, the dtype of the input. Cast the input with astype("${dtype}"), or leave dtype out.\n`,
-    ]);
+  expect(lines(() => makers.forEach((make) => void make({ dtype: "bfloat16" }).init(random.key(0), x)))).toEqual([
+    message("DenseGeneral", "bfloat16"),
+  ]);
+  // Weights that were stored in 16 bits, in modules whose options say nothing of it.
+  const mlp = makers[3]!({});
+  const narrow = tree.map((t: Tensor) => t.astype("float16"), mlp.init(random.key(0), x).params) as never;
+  expect(lines(() => mlp.apply({ params: narrow }, x))).toEqual([message("LayerNormMLP", "float16")]);
   write.mockRestore();
 });

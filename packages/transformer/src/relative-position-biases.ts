@@ -26,7 +26,7 @@ export interface RelativePositionBiasesOptions {
   embeddingInit?: Initializer;
   /** Logical axes of the parameter. Default ["heads", "relpos_buckets"]. */
   embeddingAxes?: Axes;
-  /** Dtype of the parameter and of the result: float32 (default), bfloat16 or float16. */
+  /** Dtype of the parameter: float32 (default), bfloat16 or float16. */
   dtype?: DType;
   /** Name among the parent's variables. */
   name?: string;
@@ -41,7 +41,7 @@ export interface RelativePositionBiasesCallOptions {
 /**
  * T5's relative position bias: a learned number per head and distance bucket.
  *
- * `call(queryLength, keyLength, { bidirectional })` gives [1, heads, queryLength, keyLength] in `dtype`. Parameter:
+ * `call(queryLength, keyLength, { bidirectional })` gives [1, heads, queryLength, keyLength] in the dtype of its table. Parameter:
  * rel_embedding [heads, numBuckets]. Half of the buckets are for exact distances, the others grow logarithmically up to
  * maxDistance; bidirectional, one half is for keys after the query.
  *
