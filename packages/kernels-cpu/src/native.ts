@@ -74,6 +74,8 @@ const FUNCTIONS: Readonly<Record<keyof Native, true>> = {
   fetch: true,
   readSync: true,
   release: true,
+  releaseDonated: true,
+  reclaim: true,
   own: true,
   ownProgram: true,
   sweep: true,

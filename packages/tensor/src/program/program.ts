@@ -23,6 +23,8 @@ export interface ProgramNode {
   readonly recomputed?: boolean;
 }
 
+const PROGRAM = Symbol.for("te.program");
+
 /**
  * A flat list of ops over typed, shaped values. `inputs` are the values given at each run; they are followed by
  * `constants`, concrete tensors that the traced function captured. Nodes are in execution order.
@@ -38,6 +40,11 @@ export class Program {
     readonly donated: readonly number[] = [],
   ) {
     expectArray("Program", "entries", { values, inputs, constants, nodes, outputs, donated });
+  }
+
+  /** @internal */
+  get [PROGRAM](): true {
+    return true;
   }
 
   /** Values that come from outside: inputs, then constants. */
@@ -90,8 +97,8 @@ export class Program {
   }
 }
 
-/** Throws unless the value is a program. */
+/** Throws unless the value is a program, of this copy of the package or of another that shares its devices. */
 export function expectProgram(fn: string, program: Program): void {
-  if (!(program instanceof Program))
+  if (typeof program !== "object" || program === null || !(PROGRAM in program))
     fail("option", fn, "program must be a Program", program ?? String(program), "makeProgram(f)(...args) gives one.");
 }
