@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "te/parallel.h"
+#include "te/sanitize.h"
 #include "te/status.h"
 
 namespace te {
@@ -256,7 +257,7 @@ void Device::run(const Task& task, Buffer* const* inputs) {
 
 // One block for the arenas of all programs, because they run one after another. It grows to the largest.
 char* Device::workspace(size_t bytes) {
-  if (bytes <= arena_bytes_) return arena_;
+  if (bytes <= arena_bytes_ && !kExactMemory) return arena_;
   if (arena_) Pool::get().give(std::exchange(arena_, nullptr), arena_bytes_.exchange(0));
   arena_ = static_cast<char*>(Pool::get().take(bytes));
   arena_bytes_ = bytes;

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "te/buffer.h"
+#include "te/sanitize.h"
 #include "te/status.h"
 
 namespace te {
@@ -15,6 +16,7 @@ constexpr size_t kHuge = size_t{2} << 20;
 
 // Eight classes per power of two: at most an eighth is wasted, and sizes that differ a little share blocks.
 size_t size_class(size_t bytes) {
+  if (kExactMemory) return bytes;
   if (bytes <= 512) return (std::max<size_t>(bytes, 1) + 63) & ~size_t{63};
   const int top = 63 - __builtin_clzll(bytes);
   const size_t step = size_t{1} << (top - 3);
@@ -99,7 +101,7 @@ void Pool::give(void* data, size_t bytes) {
   const size_t size = size_class(bytes);
   std::lock_guard lock(mutex_);
   stats_.used -= size;
-  if (stats_.cached + size > cache_limit()) {
+  if (kExactMemory || stats_.cached + size > cache_limit()) {
     std::free(data);
     return;
   }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "te/parallel.h"
+#include "te/sanitize.h"
 #include "te/status.h"
 
 namespace te {
@@ -61,6 +62,18 @@ std::shared_ptr<const Failure> failure_of(std::exception_ptr error) {
     return std::make_shared<Failure>(Failure{"backend", "a kernel failed for an unknown reason"});
   }
 }
+
+// Hides a workspace for as long as it lives, for the address sanitizer.
+class HiddenWorkspace {
+ public:
+  HiddenWorkspace(const char* memory, size_t bytes) : memory_(memory), bytes_(bytes) { hide_memory(memory, bytes); }
+  ~HiddenWorkspace() { show_memory(memory_, bytes_); }
+  HiddenWorkspace(const HiddenWorkspace&) = delete;
+
+ private:
+  const char* memory_;
+  size_t bytes_;
+};
 
 }  // namespace
 
@@ -233,12 +246,25 @@ void Program::resolve(Buffer* const* inputs, Buffer* const* outputs, char* works
     pointers_[k] = operands_[k] < 0 ? nullptr : memory_[static_cast<size_t>(operands_[k])];
 }
 
-void Program::execute(const std::atomic<bool>& stop, char* scratch, std::vector<ProfileRecord>* profile) {
+// Under the address sanitizer, a kernel sees its own operands and scratch of the workspace alone.
+void Program::show_step(const Step& step, const char* scratch) const {
+  for (size_t k = step.first; k < step.first + step.inputs + step.outputs; ++k) {
+    if (operands_[k] < 0) continue;
+    const Value& value = values_[static_cast<size_t>(operands_[k])];
+    if (value.place == Value::Place::arena) show_memory(pointers_[k], value.aval.bytes());
+  }
+  show_memory(scratch, step.kernel->scratch_bytes());
+}
+
+void Program::execute(const std::atomic<bool>& stop, char* workspace, std::vector<ProfileRecord>* profile) {
+  char* const scratch = workspace + arena_bytes_;
   for (progress_ = 0; progress_ < steps_.size(); ++progress_) {
     Step& step = steps_[progress_];
     if (stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
     void* const* operands = pointers_.data() + step.first;
     const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
+    const HiddenWorkspace hidden(workspace, kExactMemory ? workspace_bytes() : 0);
+    if (kExactMemory) show_step(step, scratch);
     if (!profile) {
       step.kernel->run(call);
       continue;
@@ -259,7 +285,7 @@ void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace
     try {
       use_threads(threads_);
       resolve(inputs, outputs, workspace);
-      execute(stop, workspace + arena_bytes_, profile);
+      execute(stop, workspace, profile);
       for (size_t j = 0; j < outputs_.size(); ++j) {  // an output that is an input, an arena value or another output
         void* from = memory_[static_cast<size_t>(outputs_[j].value)];
         if (from != outputs[j]->data) std::memcpy(outputs[j]->data, from, outputs[j]->bytes);

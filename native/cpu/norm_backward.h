@@ -115,11 +115,12 @@ class NormBackwardKernel : public Kernel {
     float* gamma = static_cast<float*>(call.scratch);
     load_gamma(shape_.gamma, call.in[2], shape_.width, shape_.zero_centered, gamma);
     pair_order<T>(gamma, shape_.width);
+    float* const sums = gamma + pitch_;
     for_parts(shape_.rows, parts_, [&](int64_t part, int64_t begin, int64_t end) {
-      run_part<T>(call, gamma, gamma + (1 + kRowsOfPart * part) * pitch_, begin, end);
+      run_part<T>(call, gamma, sums + kRowsOfPart * part * pitch_, begin, end);
     });
-    for (int which = 0; which < (kLayer ? 2 : 1); ++which)
-      add_parts<T>(gamma + pitch_ + which * pitch_, call.out[1 + which]);
+    if (shape_.rows == 0) std::fill(sums, sums + 2 * pitch_, 0.0f);
+    for (int which = 0; which < (kLayer ? 2 : 1); ++which) add_parts<T>(sums + which * pitch_, call.out[1 + which]);
   }
 
   template <DType T>

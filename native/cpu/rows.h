@@ -97,12 +97,14 @@ inline int64_t parts_for_shape(int64_t n, int64_t width) {
 
 inline int64_t part_begin(int64_t n, int64_t parts, int64_t part) { return n * part / parts; }
 
-// body(part, begin, end) for every part of [0, n).
+// body(part, begin, end) for every part of [0, n) that is not empty: a body may look at its first item.
 template <class Body>
 inline void for_parts(int64_t n, int64_t parts, const Body& body) {
   parallel_for(parts, 1, [&](int64_t first, int64_t last) {
-    for (int64_t part = first; part < last; ++part)
-      body(part, part_begin(n, parts, part), part_begin(n, parts, part + 1));
+    for (int64_t part = first; part < last; ++part) {
+      const int64_t begin = part_begin(n, parts, part), end = part_begin(n, parts, part + 1);
+      if (begin < end) body(part, begin, end);
+    }
   });
 }
 

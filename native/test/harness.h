@@ -28,6 +28,7 @@
 #include "cpu/convert.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
+#include "te/sanitize.h"
 #include "te/status.h"
 
 namespace te::test {
@@ -44,20 +45,27 @@ inline void expect(bool ok, const std::string& what) {
   ++failures();
 }
 
-class Memory {  // 64-byte aligned, filled with NaN patterns so that a forgotten element shows
+// 64-byte aligned, filled with NaN patterns so that a forgotten element shows. Behind the end are 64 bytes that nothing
+// may change, nor read under the address sanitizer.
+class Memory {
  public:
   explicit Memory(size_t bytes) : size(bytes), data_(::operator new (bytes + 64, std::align_val_t{64})) {
     std::memset(data_, 0xff, bytes + 64);
+    hide_memory(as<char>() + size, 64);
   }
   Memory(Memory&& other) noexcept : size(other.size), data_(other.data_) { other.data_ = nullptr; }
   Memory(const Memory&) = delete;
-  ~Memory() { ::operator delete (data_, std::align_val_t{64}); }
+  ~Memory() {
+    if (data_) show_memory(as<char>() + size, 64);
+    ::operator delete (data_, std::align_val_t{64});
+  }
   template <class T = void>
   T* as() const {
     return static_cast<T*>(data_);
   }
-  // False when something wrote behind the end.
+  // False when something wrote behind the end. (The sanitizer has spoken before.)
   bool intact() const {
+    if (kExactMemory) return true;
     for (size_t i = size; i < size + 64; ++i)
       if (as<uint8_t>()[i] != 0xff) return false;
     return true;
@@ -148,6 +156,11 @@ class Op {
     std::string why;
     kernel_ = prepare_kernel(node, &why);
     return kernel_ ? "" : why;
+  }
+
+  std::string path() {
+    if (!scratch_) prepare();
+    return kernel_->path();
   }
 
   void run() {

@@ -54,6 +54,13 @@ void check_softmax(DType dtype, int64_t width) {
   expect_rounded(sum, label(dtype, shape), 0, wanted);
 }
 
+// No rows: the operands end where they begin.
+void check_no_rows(DType dtype, int64_t width) {
+  Op("softmax").input(dtype, {0, width}).output(dtype, {0, width}).run();
+  Op("softmax_backward").input(dtype, {0, width}).input(dtype, {0, width}).output(dtype, {0, width}).run();
+  Op("logsumexp").input(dtype, {0, width}).output(dtype, {0}).run();
+}
+
 void check_cross_entropy(DType dtype, int64_t width) {
   const int64_t rows = 13;
   const size_t n = static_cast<size_t>(width);
@@ -127,6 +134,7 @@ int main() {
   for (DType dtype : kFloats)
     for (int64_t width : kSoftmaxWidths) {
       check_softmax(dtype, width);
+      check_no_rows(dtype, width);
       check_cross_entropy(dtype, width);
     }
   check_bad_labels();

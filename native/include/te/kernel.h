@@ -54,6 +54,8 @@ class Kernel {
  public:
   virtual ~Kernel() = default;
   virtual size_t scratch_bytes() const { return 0; }
+  // For tests: which of its ways the kernel chose in prepare; empty where there is one.
+  virtual std::string path() const { return {}; }
   // Throws te::Error when the values (not the shapes) make the result impossible, such as an index out of range.
   virtual void run(const Call& call) = 0;
 };

@@ -83,7 +83,8 @@ class Program {
   void place_outputs(Buffer* const* inputs, Buffer* const* outputs);
   void end_donated(Buffer* const* inputs);
   void keep_donated(Buffer* const* inputs, Buffer* const* outputs);
-  void execute(const std::atomic<bool>& stop, char* scratch, std::vector<ProfileRecord>* profile);
+  void execute(const std::atomic<bool>& stop, char* workspace, std::vector<ProfileRecord>* profile);
+  void show_step(const Step& step, const char* scratch) const;
 
   std::vector<Value> values_;
   std::vector<Step> steps_;
