@@ -15,6 +15,7 @@ class Dot : public Kernel {
   Dot(DotDims dims, const ProductFinish& finish)
       : biased_(finish.biased), product_(make_product(std::move(dims), finish)) {}
   size_t scratch_bytes() const override { return product_->scratch_bytes(); }
+  std::string path() const override { return product_->path(); }
   void run(const Call& call) override {
     const void* bias = biased_ ? call.in[2] : nullptr;
     product_->run(

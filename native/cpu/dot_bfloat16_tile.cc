@@ -60,7 +60,10 @@ bool describe(const memory::desc& desc, int64_t columns, PanelLayout* layout) {
 class PrimitiveTile : public TileProduct {
  public:
   PrimitiveTile(const dnnl::matmul::primitive_desc& desc, PanelLayout layout, int pieces)
-      : primitive_(desc), layout_(layout), scratch_bytes_(desc.scratchpad_desc().get_size()) {
+      : primitive_(desc),
+        name_(std::string("bfloat16 ") + desc.impl_info_str() + (layout.stack == 1 ? " rows" : " pairs")),
+        layout_(layout),
+        scratch_bytes_(desc.scratchpad_desc().get_size()) {
     for (int i = 0; i < pieces; ++i) {
       pieces_.push_back({dnnl::stream(cpu_engine()), memory(desc.src_desc(), cpu_engine(), DNNL_MEMORY_NONE),
                          memory(desc.weights_desc(), cpu_engine(), DNNL_MEMORY_NONE),
@@ -70,6 +73,7 @@ class PrimitiveTile : public TileProduct {
   }
 
   PanelLayout layout() const override { return layout_; }
+  std::string name() const override { return name_; }
   size_t scratch_bytes() const override { return scratch_bytes_; }
 
   void run(int piece, const void* a, const void* b, void* c, void* scratch) const override {
@@ -92,6 +96,7 @@ class PrimitiveTile : public TileProduct {
     memory a, b, c, scratch;
   };
   dnnl::matmul primitive_;
+  std::string name_;
   PanelLayout layout_;
   size_t scratch_bytes_;
   std::vector<Piece> pieces_;

@@ -15,6 +15,7 @@ class FloatTile : public TileProduct {
  public:
   explicit FloatTile(const TileSpec& spec) : spec_(spec) {}
 
+  std::string name() const override { return "float32"; }
   PanelLayout layout() const override { return {kPanel, spec_.depth, 1, (spec_.columns + kPanel - 1) / kPanel}; }
 
   void run(int, const void* a, const void* b, void* c, void*) const override {

@@ -1,5 +1,7 @@
-// Products of integers: plain loops with wrapping 32-bit sums.
+// Products of integers with wrapping 32-bit sums: one row of A at a time against B as it lies in memory, whose columns
+// or whose depth are contiguous.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -24,6 +26,7 @@ class IntegerDot : public Kernel {
   explicit IntegerDot(DotDims dims) : dims_(std::move(dims)) {}
 
   size_t scratch_bytes() const override { return copy_bytes(dims_.a) + copy_bytes(dims_.b); }
+  std::string path() const override { return dims_.b.outer_step == 1 ? "integers by columns" : "integers by depth"; }
 
   void run(const Call& call) override {
     char* scratch = static_cast<char*>(call.scratch);
@@ -34,18 +37,39 @@ class IntegerDot : public Kernel {
       for (int64_t row = begin; row < end; ++row) {
         const In* left = a + offset(dims_.a, row / dims_.m) + row % dims_.m * dims_.a.outer_step;
         const In* right = b + offset(dims_.b, row / dims_.m);
-        for (int64_t j = 0; j < dims_.n; ++j) {
-          uint32_t sum = 0;
-          for (int64_t k = 0; k < dims_.k; ++k)
-            sum += static_cast<uint32_t>(left[k * dims_.a.inner_step]) *
-                   static_cast<uint32_t>(right[j * dims_.b.outer_step + k * dims_.b.inner_step]);
-          y[row * dims_.n + j] = static_cast<Out>(sum);
+        for (int64_t j = 0; j < dims_.n; j += kTile) {
+          const int64_t columns = std::min(kTile, dims_.n - j);
+          uint32_t sums[kTile] = {};
+          for (int64_t k = 0; k < dims_.k; k += kTile)
+            add(left + k * dims_.a.inner_step, right + j * dims_.b.outer_step + k * dims_.b.inner_step,
+                std::min(kTile, dims_.k - k), columns, sums);
+          for (int64_t i = 0; i < columns; ++i) y[row * dims_.n + j + i] = static_cast<Out>(sums[i]);
         }
       }
     });
   }
 
  private:
+  static constexpr int64_t kTile = 256;
+
+  // sums += a row of A times a tile of B.
+  void add(const In* left, const In* right, int64_t depth, int64_t columns, uint32_t* sums) const {
+    uint32_t row[kTile];
+    for (int64_t k = 0; k < depth; ++k) row[k] = left[k * dims_.a.inner_step];
+    if (dims_.b.outer_step == 1) {
+      for (int64_t k = 0; k < depth; ++k, right += dims_.b.inner_step)
+#pragma omp simd
+        for (int64_t j = 0; j < columns; ++j) sums[j] += row[k] * static_cast<uint32_t>(right[j]);
+      return;
+    }
+    for (int64_t j = 0; j < columns; ++j, right += dims_.b.outer_step) {
+      uint32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t k = 0; k < depth; ++k) sum += row[k] * static_cast<uint32_t>(right[k]);
+      sums[j] += sum;
+    }
+  }
+
   static size_t copy_bytes(const DotOperand& x) {
     return x.copy ? (static_cast<size_t>(count(x.copy_shape)) * sizeof(In) + 63) / 64 * 64 : 0;
   }

@@ -221,15 +221,18 @@ void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const
   }
 }
 
-// Row-major bfloat16, which only a processor without bfloat16 instructions asks for.
+// Panels of single rows of bfloat16: of the transposed view they are rows of a left operand.
 template <DType T>
-void pack_right_rows(const DotView& view, int64_t depth, int64_t columns, uint16_t* to) {
-  for (int64_t k = 0; k < depth; ++k) {
-    for (int64_t j = 0; j < columns; ++j) {
-      float x;
-      load_row(T, view.at(j, k), 1, &x);
-      to[k * columns + j] = static_cast<uint16_t>(float_bits(x) >> 16);
-    }
+void pack_right_rows(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, uint16_t* to) {
+  const int64_t width = layout.width, panel = layout.width * layout.depth;
+  for (int64_t p = 0; p < layout.panels; ++p) {
+    const int64_t wide = std::min(width, columns - p * width);
+    const DotView transposed{view.dtype, view.at(p * width, 0), view.inner_step, view.outer_step};
+    uint16_t* panel_at = to + p * panel;
+    if (wide < width) std::memset(panel_at, 0, static_cast<size_t>(panel) * 2);
+    if (depth < layout.depth)
+      std::memset(panel_at + depth * width, 0, static_cast<size_t>((layout.depth - depth) * width) * 2);
+    pack_left_bfloat16<T>(transposed, depth, wide, panel_at, width);
   }
 }
 
@@ -249,7 +252,7 @@ inline void pack_right(const DotView& view, int64_t depth, int64_t columns, bool
       if (bfloat16) {
         uint16_t* codes = static_cast<uint16_t*>(to);
         return layout.stack == 2 ? pack_right_pairs<T>(view, depth, columns, layout, codes)
-                                 : pack_right_rows<T>(view, depth, columns, codes);
+                                 : pack_right_rows<T>(view, depth, columns, layout, codes);
       }
     pack_right_floats<T>(view, depth, columns, layout, static_cast<float*>(to));
   });

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "cpu/dot_dims.h"
 #include "cpu/dot_finish.h"
@@ -30,6 +31,8 @@ class PackedProduct {
   }
 
   int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
+  // See Kernel::path.
+  std::string path() const { return "packed " + tile(0, 0, 0).name(); }
 
   void run(const ProductCall& call) const {
     parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {

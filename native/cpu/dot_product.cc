@@ -43,6 +43,8 @@ class FloatProduct : public Product {
     return static_cast<size_t>(inner_at_ + (packed_ ? large_.scratch_bytes() : thin_.scratch_bytes()));
   }
 
+  std::string path() const override { return empty_ ? "empty" : packed_ ? large_.path() : "thin"; }
+
   void run(ProductCall call) const override {
     if (empty_) return;
     if (a_.copy) call.a = copied(copy_a_, call.a, call.scratch + copy_a_at_);

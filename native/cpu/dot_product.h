@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "cpu/dot_dims.h"
 #include "te/dtype.h"
@@ -31,6 +32,7 @@ class Product {
  public:
   virtual ~Product() = default;
   virtual size_t scratch_bytes() const = 0;
+  virtual std::string path() const = 0;  // see Kernel::path
   virtual void run(ProductCall call) const = 0;
 };
 

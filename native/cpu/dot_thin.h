@@ -108,9 +108,18 @@ class ThinProduct {
         store_row(finish_.result, sums, columns, result + ((row + i) * dims_.n + column) * finish_.result_bytes());
         continue;
       }
-      for (int64_t j = 0; j < columns; ++j)
-        store_row(finish_.result, sums + j, 1, result + ((column + j) * dims_.m + row + i) * finish_.result_bytes());
+      char* to = result + (column * dims_.m + row + i) * finish_.result_bytes();
+      finish_.result == DType::float32 ? store_column<uint32_t>(sums, columns, to)
+                                       : store_column<uint16_t>(sums, columns, to);
     }
+  }
+
+  // A row of sums as a column of the transposed result.
+  template <class Code>
+  void store_column(const float* sums, int64_t n, char* to) const {
+    Code codes[kColumns];
+    store_row(finish_.result, sums, n, codes);
+    for (int64_t j = 0; j < n; ++j) reinterpret_cast<Code*>(to)[j * dims_.m] = codes[j];
   }
 
   DotDims dims_;

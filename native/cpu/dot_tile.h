@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "te/dtype.h"
 
@@ -37,6 +38,7 @@ class TileProduct {
  public:
   virtual ~TileProduct() = default;
   virtual PanelLayout layout() const = 0;
+  virtual std::string name() const = 0;
   virtual size_t scratch_bytes() const { return 0; }
   virtual void run(int piece, const void* a, const void* b, void* c, void* scratch) const = 0;
 };

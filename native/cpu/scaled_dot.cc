@@ -14,6 +14,7 @@ class ScaledDot : public Kernel {
   ScaledDot(DotDims dims, const ProductFinish& finish)
       : biased_(finish.biased), product_(make_product(std::move(dims), finish)) {}
   size_t scratch_bytes() const override { return product_->scratch_bytes(); }
+  std::string path() const override { return product_->path(); }
   void run(const Call& call) override {
     const float scale = *call.input<float>(2) * *call.input<float>(3);
     const void* bias = biased_ ? call.in[4] : nullptr;

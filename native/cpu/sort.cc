@@ -88,20 +88,28 @@ class Sort : public Kernel {
   void read_keys(const Call& call, int64_t first, Item* items) const {
     constexpr int64_t kPiece = 256;
     float row[kPiece];
+    uint32_t codes[kPiece];
     if (is_integer(dtype_)) {
       for (int64_t k = 0; k < x_.length; ++k) items[k] = make_item(integer_key(call, first + k * x_.inner), k);
       return;
     }
     for (int64_t k = 0; k < x_.length; k += kPiece) {
       const int64_t n = std::min(kPiece, x_.length - k);
-      if (x_.inner == 1) {
-        load_row(dtype_, at(dtype_, call.in[0], first + k), n, row);
-      } else {
-        for (int64_t i = 0; i < n; ++i)
-          load_row(dtype_, at(dtype_, call.in[0], first + (k + i) * x_.inner), 1, row + i);
-      }
+      load_row(dtype_, codes_in(call, first + k * x_.inner, n, codes), n, row);
       for (int64_t i = 0; i < n; ++i) items[k + i] = make_item(float_key(row[i], descending_), k + i);
     }
+  }
+
+  // n numbers along the axis from element `first` on, side by side.
+  const void* codes_in(const Call& call, int64_t first, int64_t n, uint32_t* buffer) const {
+    if (x_.inner == 1) return at(dtype_, call.in[0], first);
+    const auto gather = [&]<class T>(T* to) {
+      for (int64_t i = 0; i < n; ++i) to[i] = call.input<T>(0)[first + i * x_.inner];
+    };
+    dtype_bytes(dtype_) == 4   ? gather(buffer)
+    : dtype_bytes(dtype_) == 2 ? gather(reinterpret_cast<uint16_t*>(buffer))
+                               : gather(reinterpret_cast<uint8_t*>(buffer));
+    return buffer;
   }
 
   uint32_t integer_key(const Call& call, int64_t element) const {

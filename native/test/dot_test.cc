@@ -1,4 +1,6 @@
 // dot and scaled_dot against a loop in double precision; with an argument, their speed.
+#include <array>
+
 #include "cpu/dot_tile.h"
 #include "test/harness.h"
 
@@ -136,17 +138,55 @@ void check_layouts(DType a, DType b, DType out, int64_t m, int64_t n, int64_t k,
 }
 
 void check_integers() {
-  Op op("dot");
-  op.input(DType::int32, {5, 7}).input(DType::int32, {7, 3}).absent();
-  for (int i = 0; i < 2; ++i)
-    for (int64_t j = 0; j < op.node.inputs[i].size(); ++j)
-      op.inputs[i].as<int32_t>()[j] = static_cast<int32_t>(j * 37 % 19 - 9);
-  op.param("lhsContract", std::vector<double>{1}).param("rhsContract", std::vector<double>{0});
-  Shape shape;
-  const std::vector<double> wanted = definition(op, {{1}, {0}, {}, {}}, 1, 0, &shape);
-  op.output(DType::int32, shape);
-  op.run();
-  op.expect_close("int32", 0, wanted, 0, 0);
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{5, 3, 7}, {19, 300, 517}, {1, 1, 1}}) {
+    for (double left : {0, 1}) {
+      for (double right : {0, 1}) {
+        Op op("dot");
+        op.input(DType::int32, left ? Shape{m, k} : Shape{k, m}).input(DType::int32, right ? Shape{n, k} : Shape{k, n});
+        op.absent().param("lhsContract", std::vector<double>{left}).param("rhsContract", std::vector<double>{right});
+        for (int i = 0; i < 2; ++i)
+          for (int64_t j = 0; j < op.node.inputs[i].size(); ++j)
+            op.inputs[i].as<int32_t>()[j] = static_cast<int32_t>(j * 37 % 19 - 9);
+        Shape shape;
+        const std::vector<double> wanted = definition(op, {{left}, {right}, {}, {}}, 1, 0, &shape);
+        op.output(DType::int32, shape).run();
+        op.expect_close("int32", 0, wanted, 0, 0);
+      }
+    }
+  }
+}
+
+// Which way each product takes. Integers, small products and large ones have their own; large products of operands that
+// bfloat16 holds exactly are multiplied in it where `native`.
+void check_paths(bool native) {
+  const DType f32 = DType::float32, bf16 = DType::bfloat16, f16 = DType::float16;
+  const auto path = [](DType t, int64_t m, int64_t n, int64_t k, bool ta, bool tb) {
+    const bool scaled = is_float8(t);
+    Op op(scaled ? "scaled_dot" : "dot");
+    op.input(t, ta ? Shape{k, m} : Shape{m, k}).input(t, tb ? Shape{n, k} : Shape{k, n});
+    if (scaled) op.input(DType::float32, {1}).input(DType::float32, {1});
+    op.absent().output(scaled ? DType::bfloat16 : t, {m, n});
+    op.param("lhsContract", std::vector<double>{ta ? 0.0 : 1.0});
+    op.param("rhsContract", std::vector<double>{tb ? 1.0 : 0.0}).param("dtype", dtype_name(op.node.outputs[0].dtype));
+    return op.path();
+  };
+  const auto starts = [&](DType t, int64_t m, int64_t n, int64_t k, const std::string& wanted) {
+    for (bool ta : {false, true}) {
+      for (bool tb : {false, true}) {
+        const std::string got = path(t, m, n, k, ta, tb);
+        test::expect(got.rfind(wanted, 0) == 0, std::string(dtype_name(t)) + ": " + got + ", wanted " + wanted);
+      }
+    }
+  };
+  for (DType t : {f32, bf16, f16, DType::float8_e4m3fn}) {
+    const bool exact = t != f32 && t != f16;
+    starts(t, 4, 128, 256, "thin");
+    starts(t, 128, 4, 256, "thin");
+    starts(t, 128, 256, 256, exact && native ? "packed bfloat16 " : "packed float32");
+    starts(t, 300, 700, 1100, exact && native ? "packed bfloat16 " : "packed float32");
+  }
+  test::expect(path(DType::int32, 8, 8, 8, false, false) == "integers by columns", "int32 by columns");
+  test::expect(path(DType::uint8, 8, 8, 8, false, true) == "integers by depth", "uint8 by depth");
 }
 
 void check_non_finite() {
@@ -233,9 +273,11 @@ int main(int argc, char**) {
   check_all();
   check_integers();
   check_non_finite();
+  check_paths(native_bfloat16());
   force_bfloat16_products(1);
   check_all();
   force_bfloat16_products(0);
   check_all();
+  check_paths(false);
   return test::failures();
 }
