@@ -1,8 +1,8 @@
-import { readdirSync } from "node:fs";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 import { become, INTERRUPTED } from "./become.mjs";
+import { nativeTests } from "./native-tests.mjs";
 import { buildNative } from "./setup/native.mjs";
-import { ask, call, root, say } from "./setup/shell.mjs";
+import { ask, root, say } from "./setup/shell.mjs";
 
 /** Builds the native code with the address and undefined-behaviour sanitizers; runs every op's cases and its own tests on it. */
 export async function testSanitize(args) {
@@ -27,25 +27,7 @@ export async function testSanitize(args) {
       TE_SANITIZE: "1",
     },
   });
-  return args.length > 0 || cases !== 0 ? cases : nativeTests(join(root, "native", folder));
-}
-
-/** Runs the tests of native/test, which reach what no op case does. */
-async function nativeTests(build) {
-  say("Building the tests of native/test (once, a few minutes)…");
-  const log = join(build, "te-tests.log");
-  if (call("cmake", ["--build", build, "--target", "te_tests"], { log }) !== 0) {
-    say(`The native tests did not build; see ${relative(root, log)}.`);
-    return 1;
-  }
-  const tests = readdirSync(build).filter((name) => name.endsWith("_test"));
-  const env = { TE_TIMES: "0" };
-  const failed = [];
-  for (const name of tests) {
-    const code = await become(join(build, name), [], { env });
-    if (code === INTERRUPTED) return code;
-    if (code !== 0) failed.push(name);
-  }
-  say(`Native tests: ${tests.length - failed.length} passed${failed.length ? `, failed: ${failed.join(", ")}` : ""}.`);
-  return failed.length > 0 ? 1 : 0;
+  if (args.length > 0 || cases !== 0) return cases;
+  const counts = await nativeTests(folder, { env: { ASAN_OPTIONS: "detect_leaks=0" } });
+  return counts ? Math.min(counts.failed, 1) : INTERRUPTED;
 }

@@ -1,9 +1,12 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { INTERRUPTED } from "./become.mjs";
+import { nativeTests } from "./native-tests.mjs";
+import { buildNative } from "./setup/native.mjs";
 import { root } from "./setup/shell.mjs";
 import { turbo } from "./turbo.mjs";
 
-/** Runs every package's tests and ends with one line that adds them up. */
+/** Runs every package's tests and those of the kernels, and ends with one line that adds them up. */
 export async function test(args) {
   const folder = join(root, "node_modules/.te-tests");
   rmSync(folder, { recursive: true, force: true });
@@ -18,9 +21,13 @@ export async function test(args) {
   }
   // A package that ended badly without a failed test (a crash, an unhandled error) is a failure too.
   if (code !== 0 && total.failed === 0) total.failed = 1;
+  // With arguments some packages were asked for.
+  const native = args.length === 0 && buildNative() ? await nativeTests("build") : { passed: 0, failed: 0 };
+  if (!native) return INTERRUPTED;
+  for (const key of Object.keys(native)) total[key] += native[key];
   if (total.skipped > 0) console.log(`skipped: ${total.skipped}`);
   console.log(`tests: ${total.passed} passed, ${total.failed} failed`);
-  return code;
+  return code || Math.min(native.failed, 1);
 }
 
 function count(report) {
