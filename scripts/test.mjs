@@ -22,7 +22,8 @@ export async function test(args) {
   // A package that ended badly without a failed test (a crash, an unhandled error) is a failure too.
   if (code !== 0 && total.failed === 0) total.failed = 1;
   // With arguments some packages were asked for.
-  const native = args.length === 0 && buildNative() ? await nativeTests("build") : { passed: 0, failed: 0 };
+  const all = args.length === 0 && code !== INTERRUPTED;
+  const native = all && buildNative() ? await nativeTests("build") : { passed: 0, failed: 0 };
   if (!native) return INTERRUPTED;
   for (const key of Object.keys(native)) total[key] += native[key];
   if (total.skipped > 0) console.log(`skipped: ${total.skipped}`);

@@ -3,13 +3,17 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { applyEdit, plantEdit } from "../../../scripts/mutant.js";
 import { MUTANTS } from "../src/mutants/mutants.js";
+import { NATIVE } from "../src/mutants/native.js";
 import { root } from "../src/run-tests.js";
 
 describe("mutants", () => {
-  test.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))("%s: the text to replace is there", (_, edit) => {
-    const source = readFileSync(join(root, edit.file), "utf8");
-    expect(applyEdit(source, edit)).not.toBe(source);
-  });
+  test.each([...MUTANTS, ...NATIVE].map((mutant) => [mutant.name, mutant] as const))(
+    "%s: the text to replace is there",
+    (_, edit) => {
+      const source = readFileSync(join(root, edit.file), "utf8");
+      expect(applyEdit(source, edit)).not.toBe(source);
+    },
+  );
 
   test("a text that is gone, or there twice, is an error", () => {
     const edit = { file: "a.ts", from: "x + 1", to: "x" };

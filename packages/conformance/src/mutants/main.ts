@@ -11,6 +11,8 @@ import { applyEdit } from "../../../../scripts/mutant.js";
 import { root, runTests } from "../run-tests.js";
 import type { Mutant } from "./mutant.js";
 import { MUTANTS } from "./mutants.js";
+import { NATIVE, type NativeMutant } from "./native.js";
+import { checkNative, runNative } from "./native-build.js";
 
 const { values } = readArgs("mutants", "npm run mutants -- [--only TEXT]", { options: { only: { type: "string" } } });
 
@@ -34,19 +36,38 @@ async function judge({ name: _, tests, ...edit }: Mutant): Promise<Verdict> {
   }
 }
 
-const chosen = MUTANTS.filter(({ name }) => name.includes(values.only ?? ""));
+async function judgeNative(mutant: NativeMutant): Promise<Verdict> {
+  try {
+    const why = await runNative(mutant);
+    return why ? { caught: true, why: `${mutant.test}: ${why}` } : { caught: false, why: `${mutant.test} passes` };
+  } catch (error) {
+    return { caught: false, why: (error as Error).message };
+  }
+}
+
+const named = ({ name }: { readonly name: string }) => name.includes(values.only ?? "");
+const chosen = MUTANTS.filter(named);
+const native = process.env.TE_KERNELS === "off" ? [] : NATIVE.filter(named);
 const waiting = [...chosen];
 const survivors: string[] = [];
+
+function report({ name }: { readonly name: string }, { caught, why }: Verdict): void {
+  if (!caught) survivors.push(name);
+  console.log(`${caught ? "caught  " : "SURVIVED"}  ${name}  →  ${why}`);
+}
 
 /** Takes one mutant after the other. */
 async function work(): Promise<void> {
   for (let next = waiting.shift(); next; next = waiting.shift()) {
-    const { caught, why } = await judge(next);
-    if (!caught) survivors.push(next.name);
-    console.log(`${caught ? "caught  " : "SURVIVED"}  ${next.name}  →  ${why}`);
+    report(next, await judge(next));
   }
 }
 await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, work));
 
-console.log(`mutants: ${chosen.length - survivors.length} of ${chosen.length} caught`);
-process.exitCode = survivors.length === 0 && chosen.length > 0 ? 0 : 1;
+// One after the other: they share a build.
+for (const test of new Set(native.map(({ test }) => test))) await checkNative(test);
+for (const next of native) report(next, await judgeNative(next));
+
+const all = chosen.length + native.length;
+console.log(`mutants: ${all - survivors.length} of ${all} caught`);
+process.exitCode = survivors.length === 0 && all > 0 ? 0 : 1;

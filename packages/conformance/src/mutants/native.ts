@@ -1,0 +1,100 @@
+/** Mistakes in native kernels: each is one edit of one source file, and the test of native/test that must see it. */
+import type { Edit } from "../../../../scripts/mutant.js";
+
+/** The tests of native/test that see a mistake, and the kernels that each runs: files of native/cpu. */
+export const NATIVE_TESTS = {
+  softmax_test: ["softmax", "softmax_backward", "logsumexp", "cross_entropy"],
+  norm_test: ["layer_norm", "rms_norm", "layer_norm_quantize", "rms_norm_quantize"],
+  reduce_test: ["reduce", "argmax"],
+  index_test: ["take", "scatter_add", "cumsum", "sort"],
+  quantize_test: ["quantize"],
+  dot_test: ["dot", "scaled_dot", "dot_product", "dot_bfloat16_tile"],
+} as const satisfies Record<string, readonly string[]>;
+
+export type NativeTest = keyof typeof NATIVE_TESTS;
+
+export interface NativeMutant extends Edit {
+  readonly name: string;
+  readonly test: NativeTest;
+}
+
+const mutant = (name: string, file: string, from: string, to: string, test: NativeTest): NativeMutant => ({
+  name,
+  file: `native/cpu/${file}`,
+  from,
+  to,
+  test,
+});
+
+export const NATIVE: readonly NativeMutant[] = [
+  mutant(
+    "a kernel looks at the first of no rows",
+    "rows.h",
+    "if (begin < end) body(part, begin, end);",
+    "body(part, begin, end);",
+    "softmax_test",
+  ),
+  mutant(
+    "the last step of a row reads what lies behind it",
+    "lane_pairs.h",
+    "std::memcpy(row, from, static_cast<size_t>(count) * sizeof *row);",
+    "std::memcpy(row, from, sizeof row);",
+    "softmax_test",
+  ),
+  mutant(
+    "exponentials are taken without the largest element",
+    "softmax_row.h",
+    "return weight_exp_lanes<E>(v - base);",
+    "return weight_exp_lanes<E>(v);",
+    "softmax_test",
+  ),
+  mutant(
+    "rows beyond a group of four are left out of a norm's gradient",
+    "norm_backward.h",
+    "for (; row < end; ++row) run_rows<T, 1>(call, writer, gamma, scratch, row);",
+    "",
+    "norm_test",
+  ),
+  mutant(
+    "a maximum passes over NaN",
+    "reduce_fold.h",
+    "if (bits > 0x7f800000u) return std::numeric_limits<double>::quiet_NaN();",
+    "",
+    "reduce_test",
+  ),
+  mutant(
+    "an exclusive sum includes its own element",
+    "cumsum.cc",
+    "sums[i] = static_cast<float>(exclusive_ ? total : next);",
+    "sums[i] = static_cast<float>(next);",
+    "index_test",
+  ),
+  mutant(
+    "the index behind the last is taken",
+    "index.h",
+    "if (n == 0 || static_cast<int64_t>(largest) < size) return;",
+    "if (n == 0 || static_cast<int64_t>(largest) <= size) return;",
+    "index_test",
+  ),
+  mutant(
+    "numbers beyond float8 are not clipped",
+    "word_formats.h",
+    "const Words magnitude = all < largest ? all : largest;",
+    "const Words magnitude = all;",
+    "quantize_test",
+  ),
+  mutant(
+    "the amax forgets the end of a row",
+    "word_formats.h",
+    "here = std::max(here, float_bits(value) & 0x7fffffffu);",
+    "",
+    "quantize_test",
+  ),
+  mutant(
+    "the second stretch of the depth replaces the first",
+    "dot_float_tile.h",
+    "to[j] = spec_.accumulate ? to[j] + from[j] : from[j];",
+    "to[j] = from[j];",
+    "dot_test",
+  ),
+];
