@@ -93,6 +93,17 @@ describe("devices", () => {
   });
 });
 
+test("passes of one copy take the programs of another, and nothing else", async () => {
+  const [a, b] = [await load(), await load()];
+  const x = a.ones([4]);
+  const program = a.makeProgram((y: typeof x) => y.mul(2).add(1).exp())(x);
+  const plan = (copy: Copy) => copy.planMemory(copy.fuseElementwise(program as never));
+  expect(plan(b).arenaBytes).toBe(plan(a).arenaBytes);
+  expect(plan(b).program.nodes.map(({ op }) => op.name)).toEqual(plan(a).program.nodes.map(({ op }) => op.name));
+  for (const value of [undefined, {}, { ...program }, x])
+    expect(() => b.fuseElementwise(value as never)).toThrow(/^fuseElementwise: program must be a Program, got/);
+});
+
 test("tensors of another copy are refused as such", async () => {
   const [a, b] = [await load(), await load()];
   a.setDevice("reference");
