@@ -43,7 +43,9 @@ export interface AttentionCallOptions {
  * [B, Skv, g, dv] of one dtype: float32, bfloat16 or float16. Packed layouts put everything in the first ([B, S, 3, h, d])
  * or second ([B, S, 2, g, d]) argument. `sequenceDescriptor`, for padding types, is a mask of uint8 or bool [1|B, 1|h, 1|Sq, Skv],
  * 1 or true = hidden, or a SequenceDescriptor; other types do not read it, which is said once. bias is [1|B, 1|h, Sq, Skv]. The result is [B, Sq, h, dv] in the dtype of query;
- * a query that sees no key gives zeros, and what is masked out reaches no result and no gradient, NaN included. Causal
+ * a query that sees no key gives zeros, and what is masked out reaches no result and no gradient, NaN included. A bias of
+ * -inf hides its key as a mask does. A finite one does not, however low: a row of -1e9 alone is weighted as one of 0, and NaN
+ * and infinities in a value reach every query that sees it, also where the weight is too small for float32. Causal
  * masks and windows count in indices, or in the positions inside segments; bottom-right types shift queries so that the
  * last one of the row, or of the segment, meets the last key.
  *
