@@ -1,6 +1,6 @@
 /** M01: LayerNormMLP against float64; its fused FP8 form against its parts, one after the other. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
-import { type DType, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { type DType, random, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
 import { errorN, judgeFunction, limitOf, normals, onEachDevice, perturbed, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { LayerNormMLP, type LayerNormMLPOptions } from "../src/index.js";
@@ -89,3 +89,19 @@ function expectSame(a: Record<string, unknown>, b: Record<string, unknown>, limi
     expect(error, `${what}: ${path.join("/")}`).toBeLessThan(limit);
   });
 }
+
+onEachDevice(() => {
+  test("the gradient of the pre-activation goes to FP8 from float32: its amax is no bfloat16", () =>
+    inFp8(() => {
+      const x = normals([4, 16, 32], { dtype: "bfloat16" });
+      const module = new LayerNormMLP({ intermediateDim: 32, activations: ["silu", "linear"], dtype: "bfloat16" });
+      const { params, fp8_metas } = module.init(random.key(0), x) as any;
+      const dy = normals([4, 16, 32], { seed: "dy" });
+      const loss = (variables: any): Tensor => module.apply(variables, x)[0].astype("float32").mul(dy).sum();
+      const [, grads] = valueAndGrad(loss)({ params, fp8_metas }) as any;
+      const history = grads.fp8_metas.grad_0_amax_history as Tensor;
+      const amax = history.dataSync().at(-1)!;
+      expect(amax).toBeGreaterThan(0);
+      expect(valuesOf(tensor([amax], { dtype: "bfloat16" })).values[0]).not.toBe(amax);
+    }));
+});
