@@ -46,7 +46,8 @@ inline RowGradient row_gradient(const Stored<T>* dy, const Stored<T>* x, const f
                                 float rstd) {
   const RowGradientSums sums = gradient_sums<kLayer, T>(dy, x, gamma, n, mean);
   const double share = 1.0 / static_cast<double>(n), lost = sums.x * share, mean_a = sums.a * share;
-  const double mean_ax = static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
+  // Squares beyond float32 make rstd 0, and with it xhat: the sums may not be numbers then.
+  const double mean_ax = rstd == 0 ? 0 : static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
   return {mean, static_cast<float>(lost), rstd, static_cast<float>(mean_a), static_cast<float>(mean_ax)};
 }
 

@@ -1,8 +1,8 @@
 /** N01: norms and their gradients against float64, and against numbers worked out by hand. */
-import { type DType, FLOATS, random, tensor } from "@te/tensor";
+import { type DType, FLOATS, full, random, type Tensor, tensor, vjp } from "@te/tensor";
 import { judgeFunction, limitOf, normals, onEachDevice, perturbed } from "@te/testkit";
 import { describe, expect, test } from "vitest";
-import { LayerNorm, type LayerNormOptions } from "../src/index.js";
+import { LayerNorm, type LayerNormOptions, rmsNormOp } from "../src/index.js";
 
 const kinds: LayerNormOptions[] = [
   { layernormType: "layernorm" },
@@ -41,5 +41,23 @@ onEachDevice((device) => {
   ] as const)("vectors %o", (options, expected) => {
     const params = { scale: tensor([1, 0.5, 2, 1]), ln_bias: tensor([0, 0.1, 0, -1]) };
     expect(new LayerNorm(options).apply({ params }, tensor([1, 2, 4, 8]))).toBeAllclose(expected, { atol: 1e-6 });
+  });
+
+  test("a mean much larger than the deviation costs no digits", () => {
+    const x = normals([8, 1024]).add(1e4);
+    const module = new LayerNorm();
+    const params = perturbed(module.init(random.key(0), x).params, "float32");
+    judgeFunction(({ x, params }) => module.apply({ params }, x), { x, params }, { limit });
+  });
+
+  test("rows whose squares exceed float32 give zeros and no gradient", () => {
+    const x = tensor([
+      [1e38, 3e38, -2e38, 1],
+      [3.4e38, 3.4e38, 3.4e38, 3.4e38],
+    ]);
+    const ones = full([4], 1);
+    const [y, pull] = vjp((x: Tensor, gamma: Tensor) => rmsNormOp({ x, gamma }).y, x, ones);
+    for (const t of [y, ...(pull(full([2, 4], 2)) as Tensor[])])
+      expect(new Set(Array.from(t.dataSync(), Math.abs))).toEqual(new Set([0]));
   });
 });
