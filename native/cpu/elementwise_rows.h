@@ -171,8 +171,8 @@ inline const FloatEntry kFloatBinary[] = {
     TE_BINARY(mul, a* b),
     TE_BINARY(div, a / b),
     TE_BINARY(pow, simd_pow(a, b)),
-    TE_BINARY(maximum, a > b || a != a ? a : b),
-    TE_BINARY(minimum, a < b || a != a ? a : b),
+    TE_BINARY(maximum, (a > b || a != a ? a : b) + 0.0f),  // 0, not -0, whatever the order
+    TE_BINARY(minimum, (a < b || a != a ? a : b) + 0.0f),
     TE_BINARY(rem, std::fmod(a, b)),
 };
 #undef TE_UNARY

@@ -114,9 +114,10 @@ class Reduce : public Kernel {
       fold_columns<F>(results + row, plan_.inner, results);
   }
 
-  void put(const Call& call, int64_t group, const W* results) const {
-    const int64_t tile = group % tiles_;
-    fold_out(type_, results, tile_width(tile), call.out[0], group / tiles_ * plan_.inner + tile * tile_);
+  void put(const Call& call, int64_t group, W* results) const {
+    const int64_t tile = group % tiles_, width = tile_width(tile);
+    for (int64_t i = 0; i < width; ++i) results[i] = settled<F>(results[i]);
+    fold_out(type_, results, width, call.out[0], group / tiles_ * plan_.inner + tile * tile_);
   }
 
   void fill(const Call& call) const {

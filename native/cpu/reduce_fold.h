@@ -98,6 +98,13 @@ inline int64_t fold_row(const int64_t* x, int64_t n) {
   return result;
 }
 
+// A result as it is stored: of 0 and -0 the extremes would give that which their order happens to meet, so they give 0.
+template <Fold F, class W>
+inline W settled(W result) {
+  if constexpr ((F == Fold::max || F == Fold::min) && std::is_same_v<W, double>) return result + 0.0;
+  return result;
+}
+
 // to[i] = fold(to[i], x[i]).
 template <Fold F, class A, class X>
 inline void fold_columns(const X* x, int64_t n, A* to) {

@@ -87,7 +87,7 @@ export const powOp = binary("pow", {
 export const maximumOp = binary("maximum", {
   operands: "any",
   loop: () => (a, b, y) => {
-    for (let i = 0; i < y.length; i++) y[i] = Math.max(a[i]!, b[i]!);
+    for (let i = 0; i < y.length; i++) y[i] = Math.max(a[i]!, b[i]!) + 0; // 0, not -0
   },
   gradients: [(dy, a, b) => shareTies(dy, a, b, a.gt(b)), (dy, a, b) => shareTies(dy, a, b, b.gt(a))],
 });
@@ -95,7 +95,7 @@ export const maximumOp = binary("maximum", {
 export const minimumOp = binary("minimum", {
   operands: "any",
   loop: () => (a, b, y) => {
-    for (let i = 0; i < y.length; i++) y[i] = Math.min(a[i]!, b[i]!);
+    for (let i = 0; i < y.length; i++) y[i] = Math.min(a[i]!, b[i]!) + 0;
   },
   gradients: [(dy, a, b) => shareTies(dy, a, b, a.lt(b)), (dy, a, b) => shareTies(dy, a, b, b.lt(a))],
 });
@@ -114,9 +114,9 @@ export const mul = (a: TensorLike, b: TensorLike): Tensor => applyBinary(mulOp, 
 export const div = (a: TensorLike, b: TensorLike): Tensor => applyBinary(divOp, a, b);
 /** The remainder of truncated division, with the sign of a. Integers: x rem 0 = x. */
 export const rem = (a: TensorLike, b: TensorLike): Tensor => applyBinary(remOp, a, b);
-/** The larger operand; NaN if either is NaN. Ties share the gradient. */
+/** The larger operand; NaN if either is NaN, and 0 for 0 and -0. Ties share the gradient. */
 export const maximum = (a: TensorLike, b: TensorLike): Tensor => applyBinary(maximumOp, a, b);
-/** The smaller operand; NaN if either is NaN. Ties share the gradient. */
+/** The smaller operand; NaN if either is NaN, and 0 for 0 and -0. Ties share the gradient. */
 export const minimum = (a: TensorLike, b: TensorLike): Tensor => applyBinary(minimumOp, a, b);
 
 /** a to the power b. Integers: modulo 2^32, and a negative exponent truncates toward zero. */

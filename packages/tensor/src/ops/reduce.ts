@@ -170,7 +170,7 @@ export const reduceMaxOp = reduceOp({
   fold: (values, start, end, initial) => {
     let best = initial;
     for (let i = start; i < end; i++) best = Math.max(best, values[i]!);
-    return best;
+    return best + 0; // 0, not -0
   },
   empty: lowest,
   bools: true,
@@ -181,7 +181,7 @@ export const reduceMinOp = reduceOp({
   fold: (values, start, end, initial) => {
     let best = initial;
     for (let i = start; i < end; i++) best = Math.min(best, values[i]!);
-    return best;
+    return best + 0;
   },
   empty: highest,
   bools: true,
