@@ -117,7 +117,7 @@ describe("the plan of memory", () => {
   const cache = tensor(new Float32Array(64), { shape: [16, 4] });
 
   test("nothing donated is written over before the last check", () => {
-    const late = (x: Tensor, cache: Tensor) => {
+    const late = (_: Tensor, cache: Tensor) => {
       const next = cache.add(1);
       return [next.take(next.sum().astype("int32").reshape([1]), { axis: 0 }), next];
     };

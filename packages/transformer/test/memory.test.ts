@@ -64,7 +64,8 @@ onEachDevice((device) => {
         [variables, state] = [nextVariables, nextState];
         live.push(memory().live);
       }
-      expect(new Set(live.slice(5)), "bytes held after each step from the fifth on").toEqual(new Set([live[5]]));
+      // Less is garbage of before, collected meanwhile.
+      expect(Math.max(...live.slice(5)), "bytes held after each step from the fifth on").toBe(live[5]);
     });
   });
 

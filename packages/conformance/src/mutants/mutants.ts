@@ -458,9 +458,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "ops of one name share programs",
     "tensor/src/op.ts",
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the source has it
-    "key: count === 1 ? name : `${name}#${count}`",
-    "key: name",
+    "key: count === 1 ? name :",
+    "key: count > 0 ? name :",
     "tensor/jit-keys",
   ),
   // Sharding and optimizers
