@@ -1,4 +1,6 @@
 /** The native executor by itself: programs, memory and errors, without @te/tensor. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
 import type { Native, NativeProgram } from "./native.js";
@@ -78,12 +80,15 @@ describeNative("programs", () => {
     const bytes = Uint8Array.from({ length: 1 << 20 }, (_, i) => i % 251);
     const tensor = keep(native.fromArray(bytes));
     const { used } = native.memory();
-    let fetched: ArrayBuffer | undefined = await native.fetch(tensor);
-    expect(new Uint8Array(fetched)).toEqual(bytes);
-    expect(native.memory().used).toBe(used + (1 << 20));
-    fetched = undefined;
-    for (let i = 0; i < 50 && native.memory().used > used; i++) {
-      for (let k = 0; k < 40; k++) new ArrayBuffer(1 << 20);
+    const check = async (): Promise<void> => {
+      expect(new Uint8Array(await native.fetch(tensor))).toEqual(bytes);
+      expect(native.memory().used).toBe(used + (1 << 20));
+    };
+    await check();
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    for (let i = 0; i < 20 && native.memory().used > used; i++) {
+      collect();
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     expect(native.memory().used).toBe(used);

@@ -49,11 +49,15 @@ describe.each(devices)("on %s", (device) => {
     expect((await y.add(x).data())[LENGTH - 1]).toBe(6);
   });
 
-  test("values() and data() of large tensors let the event loop turn", async () => {
+  test("values(), toArray() and data() of large tensors let the event loop turn", async () => {
     setDevice(device);
     const x = tensor(Float64Array.from({ length: LENGTH }, (_, i) => i % 1000));
     expect(await turns(x.data())).toBeGreaterThan(1);
     expect(await turns(x.values())).toBeGreaterThan(3);
+    const nested = x.reshape([3, 2 ** 10, 2 ** 10]).toArray();
+    expect(await turns(nested)).toBeGreaterThan(6);
+    const rows = ((await nested) as number[][][])[2]![1]!.slice(-2);
+    expect(rows).toEqual([(2 ** 21 + 2 ** 11 - 2) % 1000, (2 ** 21 + 2 ** 11 - 1) % 1000]);
     const values = await x.astype("bfloat16").astype("float32").sub(x).abs().values();
     expect(values.length).toBe(LENGTH);
     expect([values[999], values[256], values[LENGTH - 1]]).toEqual([1, 0, 1]);

@@ -68,6 +68,7 @@ export {
 // Ops: functions of tensors, and the definitions behind them (addOp, dotOp, …).
 export * from "./ops/index.js";
 export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "./options.js";
+export type { NestedArray } from "./pieces.js";
 export { fuseElementwise } from "./program/fuse.js";
 export { optimize } from "./program/optimize.js";
 export { type MemoryPlan, planMemory } from "./program/plan-memory.js";
@@ -80,7 +81,7 @@ export { type Rule, rule } from "./rule.js";
 export { createScope, type Scope, traceContextKey } from "./scope.js";
 export { wantsKernels, warnOnce } from "./settings.js";
 // Tensors and their element types.
-export { isFloatTensor, type NestedArray, Tensor, tensor, tensorOwning } from "./tensor.js";
+export { isFloatTensor, Tensor, tensor, tensorOwning } from "./tensor.js";
 export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";
 export {
   type CheckpointNode,

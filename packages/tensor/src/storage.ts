@@ -1,14 +1,12 @@
-import { setImmediate as turn } from "node:timers/promises";
 import type { Aval } from "./aval.js";
 import { byteSize, formatAval } from "./aval.js";
 import { asTeError, type Backend, currentBackend, type DeviceBuffer } from "./backend.js";
 import { type TypedArray, viewAs } from "./dtype.js";
 import { fail } from "./errors.js";
+import { copyInPieces } from "./pieces.js";
 
 /** Arrays from this size on go to the device when a tensor copies them: it does so faster than JavaScript. */
 const LARGE = 2 ** 20;
-/** Bytes that are copied between two turns of the event loop. */
-const PIECE = 2 ** 22;
 
 let made = 0;
 
@@ -135,15 +133,3 @@ export class Storage {
 
 const bytesOfArray = (data: TypedArray): Uint8Array =>
   new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-
-/** A copy that lets the event loop turn now and then. */
-async function copyInPieces(data: TypedArray): Promise<TypedArray> {
-  if (data.byteLength <= PIECE) return data.slice();
-  const copy = new (data.constructor as new (length: number) => TypedArray)(data.length);
-  const step = PIECE / data.BYTES_PER_ELEMENT;
-  for (let at = 0; at < data.length; at += step) {
-    copy.set(data.subarray(at, at + step), at);
-    await turn();
-  }
-  return copy;
-}

@@ -1,6 +1,5 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { type Aval, checkShape, formatAval, MAX_RANK, sizeOf } from "./aval.js";
-import { allocate, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
+import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
@@ -8,11 +7,9 @@ import { elementsOf, holdsCodes } from "./host-array.js";
 import { checkHolds } from "./integers.js";
 import type { TensorMethods } from "./methods.js";
 import { withDefaults } from "./options.js";
+import { decodeInPieces, type NestedArray, nestInPieces } from "./pieces.js";
 import { Storage } from "./storage.js";
 import type { Trace } from "./trace.js";
-
-/** Nested arrays of numbers, as deep as the shape. */
-export type NestedArray = number | boolean | readonly NestedArray[];
 
 /** A tensor's bytes are on a device. Without a throwing property a clone would be an object without them. */
 const NO_CLONE = {
@@ -138,7 +135,7 @@ export class Tensor implements Aval {
     for (const d of this.shape) [lists, made] = [lists + made, made * d];
     if (lists > MOST_LISTS || this.size > MOST_NUMBERS)
       fail("memory", "toArray", "the nested arrays would not fit into memory", this, "Read await t.data() instead.");
-    return this.decode("toArray").then((values) => nest(values, this.shape, this.dtype === "bool"));
+    return this.decode("toArray").then((values) => nestInPieces(values, this.shape, this.dtype === "bool"));
   }
 
   /** The one element of a tensor of size 1. */
@@ -203,34 +200,9 @@ export class Tensor implements Aval {
   }
 }
 
-/** Elements that are decoded between two turns of the event loop. */
-const PIECE = 2 ** 20;
-
-async function decodeInPieces(dtype: DType, codes: TypedArray): Promise<Float64Array> {
-  if (codes.length <= PIECE) return toFloat64(dtype, codes);
-  const values = allocate("float64", codes.length) as Float64Array;
-  for (let at = 0; at < codes.length; at += PIECE) {
-    values.set(toFloat64(dtype, codes.subarray(at, at + PIECE)), at);
-    await turn();
-  }
-  return values;
-}
-
 /** What nested arrays may hold: each list and number takes tens of bytes, and a full heap ends the process. */
 const MOST_LISTS = 2 ** 24;
 const MOST_NUMBERS = 2 ** 26;
-
-function nest(values: Float64Array, shape: readonly number[], asBool: boolean): NestedArray {
-  let next = 0;
-  const build = (axis: number): NestedArray => {
-    if (axis === shape.length) {
-      const value = values[next++]!;
-      return asBool ? value !== 0 : value;
-    }
-    return Array.from({ length: shape[axis]! }, () => build(axis + 1));
-  };
-  return build(0);
-}
 
 /**
  * Makes a tensor from a number, nested arrays, or a typed array. Without `dtype`: Float32Array and numbers give float32,
