@@ -156,7 +156,7 @@ inline __attribute__((always_inline)) float xla_log(float x) {
   float y = fused_horner(m, 7.0376836292e-2f, -1.151461031e-1f, 1.167699874e-1f);
   y = __builtin_fmaf(y, cube, fused_horner(m, -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f));
   y = __builtin_fmaf(y, cube, fused_horner(m, 2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f));
-  y = __builtin_fmaf(-2.1219444e-4f, e, y * cube);
+  y = __builtin_fmaf(y, cube, -2.1219444e-4f * e);
   return __builtin_fmaf(0.693359375f, e, __builtin_fmaf(-0.5f, square, m) + y);
 }
 

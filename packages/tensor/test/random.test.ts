@@ -77,6 +77,17 @@ onEachDevice(() => {
   });
 });
 
+onEachDevice(() => {
+  // Long enough for the rare roundings of XLA's logarithm to show.
+  test.each([
+    ["float32", "f73023bf53f6d779", 24_000],
+    ["bfloat16", "8f55a428d28a57ba", 100_000],
+  ] as const)("a long draw of truncated normals has JAX's bits, %s", async (dtype, sha256, count) => {
+    const drawn = random.truncatedNormal(random.key(0), -2, 2, [count], { dtype });
+    expect(digest(await drawn.data(), "")).toBe(sha256);
+  });
+});
+
 describe("keys", () => {
   test("of a seed beyond 32 bits and below 0", async () => {
     expect(await random.key(2 ** 32 + 5).toArray()).toEqual([1, 5]);

@@ -58,7 +58,7 @@ function log32(x: number): number {
   let y = horner(L[0], m);
   y = fround(y * cube + horner(L[1], m));
   y = fround(y * cube + horner(L[2], m));
-  y = fround(fround(y * cube) + LN2_LOW * e);
+  y = fround(y * cube + fround(LN2_LOW * e));
   return fround(fround(fround(m - 0.5 * square) + y) + LN2_HIGH * e);
 }
 
