@@ -35,6 +35,15 @@ const commands = {
   async mutants(args) {
     return program("packages/conformance/src/mutants/main.ts", args);
   },
+  async fuzz(args) {
+    if (args.includes("--sanitize")) {
+      const env = (await import("./test-sanitize.mjs")).sanitizedEnvironment();
+      if (!env) return 1;
+      // For its children: it needs no sanitizers itself.
+      process.env.TE_FUZZ_ENV = JSON.stringify(env);
+    } else buildNative();
+    return program("packages/fuzz/src/main.ts", args);
+  },
   async native() {
     buildNative();
     return 0;

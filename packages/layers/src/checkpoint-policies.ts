@@ -1,10 +1,13 @@
-import { type CheckpointPolicy, checkpointPolicies } from "@te/tensor";
+import { type CheckpointPolicy, checkpointPolicies, expectObject } from "@te/tensor";
 
 /** The name under which policies know the results of the layers' products outside of FP8. */
 export const TE_GEMM = "te_gemm";
 
 /** Keep the results of the layers' products, in FP8 and outside of it. Other products are computed again. */
-export const teGemmsSaveable: CheckpointPolicy = ({ op, name }) => op === "scaled_dot" || name === TE_GEMM;
+export function teGemmsSaveable(node: Parameters<CheckpointPolicy>[0]): boolean {
+  expectObject("teGemmsSaveable", { node });
+  return node.op === "scaled_dot" || node.name === TE_GEMM;
+}
 
 /** Keep the results of all products: those of the layers and `dot`. */
 export const checkpointDotsAndTeGemms: CheckpointPolicy = (node) =>

@@ -71,6 +71,7 @@ export function checkInput(fn: string, x: Tensor): void {
  * that a whole model may run in float32 because its first layer did.
  */
 export function warnWideInput(fn: string, x: Tensor, stored: DType): void {
+  expectTensor(fn, { x });
   if (x.dtype !== "float32" || stored === "float32") return;
   const rule = `parameters are ${stored}, but computation is in float32, the dtype of the input`;
   const wayOut = `Cast the input with astype("${stored}"), or the parameters to float32 where that is meant.`;

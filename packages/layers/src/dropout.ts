@@ -1,4 +1,12 @@
-import { type Defaults, expectTensor, fail, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import {
+  type Defaults,
+  expectString,
+  expectTensor,
+  fail,
+  type Tensor,
+  type WithDefaults,
+  withDefaults,
+} from "@te/tensor";
 import { Module } from "./module.js";
 import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";
@@ -23,6 +31,7 @@ export interface DropoutCallOptions {
 
 /** Throws unless the rate, option `name` of `fn`, is a probability. */
 export function checkRate(fn: string, name: string, rate: number): void {
+  expectString("checkRate", { name });
   if (typeof rate !== "number" || !(rate >= 0 && rate <= 1)) fail("option", fn, `${name} must be in [0, 1]`, rate);
 }
 

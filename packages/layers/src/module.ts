@@ -53,13 +53,16 @@ export abstract class Module {
 
   constructor(options: { name?: string | undefined } = {}) {
     if (typeof options !== "object" || options === null)
-      fail("option", this.constructor.name, "options must be an object", options);
+      fail("option", this.constructor.name, "options must be an object", options ?? String(options));
     const { name } = options;
     if (name !== undefined) checkName(this.constructor.name, "name", name);
     this.name = name;
     this.#given = options as Readonly<Record<string, unknown>>;
     const implementation = this.call;
     this.call = (...args: unknown[]) => {
+      const atOptions = args.length > 1 && (this.optionsPosition ?? args.length - 1) === args.length - 1;
+      if (this.callOptions && atOptions && args.at(-1) === null)
+        fail("option", `${this.constructor.name}.call`, "options must be an object", "null", "Leave them out.");
       if (this.callOptions && isPlainObject(args.at(-1)))
         withDefaults(`${this.constructor.name}.call`, args.at(-1) as object, this.callOptions);
       return this.enter(() => implementation.apply(this, this.placeOptions(args) as never));

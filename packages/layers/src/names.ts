@@ -1,4 +1,4 @@
-import { fail } from "@te/tensor";
+import { expectString, fail } from "@te/tensor";
 
 /**
  * Throws unless a module, variable, collection or random stream may have this name: a string that is not empty and has no
@@ -6,5 +6,6 @@ import { fail } from "@te/tensor";
  */
 export function checkName(fn: string, what: string, name: unknown): void {
   if (typeof name === "string" && name !== "" && !name.includes("/") && name !== "__proto__") return;
+  expectString("checkName", { what });
   fail("option", fn, `${what} must be a string without "/" that is neither empty nor __proto__`, name ?? String(name));
 }

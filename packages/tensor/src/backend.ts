@@ -201,7 +201,7 @@ export const memory = (): MemoryStats => currentBackend().memory();
 export function asTeError(error: unknown): TeError {
   if (TeError.is(error)) return error;
   if (error instanceof RangeError) return explainRangeError(error);
-  const { code, message } = error as { code?: string; message?: string };
+  const { code, message } = (error ?? {}) as { code?: string; message?: string };
   return new TeError((code as ErrorCode) ?? "backend", message ?? String(error), { cause: error });
 }
 

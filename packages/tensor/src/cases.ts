@@ -1,5 +1,6 @@
 /** Cases: small descriptions of calls that testkit and bench turn into inputs, checks and timings on every backend. */
 import type { DType } from "./dtype.js";
+import { expectArray, expectFunction, expectObject } from "./expect.js";
 import type { Params } from "./op.js";
 
 /** Contents of one input. Values are drawn from a seeded generator and rounded to dtype. */
@@ -71,6 +72,9 @@ export class CaseBuilder {
     params: (c: { [K in keyof A]: A[K][number] }) => Params = () => ({}),
     options: CaseOptions = {},
   ): Case[] {
+    expectObject("CaseBuilder.product", { axes });
+    expectFunction("CaseBuilder.product", { inputs, params });
+    expectArray("CaseBuilder.product", "values", axes);
     let combinations: Record<string, unknown>[] = [{}];
     for (const [key, values] of Object.entries(axes)) {
       combinations = combinations.flatMap((c) => values.map((value) => ({ ...c, [key]: value })));

@@ -4,6 +4,8 @@ import { fail } from "./errors.js";
 type Arguments = Readonly<Record<string, unknown>>;
 
 function expectAll(fn: string, args: Arguments, called: string, has: (value: unknown) => boolean): void {
+  if (typeof args !== "object" || args === null)
+    fail("option", fn, "the arguments to check must be an object of values by name", args ?? String(args));
   for (const name of Object.keys(args))
     if (!has(args[name])) fail("option", fn, `${name} must be ${called}`, args[name] ?? String(args[name]));
 }
@@ -37,11 +39,15 @@ export const expectObject = (fn: string, args: Arguments): void =>
   expectAll(fn, args, "an object", (value) => typeof value === "object" && value !== null);
 
 /** Throws unless every value is an array of `what`. */
-export const expectArray = (fn: string, what: string, args: Arguments): void =>
+export function expectArray(fn: string, what: string, args: Arguments): void {
+  if (typeof what !== "string") expectString("expectArray", { what });
   expectAll(fn, args, `an array of ${what}`, Array.isArray);
+}
 
 /** Throws unless every value is an array without holes whose items `has` accepts. */
 export function expectList(fn: string, what: string, args: Arguments, has: (item: unknown) => boolean): void {
+  expectString("expectList", { what });
+  expectFunction("expectList", { has });
   expectArray(fn, what, args);
   for (const [name, list] of Object.entries(args) as [string, readonly unknown[]][]) {
     // By index, because holes count.

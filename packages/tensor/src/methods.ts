@@ -211,6 +211,13 @@ for (const [name, f] of Object.entries(functions)) {
   });
 }
 
+// The methods of the class itself read private members, which what is no tensor does not have.
+for (const name of ["data", "dataSync", "values", "toArray", "item", "dispose", "toString", "toJSON"] as const) {
+  const own = Tensor.prototype[name] as (...rest: unknown[]) => any;
+  const value = method(name, (x: Tensor, ...rest: unknown[]) => own.apply(x, rest));
+  Object.defineProperty(Tensor.prototype, name, { value, configurable: true, writable: true });
+}
+
 Object.defineProperty(Tensor.prototype, "T", {
   get(this: Tensor) {
     return transpose(this);

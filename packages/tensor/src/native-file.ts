@@ -2,6 +2,8 @@
  * Where compiled halves of packages are found, whether the package stands alone or became a part of a bundle. Nothing runs
  * when a module is imported: bundles of CommonJS have no `import.meta.url`, and others have one of the machine that made them.
  */
+import { fail } from "./errors.js";
+import { expectString, expectStrings } from "./expect.js";
 
 /** The two names that a module may have for itself; either may be missing, or be of another machine. */
 export interface ModuleNames {
@@ -37,6 +39,8 @@ function unlessThrown<T>(get: () => T): T | undefined {
 
 /** The first of the folders that holds a file: a regular one, for opening a pipe would wait for ever. */
 export function findBeside(folders: readonly string[], file: string): string | undefined {
+  expectStrings("findBeside", { folders });
+  expectString("findBeside", { file });
   const isFile = (candidate: string): boolean =>
     unlessThrown(() => fs().statSync(candidate, { throwIfNoEntry: false })?.isFile()) ?? false;
   return folders.map((folder) => path().resolve(folder, file)).find(isFile);
@@ -44,6 +48,8 @@ export function findBeside(folders: readonly string[], file: string): string | u
 
 /** The addon of a platform package, looked for as a module in each of the folders would. */
 export function findInstalled(folders: readonly string[], name: string): string | undefined {
+  expectStrings("findInstalled", { folders });
+  expectString("findInstalled", { name });
   for (const folder of folders) {
     const found = unlessThrown(() => requireFrom(folder).resolve(name));
     if (found) return found;
@@ -53,6 +59,8 @@ export function findInstalled(folders: readonly string[], name: string): string 
 
 /** The build of the repository that a package's own folder, src or dist, stands in; a bundle stands in none. */
 export function buildFolders(folders: readonly string[], name: string): string[] {
+  expectStrings("buildFolders", { folders });
+  expectString("buildFolders", { name });
   const { basename, dirname, join } = path();
   return folders
     .filter((folder) => basename(dirname(folder)) === name)
@@ -60,4 +68,8 @@ export function buildFolders(folders: readonly string[], name: string): string[]
 }
 
 /** Loads an addon by its path. */
-export const loadAddon = (file: string): unknown => requireFrom(path().dirname(file))(file);
+export function loadAddon(file: string): unknown {
+  expectString("loadAddon", { file });
+  if (!path().isAbsolute(file)) fail("file", "loadAddon", "file must be an absolute path", file, "Resolve it first.");
+  return requireFrom(path().dirname(file))(file);
+}

@@ -20,12 +20,17 @@ export type Params = Readonly<Record<string, ParamValue>>;
 export const formatNumber = (value: number): string => (Object.is(value, -0) ? "-0" : String(value));
 
 /** Parameters as text, equal for equal parameters only. */
-export const formatParams = (params: Params): string =>
-  JSON.stringify(params, (_, value) =>
-    typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
-      ? { number: formatNumber(value) } // no parameter is an object
-      : value,
-  );
+export function formatParams(params: Params): string {
+  try {
+    return JSON.stringify(params, (_, value) =>
+      typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))
+        ? { number: formatNumber(value) } // no parameter is an object
+        : value,
+    );
+  } catch {
+    return fail("option", "formatParams", "parameters must be booleans, numbers, strings and lists of them", params);
+  }
+}
 
 type Named<K extends string, T> = { readonly [P in K]: T };
 type Maybe<K extends string, T> = { readonly [P in K]?: T | undefined };

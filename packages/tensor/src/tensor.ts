@@ -307,4 +307,4 @@ function measure(data: NestedArray, into: number[], depth = 0): number[] {
 }
 
 /** Whether a value is a tensor of a floating dtype. */
-export const isFloatTensor = (t: Tensor): boolean => isFloat(t.dtype);
+export const isFloatTensor = (t: Tensor): boolean => t instanceof Tensor && isFloat(t.dtype);

@@ -30,13 +30,20 @@ export function checkDepth(depth: number): void {
     fail("state", "tree", `a tree may have ${DEPTH_LIMIT} levels and must not contain itself`, `level ${depth}`);
 }
 
+/** The list. Throws for one with holes: it may be longer than its entries, and take hours to read. */
+function withoutHoles(list: readonly unknown[]): readonly unknown[] {
+  for (let i = 0; i < list.length; i++)
+    if (!(i in list)) fail("state", "tree", "a list must have no holes", `none at ${i}, of ${list.length}`);
+  return list;
+}
+
 /** The leaves of a tree in order, and the shape of the tree around them. Anything but plain objects, arrays and null is a leaf. */
 export function flatten(tree: unknown): [leaves: unknown[], definition: TreeDef] {
   const leaves: unknown[] = [];
   const visit = (node: unknown, depth: number): TreeDef => {
     if (node === null || node === undefined) return { kind: "none", value: node };
     checkDepth(depth);
-    if (Array.isArray(node)) return { kind: "list", items: node.map((item) => visit(item, depth + 1)) };
+    if (Array.isArray(node)) return { kind: "list", items: withoutHoles(node).map((item) => visit(item, depth + 1)) };
     if (!(node instanceof Tensor) && isPlainObject(node)) {
       const keys = Object.keys(node).sort();
       return { kind: "record", keys, items: keys.map((key) => visit(node[key], depth + 1)) };
@@ -135,7 +142,7 @@ export function leavesWithPath(tree: unknown): { path: string[]; leaf: Tensor }[
   const visit = (node: unknown, path: string[]): void => {
     if (node === null || node === undefined) return;
     checkDepth(path.length);
-    if (Array.isArray(node)) node.forEach((item, i) => visit(item, [...path, String(i)]));
+    if (Array.isArray(node)) withoutHoles(node).forEach((item, i) => visit(item, [...path, String(i)]));
     else if (!(node instanceof Tensor) && isPlainObject(node)) {
       for (const key of Object.keys(node).sort()) visit(node[key], [...path, key]);
     } else out.push({ path, leaf: node as Tensor });

@@ -40,7 +40,7 @@ export async function openAs(fn: string, path: string): Promise<SafetensorsFile>
   } catch (error) {
     await file.close();
     if (TeError.is(error)) throw error;
-    throw new TeError("file", `${where}: cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new TeError("file", `${where}: cannot be read: ${(error as Error).message}.`, { cause: error });
   }
 }
 
@@ -55,7 +55,7 @@ async function openRegular(where: string, path: string): Promise<FileHandle> {
     return file;
   } catch (error) {
     if (TeError.is(error)) throw error;
-    throw new TeError("file", `${where}: cannot be opened: ${(error as Error).message}`, { cause: error });
+    throw new TeError("file", `${where}: cannot be opened: ${(error as Error).message}.`, { cause: error });
   }
 }
 
@@ -127,7 +127,7 @@ export class SafetensorsFile {
     if (this.closed) throw new TeError("disposed", `${this.where}: the file is closed. Read before closing it.`);
     const buffer = allocating(this.where, name, end - begin, () => new ArrayBuffer(end - begin));
     const got = await readFully(this.file, buffer, this.dataStart + begin).catch((error) => {
-      throw new TeError("file", `${this.where}: cannot be read: ${error.message}`, { cause: error });
+      throw new TeError("file", `${this.where}: cannot be read: ${error.message}.`, { cause: error });
     });
     if (got < end - begin) failFile(this.where, `tensor ${JSON.stringify(name)} needs ${end - begin} bytes`, got);
     return buffer;

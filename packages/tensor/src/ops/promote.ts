@@ -2,6 +2,7 @@
 import { broadcastShapes, checkShape, sameShape } from "../aval.js";
 import { checkDType, type DType, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectArray } from "../expect.js";
 import { checkHolds } from "../integers.js";
 import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
@@ -30,6 +31,7 @@ export const promote = (fn: string, ...operands: (Tensor | number)[]): [Tensor, 
 
 /** The same for a list of any length. */
 export function promoteAll(fn: string, operands: readonly (Tensor | number)[]): Tensor[] {
+  expectArray(fn, "tensors and numbers", { operands });
   let dtype: DType | undefined;
   for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promoteTypes(dtype, x.dtype) : x.dtype;
   let common: DType = dtype ?? "float32";

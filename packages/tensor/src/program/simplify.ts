@@ -1,6 +1,6 @@
 import { sameAval, sameShape } from "../aval.js";
 import { formatParams } from "../op.js";
-import type { Program, ProgramNode } from "./program.js";
+import { expectProgram, type Program, type ProgramNode } from "./program.js";
 
 /**
  * Removes work that changes nothing: equal nodes are computed once, casts, reshapes and transposes that do nothing
@@ -8,6 +8,7 @@ import type { Program, ProgramNode } from "./program.js";
  * neither merged nor fused with its original, nor run early; only those of constants go, which every place may share.
  */
 export function simplify(program: Program): Program {
+  expectProgram("simplify", program);
   return dropUnused(mergeEqual(program));
 }
 

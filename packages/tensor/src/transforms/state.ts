@@ -3,9 +3,11 @@
  * of FP8. Where a derivative adds the cotangents of all uses, state follows its rule: what the uses saw is combined,
  * and one step is taken from it. State that no gradient reaches keeps its value.
  */
+
 import { full } from "../create.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectFunction, expectObject } from "../expect.js";
 import { formatParams, inputNames, nameInputs, nameOutputs } from "../op.js";
 import type { Tensor } from "../tensor.js";
 import { currentTrace, type Trace, type TraceNode } from "../trace.js";
@@ -61,6 +63,8 @@ export function stateAfter<State extends Named, Seen extends Named>(
   state: State,
   seen: Seen,
 ): State {
+  expectObject("stateAfter", { rule, state, seen });
+  expectFunction("stateAfter", { "rule.next": rule.next, "rule.combine": rule.combine });
   const next = rule.next(state, seen);
   const trace = currentTrace();
   if (trace) {
