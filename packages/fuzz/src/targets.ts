@@ -21,7 +21,18 @@ const PACKAGES = { te, fp8, layers, transformer, optim, sharding, checkpoint, cp
 /** Those that change the whole process, or measure the machine for seconds. */
 const LEFT_OUT = new Set([
   ...["registerBackend", "defineOp", "binary", "warnOnce", "setThreads"],
-  ...["copyBandwidth", "dispatchCost", "productPeak", "Tensor", "Module", "fail", "referenceBackend", "currentBackend"],
+  ...[
+    "copyBandwidth",
+    "dispatchCost",
+    "productPeak",
+    "Tensor",
+    "Module",
+    "fail",
+    "TeError",
+    "Lru",
+    "referenceBackend",
+    "currentBackend",
+  ],
 ]);
 
 /** Members that are not for users: private ones, and those that only the packages call. */

@@ -3,7 +3,7 @@
  * when a module is imported: bundles of CommonJS have no `import.meta.url`, and others have one of the machine that made them.
  */
 import { fail } from "./errors.js";
-import { expectString, expectStrings } from "./expect.js";
+import { expectObject, expectString, expectStrings } from "./expect.js";
 
 /** The two names that a module may have for itself; either may be missing, or be of another machine. */
 export interface ModuleNames {
@@ -20,7 +20,9 @@ const requireFrom = (folder: string): NodeJS.Require =>
   builtin<typeof import("node:module")>("node:module").createRequire(path().join(folder, "from.js"));
 
 /** The folders that a module, or the bundle that it is in, may be in: those of its names, and that of the program. */
-export function foldersOf({ url, filename }: ModuleNames): string[] {
+export function foldersOf(names: ModuleNames): string[] {
+  expectObject("foldersOf", { names });
+  const { url, filename } = names;
   const { fileURLToPath } = builtin<typeof import("node:url")>("node:url");
   // `node -e` has an argument of the user where the program would be.
   const isEval = process.execArgv.some((flag) => /^(-\w*[ep]|--eval|--print)\b/.test(flag));
