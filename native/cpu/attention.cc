@@ -145,19 +145,17 @@ class Attention : public Kernel {
     float largest = sums.largest[r];
     for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, top[lane]);
     const float base = largest == -kInfinity ? 0.0f : largest;
+    const bool finite = s.values.finite();
+    uint8_t* hidden = s.row->hidden;
+    for (int64_t j = wide.low; !finite && j < wide.high; ++j) hidden[j] = row[j] == -kInfinity;
     float total = 0;
-    if (s.values.finite()) {
 #pragma omp simd reduction(+ : total)
-      for (int64_t j = wide.low; j < wide.high; ++j) {
-        row[j] = weight_exp(row[j] - base);
-        total += row[j];
-      }
-    } else {
-      for (int64_t j = wide.low; j < wide.high; ++j) {
-        row[j] = row[j] == -kInfinity ? 0.0f : std::max(weight_exp(row[j] - base), kLeastWeight);
-        total += row[j];
-      }
+    for (int64_t j = wide.low; j < wide.high; ++j) {
+      row[j] = weight_exp(row[j] - base);
+      total += row[j];
     }
+    for (int64_t j = wide.low; !finite && j < wide.high; ++j)
+      row[j] = !hidden[j] && row[j] < kLeastWeight ? kLeastWeight : row[j];
     std::fill(row + window.all.low, row + wide.low, 0.0f);
     std::fill(row + wide.high, row + window.all.high, 0.0f);
     if (largest != sums.largest[r]) rescale(simd_exp(sums.largest[r] - base), r, sums);

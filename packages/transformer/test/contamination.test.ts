@@ -1,4 +1,5 @@
 /** What is hidden may hold anything: NaN and infinities there reach no result and no gradient of what is visible. */
+import "@te/kernels-cpu";
 import { type DType, jit, type Tensor, tensor, vjp, where } from "@te/tensor";
 import { findBitDifference, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";

@@ -1,4 +1,5 @@
 /** Where the logits of a row lie does not matter: the weights sum to 1 in both passes, also far down or up in float32. */
+import "@te/kernels-cpu";
 import { type DType, full, jit, random, type Tensor, tensor, vjp } from "@te/tensor";
 import { findBitDifference, normals, onEachDevice, toTensor } from "@te/testkit";
 import { describe, expect, test } from "vitest";
