@@ -2,7 +2,7 @@
 import { type Aval, checkAval, formatAval, sameShape } from "../aval.js";
 import { type DType, isFloat, isInteger } from "../dtype.js";
 import { fail } from "../errors.js";
-import { expectArray, expectObject } from "../expect.js";
+import { expectArray, expectObject, expectString } from "../expect.js";
 import { Tensor } from "../tensor.js";
 
 type Named = Readonly<Record<string, Aval | undefined>>;
@@ -24,6 +24,7 @@ function expectAvals(fn: string, args: Named): void {
 
 /** Throws unless the value is an array of tensors. */
 export function expectTensors(fn: string, name: string, value: unknown): void {
+  expectString(fn, { name });
   expectArray(fn, "tensors", { [name]: value });
   const list = value as readonly unknown[];
   // By index, because holes count.

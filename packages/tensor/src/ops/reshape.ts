@@ -12,7 +12,7 @@ import {
 } from "../aval.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { expectArray } from "../expect.js";
+import { expectArray, expectNumbers } from "../expect.js";
 import { defineOp } from "../op.js";
 import { broadcastStrides } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
@@ -170,6 +170,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   if (!Array.isArray(shape))
     fail("shape", "reshape", "shape must be an array of integers", shape ?? String(shape), "Write reshape([2, -1]).");
   if (shape.length > MAX_RANK) fail("shape", "reshape", `a tensor may have at most ${MAX_RANK} axes`, shape.length);
+  expectNumbers("reshape", { shape });
   const target = [...shape];
   const open = target.indexOf(-1);
   if (open >= 0) {
