@@ -12,6 +12,7 @@ import {
   type OpDefinition,
   setDevice,
   sizeOf,
+  TeError,
   type Tensor,
 } from "@te/tensor";
 import { presentDevices } from "@te/testkit";
@@ -99,6 +100,9 @@ async function sameOnAll(apply: () => readonly Tensor[]): Promise<string | undef
   }
   const [first, ...rest] = answers;
   const fault = answers.map(({ error }) => error && findFault(error)).find((found) => found);
+  // How much memory there is depends on the device.
+  const scarce = answers.find(({ error }) => TeError.is(error) && (error as TeError).code === "memory");
+  if (scarce && !fault) throw scarce.error;
   const other = rest.find(({ text }) => text !== first!.text);
   if (fault || (first!.error && !other)) throw first!.error ?? rest.find(({ error }) => error)!.error;
   return other && `${first!.device} gives ${first!.text}, but ${other.device} gives ${other.text}`;

@@ -88,8 +88,8 @@ function checkOptions(params: AttentionParams): void {
       fail("option", FN, `${name} must be one of ${known.join(", ")}`, value);
   }
   for (const name of ["windowLeft", "windowRight"] as const) {
-    if (!Number.isInteger(params[name]) || params[name] < -1) {
-      fail("option", FN, `${name} must be an integer of 0 or more, or -1 for no limit`, params[name]);
+    if (!Number.isInteger(params[name]) || params[name] < -1 || params[name] >= 2 ** 31) {
+      fail("option", FN, `${name} must be an integer of 0 or more that int32 holds, or -1 for no limit`, params[name]);
     }
   }
   if (!(params.dropout >= 0 && params.dropout < 1)) {
