@@ -67,7 +67,7 @@ describe("commands", () => {
   function sourcesOf(script: string, workspace?: { path: string; scripts: Record<string, string> }): string {
     const entry = workspace
       ? /\bsrc\/\S+\.ts/.exec(workspace.scripts[script]!)?.[0]
-      : new RegExp(`async "?${script}"?\\([^)]*\\) \\{[^}]*program\\("([^"]+)"`).exec(runner)?.[1];
+      : new RegExp(`^  async "?${script}"?\\([^)]*\\) \\{(?:\\n   .*)*?program\\("([^"]+)"`, "m").exec(runner)?.[1];
     if (!entry) return "";
     const folder = dirname(join(workspace ? dirname(workspace.path) : root, entry));
     return filesBelow(folder, /\.ts$/)
