@@ -94,7 +94,7 @@ function limitsOn(device: string, of: Steps): { values: LimitFor; metas: number 
   if (of.module === "DenseGeneral") return { values: (_, dtype) => limitOf("composed", dtype), metas: 0 };
   if (device === "reference" && of.inputDtype === "f32")
     return { values: (_, dtype) => limitOf("composed", dtype), metas: 1e-6 };
-  const times = of.inputDtype === "f32" ? 1 : 1.25;
+  const times = of.inputDtype === "f32" || of.module !== "LayerNormMLP" ? 1 : 1.25;
   return {
     values: (name, dtype) => widen(limitOf(name.startsWith("out/") ? "layerFp8" : "layerFp8Weight", dtype), times),
     metas: 4e-2,

@@ -63,7 +63,7 @@ export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
  * mask (bool or uint8 [1|B, 1|h, 1|Sq, Skv], 1 = hidden), by segments (int32 [B, Sq] and [B, Skv]: only equal ids other
  * than 0 see each other), by `causal` and by the window, which count in positions (int32 [B, Sq], [B, Skv]) where given and
  * in indices otherwise. sink float32 [h]. key uint32 [2]: the weight (b, n, i, j) is kept when uniform(key, [B, h, Sq, Skv])
- * there is below 1 - dropout, and divided by that. → out like q with the depth of v; max and sum ({@link Statistics}).
+ * there is below 1 - dropout, and divided by that. → out like q with the depth of v; max and sum (see attention-problem.ts).
  * Everything is computed in float32.
  *
  * What is hidden contributes nothing to results and gradients, whatever it holds. A bias or a logit of -inf hides its
