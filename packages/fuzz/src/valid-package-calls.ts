@@ -93,6 +93,8 @@ export const PACKAGE_CALLS: Readonly<Record<string, Arguments>> = {
   cosineDecaySchedule: () => [{ initValue: 1, decaySteps: 10, alpha: 0.1, exponent: 1 }],
   warmupCosineDecaySchedule: () => [{ initValue: 0, peakValue: 1, warmupSteps: 2, decaySteps: 10, endValue: 0 }],
   joinSchedules: () => [[constantSchedule(1), constantSchedule(2)], [5]],
+  // kernels
+  loadNative: () => [{ env: { TE_KERNELS: "off" }, folders: ["/"], builds: [] }],
   // checkpoint
   encodeSafetensors: (m) => [{ a: m.t(2, 3), b: m.of("bfloat16", 2) }, { note: "x" }],
   decodeSafetensors: () => [new Uint8Array([2, 0, 0, 0, 0, 0, 0, 0, 123, 125])],

@@ -1,8 +1,7 @@
 /** Whether an error helps the one who gets it. */
-import { TeError } from "@te/tensor";
+import { ERROR_CODES, TeError } from "@te/tensor";
 import { FromCallback } from "./nasty.js";
 
-const CODES = "shape dtype option file memory index disposed traced backend unsupported state".split(" ");
 const LONGEST = 4000;
 
 /** Words of errors that JavaScript raised where a check should have been. */
@@ -14,7 +13,7 @@ export function findFault(error: unknown): string | undefined {
   if (error instanceof FromCallback || causedByCallback(error)) return undefined;
   if (!TeError.is(error)) return `no TeError but ${nameOf(error)}: ${messageOf(error)}${placeOf(error)}`;
   const { code, message } = error as TeError;
-  if (!CODES.includes(code)) return `an unknown code, ${code}: ${message}`;
+  if (!ERROR_CODES.includes(code)) return `an unknown code, ${code}: ${message}`;
   if (!/^[^\n]{1,300}?: .+[.!?`)"]$/s.test(message)) return `not of the form "function: rule, got value.": ${message}`;
   if (message.length > LONGEST) return `a message of ${message.length} characters: ${message.slice(0, 200)}…`;
   if (RAW.test(message)) return `words of JavaScript: ${message}`;

@@ -27,6 +27,17 @@ describe("loadNative", () => {
     expect(reasonOf({ env: { TE_KERNELS: "off" } })).toBe("TE_KERNELS=off");
   });
 
+  test.each([
+    ["null", null, /^loadNative: options must be an object, got null/],
+    ["an option of another name", { folder: [] }, /^loadNative: unknown option folder. Did you mean folders\?/],
+    ["a folder instead of folders", { folders: "/" }, /^loadNative: folders must be an array of strings, got \//],
+    ["builds that are no paths", { builds: [1] }, /^loadNative: builds must be an array of strings, got \[1\]/],
+    ["no environment", { env: 5 }, /^wantsKernels: env must be an object, got 5/],
+    ["a setting that is no text", { env: { TE_KERNELS: Symbol("on") } }, /^wantsKernels: TE_KERNELS must be a string/],
+  ])("%s is an error", (_, options, message) => {
+    expect(() => loadNative(options as any)).toThrow(message);
+  });
+
   test("a folder named by TE_NATIVE_DIR is not replaced by another build", () => {
     const folder = emptyFolder();
     const reason = reasonOf({ env: { TE_NATIVE_DIR: folder } });

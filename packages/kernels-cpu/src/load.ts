@@ -1,26 +1,40 @@
-import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor";
+import {
+  buildFolders,
+  type Defaults,
+  expectStrings,
+  findBeside,
+  findInstalled,
+  foldersOf,
+  loadAddon,
+  wantsKernels,
+  withDefaults,
+} from "@te/tensor";
 import { lacking, type Native } from "./native.js";
 
 export type Loaded = { readonly native: Native; readonly path: string } | { readonly reason: string };
 
+export interface LoadOptions {
+  readonly env?: NodeJS.ProcessEnv;
+  /** Where this file is, and where builds are. */
+  readonly folders?: readonly string[];
+  readonly builds?: readonly string[];
+}
+
+const DEFAULTS = { env: undefined, folders: undefined, builds: undefined } satisfies Defaults<LoadOptions>;
 const FILE = "te_cpu.node";
 const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-cpu-linux-x64-gnu" };
 
 /**
  * Finds and loads te_cpu.node: in the folder TE_NATIVE_DIR, in this repository's build, beside this file or the bundle that
  * holds it, in the platform package. The first that exists is taken; one that exists and does not load is named in the
- * reason. Never throws.
+ * reason. Throws for options that are wrong only.
  */
-export function loadNative({
-  env = process.env,
-  folders = foldersOf({ url: import.meta.url, filename: () => __filename }),
-  builds = buildFolders(folders, "kernels-cpu"),
-}: {
-  env?: NodeJS.ProcessEnv;
-  /** Where this file is, and where builds are. */
-  folders?: readonly string[];
-  builds?: readonly string[];
-} = {}): Loaded {
+export function loadNative(options: LoadOptions = {}): Loaded {
+  const { env = process.env, ...places } = withDefaults("loadNative", options, DEFAULTS);
+  const { folders = foldersOf({ url: import.meta.url, filename: () => __filename }) } = places;
+  expectStrings("loadNative", { folders });
+  const { builds = buildFolders(folders, "kernels-cpu") } = places;
+  expectStrings("loadNative", { builds });
   if (!wantsKernels(env)) return { reason: "TE_KERNELS=off" };
   if (env.TE_NATIVE_DIR) {
     // What was asked for by name is not silently replaced by something else.

@@ -1,5 +1,5 @@
 /** What the machine can do: the yardsticks that benchmarks divide by. */
-import { fail } from "@te/tensor";
+import { expectSize, fail } from "@te/tensor";
 import { loadNative } from "./load.js";
 import type { Native } from "./native.js";
 
@@ -8,16 +8,31 @@ function native(fn: string): Native {
   return "native" in found ? found.native : fail("backend", fn, "native kernels are needed", undefined, found.reason);
 }
 
+const LONGEST_S = 60;
+
+/** Throws unless the time is one that a caller waits for. */
+function expectSeconds(fn: string, seconds: number): void {
+  if (typeof seconds !== "number" || !(seconds >= 0 && seconds <= LONGEST_S))
+    fail("option", fn, `seconds must be a number in [0, ${LONGEST_S}]`, seconds ?? String(seconds), "Measure often.");
+}
+
 /** GFLOP/s of the best oneDNN product of square and layer-like sizes from 1024³ up, measured for about `seconds`. */
-export const productPeak = (dtype: "float32" | "bfloat16", seconds = 1): number =>
-  native("productPeak").productPeak(dtype, seconds);
+export function productPeak(dtype: "float32" | "bfloat16", seconds = 1): number {
+  if (!["float32", "bfloat16"].includes(dtype))
+    fail("dtype", "productPeak", "dtype must be float32 or bfloat16", dtype ?? String(dtype), "Choose one.");
+  expectSeconds("productPeak", seconds);
+  return native("productPeak").productPeak(dtype, seconds);
+}
 
 /** Bytes that a copy moves which no cache holds. */
 const BEYOND_CACHES = 2 ** 28;
 
 /** GB/s, read plus written, of a copy by all threads that moves `bytes` in all, between buffers that are already mapped. */
-export const copyBandwidth = (seconds = 0.5, bytes = BEYOND_CACHES): number =>
-  native("copyBandwidth").copyBandwidth(seconds, bytes);
+export function copyBandwidth(seconds = 0.5, bytes = BEYOND_CACHES): number {
+  expectSeconds("copyBandwidth", seconds);
+  expectSize("copyBandwidth", { bytes });
+  return native("copyBandwidth").copyBandwidth(seconds, bytes);
+}
 
 /**
  * Nanoseconds of the calling thread's time for one dispatch of a program, with the device busy: the best of batches of

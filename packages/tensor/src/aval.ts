@@ -28,10 +28,12 @@ export function checkAval(fn: string, of: Aval): void {
     );
 }
 
-/** Throws unless the value can be a shape. The loops that follow are hot, so that its numbers are not looked at. */
+/** Throws unless the value is an array of numbers that is short enough for a shape. Hot, so that it looks at no values. */
 function expectLengths(fn: string, shape: readonly number[]): void {
-  if (!Array.isArray(shape) || shape.length > MAX_RANK)
-    fail("shape", fn, `shape must be an array of at most ${MAX_RANK} numbers`, shape ?? String(shape));
+  let ok = Array.isArray(shape) && shape.length <= MAX_RANK;
+  // By index, because holes count.
+  for (let i = 0; ok && i < shape.length; i++) ok = typeof shape[i] === "number";
+  if (!ok) fail("shape", fn, `shape must be an array of at most ${MAX_RANK} numbers`, shape ?? String(shape));
 }
 
 /** The number of elements of a shape. */
@@ -101,8 +103,15 @@ export function checkShape(fn: string, shape: readonly number[]): readonly numbe
   return shape;
 }
 
+/** Throws unless the value counts the axes of a tensor, or of one and its indices. */
+function checkRank(fn: string, rank: number): void {
+  if (!Number.isSafeInteger(rank) || rank < 0 || rank > 2 * MAX_RANK)
+    fail("shape", fn, `the rank must be an integer in [0, ${2 * MAX_RANK}]`, rank ?? String(rank));
+}
+
 /** A negative axis counts from the end. */
 export function normalizeAxis(fn: string, axis: number, rank: number): number {
+  checkRank(fn, rank);
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank) {
     fail(
       "shape",
@@ -116,8 +125,7 @@ export function normalizeAxis(fn: string, axis: number, rank: number): number {
 
 /** Normalised, sorted, without duplicates; undefined means every axis. */
 export function normalizeAxes(fn: string, axes: number | readonly number[] | undefined, rank: number): number[] {
-  if (!Number.isSafeInteger(rank) || rank < 0 || rank > 2 * MAX_RANK)
-    fail("shape", fn, `the rank must be an integer in [0, ${2 * MAX_RANK}]`, rank ?? String(rank));
+  checkRank(fn, rank);
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
   const list = typeof axes === "number" ? [axes] : axes;
   if (!Array.isArray(list)) fail("shape", fn, "axes must be an integer or an array of integers", axes ?? String(axes));

@@ -1,5 +1,5 @@
 import type { Aval } from "./aval.js";
-import { type ErrorCode, TeError } from "./errors.js";
+import { describe, ERROR_CODES, TeError } from "./errors.js";
 import { expectFunction, expectString } from "./expect.js";
 import type { Params } from "./op.js";
 import type { Program } from "./program/program.js";
@@ -201,8 +201,10 @@ export const memory = (): MemoryStats => currentBackend().memory();
 export function asTeError(error: unknown): TeError {
   if (TeError.is(error)) return error;
   if (error instanceof RangeError) return explainRangeError(error);
-  const { code, message } = (error ?? {}) as { code?: string; message?: string };
-  return new TeError((code as ErrorCode) ?? "backend", message ?? String(error), { cause: error });
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const known = ERROR_CODES.find((one) => one === code) ?? "backend";
+  const text = typeof message === "string" ? message : `backend: a device must throw errors, got ${describe(error)}.`;
+  return new TeError(known, text, { cause: error });
 }
 
 /** Whether an error says that calls are nested deeper than the stack of the thread. */

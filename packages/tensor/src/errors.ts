@@ -1,16 +1,20 @@
+/** Every {@link ErrorCode}. */
+export const ERROR_CODES = [
+  "shape",
+  "dtype",
+  "option",
+  "file",
+  "memory",
+  "index",
+  "disposed",
+  "traced",
+  "backend",
+  "unsupported",
+  "state",
+] as const;
+
 /** What kind of rule was broken. Stable across versions; messages are not. */
-export type ErrorCode =
-  | "shape"
-  | "dtype"
-  | "option"
-  | "file"
-  | "memory"
-  | "index"
-  | "disposed"
-  | "traced"
-  | "backend"
-  | "unsupported"
-  | "state";
+export type ErrorCode = (typeof ERROR_CODES)[number];
 
 const MARK = Symbol.for("te.error");
 
@@ -50,7 +54,7 @@ const MOST_ITEMS = 16;
 const DEEPEST = 4;
 
 /** A value in a message: short, whatever it is. Lists are cut, also where they hold themselves. */
-function describe(value: unknown, depth = 0): string {
+export function describe(value: unknown, depth = 0): string {
   if (typeof value === "string") return AMBIGUOUS.test(value) ? `"${value}"` : shorten(value);
   if (typeof value === "function") return `function ${shorten(String(value.name || "(anonymous)"))}`;
   if (typeof value !== "object" || value === null) return Object.is(value, -0) ? "-0" : shorten(String(value));

@@ -34,7 +34,7 @@ export {
   viewAs,
 } from "./dtype.js";
 export { einsum } from "./einsum.js";
-export { type ErrorCode, fail, TeError } from "./errors.js";
+export { ERROR_CODES, type ErrorCode, fail, TeError } from "./errors.js";
 export * from "./expect.js";
 export * from "./float-codes.js";
 export { asBytes } from "./host-array.js";

@@ -1,4 +1,5 @@
 /** The environment variables TE_…: what each may hold. A value that means nothing is named once, and not silently ignored. */
+import { expectObject, expectString } from "./expect.js";
 import { Lru } from "./lru.js";
 
 const KERNELS = ["on", "off"];
@@ -17,7 +18,9 @@ const list = (values: readonly string[]): string => values.map((value) => `"${va
 
 /** Whether native kernels are to be used: TE_KERNELS, "on" (also where it is not set) or "off". */
 export function wantsKernels(env: NodeJS.ProcessEnv = process.env): boolean {
+  expectObject("wantsKernels", { env });
   const value = env.TE_KERNELS || "on";
+  expectString("wantsKernels", { TE_KERNELS: value });
   if (!KERNELS.includes(value))
     warnOnce(`TE_KERNELS must be ${list(KERNELS)}, got "${value}"; native kernels are used where there are any.`);
   return value !== "off";

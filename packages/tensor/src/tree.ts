@@ -2,6 +2,7 @@
 import { fail } from "./errors.js";
 import { expectArray, expectFunction } from "./expect.js";
 import { Tensor } from "./tensor.js";
+import { checkDepth } from "./tree-depth.js";
 
 export type Tree<Leaf> = Leaf | null | undefined | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> };
 
@@ -20,14 +21,6 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   const prototype = Object.getPrototypeOf(value);
   if (prototype === Object.prototype || prototype === null) return true;
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, "isPrototypeOf");
-}
-
-const DEPTH_LIMIT = 1000;
-
-/** Throws for a tree that is too deep, as one that contains itself is. */
-export function checkDepth(depth: number): void {
-  if (depth > DEPTH_LIMIT)
-    fail("state", "tree", `a tree may have ${DEPTH_LIMIT} levels and must not contain itself`, `level ${depth}`);
 }
 
 /** The list. Throws for one with holes: it may be longer than its entries, and take hours to read. */

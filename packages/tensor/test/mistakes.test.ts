@@ -5,6 +5,8 @@ import {
   argmax,
   argmin,
   argsort,
+  asTeError,
+  broadcastShapes,
   cast,
   checkpoint,
   concat,
@@ -12,22 +14,29 @@ import {
   cumsum,
   dynamicSlice,
   dynamicUpdateSlice,
+  ERROR_CODES,
   einsum,
   exp,
+  expectIndexable,
   floor,
+  freezeShape,
   grad,
   iota,
   jit,
   logsumexp,
   mean,
+  normalizeAxis,
   oneHot,
   ones,
   pad,
   random,
   reshape,
+  sameShape,
   scatterAdd,
+  sizeOf,
   sort,
   stack,
+  stridesOf,
   sum,
   TeError,
   type Tensor,
@@ -36,6 +45,7 @@ import {
   tensor,
   topK,
   valueAndGrad,
+  wantsKernels,
   where,
   zeros,
 } from "@te/tensor";
@@ -158,6 +168,42 @@ test.each([
 ] as [string, () => unknown, string][])("%s %#", (name, f, message) => {
   const beginning = `${name}: ${message}`;
   expect(messageOf(f).slice(0, beginning.length)).toBe(beginning);
+});
+
+const symbols = any([Symbol("a")]);
+const endless: any[] = [];
+endless.push(endless);
+test.each([
+  ["sizeOf", () => sizeOf(symbols), "shape must be an array of at most 64 numbers, got [Symbol(a)]"],
+  ["sizeOf", () => sizeOf(any([2n])), "shape must be an array of at most 64 numbers, got [2]"],
+  ["sizeOf", () => sizeOf(any([Object.create(null)])), "shape must be an array of at most 64 numbers, got [object]"],
+  ["stridesOf", () => stridesOf(symbols), "shape must be an array of at most 64 numbers, got [Symbol(a)]"],
+  ["sameShape", () => sameShape([1], any(["1"])), 'shape must be an array of at most 64 numbers, got ["1"]'],
+  ["freezeShape", () => freezeShape(new Array(1)), "shape must be an array of at most 64 numbers, got [undefined]"],
+  ["f", () => broadcastShapes("f", symbols, [2]), "shape must be an array of at most 64 numbers, got [Symbol(a)]"],
+  ["f", () => normalizeAxis("f", 0, any(endless)), "the rank must be an integer in [0, 128], got [["],
+  ["f", () => normalizeAxis("f", 0, Number.NaN), "the rank must be an integer in [0, 128], got NaN"],
+  ["f", () => expectIndexable("f", x, any(new Array(2 ** 32 - 1))), "axis must be an integer in [-2, 2), got [undef"],
+  ["wantsKernels", () => wantsKernels(any(null)), "env must be an object, got null"],
+  [
+    "wantsKernels",
+    () => wantsKernels(any({ TE_KERNELS: Symbol("on") })),
+    "TE_KERNELS must be a string, got Symbol(on)",
+  ],
+] as [string, () => unknown, string][])("a check of a value of another kind: %s %#", (name, f, message) => {
+  const beginning = `${name}: ${message}`;
+  expect(messageOf(f).slice(0, beginning.length)).toBe(beginning);
+});
+
+test.each([
+  ["an object without toString", Object.create(null), "backend: a device must throw errors, got object."],
+  ["undefined", undefined, "backend: a device must throw errors, got undefined."],
+  ["a message that is no text", { code: "memory", message: 5 }, "backend: a device must throw errors, got Object."],
+  ["an error of the system", Object.assign(new Error("f: gone."), { code: "ENOENT" }), "f: gone."],
+])("what a device throws becomes a TeError: %s", (_, thrown, message) => {
+  const error = asTeError(thrown);
+  expect(error).toMatchObject({ message, cause: thrown });
+  expect(ERROR_CODES).toContain(error.code);
 });
 
 describe("reading data inside jit", () => {

@@ -1,5 +1,5 @@
 /** Checks that the shape rules of ops share. */
-import { type Aval, checkAval, formatAval, sameShape } from "../aval.js";
+import { type Aval, checkAval, formatAval, normalizeAxis, sameShape } from "../aval.js";
 import { type DType, isFloat, isInteger } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectArray, expectObject, expectString } from "../expect.js";
@@ -91,8 +91,9 @@ export function expectShape(fn: string, args: Named, shape: readonly number[], w
 /** Throws unless int32 counts the elements along an axis. */
 export function expectIndexable(fn: string, x: Aval, axis: number): void {
   checkAval(fn, x);
-  if (x.shape[axis]! > 2 ** 31)
-    fail("shape", fn, `axis ${axis} may have at most 2^31 elements, which int32 counts`, x, "Split it.");
+  const at = normalizeAxis(fn, axis, x.shape.length);
+  if (x.shape[at]! > 2 ** 31)
+    fail("shape", fn, `axis ${at} may have at most 2^31 elements, which int32 counts`, x, "Split it.");
 }
 
 /** Throws unless the value has exactly `rank` axes. */

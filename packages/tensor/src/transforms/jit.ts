@@ -9,7 +9,8 @@ import { traceContextKey } from "../scope.js";
 import type { Storage } from "../storage.js";
 import { Tensor, tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
-import { checkDepth, isPlainObject } from "../tree.js";
+import { isPlainObject } from "../tree.js";
+import { checkDepth } from "../tree-depth.js";
 import { numbersToTensors, type ResultTree, rebuild, traceFunction } from "./run-traced.js";
 import { staticKey } from "./static-key.js";
 
