@@ -14,6 +14,7 @@ class Cumsum : public Kernel {
       : x_(x), dtype_(dtype), reverse_(reverse), exclusive_(exclusive) {}
 
   void run(const Call& call) override {
+    if (x_.length == 0) return;  // maybe of many rows
     if (dtype_ == DType::int32 || dtype_ == DType::uint32) return run_integers<uint32_t>(call);
     if (dtype_ == DType::uint8) return run_integers<uint8_t>(call);
     const int64_t tiles = (x_.inner + kTile - 1) / kTile, width = std::min(x_.inner, kTile);

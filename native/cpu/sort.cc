@@ -56,12 +56,16 @@ inline Item* radix_sort(Item* items, Item* spare, uint32_t* counts, int64_t n) {
 class Sort : public Kernel {
  public:
   Sort(const AroundAxis& x, DType dtype, bool descending)
-      : x_(x), dtype_(dtype), descending_(descending), parts_(parts_for_team(x.outer * x.inner, 8 * x.length)) {}
+      : x_(x),
+        rows_(x.length > 0 ? x.outer * x.inner : 0),
+        dtype_(dtype),
+        descending_(descending),
+        parts_(parts_for_team(rows_, 8 * x.length)) {}
 
   size_t scratch_bytes() const override { return static_cast<size_t>(parts_) * part_bytes(); }
 
   void run(const Call& call) override {
-    for_parts(x_.outer * x_.inner, parts_, [&](int64_t part, int64_t begin, int64_t end) {
+    for_parts(rows_, parts_, [&](int64_t part, int64_t begin, int64_t end) {
       char* scratch = static_cast<char*>(call.scratch) + static_cast<size_t>(part) * part_bytes();
       Item* items = reinterpret_cast<Item*>(scratch);
       uint32_t* counts = reinterpret_cast<uint32_t*>(items + 2 * x_.length);
@@ -147,6 +151,7 @@ class Sort : public Kernel {
   }
 
   AroundAxis x_;
+  int64_t rows_;  // none where they hold nothing
   DType dtype_;
   bool descending_;
   int64_t parts_;

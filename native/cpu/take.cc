@@ -19,6 +19,8 @@ class Take : public Kernel {
     const int32_t* indices = call.input<int32_t>(1);
     check_indices("take", indices, indices_, x_.length);
     switch (static_cast<size_t>(x_.inner) * width_) {  // a single element is a load and a store
+      case 0:
+        return;  // maybe many rows of nothing
       case 1:
         return take_elements<uint8_t>(call, indices);
       case 2:
@@ -82,6 +84,7 @@ class TakeAlongAxis : public Kernel {
 
   void run(const Call& call) override {
     check_indices("takeAlongAxis", call.input<int32_t>(1), x_.outer * length_ * x_.inner, x_.length);
+    if (x_.inner == 0) return;  // maybe many rows of nothing
     switch (width_) {
       case 1:
         return gather<uint8_t>(call);

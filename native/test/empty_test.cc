@@ -215,6 +215,21 @@ void check_attention(DType t, const Lengths& a) {
   }
 }
 
+// Rows without elements are not gone through: there may be billions.
+void check_long() {
+  const int64_t many = int64_t{1} << 40;
+  for (DType t : {DType::float32, DType::int32, DType::uint8}) {
+    const Shape shape = {0, many}, last = {many, 0}, middle = {many, 2, 0};
+    go(Op("sort").input(t, shape).output(t, shape).output(DType::int32, shape).param("axis", 0));
+    go(Op("cumsum").input(t, shape).output(t, shape).param("axis", 0));
+    Op take("take");
+    take.input(t, middle).input(DType::int32, {3}).output(t, {many, 3, 0}).param("axis", 1);
+    std::fill_n(take.inputs[1].as<int32_t>(), 3, 1);
+    go(take);
+    go(Op("take_along_axis").input(t, last).input(DType::int32, last).output(t, last).param("axis", 0));
+  }
+}
+
 void check_random() {
   Op bits("random_bits"), split("random_split");
   go(bits.input(DType::uint32, {2}).output(DType::uint32, {0}).param("width", 32));
@@ -242,6 +257,7 @@ int main() {
     }
   }
   for (DType t : {DType::int32, DType::float8_e4m3fn}) check_products(t);
+  check_long();
   check_random();
   return failures();
 }

@@ -1,5 +1,5 @@
 /** The structure of a state tree as JSON, beside the tensors themselves. */
-import { TeError, Tensor } from "@te/tensor";
+import { fail, TeError, Tensor } from "@te/tensor";
 import { failFile } from "./safetensors/format.js";
 
 const DEEPEST = 200;
@@ -50,6 +50,7 @@ export function describeState(where: string, state: unknown): { root: StateNode;
       leaves.push({ path, tensor: value });
       return "tensor";
     }
+    if (Array.isArray(value)) checkHoles(where, value, path);
     if (Array.isArray(value)) return ["list", Array.from(value, (item, i) => visit(item, [...path, String(i)]))];
     if (isPlainObject(value)) {
       return ["record", Object.entries(value).map(([key, item]) => [key, visit(item, [...path, key])] as const)];
@@ -59,6 +60,12 @@ export function describeState(where: string, state: unknown): { root: StateNode;
     throw new TeError("state", `${rule}, got ${got} at ${formatPath(path)}. Convert it to one of them.`);
   };
   return { root: visit(state, []), leaves };
+}
+
+/** Throws for a list with holes: it may be longer than its entries, and take hours to read. */
+function checkHoles(where: string, list: readonly unknown[], path: readonly string[]): void {
+  for (let i = 0; i < list.length; i++)
+    if (!(i in list)) fail("state", where, `the list at ${formatPath(path)} must have no holes`, list, "Fill them.");
 }
 
 /** Records of another realm have another prototype, which like ours has none. */

@@ -23,6 +23,12 @@ test("the state where the path should be", async () => {
   await expect(saveState({ step: 1 } as never, "a")).rejects.toThrow(/path must be the name of a file, got Object/);
 });
 
+test("lists with holes, which may be longer than a file", async () => {
+  const sparse = { params: { list: new Array(2 ** 32 - 1) } };
+  const error = await teErrorOf(() => saveState(join(tmpdir(), "te-never-written"), sparse));
+  expect(error.message).toMatch(/^saveState\(.*\): the list at params\/list must have no holes, got \[undefined, /);
+});
+
 test("a template that is not an option", async () => {
   await expect(loadState("a", { params: 1 } as never)).rejects.toThrow(/loadState: unknown option params/);
 });

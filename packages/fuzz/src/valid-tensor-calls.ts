@@ -116,6 +116,7 @@ export const TENSOR_CALLS: Readonly<Record<string, Arguments>> = {
   setDevice: () => ["reference"],
   checkShape: () => ["fn", [2, 3]],
   broadcastShapes: () => ["fn", [2, 1], [3]],
+  rule: () => ["...k -> ...", { whole: ["k"] }],
   sizeOf: () => [[2, 3]],
   stridesOf: () => [[2, 3]],
   sameShape: () => [

@@ -1,6 +1,8 @@
 import {
   type Defaults,
   type DType,
+  expectFinite,
+  expectNumber,
   fail,
   type Tensor,
   tree,
@@ -87,6 +89,8 @@ function build(
 ): GradientTransformation<AdamState> {
   const { learningRate, b1, b2, eps, epsRoot, muDtype, nuDtype } = options;
   checkRate(fn, "learningRate", learningRate);
+  expectNumber(fn, { b1, b2, eps, epsRoot });
+  expectFinite(fn, { weightDecay });
   for (const [name, decay] of Object.entries({ b1, b2 })) {
     if (!(decay >= 0 && decay < 1)) fail("option", fn, `${name} must be in [0, 1)`, decay);
   }

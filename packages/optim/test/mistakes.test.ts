@@ -27,6 +27,16 @@ test.each([
     /^chain: every argument .* got function adamw. Write/,
   ],
   ["a list", () => chain([clipByGlobalNorm(1)] as never), /^chain: every argument must be a transformation/],
+  [
+    "a list as decay",
+    () => adamw({ learningRate: 1, b1: new Array(2 ** 32 - 1) as never }),
+    /^adamw: b1 must be a number, got/,
+  ],
+  [
+    "decay of weights in text",
+    () => adamw({ learningRate: 1, weightDecay: "1" as never }),
+    /^adamw: weightDecay .* got "1"/,
+  ],
   ["a norm in text", () => clipByGlobalNorm("1" as never), /^clipByGlobalNorm: maxNorm .* got "1"/],
   ["no steps", () => warmupCosineDecaySchedule({ peakValue: 1 } as never), /warmupSteps must .* got undefined/],
 ])("%s", (_, f, message) => {

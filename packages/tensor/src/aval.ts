@@ -18,7 +18,7 @@ export function formatAval(of: Aval): string {
 
 /** Throws unless the value has a shape and a dtype. */
 export function checkAval(fn: string, of: Aval): void {
-  if (typeof of !== "object" || of === null || !Array.isArray(of.shape) || typeof of.dtype !== "string")
+  if (typeof of !== "object" || of === null || !areLengths(of.shape) || typeof of.dtype !== "string")
     fail(
       "option",
       fn,
@@ -28,12 +28,17 @@ export function checkAval(fn: string, of: Aval): void {
     );
 }
 
-/** Throws unless the value is an array of numbers that is short enough for a shape. Hot, so that it looks at no values. */
-function expectLengths(fn: string, shape: readonly number[]): void {
+/** Whether the value is an array of numbers that is short enough for a shape. Hot, so that it looks at no values. */
+function areLengths(shape: readonly number[]): boolean {
   let ok = Array.isArray(shape) && shape.length <= MAX_RANK;
   // By index, because holes count.
   for (let i = 0; ok && i < shape.length; i++) ok = typeof shape[i] === "number";
-  if (!ok) fail("shape", fn, `shape must be an array of at most ${MAX_RANK} numbers`, shape ?? String(shape));
+  return ok;
+}
+
+function expectLengths(fn: string, shape: readonly number[]): void {
+  if (!areLengths(shape))
+    fail("shape", fn, `shape must be an array of at most ${MAX_RANK} numbers`, shape ?? String(shape));
 }
 
 /** The number of elements of a shape. */

@@ -4,8 +4,9 @@
  */
 import { checkShape, normalizeAxis, sizeOf } from "./aval.js";
 import { arange, zeros } from "./create.js";
-import { type DType, finfo, isFloat } from "./dtype.js";
+import { type DType, finfo, isDType, isFloat } from "./dtype.js";
 import { fail } from "./errors.js";
+import { expectNumber, expectSize } from "./expect.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { shiftRight } from "./ops/bits.js";
 import { cast } from "./ops/cast.js";
@@ -100,7 +101,8 @@ const UNIFORM: Partial<Record<DType, { readonly width: 32 | 16 | 8; readonly kep
 
 function uniformFormat(fn: string, dtype: DType) {
   return (
-    UNIFORM[dtype] ?? fail("dtype", fn, "dtype must be float32, bfloat16 or float16", dtype, "Draw float32 and cast.")
+    (isDType(dtype) ? UNIFORM[dtype] : undefined) ??
+    fail("dtype", fn, "dtype must be float32, bfloat16 or float16", dtype ?? String(dtype), "Draw float32 and cast.")
   );
 }
 
@@ -170,6 +172,7 @@ export function truncatedNormal(
   options: FloatOptions = {},
 ): Tensor {
   const dtype = dtypeOfDraw("random.truncatedNormal", from, shape, options);
+  expectNumber("random.truncatedNormal", { low, high });
   if (!(low < high)) fail("option", "random.truncatedNormal", "low must be less than high", [low, high]);
   const [bottom, top] = [roundTo(dtype, low), roundTo(dtype, high)];
   const quantile = (x: number) => roundTo(dtype, erf(roundTo(dtype, x / roundTo(dtype, Math.SQRT2))));
@@ -237,6 +240,7 @@ export function choice(
   const { replace } = withDefaults("random.choice", options, { replace: true });
   const n = of instanceof Tensor ? (of.shape[0] ?? 0) : of;
   const count = sizeOf(shape);
+  expectSize("random.choice", { "the number of elements": n });
   if (n < 1 || (!replace && count > n)) {
     fail("option", "random.choice", `there must be at least ${replace ? 1 : count} elements to choose from`, n);
   }

@@ -1,3 +1,6 @@
+import { expectString, expectStrings } from "./expect.js";
+import { withDefaults } from "./options.js";
+
 /**
  * How an op may be split over a mesh, as data: an einsum-like string of factors, one term per input and output.
  * "..." stands for leading axes. A factor that vanishes from an output is summed over its mesh axes; a factor named in
@@ -9,4 +12,9 @@ export interface Rule {
 }
 
 /** A sharding rule from its einsum-like text. */
-export const rule = (text: string, { whole = [] }: { whole?: readonly string[] } = {}): Rule => ({ text, whole });
+export function rule(text: string, options: { readonly whole?: readonly string[] } = {}): Rule {
+  expectString("rule", { text });
+  const { whole } = withDefaults("rule", options, { whole: [] });
+  expectStrings("rule", { whole });
+  return { text, whole };
+}

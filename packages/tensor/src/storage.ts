@@ -70,8 +70,8 @@ export class Storage {
   on(backend: Backend): DeviceBuffer {
     this.check("tensor");
     if (this.buffer && this.backend === backend) return this.buffer;
-    const bytes = this.buffer ? this.buffer.readSync() : bytesOfArray(this.host!);
     try {
+      const bytes = this.buffer ? this.buffer.readSync() : bytesOfArray(this.host!);
       const moved = backend.fromHost(bytes, "take");
       this.drop();
       this.attach(moved, backend);

@@ -1,6 +1,7 @@
 import { type Aval, checkShape, formatAval, MAX_RANK, sizeOf } from "./aval.js";
-import { checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
+import { bytesOf, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";
+import { expectTyped } from "./expect.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
 import { elementsOf, holdsCodes } from "./host-array.js";
@@ -259,8 +260,12 @@ function failWithoutDType(kind: string): never {
 }
 
 /** @internal A tensor that takes its array over instead of copying it: nobody writes to it any more. */
-export const tensorOwning = (data: TypedArray, shape: readonly number[], dtype: DType): Tensor =>
-  place(shape, dtype, data);
+export function tensorOwning(data: TypedArray, shape: readonly number[], dtype: DType): Tensor {
+  expectTyped("tensorOwning", { data });
+  if (data.BYTES_PER_ELEMENT !== bytesOf(dtype))
+    fail("dtype", "tensorOwning", `data must have elements of ${bytesOf(dtype)} bytes`, data.BYTES_PER_ELEMENT);
+  return place(shape, dtype, data);
+}
 
 function place(shape: readonly number[], dtype: DType, data: TypedArray, store = Storage.ofHost): Tensor {
   checkShape("tensor", shape);

@@ -19,6 +19,7 @@ import {
   exp,
   expectIndexable,
   floor,
+  formatAval,
   freezeShape,
   grad,
   iota,
@@ -31,6 +32,7 @@ import {
   pad,
   random,
   reshape,
+  rule,
   sameShape,
   scatterAdd,
   sizeOf,
@@ -43,6 +45,7 @@ import {
   take,
   takeAlongAxis,
   tensor,
+  tensorOwning,
   topK,
   valueAndGrad,
   wantsKernels,
@@ -174,6 +177,30 @@ const symbols = any([Symbol("a")]);
 const endless: any[] = [];
 endless.push(endless);
 test.each([
+  [
+    "formatAval",
+    () => formatAval({ shape: symbols, dtype: "float32" }),
+    "a value must have a shape and a dtype, got float32[Symbol(a)]",
+  ],
+  ["tensorOwning", () => tensorOwning(any(undefined), [2], "float32"), "data must be a typed array, got undefined"],
+  ["tensorOwning", () => tensorOwning(new Uint8Array(2), [2], "float32"), "data must have elements of 4 bytes, got 1"],
+  ["rule", () => rule("a", any(null)), "options must be an object, got null"],
+  ["rule", () => rule(any(1)), "text must be a string, got 1"],
+  [
+    "random.uniform",
+    () => random.uniform(random.key(0), [2], any({ dtype: endless })),
+    "dtype must be float32, bfloat16 or float16, got [[",
+  ],
+  [
+    "random.choice",
+    () => random.choice(random.key(0), any(endless)),
+    "the number of elements must be a non-negative integer, got [[",
+  ],
+  [
+    "random.truncatedNormal",
+    () => random.truncatedNormal(random.key(0), any(endless), 1),
+    "low must be a number, got [[",
+  ],
   ["sizeOf", () => sizeOf(symbols), "shape must be an array of at most 64 numbers, got [Symbol(a)]"],
   ["sizeOf", () => sizeOf(any([2n])), "shape must be an array of at most 64 numbers, got [2]"],
   ["sizeOf", () => sizeOf(any([Object.create(null)])), "shape must be an array of at most 64 numbers, got [object]"],

@@ -1,5 +1,6 @@
 /** Strings that choose how attention masks, biases and normalises, in the spellings that are accepted. */
-import { fail, TeError } from "@te/tensor";
+import { fail } from "@te/tensor";
+import { failChoice, lowerCase } from "./choices.js";
 
 export interface MaskType {
   readonly padding: boolean;
@@ -12,16 +13,15 @@ export interface MaskType {
  * array 1 or true means hidden.
  */
 export function parseMaskType(fn: string, text: string, option = "attnMaskType"): MaskType {
-  const lower = String(text).toLowerCase();
+  const lower = lowerCase(text);
   if (lower === "no_mask") return { padding: false, causal: false, bottomRight: false };
   const bottomRight = lower.includes("bottom_right");
   const words = lower.replace("bottom_right", "").split("_").filter(Boolean);
   const padding = words.includes("padding");
   const causal = words.includes("causal");
   const known = words.every((w) => w === "padding" || w === "causal") && new Set(words).size === words.length;
-  if (!known || words.length === 0 || (bottomRight && !causal)) {
-    throw new TeError("option", `${fn}: ${option} must be one of ${MASK_TYPES.join(", ")}, got "${text}".`);
-  }
+  if (!known || words.length === 0 || (bottomRight && !causal))
+    failChoice(fn, option, `one of ${MASK_TYPES.join(", ")}`, text);
   return { padding, causal, bottomRight };
 }
 
@@ -39,9 +39,9 @@ export type BiasType = "no_bias" | "pre_scale_bias" | "post_scale_bias";
 /** The bias type that is named; null is none. */
 export function parseBiasType(fn: string, text: string | null, option = "attnBiasType"): BiasType | null {
   if (text === null) return null;
-  const lower = String(text).toLowerCase();
+  const lower = lowerCase(text);
   if (lower === "no_bias" || lower === "pre_scale_bias" || lower === "post_scale_bias") return lower;
-  throw new TeError("option", `${fn}: ${option} must be no_bias, pre_scale_bias or post_scale_bias, got "${text}".`);
+  return failChoice(fn, option, "no_bias, pre_scale_bias or post_scale_bias", text);
 }
 
 /** The bias type in force: the one named, or what the presence of a bias implies. A mismatch is an error. */
@@ -58,9 +58,9 @@ export function resolveBiasType(fn: string, named: BiasType | null, hasBias: boo
 export type SoftmaxType = "vanilla" | "off_by_one" | "learnable";
 
 export function parseSoftmaxType(fn: string, text: string): SoftmaxType {
-  const normal = String(text).toLowerCase().replaceAll("-", "_");
+  const normal = lowerCase(text).replaceAll("-", "_");
   if (normal === "vanilla" || normal === "off_by_one" || normal === "learnable") return normal;
-  throw new TeError("option", `${fn}: softmaxType must be vanilla, off_by_one or learnable, got "${text}".`);
+  return failChoice(fn, "softmaxType", "vanilla, off_by_one or learnable", text);
 }
 
 /** Where q, k and v lie: batch and sequence axes apart, or sequences packed into rows ("thd"); together or separate. */
@@ -76,17 +76,17 @@ export const QKV_LAYOUTS = {
 export type QkvLayout = keyof typeof QKV_LAYOUTS;
 
 export function parseQkvLayout(fn: string, text: string): QkvLayout {
-  const lower = String(text).toLowerCase();
+  const lower = lowerCase(text);
   if (Object.hasOwn(QKV_LAYOUTS, lower)) return lower as QkvLayout;
-  throw new TeError("option", `${fn}: qkvLayout must be one of ${Object.keys(QKV_LAYOUTS).join(", ")}, got "${text}".`);
+  return failChoice(fn, "qkvLayout", `one of ${Object.keys(QKV_LAYOUTS).join(", ")}`, text);
 }
 
 export type RopeMethod = "consecutive" | "alternate";
 
 export function parseRopeMethod(fn: string, text: string): RopeMethod {
-  const normal = String(text).trim().toLowerCase().replaceAll(/[-_]/g, "");
+  const normal = lowerCase(text).trim().replaceAll(/[-_]/g, "");
   if (normal === "consecutive" || normal === "alternate") return normal;
-  throw new TeError("option", `${fn}: rotaryPosEmbGroupMethod must be consecutive or alternate, got "${text}".`);
+  return failChoice(fn, "rotaryPosEmbGroupMethod", "consecutive or alternate", text);
 }
 
 /** Throws unless the time scales of rotary embedding are two positive numbers. */
@@ -103,7 +103,7 @@ export function parseWindow(
 ): { windowLeft: number; windowRight: number } {
   const sides: readonly number[] = window ?? [-1, -1];
   if (!Array.isArray(sides) || sides.length !== 2 || !sides.every(Number.isInteger))
-    throw new TeError("option", `${fn}: windowSize must be two integers, got ${JSON.stringify(window)}.`);
+    fail("option", fn, "windowSize must be two integers", window);
   const [left, right] = sides as [number, number];
   return { windowLeft: Math.max(left, -1), windowRight: Math.max(right, -1) };
 }

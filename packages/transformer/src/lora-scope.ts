@@ -1,4 +1,4 @@
-import { TeError } from "@te/tensor";
+import { failChoice, lowerCase } from "./choices.js";
 
 const SCOPES = {
   none: [],
@@ -15,12 +15,9 @@ export type LoraScope = keyof typeof SCOPES;
 
 /** Which projections get low-rank adapters; null and undefined are "none". */
 export function parseLoraScope(fn: string, scope: string | null | undefined): LoraScope {
-  const lower = String(scope ?? "none").toLowerCase();
+  const lower = lowerCase(scope ?? "none");
   if (Object.hasOwn(SCOPES, lower)) return lower as LoraScope;
-  throw new TeError(
-    "option",
-    `${fn}: lowRankAdaptationScope must be one of ${Object.keys(SCOPES).join(", ")}, got "${scope}".`,
-  );
+  return failChoice(fn, "lowRankAdaptationScope", `one of ${Object.keys(SCOPES).join(", ")}`, scope);
 }
 
 export const loraUses = (scope: LoraScope, part: "qkv_proj" | "output_proj" | "mlp"): boolean =>

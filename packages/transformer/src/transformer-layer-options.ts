@@ -6,7 +6,7 @@ import {
   parseActivations,
   varianceScaling,
 } from "@te/layers";
-import { type Defaults, fail, type WithDefaults } from "@te/tensor";
+import { type Defaults, expectList, fail, type WithDefaults } from "@te/tensor";
 import { type AttentionBlockOptions, attentionBlockDefaults, checkAttentionBlock } from "./attention-block-options.js";
 import { checkAttentionDropout, parseBiasType, parseMaskType } from "./attention-options.js";
 
@@ -113,9 +113,8 @@ export function checkLayerOptions(fn: string, options: ResolvedLayerOptions): vo
   parseActivations(fn, options.mlpActivations, options.mlpActivationParams, ["mlpActivations", "mlpActivationParams"]);
   for (const name of ["hiddenDropout", "intermediateDropout", "dropPath"] as const) checkRate(fn, name, options[name]);
   for (const name of ["hiddenDropoutDims", "intermediateDropoutDims"] as const) {
-    const dims = options[name];
-    if (dims.some((d) => !Number.isInteger(d) || d < -3 || d >= 3))
-      fail("option", fn, `${name} must be an array of axes in [-3, 3)`, JSON.stringify(dims));
+    const isAxis = (d: unknown): boolean => Number.isInteger(d) && (d as number) >= -3 && (d as number) < 3;
+    expectList(fn, "axes in [-3, 3)", { [name]: options[name] }, isAxis);
   }
   if (relativeEmbedding !== null && !(relativeEmbedding instanceof Module)) {
     const rule = "relativeEmbedding must be a module called as (queryLength, keyLength, { bidirectional })";

@@ -32,7 +32,7 @@ describe("DotProductAttention", () => {
       make({ softmaxType: "sink" }),
     );
     expectError("option", /qkvLayout must be one of bs3hd, .*thd_thd_thd, got "sbhd"/, make({ qkvLayout: "sbhd" }));
-    expectError("option", /windowSize must be two integers, got \[1.5,0\]/, make({ windowSize: [1.5, 0] }));
+    expectError("option", /windowSize must be two integers, got \[1.5, 0\]/, make({ windowSize: [1.5, 0] }));
     expectError("option", /numAttentionHeads is required/, () => new DotProductAttention({ headDim: 4 }));
     expectError(
       "option",

@@ -80,8 +80,20 @@ describe("unknown options", () => {
   });
 
   test("strings that are none", () => {
+    const gone = new Float32Array(4);
+    structuredClone(gone.buffer, { transfer: [gone.buffer] });
+    for (const value of [gone, Object.create(null), ["causal"], new Array(2 ** 32 - 1), Symbol("causal")]) {
+      for (const option of ["attnMaskType", "attnBiasType", "softmaxType", "qkvLayout", "windowSize"])
+        expectError("option", new RegExp(`${option} must be .*, got `), () =>
+          make.DotProductAttention({ [option]: value }),
+        );
+      for (const option of ["rotaryPosEmbGroupMethod", "lowRankAdaptationScope"])
+        expectError("option", new RegExp(`${option} must be .*, got `), () =>
+          make.MultiHeadAttention({ [option]: value }),
+        );
+    }
     for (const value of [null, 3]) {
-      const got = `must be .*, got "${value}"`;
+      const got = `must be .*, got ${value}`;
       const attention = { attnMaskType: value, softmaxType: value, qkvLayout: value };
       for (const [name, option] of Object.entries(attention))
         expectError("option", new RegExp(`${name} ${got}`), () => make.DotProductAttention({ [name]: option }));
@@ -90,8 +102,8 @@ describe("unknown options", () => {
       );
     }
     const scope = () => make.MultiHeadAttention({ lowRankAdaptationScope: 3 });
-    expectError("option", /lowRankAdaptationScope must be .*, got "3"/, scope);
-    expectError("option", /attnBiasType must be .*, got "3"/, attend({ attnBiasType: 3 }, q, q, q));
+    expectError("option", /lowRankAdaptationScope must be .*, got 3/, scope);
+    expectError("option", /attnBiasType must be .*, got 3/, attend({ attnBiasType: 3 }, q, q, q));
   });
 
   test("flags under deprecated names and rates that are none", () => {

@@ -50,7 +50,7 @@ export const takeOp = defineOp("take", {
     const size = x.shape[axis]!;
     const rows = checkedIndices("take", indices, size);
     const inner = sizeOf(x.shape.slice(axis + 1));
-    const outer = sizeOf(x.shape.slice(0, axis));
+    const outer = y.data.length ? sizeOf(x.shape.slice(0, axis)) : 0;
     for (let o = 0, to = 0; o < outer; o++) {
       for (let i = 0; i < rows.length; i++, to += inner) {
         const from = (o * size + rows[i]!) * inner;
@@ -107,9 +107,9 @@ export const scatterAddOp = defineOp("scatter_add", {
   },
   evaluate({ indices, updates }, { axis, size }, { y }) {
     const rows = checkedIndices("scatterAdd", indices, size);
-    const outer = sizeOf(y.shape.slice(0, axis));
-    const inner = sizeOf(y.shape.slice(axis + 1));
     const values = loadFloat64(updates);
+    const outer = values.length ? sizeOf(y.shape.slice(0, axis)) : 0;
+    const inner = sizeOf(y.shape.slice(axis + 1));
     const total = new Float64Array(y.data.length);
     for (let o = 0, from = 0; o < outer; o++) {
       for (let i = 0; i < rows.length; i++) {

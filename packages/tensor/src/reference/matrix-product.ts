@@ -64,6 +64,7 @@ export function batchedProduct(
   integers: boolean,
 ): Float64Array {
   const c = new Float64Array(batch * m * n);
+  if (c.length === 0 || k === 0) return c;
   const multiply = integers ? multiplyIntegers : multiplyFloats;
   for (let i = 0; i < batch; i++) {
     multiply(
