@@ -1,4 +1,4 @@
-import { type Defaults, expectArray, fail, warnOnce, withDefaults } from "@te/tensor";
+import { type Defaults, expectArray, expectString, expectStrings, fail, warnOnce, withDefaults } from "@te/tensor";
 import type { ActivationParams } from "./fp8-mlp.js";
 import { CLAMPED, checkActivation } from "./ops/gated-activation.js";
 
@@ -28,6 +28,8 @@ export function parseActivations(
   activationParams: ClampedActivationParams | null,
   names: readonly [activations: string, activationParams: string] = ["activations", "activationParams"],
 ): ActivationParams {
+  expectString("parseActivations", { fn });
+  expectStrings("parseActivations", { names });
   expectArray(fn, "names", { [names[0]]: activations });
   const lower = Array.from(activations, (name) => checkActivation(fn, names[0], name));
   if (lower.length === 0) fail("option", fn, `${names[0]} must not be empty`);

@@ -13,6 +13,7 @@ import {
   LayerNormMLP,
   layerNormOp,
   type Module,
+  parseActivations,
   rmsNormOp,
   varianceScaling,
 } from "../src/index.js";
@@ -289,4 +290,10 @@ test("an input that is FP8 already", () => {
       init(new DenseGeneral({ features: 2 }), x.astype("float8_e4m3fn")),
     ),
   );
+});
+
+test("names that are none where activations are parsed", () => {
+  const parse = parseActivations as (...args: unknown[]) => unknown;
+  expectError("option", /^parseActivations: fn must be a string, got Object/, () => parse({}, ["gelu"], null));
+  expectError("option", /^parseActivations: names must be .*, got null/, () => parse("f", ["gelu"], null, null));
 });
