@@ -20,7 +20,7 @@ const PACKAGES = { te, fp8, layers, transformer, optim, sharding, checkpoint, cp
 
 const LEFT_OUT = new Set([
   // They change the whole process.
-  ...["registerBackend", "defineOp", "binary", "warnOnce", "setThreads"],
+  ...["registerBackend", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
   // They measure the machine for seconds.
   ...["copyBandwidth", "dispatchCost", "productPeak"],
   // Their methods and subclasses are targets of their own.

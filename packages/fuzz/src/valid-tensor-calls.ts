@@ -112,7 +112,6 @@ export const TENSOR_CALLS: Readonly<Record<string, Arguments>> = {
   checkpointName: (m) => [m.t(2), "name"],
   customVjp: () => [square, (x: Tensor) => [square(x), x], (x: Tensor, dy: Tensor) => [mul(x, dy)]],
   runTraced: (m) => [square, [m.t(2)]],
-  createScope: () => ["name", String],
   setDevice: () => ["reference"],
   checkShape: () => ["fn", [2, 3]],
   broadcastShapes: () => ["fn", [2, 1], [3]],
