@@ -2,7 +2,8 @@
 import { join } from "node:path";
 import { writeAtomically, writeSafetensors } from "@te/checkpoint";
 import { productPeak } from "@te/kernels-cpu";
-import { currentBackend, type Tensor, tree } from "@te/tensor";
+import { type Tensor, tree } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
 import { lineChart, type Series } from "./chart.js";
 import { type ModelConfig, trainingFlopsPerToken } from "./model.js";
 import { formatCount } from "./progress.js";

@@ -1,5 +1,6 @@
 /** Inputs of cases that are too large to draw every number. */
-import { type Case, type Fill, type HostArray, sizeOf, type Tensor } from "@te/tensor";
+import type { Tensor } from "@te/tensor";
+import { type Case, type Fill, type HostArray, sizeOf } from "@te/tensor/op";
 import { fillArray, toTensor } from "@te/testkit";
 
 /** Numbers that are drawn; odd, so that rows of a power of two differ. */

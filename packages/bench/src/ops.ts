@@ -1,7 +1,7 @@
 /** Every op's bench cases, and the shapes of a layer, against copy bandwidth and the best product. */
 import "@te/transformer";
 import { dispatchCost } from "@te/kernels-cpu";
-import { applyOp, type Case, CaseBuilder, definedOps, type OpDefinition } from "@te/tensor";
+import { applyOp, type Case, CaseBuilder, definedOps, type OpDefinition } from "@te/tensor/op";
 import { Inputs } from "./fill.js";
 import { type Machine, machine, Peak } from "./machine.js";
 import { kernelMs, round } from "./timing.js";

@@ -10,16 +10,8 @@ import {
   trainingFlopsPerToken,
 } from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
-import {
-  currentBackend,
-  fuseElementwise,
-  makeProgram,
-  memory,
-  optimize,
-  planMemory,
-  random,
-  type Tensor,
-} from "@te/tensor";
+import { makeProgram, memory, random, type Tensor } from "@te/tensor";
+import { currentBackend, fuseElementwise, planMemory, runPasses } from "@te/tensor/backend";
 import { type Machine, machine, Peak } from "./machine.js";
 import { median, round, settle } from "./timing.js";
 
@@ -74,7 +66,7 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
 function arenaOf(step: TrainStep, state: TrainState, tokens: Tensor): number {
   const backend = currentBackend();
   const program = makeProgram(step as (...args: unknown[]) => unknown)(state, tokens);
-  return planMemory(fuseElementwise(optimize(program, (node) => backend.supports(node)))).arenaBytes;
+  return planMemory(fuseElementwise(runPasses(program, (node) => backend.supports(node)))).arenaBytes;
 }
 
 async function benchPrecision(precision: Precision, checkpoint: boolean, peak: Peak): Promise<StepRow> {

@@ -1,5 +1,6 @@
 import { profile } from "@te/kernels-cpu";
-import { currentBackend, type Tensor, tree } from "@te/tensor";
+import { type Tensor, tree } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
 
 /** Waits until everything dispatched so far has run: programs run in order, so the last result is enough. */
 export async function settle(results: unknown): Promise<void> {

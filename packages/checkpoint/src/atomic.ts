@@ -12,7 +12,8 @@ import {
   unlink,
 } from "node:fs/promises";
 import { dirname, isAbsolute, join, sep } from "node:path";
-import { asBytes, fail, TeError } from "@te/tensor";
+import { TeError } from "@te/tensor";
+import { asBytes, fail } from "@te/tensor/op";
 import { removeLeftovers, temporaryName } from "./temporary.js";
 
 /** As many links in a row as Linux follows. */

@@ -1,5 +1,6 @@
 /** The structure of a state tree as JSON, beside the tensors themselves. */
-import { fail, TeError, Tensor } from "@te/tensor";
+import { TeError, Tensor } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { failFile } from "./safetensors/format.js";
 
 const DEEPEST = 200;

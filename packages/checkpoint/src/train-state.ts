@@ -1,4 +1,5 @@
-import { TeError, type Tensor, withDefaults } from "@te/tensor";
+import { TeError, type Tensor } from "@te/tensor";
+import { withDefaults } from "@te/tensor/op";
 import { checkPath } from "./atomic.js";
 import { failFile } from "./safetensors/format.js";
 import { parseJson } from "./safetensors/json.js";

@@ -1,4 +1,5 @@
-import { type DType, type Tensor, tensor, viewAs } from "@te/tensor";
+import { type DType, type Tensor, tensor } from "@te/tensor";
+import { viewAs } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { decodeSafetensors, encodeSafetensors } from "../src/index.js";
 import { fileOf, teErrorOf } from "./helpers.js";

@@ -1,7 +1,8 @@
 /** G01: products in every layout. N03: norms that write FP8. */
 import { quantizeOp } from "@te/fp8";
 import { layerNormOp, layerNormQuantizeOp, rmsNormOp, rmsNormQuantizeOp } from "@te/layers";
-import { dot, FLOATS, type Tensor, tensor } from "@te/tensor";
+import { dot, type Tensor, tensor } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { findCodeDifference, judgeFunction, limitOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

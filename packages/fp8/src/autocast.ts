@@ -1,5 +1,5 @@
 import { globalShardGuard, type MeshResource } from "@te/sharding";
-import { checkOptions, createScope, fail } from "@te/tensor";
+import { checkOptions, createScope, fail } from "@te/tensor/op";
 import { DelayedScaling } from "./recipes/delayed-scaling.js";
 import { checkRecipe, type Recipe } from "./recipes/index.js";
 

@@ -1,4 +1,5 @@
-import { declareStateCollection, fail, tree } from "@te/tensor";
+import { tree } from "@te/tensor";
+import { declareStateCollection, fail } from "@te/tensor/op";
 
 /** Name of the collection of FP8 state among a module's variables. */
 export const FP8_COLLECTION_NAME = "fp8_metas";

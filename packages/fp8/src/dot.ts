@@ -1,7 +1,6 @@
+import { customVjp, type DType, type Tensor } from "@te/tensor";
 import {
   checkOptions,
-  customVjp,
-  type DType,
   dotShape,
   expectObject,
   expectShape,
@@ -9,8 +8,7 @@ import {
   fail,
   freeAxes,
   markState,
-  type Tensor,
-} from "@te/tensor";
+} from "@te/tensor/op";
 import { currentRecipe } from "./autocast.js";
 import { HIGH_PRECISION } from "./ops/check.js";
 import { scaledDotOp } from "./ops/scaled-dot.js";

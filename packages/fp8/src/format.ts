@@ -1,4 +1,5 @@
-import { type DType, fail, finfo } from "@te/tensor";
+import { type DType, finfo } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 
 /** The FP8 element types of matrix products. */
 export type Float8 = Extract<DType, "float8_e4m3fn" | "float8_e5m2">;

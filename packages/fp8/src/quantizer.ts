@@ -1,19 +1,14 @@
+import { checkpointName, div, finfo, full, type Tensor, zeros } from "@te/tensor";
 import {
-  checkpointName,
-  div,
   expectFloat,
   expectFunction,
   expectObject,
   expectString,
   expectTensor,
   fail,
-  finfo,
-  full,
   type StateRule,
   stateAfter,
-  type Tensor,
-  zeros,
-} from "@te/tensor";
+} from "@te/tensor/op";
 import { checkFloat8, type Float8, float8Max } from "./format.js";
 import { delayedScalingUpdateOp } from "./ops/delayed-scaling-update.js";
 import { quantizeOp } from "./ops/quantize.js";

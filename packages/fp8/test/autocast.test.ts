@@ -1,6 +1,7 @@
 import { setImmediate as later } from "node:timers/promises";
 import { globalMeshResource, globalShardGuard, MeshResource } from "@te/sharding";
-import { jit, type Tensor, tensor, traceContextKey } from "@te/tensor";
+import { jit, type Tensor, tensor } from "@te/tensor";
+import { traceContextKey } from "@te/tensor/op";
 import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { autocast, currentRecipe, DelayedScaling, fp8Autocast } from "../src/index.js";

@@ -1,4 +1,5 @@
-import { type DType, decodeTable, type Tensor, tensor } from "@te/tensor";
+import { type DType, type Tensor, tensor } from "@te/tensor";
+import { decodeTable } from "@te/tensor/op";
 import { expectError, normals } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { dequantize, type Float8, quantizeOp, quantizeWith } from "../src/index.js";

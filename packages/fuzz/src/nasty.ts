@@ -1,5 +1,6 @@
 /** Values that no function expects, and slightly wrong ones made of right ones. */
-import { DTYPES, type DType, isFloat, makeProgram, Tensor, tensor } from "@te/tensor";
+import { DTYPES, type DType, makeProgram, Tensor, tensor } from "@te/tensor";
+import { isFloat } from "@te/tensor/op";
 import type { Draw } from "./draw.js";
 
 /** Thrown by functions that the fuzzer passes: it may come back as it is. */

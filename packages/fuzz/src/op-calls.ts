@@ -2,19 +2,8 @@
  * Ops applied to inputs and parameters that one of their cases has, damaged: missing, of other shapes and dtypes, of other
  * kinds. Both devices must give the same answer: results of one shape, or one error.
  */
-import {
-  type Aval,
-  applyOp,
-  type Case,
-  CaseBuilder,
-  definedOps,
-  inputNames,
-  type OpDefinition,
-  setDevice,
-  sizeOf,
-  TeError,
-  type Tensor,
-} from "@te/tensor";
+import { type Aval, setDevice, TeError, type Tensor } from "@te/tensor";
+import { applyOp, type Case, CaseBuilder, definedOps, inputNames, type OpDefinition, sizeOf } from "@te/tensor/op";
 import { presentDevices } from "@te/testkit";
 import type { Call } from "./call.js";
 import type { Draw } from "./draw.js";

@@ -8,7 +8,6 @@ import {
   type DType,
   dot,
   grad,
-  type HostArray,
   jit,
   logSoftmax,
   logsumexp,
@@ -19,6 +18,7 @@ import {
   type Tensor,
   tensor,
 } from "@te/tensor";
+import type { HostArray } from "@te/tensor/op";
 import {
   errorN,
   errorX,

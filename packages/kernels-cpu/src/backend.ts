@@ -1,21 +1,19 @@
-/** The CPU as a device of @te/tensor: programs are fused, planned and handed to the native executor. */
+/** The CPU as a device of @te/tensor: programs are planned and handed to the native executor. */
+import type { Aval, MemoryStats } from "@te/tensor";
 import {
-  type Aval,
   asTeError,
   type Backend,
-  byteSize,
   type DeviceBuffer,
-  definedOps,
   type Executable,
-  formatParams,
   fuseElementwise,
+  instructionOf,
   Lru,
-  type MemoryStats,
   type NodeSpec,
+  type Pass,
   type Program,
   planMemory,
-  warnOnce,
-} from "@te/tensor";
+} from "@te/tensor/backend";
+import { byteSize, definedOps, formatParams, warnOnce } from "@te/tensor/op";
 import type { Native, NativeProgram } from "./native.js";
 import { reclaim } from "./reclaim.js";
 
@@ -89,17 +87,11 @@ class NativeExecutable implements Executable {
   }
 }
 
-/** The instruction of the elementwise kernel that computes a node. Registers are numbered from `%0`, the first input. */
-function instruction({ op, inputs, outputs, params }: NodeSpec): string {
-  const name = op === "cast" && params.saturate ? "cast_saturate" : op;
-  return [name, outputs[0]!.dtype, ...inputs.map((_, i) => `%${i}`)].join(" ");
-}
-
 const withoutExtras = (aval: Aval | null): Aval | null => aval && { dtype: aval.dtype, shape: aval.shape };
 
 /** What the native executor needs of a program. */
 export function describeProgram(program: Program): NativeProgram {
-  const plan = planMemory(fuseElementwise(program));
+  const plan = planMemory(program);
   const values: NativeProgram["values"][number][] = [];
   const index = plan.locations.map((location, id) => {
     if (!location) return -1;
@@ -125,6 +117,7 @@ export function describeProgram(program: Program): NativeProgram {
 export class CpuBackend implements Backend {
   readonly name = "cpu";
   readonly description: string;
+  readonly passes: readonly Pass[] = [{ name: "fuse elementwise", run: fuseElementwise }];
   private readonly answers = new Lru<true | string>(4096);
 
   constructor(readonly native: Native) {
@@ -151,8 +144,11 @@ export class CpuBackend implements Backend {
   private ask(node: NodeSpec): true | string {
     const { inputs, outputs } = node;
     try {
-      if (definedOps().get(node.op)?.elementwise) {
-        const params = { code: [instruction(node)], outputs: [inputs.length] };
+      const op = definedOps().get(node.op);
+      if (op?.elementwise) {
+        const registers = inputs.map((_, i) => `%${i}`);
+        const code = [[instructionOf(op, node.params), outputs[0]!.dtype, ...registers].join(" ")];
+        const params = { code, outputs: [inputs.length] };
         return this.native.supports({ op: "elementwise", inputs, outputs, params }) ?? true;
       }
       return this.native.supports(node) ?? true;

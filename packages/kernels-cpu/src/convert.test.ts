@@ -1,5 +1,6 @@
 /** Native conversions against the codecs of @te/tensor: every code of the narrow formats, and the borders between codes. */
-import { allocate, bytesOf, type DType, encodeE8M0, encodeFloat, toFloat64 } from "@te/tensor";
+import type { DType } from "@te/tensor";
+import { allocate, bytesOf, encodeE8M0, encodeFloat, toFloat64 } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
 

@@ -1,5 +1,6 @@
 /** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
-import { expectFunction, fail, registerBackend, warnOnce } from "@te/tensor";
+import { registerBackend } from "@te/tensor/backend";
+import { expectFunction, fail, warnOnce } from "@te/tensor/op";
 import { CpuBackend } from "./backend.js";
 import { type Loaded, loadNative } from "./load.js";
 import type { NativeInfo } from "./native.js";
@@ -7,10 +8,14 @@ import type { NativeInfo } from "./native.js";
 let loaded: Loaded | undefined;
 const load = (): Loaded => (loaded ??= loadNative());
 
-registerBackend("cpu", () => {
-  const found = load();
-  return "native" in found ? new CpuBackend(found.native) : found;
-});
+registerBackend(
+  "cpu",
+  () => {
+    const found = load();
+    return "native" in found ? new CpuBackend(found.native) : found;
+  },
+  { priority: 10 },
+);
 
 /** What the kernels run on, or the reason why there are none. */
 export function cpuInfo():

@@ -1,14 +1,5 @@
-import {
-  buildFolders,
-  type Defaults,
-  expectStrings,
-  findBeside,
-  findInstalled,
-  foldersOf,
-  loadAddon,
-  wantsKernels,
-  withDefaults,
-} from "@te/tensor";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor/backend";
+import { type Defaults, expectStrings, withDefaults } from "@te/tensor/op";
 import { lacking, type Native } from "./native.js";
 
 export type Loaded = { readonly native: Native; readonly path: string } | { readonly reason: string };

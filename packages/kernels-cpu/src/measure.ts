@@ -1,5 +1,5 @@
 /** What the machine can do: the yardsticks that benchmarks divide by. */
-import { expectSize, fail } from "@te/tensor";
+import { expectSize, fail } from "@te/tensor/op";
 import { loadNative } from "./load.js";
 import type { Native } from "./native.js";
 

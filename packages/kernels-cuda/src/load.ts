@@ -1,4 +1,4 @@
-import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor";
+import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor/backend";
 
 /** The functions of te_cuda.node. */
 export interface NativeCuda {

@@ -1,4 +1,4 @@
-import { type Defaults, expectArray, expectString, expectStrings, fail, warnOnce, withDefaults } from "@te/tensor";
+import { type Defaults, expectArray, expectString, expectStrings, fail, warnOnce, withDefaults } from "@te/tensor/op";
 import type { ActivationParams } from "./fp8-mlp.js";
 import { CLAMPED, checkActivation } from "./ops/gated-activation.js";
 

@@ -1,5 +1,6 @@
 /** The arguments of init and apply. */
-import { fail, Tensor } from "@te/tensor";
+import { Tensor } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { checkName } from "./names.js";
 import { isCollection, type Rngs, type Variables } from "./scope.js";
 

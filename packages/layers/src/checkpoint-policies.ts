@@ -1,4 +1,5 @@
-import { type CheckpointPolicy, checkpointPolicies, expectObject } from "@te/tensor";
+import { type CheckpointPolicy, checkpointPolicies } from "@te/tensor";
+import { expectObject } from "@te/tensor/op";
 
 /** The name under which policies know the results of the layers' products outside of FP8. */
 export const TE_GEMM = "te_gemm";

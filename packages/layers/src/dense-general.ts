@@ -1,5 +1,6 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
-import { type Defaults, type DType, type Tensor, type WithDefaults, withDefaults } from "@te/tensor";
+import type { DType, Tensor } from "@te/tensor";
+import { type Defaults, type WithDefaults, withDefaults } from "@te/tensor/op";
 import {
   addBias,
   checkInput,

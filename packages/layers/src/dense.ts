@@ -9,17 +9,8 @@ import {
   type Recipe,
   type ScaleState,
 } from "@te/fp8";
-import {
-  checkpointName,
-  type DType,
-  dot,
-  expectDType,
-  expectTensor,
-  FLOATS,
-  fail,
-  type Tensor,
-  warnOnce,
-} from "@te/tensor";
+import { checkpointName, type DType, dot, type Tensor } from "@te/tensor";
+import { expectDType, expectTensor, FLOATS, fail, warnOnce } from "@te/tensor/op";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */

@@ -1,12 +1,5 @@
-import {
-  type Defaults,
-  expectString,
-  expectTensor,
-  fail,
-  type Tensor,
-  type WithDefaults,
-  withDefaults,
-} from "@te/tensor";
+import type { Tensor } from "@te/tensor";
+import { type Defaults, expectString, expectTensor, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { Module } from "./module.js";
 import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";

@@ -1,17 +1,14 @@
+import { type DType, dot, type Tensor, take } from "@te/tensor";
 import {
   type Defaults,
-  type DType,
-  dot,
   expectDType,
   expectInteger,
   expectTensor,
   FLOATS,
   fail,
-  type Tensor,
-  take,
   type WithDefaults,
   withDefaults,
-} from "@te/tensor";
+} from "@te/tensor/op";
 import { checkParameterDType } from "./dense.js";
 import { type Initializer, varianceScaling } from "./initializers.js";
 import { type Axes, Module } from "./module.js";

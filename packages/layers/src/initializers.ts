@@ -1,21 +1,14 @@
+import { type DType, full, ones as onesOf, random, stack, TeError, type Tensor, zeros as zerosOf } from "@te/tensor";
 import {
   checkShape,
-  type DType,
   expectFinite,
   expectFunction,
   expectList,
   expectNumber,
   fail,
-  full,
   normalizeAxis,
-  ones as onesOf,
-  random,
-  stack,
-  TeError,
-  type Tensor,
   withDefaults,
-  zeros as zerosOf,
-} from "@te/tensor";
+} from "@te/tensor/op";
 
 /** Makes the first value of a parameter from a key, its shape and its dtype. */
 export type Initializer = (key: Tensor, shape: readonly number[], dtype: DType) => Tensor;

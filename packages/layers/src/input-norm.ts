@@ -1,5 +1,5 @@
 /** The norm in front of a product, as LayerNormDenseGeneral and LayerNormMLP have it. */
-import type { Defaults, WithDefaults } from "@te/tensor";
+import type { Defaults, WithDefaults } from "@te/tensor/op";
 import { type Initializer, zeros } from "./initializers.js";
 import { type Norm, type NormOptions, normParameters } from "./layer-norm.js";
 import type { Axes, ParameterMaker } from "./module.js";

@@ -1,13 +1,6 @@
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
-import {
-  checkpointName,
-  type Defaults,
-  type DType,
-  fail,
-  type Tensor,
-  type WithDefaults,
-  withDefaults,
-} from "@te/tensor";
+import { checkpointName, type DType, type Tensor } from "@te/tensor";
+import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { type ClampedActivationParams, parseActivations } from "./activations.js";
 import {
   addBias,

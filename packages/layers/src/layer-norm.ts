@@ -1,12 +1,5 @@
-import {
-  type Defaults,
-  type DType,
-  expectObject,
-  fail,
-  type Tensor,
-  type WithDefaults,
-  withDefaults,
-} from "@te/tensor";
+import type { DType, Tensor } from "@te/tensor";
+import { type Defaults, expectObject, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { checkInput, checkParameterDType, warnWideInput } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
 import { type Axes, Module, type ParameterMaker } from "./module.js";

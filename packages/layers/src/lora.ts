@@ -1,4 +1,5 @@
-import { type Defaults, type DType, dot, expectObject, fail, TeError, type Tensor } from "@te/tensor";
+import { type DType, dot, TeError, type Tensor } from "@te/tensor";
+import { type Defaults, expectObject, fail } from "@te/tensor/op";
 import { type Initializer, zeros } from "./initializers.js";
 import type { ParameterMaker } from "./module.js";
 

@@ -1,19 +1,6 @@
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
-import {
-  type DType,
-  evalShape,
-  fail,
-  isFloat,
-  isStateCollection,
-  markState,
-  random,
-  runTraced,
-  TeError,
-  Tensor,
-  tree,
-  UNCHANGING,
-  withDefaults,
-} from "@te/tensor";
+import { type DType, evalShape, random, TeError, Tensor, tree } from "@te/tensor";
+import { fail, isFloat, isStateCollection, markState, runTraced, UNCHANGING, withDefaults } from "@te/tensor/op";
 import { checkMutable, expectVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";

@@ -1,4 +1,4 @@
-import { expectString, fail } from "@te/tensor";
+import { expectString, fail } from "@te/tensor/op";
 
 /**
  * Throws unless a module, variable, collection or random stream may have this name: a string that is not empty and has no

@@ -1,4 +1,5 @@
-import { fail, TeError } from "@te/tensor";
+import { TeError } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 
 /** "layernorm" or "rmsnorm"; case, spaces, "-" and "_" do not matter. */
 export type LayerNormType = "layernorm" | "rmsnorm" | (string & {});

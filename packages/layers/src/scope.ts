@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { fail, random, TeError, Tensor } from "@te/tensor";
+import { random, TeError, Tensor } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import type { Module } from "./module.js";
 import { checkName } from "./names.js";
 

@@ -1,5 +1,6 @@
 /** Whether a tree of variables, such as one made of weights from elsewhere, is what a module's init makes. */
-import { type Aval, fail, formatAval, isFloat, nearestName, sameShape, sizeOf, TeError } from "@te/tensor";
+import { type Aval, TeError } from "@te/tensor";
+import { fail, formatAval, isFloat, nearestName, sameShape, sizeOf } from "@te/tensor/op";
 import { expectVariables } from "./apply-arguments.js";
 import { isCollection, type Variables } from "./scope.js";
 

@@ -1,5 +1,6 @@
 /** A01: activations and their derivatives against formulas written out in float64, single and gated. */
-import { concat, type DType, FLOATS, full, type Tensor, tensor, vjp } from "@te/tensor";
+import { concat, type DType, full, type Tensor, tensor, vjp } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { errorN, expectClose, findDifference, limitOf, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { gatedActivationBackwardOp, gatedActivationOp } from "../src/index.js";

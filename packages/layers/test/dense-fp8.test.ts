@@ -1,6 +1,7 @@
 /** L02: three FP8 steps and a jump, against delayed scaling and products worked out in float64. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
-import { decodeTable, encodeFloat, type NarrowFloat, random, type Tensor, toFloat64, valueAndGrad } from "@te/tensor";
+import { random, type Tensor, valueAndGrad } from "@te/tensor";
+import { decodeTable, encodeFloat, type NarrowFloat, toFloat64 } from "@te/tensor/op";
 import { errorN, expectClose, normals, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DenseGeneral } from "../src/index.js";

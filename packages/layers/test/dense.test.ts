@@ -1,5 +1,6 @@
 /** L01: dense layers and their gradients against float64. */
-import { type DType, FLOATS, random } from "@te/tensor";
+import { type DType, random } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { judgeFunction, limitOf, normals, onEachDevice, perturbed } from "@te/testkit";
 import { describe, test } from "vitest";
 import { DenseGeneral, type DenseGeneralOptions, LayerNormDenseGeneral } from "../src/index.js";

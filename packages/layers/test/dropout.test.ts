@@ -1,5 +1,6 @@
 /** Dropout: which elements go, how often, and from which key. */
-import { FLOATS, ones, random, setDevice, type Tensor, vjp } from "@te/tensor";
+import { ones, random, setDevice, type Tensor, vjp } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { expectError, findBitDifference, normals, onEachDevice, presentDevices, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { Dropout, LayerNormMLP } from "../src/index.js";

@@ -1,7 +1,8 @@
 /** Random options and shapes: jit equals eager to the bit, every device the reference, sequence-first batch-first. */
 import { fc, test } from "@fast-check/vitest";
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
-import { type DType, FLOATS, jit, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
+import { type DType, jit, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { findBitDifference, findDifference, forSize, limitOf, normals, perturbed, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
 import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";

@@ -1,5 +1,6 @@
 /** Options that shape the variables: initializers, logical axes and dtypes, each on its own. */
-import { FLOATS, grad, random, type Tensor, tensor, tree } from "@te/tensor";
+import { grad, random, type Tensor, tensor, tree } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { bits, expectClose, expectError, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import {

@@ -1,15 +1,5 @@
-import {
-  type Defaults,
-  type DType,
-  expectFinite,
-  expectNumber,
-  fail,
-  type Tensor,
-  tree,
-  type WithDefaults,
-  withDefaults,
-  zerosLike,
-} from "@te/tensor";
+import { type DType, type Tensor, tree, zerosLike } from "@te/tensor";
+import { type Defaults, expectFinite, expectNumber, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { expectMask, expectState, expectTrees } from "./check.js";
 import { adamwUpdateOp } from "./ops/adamw-update.js";
 import { checkRate, type Rate, rateAt } from "./schedule.js";

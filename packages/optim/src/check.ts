@@ -1,5 +1,6 @@
 /** What update is given: trees of tensors of one structure, and a state that init made. */
-import { fail, formatAval, sameShape, Tensor, tree } from "@te/tensor";
+import { Tensor, tree } from "@te/tensor";
+import { fail, formatAval, sameShape } from "@te/tensor/op";
 
 type Leaves = readonly [name: string, byPath: ReadonlyMap<string, unknown>];
 

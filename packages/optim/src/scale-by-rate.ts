@@ -1,4 +1,5 @@
-import { fail, Tensor, tree } from "@te/tensor";
+import { Tensor, tree } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";
 import { checkRate, type Rate, rateAt, type Schedule } from "./schedule.js";
 import { type EmptyState, type GradientTransformation, nextCount, startCount, stateless } from "./transform.js";

@@ -2,7 +2,8 @@
  * Learning rates as functions of the number of steps done, which is 0 in the first step; optax's formulas. Those here take
  * the number as a tensor or as a number.
  */
-import { expectList, fail, full, Tensor, withDefaults } from "@te/tensor";
+import { full, Tensor } from "@te/tensor";
+import { expectList, fail, withDefaults } from "@te/tensor/op";
 
 /** Takes an int32 scalar, traced or not, and gives a float32 scalar or a number. */
 export type Schedule = (count: Tensor) => Tensor | number;

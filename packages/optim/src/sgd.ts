@@ -1,4 +1,5 @@
-import { type DType, fail, type Tensor, tree, withDefaults, zerosLike } from "@te/tensor";
+import { type DType, type Tensor, tree, zerosLike } from "@te/tensor";
+import { fail, withDefaults } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";
 import { descend } from "./scale-by-rate.js";
 import type { Rate } from "./schedule.js";

@@ -1,4 +1,5 @@
-import { fail, full, type Tensor, tree } from "@te/tensor";
+import { full, type Tensor, tree } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { expectTrees } from "./check.js";
 
 /**

@@ -1,4 +1,5 @@
-import { expectTensor, fail, type Tensor } from "@te/tensor";
+import type { Tensor } from "@te/tensor";
+import { expectTensor, fail } from "@te/tensor/op";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
 import { PartitionSpec } from "./partition-spec.js";
 import { logicalToMeshAxes } from "./rules.js";

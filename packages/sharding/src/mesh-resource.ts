@@ -1,4 +1,4 @@
-import { createScope, type Defaults, fail, withDefaults } from "@te/tensor";
+import { createScope, type Defaults, fail, withDefaults } from "@te/tensor/op";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
 
 /** A kind of parallelism, as a field of {@link MeshResource}. */

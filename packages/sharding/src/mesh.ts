@@ -1,4 +1,4 @@
-import { createScope, expectObject, expectString, fail } from "@te/tensor";
+import { createScope, expectObject, expectString, fail } from "@te/tensor/op";
 
 /**
  * Devices in an array with named axes: `new Mesh({ data: 2, tensor: 4 })` has eight, numbered in row-major order. The

@@ -1,4 +1,4 @@
-import { checkShape, fail } from "@te/tensor";
+import { checkShape, fail } from "@te/tensor/op";
 import { Mesh, meshAxisSize } from "./mesh.js";
 
 /** How one dimension is split: over no axis, one axis, or several with the first outermost. */

@@ -1,4 +1,4 @@
-import { createScope, expectArray, fail } from "@te/tensor";
+import { createScope, expectArray, fail } from "@te/tensor/op";
 import { type LogicalAxisRule, layerAxes, logicalAxisTable } from "./logical-axes.js";
 import { PartitionSpec } from "./partition-spec.js";
 

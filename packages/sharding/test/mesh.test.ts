@@ -1,5 +1,5 @@
 import { setImmediate as later } from "node:timers/promises";
-import { traceContextKey } from "@te/tensor";
+import { traceContextKey } from "@te/tensor/op";
 import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {

@@ -1,88 +1,73 @@
-/** @te/tensor: tensors, tracing, gradients, jit, random numbers, and the contract of an op. */
+/** @te/tensor: tensors, their functions, gradients, jit and random numbers. Ops are made in @te/tensor/op, devices in @te/tensor/backend. */
 import "./methods.js";
+import "./reference/backend.js";
 
-export * from "./aval.js";
-export {
-  asTeError,
-  type Backend,
-  currentBackend,
-  type DeviceBuffer,
-  devices,
-  type Executable,
-  type MemoryStats,
-  memory,
-  type NodeSpec,
-  registerBackend,
-  setDevice,
-} from "./backend.js";
-export { type Case, CaseBuilder, type CaseTolerance, type Fill } from "./cases.js";
-export * from "./create.js";
-export {
-  allocate,
-  bytesOf,
-  checkDType,
-  DTYPES,
-  type DType,
-  FLOATS,
-  finfo,
-  isDType,
-  isFloat,
-  isFloat8,
-  isInteger,
-  promoteTypes,
-  type TypedArray,
-  viewAs,
-} from "./dtype.js";
+export type { Aval } from "./aval.js";
+export type { MemoryStats } from "./backend.js";
+export { arange, eye, full, fullLike, iota, ones, onesLike, zeros, zerosLike } from "./create.js";
+export { currentDevice, devices, memory, setDevice } from "./devices.js";
+export { DTYPES, type DType, finfo, promoteTypes, type TypedArray } from "./dtype.js";
 export { einsum } from "./einsum.js";
-export { ERROR_CODES, type ErrorCode, fail, TeError } from "./errors.js";
-export * from "./expect.js";
-export * from "./float-codes.js";
-export { asBytes } from "./host-array.js";
-export { Lru } from "./lru.js";
+export { ERROR_CODES, type ErrorCode, TeError } from "./errors.js";
 export type { TensorMethods } from "./methods.js";
+// Functions of tensors.
+export { argmax, argmin } from "./ops/argmax.js";
+export { add, div, maximum, minimum, mul, pow, rem, sub } from "./ops/arithmetic.js";
+export { repeat, split, stack, tril, triu } from "./ops/arrange.js";
+export type { TensorLike } from "./ops/binary.js";
+export { and, logicalAnd, logicalOr, logicalXor, or, shiftLeft, shiftRight, xor } from "./ops/bits.js";
+export { bitcast, cast } from "./ops/cast.js";
+export { eq, ge, gt, le, lt, ne } from "./ops/compare.js";
+export { concat } from "./ops/concat.js";
+export { crossEntropy } from "./ops/cross-entropy.js";
+export { cumsum } from "./ops/cumsum.js";
+export { type DotOptions, dot, matmul } from "./ops/dot.js";
+export { dynamicSlice, dynamicUpdateSlice, type WindowStart } from "./ops/dynamic-slice.js";
+export { flip } from "./ops/flip.js";
+export { at, type Index } from "./ops/index-with.js";
+export { logSoftmax } from "./ops/log-softmax.js";
+export { logsumexp } from "./ops/logsumexp.js";
+export { logicalNot, not } from "./ops/predicates.js";
+export { all, any, max, mean, min, prod, type ReduceOptions, sum, variance } from "./ops/reduce.js";
 export {
-  buildFolders,
-  findBeside,
-  findInstalled,
-  foldersOf,
-  loadAddon,
-  type ModuleNames,
-} from "./native-file.js";
-// The contract of an op.
+  broadcastTo,
+  expandDims,
+  flatten,
+  moveAxis,
+  reshape,
+  squeeze,
+  swapAxes,
+  transpose,
+} from "./ops/reshape.js";
+export { clip, select, where } from "./ops/select.js";
+export { pad, slice } from "./ops/slice.js";
+export { softmax } from "./ops/softmax.js";
+export { argsort, type SortOptions, sort, topK } from "./ops/sort.js";
+export { oneHot, scatterAdd, take, takeAlongAxis } from "./ops/take.js";
 export {
-  definedOps,
-  defineOp,
-  formatParams,
-  type HostArray,
-  inferShapes,
-  inputNames,
-  nameInputs,
-  nameOutputs,
-  type Op,
-  type OpDefinition,
-  type OpSpec,
-  type Params,
-  type ParamValue,
-  type VjpArgs,
-} from "./op.js";
-// Ops: functions of tensors, and the definitions behind them (addOp, dotOp, …).
-export * from "./ops/index.js";
-export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "./options.js";
+  abs,
+  ceil,
+  cos,
+  erf,
+  erfInv,
+  exp,
+  expm1,
+  floor,
+  log,
+  log1p,
+  neg,
+  round,
+  rsqrt,
+  sigmoid,
+  sign,
+  sin,
+  sqrt,
+  tanh,
+} from "./ops/unary.js";
 export type { NestedArray } from "./pieces.js";
-export { fuseElementwise } from "./program/fuse.js";
-export { optimize } from "./program/optimize.js";
-export { type MemoryPlan, planMemory } from "./program/plan-memory.js";
-// Programs and the devices that run them.
-export { Program, type ProgramNode } from "./program/program.js";
 export * as random from "./random.js";
-export { loadBroadcast, loadFloat64, storeFloat64, storeNumbers } from "./reference/host.js";
-export { stridedCopy } from "./reference/strided.js";
-export { type Rule, rule } from "./rule.js";
-export { createScope, type Scope, traceContextKey } from "./scope.js";
-export { wantsKernels, warnOnce } from "./settings.js";
-// Tensors and their element types.
-export { isFloatTensor, Tensor, tensor, tensorOwning } from "./tensor.js";
-export { applyOp, currentTrace, type Trace, withTrace } from "./trace.js";
+export { Tensor, tensor } from "./tensor.js";
+// Transformations.
 export {
   type CheckpointNode,
   type CheckpointOptions,
@@ -93,18 +78,9 @@ export {
   stopGradient,
 } from "./transforms/checkpoint.js";
 export { customVjp } from "./transforms/custom-vjp.js";
-// Transformations.
 export { type GradOptions, grad, valueAndGrad, vjp } from "./transforms/grad.js";
 export { type JitOptions, jit, makeProgram } from "./transforms/jit.js";
-export { evalShape, runTraced } from "./transforms/run-traced.js";
-export {
-  declareStateCollection,
-  isStateCollection,
-  markState,
-  type StateRule,
-  stateAfter,
-} from "./transforms/state.js";
-export { UNCHANGING } from "./transforms/static-key.js";
-export type { Tree, TreeDef } from "./tree.js";
+export { evalShape } from "./transforms/run-traced.js";
 // Trees of tensors.
+export type { Tree, TreeDef } from "./tree.js";
 export * as tree from "./tree.js";

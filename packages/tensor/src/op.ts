@@ -1,12 +1,12 @@
+/** The contract of an op: everything about it in one object, by which kernels, passes, gradients and tests know it. */
 import { type Aval, checkAval, checkShape, formatAval, freezeShape } from "./aval.js";
 import type { Case, CaseBuilder } from "./cases.js";
 import { checkDType, type TypedArray } from "./dtype.js";
 import { fail } from "./errors.js";
 import { expectArray, expectObject, expectSize } from "./expect.js";
-import { type ParamKind, registerKinds } from "./op-check.js";
+import type { ParamKind } from "./op-check.js";
 import type { Rule } from "./rule.js";
 import type { Tensor } from "./tensor.js";
-import { applyOp } from "./trace.js";
 
 /** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
 export interface HostArray extends Aval {
@@ -76,10 +76,27 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
    * input itself.
    */
   moves?: true | "nowhere";
-  /** An instruction of the native `elementwise` kernel. */
-  elementwise?: boolean;
+  /** Fusable: an instruction of `elementwise` kernels, of the op's name or of the one that is given for its parameters. */
+  elementwise?: true | ((params: P) => string);
+  /** Elementwise kernels read it where they need it: "constant", every element is `params.value`; "broadcast" of input x. */
+  folds?: "constant" | "broadcast";
   /** The output is the input's bytes, in order, under another shape: it shares their memory and costs no kernel. */
   view?: boolean;
+  /** Marks a place in a trace, and is not there in programs: the output is the input. */
+  transparent?: boolean;
+  /** No derivative passes: what depends on the input by way of this op alone is a constant. */
+  stopsGradient?: boolean;
+  /** Whether the output is the first input as it is, so that the node can go. */
+  changesNothing?(input: Aval, output: Aval, params: P): boolean;
+  /** Outputs that are kept for the gradient: statistics, not results, and without a derivative. */
+  saved?: readonly O[];
+  /** How far results may be from the reference, as rows of the testkit's table of limits; "op" and "composed" by default. */
+  judgedAs?: {
+    /** Of every output, or output by output. */
+    readonly values?: string | { readonly [K in O]?: string };
+    /** Of the gradients by input, where the op has a gradient kernel of its own. */
+    readonly gradients?: { readonly [K in I | Q]?: string };
+  };
   /** Keeps what reads its output from being merged, fused or scheduled with what made its input: see program/simplify.ts. */
   barrier?: boolean;
   /** Output may take over the memory of the input (same shape and dtype, read before written). */
@@ -111,44 +128,13 @@ function expectDefinition(fn: string, op: OpDefinition): void {
 /** Every op defined so far, by name. */
 export const definedOps = (): ReadonlyMap<string, OpDefinition> => registry;
 
-/**
- * Defines an op: its names, shape rule, reference, gradient, sharding rule and cases. The result is called with named
- * tensors and parameters and returns named tensors.
- */
-export function defineOp<
-  const I extends string,
-  const O extends string,
-  P extends object,
-  const Q extends string = never,
->(name: string, spec: OpSpec<I, O, P, Q>): Op<I, O, P, Q> {
-  if (typeof name !== "string" || name === "")
-    fail("option", "defineOp", "the name must be a string that is not empty", name ?? String(name));
-  const fn = `defineOp(${name})`;
-  if (typeof spec !== "object" || spec === null || typeof spec.shape !== "function" || !Array.isArray(spec.outputs))
-    fail("option", fn, "the second argument must have inputs, outputs, params and shape", spec ?? String(spec));
-  if (!Array.isArray(spec.inputs) || typeof spec.params !== "object" || spec.params === null)
-    fail("option", fn, "inputs must be an array of names and params an object of defaults", spec);
-  if (!spec.evaluate === !spec.reference) fail("option", fn, "exactly one of evaluate and reference must be given");
+/** Makes a definition known under its name, and gives it the key that tells it from earlier ones of that name. */
+export function registerOp(name: string, spec: OpSpec<any, any, any, any>): OpDefinition {
   const count = (definitions.get(name) ?? 0) + 1;
   definitions.set(name, count);
-  const definition = { ...spec, name, key: count === 1 ? name : `${name}#${count}` } as unknown as OpDefinition;
+  const definition: OpDefinition = { ...spec, name, key: count === 1 ? name : `${name}#${count}` };
   registry.set(name, definition);
-  registerKinds(definition);
-  const call = (inputs: object, params?: object) =>
-    nameOutputs(definition, applyOp(definition, orderInputs(definition, inputs), params as Params | undefined));
-  return Object.assign(call, { definition }) as unknown as Op<I, O, P, Q>;
-}
-
-/** The inputs in wire order; applyOp checks them. */
-function orderInputs(op: OpDefinition, inputs: object): (Tensor | undefined)[] {
-  if (typeof inputs !== "object" || inputs === null)
-    fail("option", op.name, "inputs must be an object of tensors by name", inputs ?? String(inputs));
-  if (op.variadic) return (inputs as { inputs: Tensor[] }).inputs;
-  const names = inputNames(op);
-  for (const name in inputs)
-    if (!names.includes(name))
-      fail("option", op.name, `unknown input ${name}`, undefined, `Inputs: ${names.join(", ")}.`);
-  return names.map((name) => (inputs as Record<string, Tensor | undefined>)[name]);
+  return definition;
 }
 
 const namesCache = new WeakMap<OpDefinition, string[]>();

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { checkOptions, checkpoint, grad, jit, TeError, withDefaults } from "./index.js";
+import { checkpoint, grad, jit, TeError } from "./index.js";
+import { checkOptions, withDefaults } from "./options.js";
 
 interface Options {
   features: number;

@@ -3,7 +3,7 @@ import { expectObject, expectString } from "./expect.js";
 import { Lru } from "./lru.js";
 
 const KERNELS = ["on", "off"];
-const LOGS = ["compile"];
+const LOGS = ["compile", "passes"];
 
 const said = new Lru<true>(1024);
 
@@ -24,6 +24,11 @@ export function wantsKernels(env: NodeJS.ProcessEnv = process.env): boolean {
   if (!KERNELS.includes(value))
     warnOnce(`TE_KERNELS must be ${list(KERNELS)}, got "${value}"; native kernels are used where there are any.`);
   return value !== "off";
+}
+
+/** One line on stderr about what a subject of TE_LOG asked for. */
+export function logLine(line: string): void {
+  process.stderr.write(`te: ${line}\n`);
 }
 
 /** Whether TE_LOG, a list with commas, asks for a line on stderr about `subject`. */

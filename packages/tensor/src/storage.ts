@@ -1,6 +1,8 @@
+import { asTeError } from "./as-error.js";
 import type { Aval } from "./aval.js";
 import { byteSize, formatAval } from "./aval.js";
-import { asTeError, type Backend, currentBackend, type DeviceBuffer } from "./backend.js";
+import type { Backend, DeviceBuffer } from "./backend.js";
+import { currentBackend } from "./devices.js";
 import { type TypedArray, viewAs } from "./dtype.js";
 import { fail } from "./errors.js";
 import { copyInPieces } from "./pieces.js";

@@ -1,14 +1,12 @@
 /**
- * Tracing: while a trace is open every op call is recorded as a node; otherwise it runs at once as a one-op program.
- * A trace is opened and closed within one synchronous call, so it never leaks over an await.
+ * Tracing: while a trace is open every op call is recorded as a node; otherwise it runs at once (apply-op.ts). A trace is opened and closed within one synchronous call, so it never leaks over an await.
  */
+
+import { asTeError, isStackOverflow } from "./as-error.js";
 import { type Aval, freezeShape } from "./aval.js";
-import { asTeError, isStackOverflow } from "./backend.js";
 import { fail } from "./errors.js";
 import { expectFunction } from "./expect.js";
 import { inferShapes, type OpDefinition, type Params } from "./op.js";
-import { checkInputs, completeParams } from "./op-check.js";
-import { runEager } from "./program/eager.js";
 import { Storage } from "./storage.js";
 import { Tensor } from "./tensor.js";
 import type { NextState } from "./transforms/state.js";
@@ -135,26 +133,4 @@ export function within<T>(trace: Trace, body: (trace: Trace) => T): T {
   } finally {
     current = outer;
   }
-}
-
-/**
- * Records the op in the open trace, or runs it now. `inputs` are in the order of the op's names, and optional ones may be
- * undefined; parameters left out take their defaults. Throws TeError for inputs and parameters that the op does not take.
- */
-export function applyOp(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params?: Params): Tensor[] {
-  checkInputs(op, inputs);
-  const complete = completeParams(op, params);
-  if (current) return current.record(op, inputs, complete);
-  for (const input of inputs) {
-    if (input?.trace) {
-      fail(
-        "traced",
-        op.name,
-        "a traced tensor was used after its trace ended",
-        input,
-        "Return it from the traced function instead of storing it.",
-      );
-    }
-  }
-  return runEager(op, inputs, complete);
 }

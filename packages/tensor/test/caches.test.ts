@@ -1,6 +1,7 @@
 /** Caches are bounded: what was used least recently goes first and gives its memory back. */
 import "@te/kernels-cpu";
-import { jit, Lru, memory, type Tensor, tensor } from "@te/tensor";
+import { jit, memory, type Tensor, tensor } from "@te/tensor";
+import { Lru } from "@te/tensor/backend";
 import { onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,4 +1,5 @@
-import { type DType, fromFloat64, type Tensor, type TypedArray, tensor, toFloat64 } from "@te/tensor";
+import { type DType, type Tensor, type TypedArray, tensor } from "@te/tensor";
+import { fromFloat64, toFloat64 } from "@te/tensor/op";
 import { readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

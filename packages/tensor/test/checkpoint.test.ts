@@ -7,12 +7,10 @@ import {
   cumsum,
   customVjp,
   dot,
-  fuseElementwise,
   grad,
   jit,
   makeProgram,
   ones,
-  optimize,
   softmax,
   type Tensor,
   tensor,
@@ -21,6 +19,7 @@ import {
   valueAndGrad,
   vjp,
 } from "@te/tensor";
+import { fuseElementwise, runPasses } from "@te/tensor/backend";
 import { describe, expect, test } from "vitest";
 import { expectBits } from "./helpers.js";
 
@@ -108,7 +107,7 @@ test("a function of trees, with arguments that take no part", () => {
 
 /** The nodes that a device with kernels for every op is given, in order. */
 const compiledNodes = (f: (...args: any[]) => unknown, ...args: unknown[]) =>
-  optimize(makeProgram(f)(...args), () => true).nodes.filter(({ op }) => !op.view);
+  runPasses(makeProgram(f)(...args), () => true).nodes.filter(({ op }) => !op.view);
 const compiledOps = (f: (...args: any[]) => unknown, ...args: unknown[]): string[] =>
   compiledNodes(f, ...args).map(({ op }) => op.name);
 
@@ -147,7 +146,7 @@ test("what is computed again joins the backward pass, not the forward pass that 
     const y = x.mul(2);
     return f(y).matmul(y).sum();
   };
-  const { nodes } = fuseElementwise(optimize(makeProgram(grad(step))(x), () => true));
+  const { nodes } = fuseElementwise(runPasses(makeProgram(grad(step))(x), () => true));
   const sines = nodes.map(({ params }) => (params.code as string[] | undefined)?.filter((line) => /^sin/.test(line)));
   const dot = nodes.findIndex(({ op }) => op.name === "dot");
   expect(sines.slice(0, dot).flat().filter(Boolean)).toHaveLength(1);
@@ -159,7 +158,7 @@ test("constants are shared with what computes again", () => {
     const c = ones([3, 3]);
     return checkpoint((x: Tensor) => x.mul(c).sin().exp())(x).sum();
   };
-  const { nodes } = optimize(makeProgram(grad(step))(x), () => true);
+  const { nodes } = runPasses(makeProgram(grad(step))(x), () => true);
   expect(nodes.filter(({ op }) => op.barrier)).toHaveLength(1);
   expect(nodes.filter(({ op, params }) => op.name === "fill" && String(params.shape) === "3,3")).toHaveLength(1);
 });

@@ -1,11 +1,11 @@
 /** Copies of this package in one process: they share devices, choices stay, and their tensors do not mix unnoticed. */
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
-type Copy = typeof import("@te/tensor");
+type Copy = typeof import("@te/tensor") & typeof import("@te/tensor/backend");
 type Device = ReturnType<Parameters<Copy["registerBackend"]>[1]>;
 const load = async (): Promise<Copy> => {
   vi.resetModules();
-  return import("@te/tensor");
+  return { ...(await import("@te/tensor")), ...(await import("@te/tensor/backend")) };
 };
 const KEY = Symbol.for("te.devices");
 const world = globalThis as { [KEY]?: unknown };
@@ -41,7 +41,7 @@ describe("devices", () => {
     expect(await a.ones([2]).add(1).toArray()).toEqual([2, 2]);
     expect(a.currentBackend().name).toBe("reference");
     expect(lines()).toHaveLength(1);
-    b.registerBackend("cpu", () => device(a, "cpu"));
+    b.registerBackend("cpu", () => device(a, "cpu"), { priority: 10 });
     a.setDevice("auto");
     expect(a.currentBackend().name).toBe("cpu");
     expect(a.devices().map(({ name }) => name)).toEqual(["reference", "cpu"]);
@@ -51,8 +51,8 @@ describe("devices", () => {
 
   test("are taken from the copy that has them", async () => {
     const [a, b] = [await load(), await load()];
-    b.registerBackend("cpu", () => device(a, "cpu"));
-    a.registerBackend("cpu", () => ({ reason: "the bundle has none" }));
+    b.registerBackend("cpu", () => device(a, "cpu"), { priority: 10 });
+    a.registerBackend("cpu", () => ({ reason: "the bundle has none" }), { priority: 10 });
     a.setDevice("cpu");
     expect(a.currentBackend().name).toBe("cpu");
   });
@@ -71,7 +71,7 @@ describe("devices", () => {
   test("that were chosen by name stay when others come", async () => {
     const a = await load();
     a.setDevice("reference");
-    a.registerBackend("cpu", () => expect.fail("not asked for"));
+    a.registerBackend("cpu", () => expect.fail("not asked for"), { priority: 10 });
     expect(a.currentBackend().name).toBe("reference");
     expect(() => a.setDevice("gpu")).toThrow(/no package registered the device "gpu"/);
     expect(a.currentBackend().name).toBe("reference");
@@ -80,7 +80,7 @@ describe("devices", () => {
   test("ending on the reference is said once, unless it was asked for", async () => {
     const lines = linesOf();
     const a = await load();
-    a.registerBackend("cpu", () => ({ reason: "there are none here" }));
+    a.registerBackend("cpu", () => ({ reason: "there are none here" }), { priority: 10 });
     for (let i = 0; i < 3; i++) a.ones([2]).add(i).dataSync();
     expect(lines()).toEqual(["te: native kernels are not available: there are none here; using the slow reference\n"]);
     const b = await load();

@@ -1,19 +1,8 @@
 /** A donated step that fails leaves the caller with the state that it had. */
 import "@te/kernels-cpu";
-import {
-  crossEntropy,
-  definedOps,
-  grad,
-  jit,
-  makeProgram,
-  memory,
-  Program,
-  planMemory,
-  type Tensor,
-  tensor,
-  tree,
-  valueAndGrad,
-} from "@te/tensor";
+import { crossEntropy, grad, jit, makeProgram, memory, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
+import { Program, planMemory } from "@te/tensor/backend";
+import { definedOps } from "@te/tensor/op";
 import { onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,7 +1,8 @@
 /** The evaluator as a device: memory of values that nobody reads any more is given back while a program runs. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { defineOp, jit, setDevice, type Tensor, zeros } from "@te/tensor";
+import { jit, setDevice, type Tensor, zeros } from "@te/tensor";
+import { defineOp } from "@te/tensor/op";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 const MIB = 2 ** 20;

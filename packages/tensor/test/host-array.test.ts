@@ -1,6 +1,7 @@
 /** What arrays are is told by their elements: makers, realms and kinds of memory make no difference. */
 import { runInNewContext } from "node:vm";
-import { TeError, tensor, viewAs } from "@te/tensor";
+import { TeError, tensor } from "@te/tensor";
+import { viewAs } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 
 type Make = (bytes: Uint8Array, type: string) => any;

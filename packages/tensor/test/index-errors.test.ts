@@ -1,6 +1,7 @@
 /** Values that are indices: one outside of its range is an error of code "index", worded alike on every device, where a result is read. */
 import "@te/kernels-cpu";
-import { checkRange, grad, jit, scatterAdd, type Tensor, take, takeAlongAxis, tensor, zeros } from "@te/tensor";
+import { grad, jit, scatterAdd, type Tensor, take, takeAlongAxis, tensor, zeros } from "@te/tensor";
+import { checkRange } from "@te/tensor/op";
 import { expectError, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,6 +1,7 @@
 /** Which calls of a jit function share a program: those that cannot differ, and no others. */
 import { runInNewContext } from "node:vm";
-import { defineOp, grad, jit, type Tensor, tensor } from "@te/tensor";
+import { grad, jit, type Tensor, tensor } from "@te/tensor";
+import { defineOp } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 
 const x = tensor([1]);

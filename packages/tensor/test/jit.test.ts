@@ -1,6 +1,7 @@
 /** jit: traced once, the same bits as eager, static and donated arguments, and what a traced function must not do. */
 import "@te/kernels-cpu";
-import { createScope, fail, jit, makeProgram, memory, TeError, type Tensor, tensor, tree } from "@te/tensor";
+import { jit, makeProgram, memory, TeError, type Tensor, tensor, tree } from "@te/tensor";
+import { createScope, fail } from "@te/tensor/op";
 import { onEachDevice } from "@te/testkit";
 import { describe, expect, test, vi } from "vitest";
 import { expectBits } from "./helpers.js";

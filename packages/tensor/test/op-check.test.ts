@@ -1,28 +1,21 @@
 /** What a call of an op is held to on every device before anything runs, and what callers cannot change. */
 import "@te/kernels-cpu";
 import {
-  addOp,
-  applyOp,
   arange,
-  definedOps,
-  defineOp,
   dynamicSlice,
   dynamicUpdateSlice,
   einsum,
-  expectDType,
   full,
   jit,
   ones,
   random,
-  reduceSumOp,
-  softmaxOp,
   split,
   TeError,
   type Tensor,
-  takeOp,
   tensor,
   zeros,
 } from "@te/tensor";
+import { addOp, applyOp, definedOps, defineOp, expectDType, reduceSumOp, softmaxOp, takeOp } from "@te/tensor/op";
 import { expectError, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,21 +1,9 @@
 /** Programs: their text, fusing, memory plans; and random programs, whose jit must equal their ops one by one. */
 import "@te/kernels-cpu";
 import { fc, test as property } from "@fast-check/vitest";
-import {
-  bytesOf,
-  fuseElementwise,
-  grad,
-  jit,
-  makeProgram,
-  type Program,
-  planMemory,
-  setDevice,
-  softmax,
-  type Tensor,
-  tensor,
-  where,
-  zeros,
-} from "@te/tensor";
+import { grad, jit, makeProgram, setDevice, softmax, type Tensor, tensor, where, zeros } from "@te/tensor";
+import { fuseElementwise, type Program, planMemory } from "@te/tensor/backend";
+import { bytesOf } from "@te/tensor/op";
 import { onEachDevice, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect, test } from "vitest";
 import { expectBits } from "./helpers.js";

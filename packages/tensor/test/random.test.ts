@@ -1,6 +1,7 @@
 import "@te/kernels-cpu";
 import { createHash } from "node:crypto";
-import { type DType, random, type Tensor, type TypedArray, tensor, toFloat64, zeros } from "@te/tensor";
+import { type DType, random, type Tensor, type TypedArray, tensor, zeros } from "@te/tensor";
+import { toFloat64 } from "@te/tensor/op";
 import { type GoldenCase, onEachDevice, readGolden } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

@@ -1,6 +1,7 @@
 /** Of 0 and -0 every extreme is 0, on every device and in whatever order it meets them. */
 import "@te/kernels-cpu";
-import { FLOATS, type Tensor, tensor } from "@te/tensor";
+import { type Tensor, tensor } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

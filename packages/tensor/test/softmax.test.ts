@@ -1,9 +1,7 @@
 import "@te/kernels-cpu";
 import {
   crossEntropy,
-  crossEntropyOp,
   type DType,
-  FLOATS,
   full,
   grad,
   jit,
@@ -17,6 +15,7 @@ import {
   where,
   zeros,
 } from "@te/tensor";
+import { crossEntropyOp, FLOATS } from "@te/tensor/op";
 import { errorN, expectClose, fillArray, forSize, limitOf, onEachDevice, toTensor, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 

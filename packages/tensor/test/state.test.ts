@@ -3,14 +3,10 @@ import {
   checkpoint,
   concat,
   customVjp,
-  declareStateCollection,
   grad,
   jit,
-  markState,
   ones,
-  type StateRule,
   stack,
-  stateAfter,
   stopGradient,
   type Tensor,
   tensor,
@@ -19,6 +15,7 @@ import {
   vjp,
   zeros,
 } from "@te/tensor";
+import { declareStateCollection, markState, type StateRule, stateAfter } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 
 type Gauge = { steps: Tensor; top: Tensor };

@@ -1,5 +1,7 @@
 /** Every op's cases on a backend, judged by the reference evaluator in float64. */
-import { type Case, CaseBuilder, currentBackend, definedOps, type OpDefinition, setDevice } from "@te/tensor";
+import { setDevice } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
+import { type Case, CaseBuilder, definedOps, type OpDefinition } from "@te/tensor/op";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findOp } from "./oracle.js";
 import { runCase } from "./run-case.js";

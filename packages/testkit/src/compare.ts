@@ -1,14 +1,6 @@
-import {
-  type Aval,
-  currentBackend,
-  type DType,
-  formatAval,
-  type HostArray,
-  sameShape,
-  Tensor,
-  type TypedArray,
-  toFloat64,
-} from "@te/tensor";
+import { type Aval, type DType, Tensor, type TypedArray } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
+import { formatAval, type HostArray, sameShape, toFloat64 } from "@te/tensor/op";
 import { record } from "./record.js";
 import { errorN, errorX, type Limit, limitOf, type Row } from "./tolerance.js";
 

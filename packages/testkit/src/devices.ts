@@ -1,5 +1,6 @@
 /** The same tests on every device that this process has. */
-import { currentBackend, devices, setDevice } from "@te/tensor";
+import { devices, setDevice } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
 import { afterAll, beforeAll, describe } from "vitest";
 
 /** The reference, and the devices with kernels that are present, unless TE_KERNELS=off forbids them. */

@@ -1,5 +1,6 @@
 /** Turns the fills of a case into arrays: seeded, so that every run and every backend sees the same values. */
-import { type Case, type Fill, fromFloat64, type HostArray, sizeOf, type Tensor, tensor } from "@te/tensor";
+import { type Tensor, tensor } from "@te/tensor";
+import { type Case, type Fill, fromFloat64, type HostArray, sizeOf } from "@te/tensor/op";
 
 /** Uniform numbers in [0, 1) from a 32-bit seed (sfc32). */
 export function generator(seed: number): () => number {

@@ -1,7 +1,9 @@
 /** Runs recorded calls of modules again: variables from the recorded key, outputs and gradients on the device in force. */
 import { createHash } from "node:crypto";
 import type { Module, Variables } from "@te/layers";
-import { currentBackend, formatAval, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
+import { random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
+import { formatAval } from "@te/tensor/op";
 import { expect } from "vitest";
 import { findDifference, findGradientDifference, valuesOf } from "./compare.js";
 import type { Golden, GoldenCase } from "./goldens.js";

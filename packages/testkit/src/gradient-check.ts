@@ -6,7 +6,8 @@
  * where x̄ is what the gradient function says. Where a direction crosses a kink, such as a tie of a maximum, a shorter step
  * does not.
  */
-import type { Case, HostArray, OpDefinition, Tensor } from "@te/tensor";
+import type { Tensor } from "@te/tensor";
+import type { Case, HostArray, OpDefinition } from "@te/tensor/op";
 import { fillCase, generator, normal, seedOf } from "./fill.js";
 import { drawCotangents, gradientOfCase, orderedNames } from "./gradient.js";
 import { oracle, widenArray } from "./oracle.js";

@@ -1,4 +1,4 @@
-import type { Case } from "@te/tensor";
+import type { Case } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { type BackendSuiteOptions, casesOf, judgedOps } from "./backend-suite.js";
 import { gradientOfCase } from "./gradient.js";

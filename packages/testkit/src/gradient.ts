@@ -1,8 +1,7 @@
 /** The gradient of a case as a function, for backends to run and for the oracle to judge. */
+import { type Aval, type DType, type Tensor, vjp } from "@te/tensor";
 import {
-  type Aval,
   type Case,
-  type DType,
   fromFloat64,
   type HostArray,
   inferShapes,
@@ -11,22 +10,12 @@ import {
   isFloat8,
   type OpDefinition,
   sizeOf,
-  type Tensor,
-  vjp,
-} from "@te/tensor";
+} from "@te/tensor/op";
 import { generator, normal, seedOf } from "./fill.js";
 import { callOp } from "./oracle.js";
 
 /** float8 values are results of rounding: nothing flows through them. */
 const isDifferentiable = (dtype: DType): boolean => isFloat(dtype) && !isFloat8(dtype);
-
-/** Outputs that an op keeps for its backward op: statistics, not results, and without a derivative. */
-const SAVED: Readonly<Record<string, readonly string[]>> = {
-  layer_norm: ["mean", "rstd"],
-  rms_norm: ["rstd"],
-  attention: ["max", "sum"],
-  cross_entropy: ["max", "sum"],
-};
 
 export interface GradientOfCase {
   /** The float inputs, in wire order. */
@@ -60,7 +49,7 @@ export function gradientOfCase(op: OpDefinition, of: Case, only?: number): Gradi
   const names = orderedNames(op, of);
   const wrt = names.filter((name) => isDifferentiable(of.inputs[name]!.dtype));
   const all = outputAvals(op, of);
-  const saved = SAVED[op.name] ?? [];
+  const saved = op.saved ?? [];
   const isResult = ({ dtype }: Aval, i: number): boolean => isDifferentiable(dtype) && !saved.includes(op.outputs[i]!);
   const outputs = all.flatMap((out, i) => (isResult(out, i) && (only ?? i) === i ? [i] : []));
   if (!wrt.length || !outputs.length) return undefined;

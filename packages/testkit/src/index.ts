@@ -43,7 +43,6 @@ export type { AllcloseOptions } from "./matchers.js";
 import "./matchers.js";
 
 export { expectError } from "./expect-error.js";
-export { simplify } from "./internals.js";
 export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
 export { limitOfGradient, limitOfOutput } from "./rows.js";
 export { runCase } from "./run-case.js";

@@ -1,5 +1,6 @@
 /** Any function of trees of tensors against the oracle: its value and all its gradients. */
-import { type DType, type HostArray, isFloat, jit, type Tensor, tree, vjp } from "@te/tensor";
+import { type DType, jit, type Tensor, tree, vjp } from "@te/tensor";
+import { type HostArray, isFloat } from "@te/tensor/op";
 import { findDifference, findGradientDifference } from "./compare.js";
 import { toTensor } from "./fill.js";
 import { drawCotangents } from "./gradient.js";

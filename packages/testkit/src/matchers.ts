@@ -1,5 +1,5 @@
 /** Matchers for vitest: `expect(t).toBeAllclose(values)` and `expect(t).toBeClose(reference, row)`. */
-import { formatAval } from "@te/tensor";
+import { formatAval } from "@te/tensor/op";
 import { expect } from "vitest";
 import { type Comparable, findDifference, valuesOf } from "./compare.js";
 import { limitOf, type Row } from "./tolerance.js";

@@ -1,4 +1,6 @@
 /** The reference evaluator as a judge: it runs what a backend runs, on the same inputs, in float64 where wanted. */
+import { makeProgram, type Tensor } from "@te/tensor";
+import { evaluateProgram, expand, fallbackBackend, type Program } from "@te/tensor/backend";
 import {
   applyOp,
   definedOps,
@@ -6,15 +8,11 @@ import {
   inputNames,
   isFloat,
   isFloat8,
-  makeProgram,
   type OpDefinition,
   type Params,
-  type Program,
-  type Tensor,
   toFloat64,
-} from "@te/tensor";
+} from "@te/tensor/op";
 import { toTensor } from "./fill.js";
-import { evaluateProgram, expand, referenceBackend } from "./internals.js";
 
 export interface OracleOptions {
   /** Keep float32, bfloat16 and float16 values as unrounded float64 (default); false rounds like a backend does. */
@@ -41,7 +39,7 @@ export function runProgram(
   inputs: readonly HostArray[],
   { wide = true }: OracleOptions = {},
 ): HostArray[] {
-  const primitives = expand(program, referenceBackend.supports);
+  const primitives = expand(program, fallbackBackend().supports);
   const given = [...inputs, ...primitives.constants.map((constant) => hostOf(constant.tensor))];
   return evaluateProgram(primitives, wide ? given.map(widenArray) : given, { wide });
 }

@@ -1,5 +1,6 @@
 /** One case on the current device: what is called, and how its results are judged. */
-import { type Case, type HostArray, jit, memory, type OpDefinition, type Tensor } from "@te/tensor";
+import { jit, memory, type Tensor } from "@te/tensor";
+import type { Case, HostArray, OpDefinition } from "@te/tensor/op";
 import {
   findBitDifference,
   findCodeDifference,
@@ -88,7 +89,7 @@ function valueCall(op: OpDefinition, of: Case, given: readonly HostArray[]): Cal
   const rounded = avals.some(({ dtype }) => isExact(dtype)) ? oracle(f, given, { wide: false }) : [];
   const results = op.outputs.map((name, i) => {
     const { shape, dtype } = avals[i]!;
-    const limit = () => of.tolerance ?? forSize(limitOfOutput(op.name, name, dtype), wide[i]!.data.length);
+    const limit = () => of.tolerance ?? forSize(limitOfOutput(op, name, dtype), wide[i]!.data.length);
     const judge = isExact(dtype)
       ? (result: HostArray) => findCodeDifference(result, rounded[i]!, of.tolerance?.n)
       : (result: HostArray) => findDifference(result, { ...wide[i]!, shape, dtype }, limit());
@@ -106,7 +107,7 @@ function gradientCall(op: OpDefinition, of: Case, gradient: GradientOfCase, arra
   const scale = rms(cotangents.flatMap((cotangent) => [...(valuesOf(cotangent).values as Float64Array)]));
   const results = gradient.wrt.map((name, i) => {
     const { shape, dtype } = of.inputs[name]!;
-    const limit = of.tolerance ?? forSize(limitOfGradient(op.name, name, dtype), wide[i]!.data.length);
+    const limit = of.tolerance ?? forSize(limitOfGradient(op, name, dtype), wide[i]!.data.length);
     const judge = (result: HostArray) => judgeGradient(result, { ...wide[i]!, shape, dtype }, limit, scale);
     return { name: `gradient of ${name}`, judge };
   });

@@ -1,21 +1,7 @@
 /** Which ops a backend has kernels for, and why not where it has none. */
-import {
-  type Aval,
-  allocate,
-  type Case,
-  CaseBuilder,
-  currentBackend,
-  type DType,
-  definedOps,
-  inputNames,
-  makeProgram,
-  type NodeSpec,
-  type OpDefinition,
-  setDevice,
-  sizeOf,
-  type Tensor,
-  tensor,
-} from "@te/tensor";
+import { type Aval, type DType, makeProgram, setDevice, type Tensor, tensor } from "@te/tensor";
+import { currentBackend, type NodeSpec } from "@te/tensor/backend";
+import { allocate, type Case, CaseBuilder, definedOps, inputNames, type OpDefinition, sizeOf } from "@te/tensor/op";
 import { gradientOfCase, orderedNames, outputAvals } from "./gradient.js";
 import { callOp } from "./oracle.js";
 

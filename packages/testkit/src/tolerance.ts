@@ -65,8 +65,9 @@ const ROWS = {
 export type Row = keyof typeof ROWS;
 
 /** The limits of a row for results of a dtype. */
-export function limitOf(row: Row, dtype: DType): Limit {
-  const found = (ROWS[row] as ByDType)[dtype];
+export function limitOf(row: Row | (string & {}), dtype: DType): Limit {
+  if (!Object.hasOwn(ROWS, row)) throw new Error(`there is no row ${row} in the table of limits`);
+  const found = (ROWS[row as Row] as ByDType)[dtype];
   if (!found) throw new Error(`there is no limit for ${row} in ${dtype}`);
   return found;
 }

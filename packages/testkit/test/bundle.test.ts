@@ -20,7 +20,8 @@ afterAll(() => {
 const LAYER = `
 import { cudaAvailable } from "@te/kernels-cuda";
 import { DenseGeneral } from "@te/layers";
-import { currentBackend, random } from "@te/tensor";
+import { random } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
 const layer = new DenseGeneral({ features: 2 });
 const x = random.normal(random.key(0), [1, 3]);
 layer.apply(layer.init(random.key(1), x), x).data().then((y) =>
@@ -125,7 +126,8 @@ test("@te/tensor alone says what brings the kernels", () => {
 describe("two copies of @te/tensor", () => {
   const BACKEND = `
     import "@te/layers";
-    import { currentBackend, ones } from "@te/tensor";
+    import { ones } from "@te/tensor";
+import { currentBackend } from "@te/tensor/backend";
     ones([2]).add(1).data().then((y) => console.log(y.join(), "on", currentBackend().name));`;
   const outsideOfBundle = ["--external:@te/kernels-cpu"];
   const fromSource = ["--conditions=@te/source", `--import=${import.meta.resolve("tsx")}`];

@@ -1,4 +1,4 @@
-import { CaseBuilder, toFloat64 } from "@te/tensor";
+import { CaseBuilder, toFloat64 } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { fillArray, generator } from "../src/index.js";
 

@@ -1,20 +1,9 @@
 /** The judges themselves: wrong kernels, wrong gradients and leaks must be found. */
-import {
-  type Aval,
-  type Backend,
-  type Case,
-  CaseBuilder,
-  defineOp,
-  loadFloat64,
-  type OpDefinition,
-  registerBackend,
-  setDevice,
-  storeNumbers,
-  type Tensor,
-} from "@te/tensor";
+import { type Aval, setDevice, type Tensor } from "@te/tensor";
+import { type Backend, fallbackBackend, registerBackend } from "@te/tensor/backend";
+import { type Case, CaseBuilder, defineOp, loadFloat64, type OpDefinition, storeNumbers } from "@te/tensor/op";
 import { afterEach, describe, expect, test } from "vitest";
 import { declinedOps, findCaseGradientError, findOp, formatDeclined, runCase, support } from "../src/index.js";
-import { referenceBackend } from "../src/internals.js";
 
 const c = new CaseBuilder();
 afterEach(() => setDevice("auto"));
@@ -27,10 +16,10 @@ function mutant(change: (values: Float32Array, run: number) => void): void {
   // A name of its own: programs are cached by it.
   const name = `mutant ${mutants++}`;
   const backend: Backend = {
-    ...referenceBackend,
+    ...fallbackBackend(),
     name,
     compile(program) {
-      const inner = referenceBackend.compile(program);
+      const inner = fallbackBackend().compile(program);
       return {
         dispose: () => inner.dispose(),
         run: (inputs) =>
@@ -38,7 +27,7 @@ function mutant(change: (values: Float32Array, run: number) => void): void {
             const bytes = buffer.readSync();
             buffer.release();
             if (bytes.length % 4 === 0) change(new Float32Array(bytes.buffer), runs++);
-            return referenceBackend.fromHost(bytes, "copy");
+            return fallbackBackend().fromHost(bytes, "copy");
           }),
       };
     },
@@ -68,7 +57,7 @@ describe("a kernel is caught that", () => {
       (values, run) => (values[3]! *= 1 + (run % 2) * 2 ** -22),
       "jit against eager: element 3",
     ],
-    ["keeps memory", () => void referenceBackend.fromHost(new Uint8Array(64), "copy"), "bytes are still held"],
+    ["keeps memory", () => void fallbackBackend().fromHost(new Uint8Array(64), "copy"), "bytes are still held"],
   ];
 
   test.each(MUTANTS)("%s", async (_, change, why) => {
@@ -120,7 +109,7 @@ test("a gradient that rounds too early is caught by the oracle", async () => {
 describe("support", () => {
   test("counts what a backend declines, with its reasons", () => {
     registerBackend("picky", () => ({
-      ...referenceBackend,
+      ...fallbackBackend(),
       name: "picky",
       supports: ({ inputs }) => inputs[0]?.dtype !== "float16" || "no float16 here",
     }));
@@ -133,7 +122,7 @@ describe("support", () => {
 
 test("declined ops of a case are those of its gradient too", () => {
   registerBackend("no multiplication", () => ({
-    ...referenceBackend,
+    ...fallbackBackend(),
     name: "no multiplication",
     supports: ({ op }) => op !== "mul" || "broken",
   }));

@@ -8,7 +8,8 @@ import {
   type LayerNormType,
   zeros,
 } from "@te/layers";
-import type { Defaults, DType, WithDefaults } from "@te/tensor";
+import type { DType } from "@te/tensor";
+import type { Defaults, WithDefaults } from "@te/tensor/op";
 import { checkRopeWindows, parseRopeMethod, parseSoftmaxType, parseWindow } from "./attention-options.js";
 import { parseLoraScope } from "./lora-scope.js";
 import { warnUnread } from "./unread-arguments.js";

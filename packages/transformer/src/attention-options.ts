@@ -1,5 +1,5 @@
 /** Strings that choose how attention masks, biases and normalises, in the spellings that are accepted. */
-import { fail } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { failChoice, lowerCase } from "./choices.js";
 
 export interface MaskType {

@@ -1,5 +1,5 @@
 /** Options that are one of a few texts. */
-import { fail } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 
 /** The text in small letters; "" for what is no text, which no choice is called. */
 export const lowerCase = (text: unknown): string => (typeof text === "string" ? text.toLowerCase() : "");

@@ -1,5 +1,5 @@
 /** Names that the original deprecated: they take effect, or say which name does, and warn once per process. */
-import { fail } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 
 const said = new Set<string>();
 

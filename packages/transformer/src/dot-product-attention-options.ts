@@ -1,4 +1,5 @@
-import type { Defaults, DType, WithDefaults } from "@te/tensor";
+import type { DType } from "@te/tensor";
+import type { Defaults, WithDefaults } from "@te/tensor/op";
 import {
   type ContextParallelOptions,
   contextParallelDefaults,

@@ -1,6 +1,7 @@
 import { checkName, Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
-import { expectTensor, fail, type Tensor, warnOnce, withDefaults } from "@te/tensor";
+import type { Tensor } from "@te/tensor";
+import { expectTensor, fail, warnOnce, withDefaults } from "@te/tensor/op";
 import {
   type BiasType,
   checkAttentionDropout,

@@ -1,6 +1,7 @@
 /** Decoding: keys and values of earlier tokens, and what a new token sees of them. */
 import type { Variable } from "@te/layers";
-import { arange, checkRange, dynamicSlice, dynamicUpdateSlice, fail, type Tensor, zeros } from "@te/tensor";
+import { arange, dynamicSlice, dynamicUpdateSlice, type Tensor, zeros } from "@te/tensor";
+import { checkRange, fail } from "@te/tensor/op";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 
 /** The variables of collection cache: keys and values [B, L, g, d] (or [L, B, g, d]) and how many tokens they hold. */

@@ -1,5 +1,5 @@
 import { type Initializer, varianceScaling } from "@te/layers";
-import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor";
+import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { type AttentionBlockOptions, attentionBlockDefaults } from "./attention-block-options.js";
 import { renamed } from "./deprecated.js";
 

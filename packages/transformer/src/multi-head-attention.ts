@@ -9,7 +9,8 @@ import {
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
 } from "@te/sharding";
-import { arange, expectTensor, fail, type Tensor, zeros } from "@te/tensor";
+import { arange, type Tensor, zeros } from "@te/tensor";
+import { expectTensor, fail } from "@te/tensor/op";
 import { checkAttentionBlock } from "./attention-block-options.js";
 import {
   checkAttentionDropout,

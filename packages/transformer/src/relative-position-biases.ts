@@ -1,14 +1,6 @@
 import { type Axes, type Initializer, Module, varianceScaling } from "@te/layers";
-import {
-  type Defaults,
-  type DType,
-  fail,
-  iota,
-  type Tensor,
-  tensor,
-  type WithDefaults,
-  withDefaults,
-} from "@te/tensor";
+import { type DType, iota, type Tensor, tensor } from "@te/tensor";
+import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { parseHeads } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 

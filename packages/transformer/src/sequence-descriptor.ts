@@ -1,16 +1,5 @@
-import {
-  arange,
-  checkRange,
-  expectObject,
-  expectSize,
-  expectTensor,
-  fail,
-  ones,
-  scatterAdd,
-  type Tensor,
-  Tensor as TensorClass,
-  where,
-} from "@te/tensor";
+import { arange, ones, scatterAdd, type Tensor, Tensor as TensorClass, where } from "@te/tensor";
+import { checkRange, expectObject, expectSize, expectTensor, fail } from "@te/tensor/op";
 
 type Pair = readonly [query: Tensor, keyValue: Tensor];
 

@@ -6,7 +6,7 @@ import {
   parseActivations,
   varianceScaling,
 } from "@te/layers";
-import { type Defaults, expectList, fail, type WithDefaults } from "@te/tensor";
+import { type Defaults, expectList, fail, type WithDefaults } from "@te/tensor/op";
 import { type AttentionBlockOptions, attentionBlockDefaults, checkAttentionBlock } from "./attention-block-options.js";
 import { checkAttentionDropout, parseBiasType, parseMaskType } from "./attention-options.js";
 

@@ -6,7 +6,8 @@ import {
   SEQLEN_AXES,
   SEQLEN_TP_AXES,
 } from "@te/sharding";
-import { expectTensor, fail, type Tensor, Tensor as TensorClass, withDefaults } from "@te/tensor";
+import { type Tensor, Tensor as TensorClass } from "@te/tensor";
+import { expectTensor, fail, withDefaults } from "@te/tensor/op";
 import { parseHeads, parseMaskType } from "./attention-options.js";
 import { oneOf } from "./deprecated.js";
 import { crossAttention, finalNorm, mlp, selfAttention } from "./layer-parts.js";

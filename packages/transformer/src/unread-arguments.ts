@@ -1,5 +1,6 @@
 /** Arguments that an option leaves unread, as the original does: where one is given all the same, one line says so. */
-import { fail, Tensor, warnOnce } from "@te/tensor";
+import { Tensor } from "@te/tensor";
+import { fail, warnOnce } from "@te/tensor/op";
 import { parseMaskType } from "./attention-options.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 

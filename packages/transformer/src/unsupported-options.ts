@@ -1,5 +1,5 @@
 /** Options of the original that ask for what no device here computes: they have their names, and only their defaults. */
-import { type Defaults, fail } from "@te/tensor";
+import { type Defaults, fail } from "@te/tensor/op";
 
 export interface ScoreModOptions {
   /** A function on the scores inside the kernel. Must be null (default): use a bias or a mask. */

@@ -1,5 +1,6 @@
 import "@te/kernels-cpu";
-import { type DType, FLOATS, jit, memory, random, type Tensor, tensor, vjp } from "@te/tensor";
+import { type DType, jit, memory, random, type Tensor, tensor, vjp } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import {
   expectClose,
   fillArray,

@@ -1,6 +1,7 @@
 /** Lengths, ends, ids and positions that no row can have are errors where a result of attention is read. */
 import { jit, makeProgram, type Tensor, tensor } from "@te/tensor";
-import { expectError, normals, onEachDevice, simplify } from "@te/testkit";
+import { simplify } from "@te/tensor/backend";
+import { expectError, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, SequenceDescriptor } from "../src/index.js";
 

@@ -1,5 +1,6 @@
 /** S01: softmax, scaled, masked and causal, row by row against float64, forward and backward. */
-import { FLOATS, softmax, type Tensor, vjp, where } from "@te/tensor";
+import { softmax, type Tensor, vjp, where } from "@te/tensor";
+import { FLOATS } from "@te/tensor/op";
 import { errorN, limitOf, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import "../src/index.js";

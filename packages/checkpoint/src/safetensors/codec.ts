@@ -1,4 +1,5 @@
-import { asBytes, checkDType, fail, TeError, Tensor, withDefaults } from "@te/tensor";
+import { TeError, Tensor } from "@te/tensor";
+import { asBytes, checkDType, fail, withDefaults } from "@te/tensor/op";
 import { type Conversions, tensorOfBytes } from "./elements.js";
 import { failFile, isStoredType, STORED_TYPES, storedTypeOf } from "./format.js";
 import { type Described, LENGTH_BYTES, layOut, parseHeader, readHeaderLength } from "./header.js";

@@ -1,5 +1,6 @@
 /** From the bytes of a stored type to a tensor. What a dtype holds exactly is read without asking, everything else on request. */
-import { type DType, TeError, type Tensor, tensor, tensorOwning, toFloat64, viewAs } from "@te/tensor";
+import { type DType, TeError, type Tensor, tensor } from "@te/tensor";
+import { tensorOwning, toFloat64, viewAs } from "@te/tensor/op";
 import { dtypeOf, type Entry, failFile, type StoredType } from "./format.js";
 
 /** The dtypes that stored types are to be read as, such as `{ F64: "float32", I64: "int32" }`. */

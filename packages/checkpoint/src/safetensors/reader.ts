@@ -1,6 +1,7 @@
 import { constants, type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
-import { checkDType, type DType, fail, TeError, type Tensor, withDefaults } from "@te/tensor";
+import { type DType, TeError, type Tensor } from "@te/tensor";
+import { checkDType, fail, withDefaults } from "@te/tensor/op";
 import { checkPath, failNoFile, readFully } from "../atomic.js";
 import { removeLeftovers } from "../temporary.js";
 import { checkConversions, collect, type Metadata, orUnreadable } from "./codec.js";

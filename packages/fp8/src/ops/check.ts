@@ -1,4 +1,5 @@
-import { type Aval, type DType, expectDType, expectShape } from "@te/tensor";
+import type { Aval, DType } from "@te/tensor";
+import { expectDType, expectShape } from "@te/tensor/op";
 import { checkFloat8 } from "../format.js";
 
 /** The dtypes that are rounded to FP8 and that products return. */

@@ -1,17 +1,5 @@
-import {
-  concat,
-  defineOp,
-  div,
-  expectDType,
-  expectFinite,
-  expectRank,
-  expectTensor,
-  fail,
-  finfo,
-  type Tensor,
-  withDefaults,
-  zeros,
-} from "@te/tensor";
+import { concat, div, finfo, type Tensor, zeros } from "@te/tensor";
+import { defineOp, expectDType, expectFinite, expectRank, expectTensor, fail, withDefaults } from "@te/tensor/op";
 import { checkFloat8, type Float8, float8Max } from "../format.js";
 import type { AmaxComputeAlgo } from "../recipes/delayed-scaling.js";
 import { expectScalars } from "./check.js";

@@ -1,4 +1,5 @@
-import { defineOp, expectDType, fail, zeros } from "@te/tensor";
+import { zeros } from "@te/tensor";
+import { defineOp, expectDType, fail } from "@te/tensor/op";
 import type { Float8 } from "../format.js";
 import { expectQuantization, HIGH_PRECISION } from "./check.js";
 

@@ -1,14 +1,5 @@
-import {
-  type DotAxes,
-  defineOp,
-  dot,
-  dotShape,
-  expectDType,
-  expectShape,
-  fail,
-  formatAval,
-  freeAxes,
-} from "@te/tensor";
+import { dot } from "@te/tensor";
+import { type DotAxes, defineOp, dotShape, expectDType, expectShape, fail, formatAval, freeAxes } from "@te/tensor/op";
 import { checkFloat8, type Float8 } from "../format.js";
 import { expectScalars, HIGH_PRECISION } from "./check.js";
 
@@ -25,6 +16,7 @@ export const scaledDotOp = defineOp("scaled_dot", {
   inputs: ["a", "b", "aScaleInv", "bScaleInv"],
   optional: ["bias"],
   outputs: ["y"],
+  judgedAs: { values: "fp8Gemm" },
   params: {
     lhsContract: [] as readonly number[],
     rhsContract: [] as readonly number[],

@@ -1,5 +1,5 @@
 /** What recipes have in common: their format, and options of the original that have one value here. */
-import { fail } from "@te/tensor";
+import { fail } from "@te/tensor/op";
 import { Format, type FormatSpec } from "../format.js";
 
 export interface TensorScalingOptions {

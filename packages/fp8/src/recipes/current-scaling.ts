@@ -1,4 +1,4 @@
-import { type Defaults, fail, withDefaults } from "@te/tensor";
+import { type Defaults, fail, withDefaults } from "@te/tensor/op";
 import { Format, type FormatSpec } from "../format.js";
 import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
 

@@ -1,4 +1,4 @@
-import { expectString, fail } from "@te/tensor";
+import { expectString, fail } from "@te/tensor/op";
 import { Float8CurrentScaling } from "./current-scaling.js";
 import { DelayedScaling } from "./delayed-scaling.js";
 

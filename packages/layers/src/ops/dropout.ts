@@ -1,4 +1,5 @@
-import { defineOp, expectFloat, FLOATS, fail, random, rule, type Tensor, where, zeros } from "@te/tensor";
+import { random, type Tensor, where, zeros } from "@te/tensor";
+import { defineOp, expectFloat, FLOATS, fail, rule } from "@te/tensor/op";
 
 /**
  * y = x * keep / (1 - rate); keep is drawn per element, or once for all elements along `broadcastDims`. Element i of the

@@ -1,5 +1,6 @@
 import { expectQuantization, quantizeOp } from "@te/fp8";
-import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
+import type { Aval, DType } from "@te/tensor";
+import { defineOp, FLOATS, rule } from "@te/tensor/op";
 import { gatedActivationOp } from "./gated-activation.js";
 
 /**

@@ -1,16 +1,5 @@
-import {
-  type Aval,
-  concat,
-  defineOp,
-  expectFloat,
-  expectShape,
-  FLOATS,
-  fail,
-  nearestName,
-  onesLike,
-  rule,
-  type Tensor,
-} from "@te/tensor";
+import { type Aval, concat, onesLike, type Tensor } from "@te/tensor";
+import { defineOp, expectFloat, expectShape, FLOATS, fail, nearestName, rule } from "@te/tensor/op";
 
 /** What clamped SwiGLU needs: g = min(u0, limit), l = clip(u1, ±limit) + offset, y = g * sigmoid(alpha g) * l. */
 export const CLAMPED = { limit: 7, alpha: 1.702, offset: 1 };
@@ -181,6 +170,7 @@ const concatenate = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? 
 export const gatedActivationOp = defineOp("gated_activation", {
   inputs: ["u"],
   outputs: ["y"],
+  judgedAs: { values: "activation" },
   params: PARAMS,
   kinds: FINITE,
   shape: ({ u }, params) => ({ y: checkInput("gatedActivation", u, params) }),

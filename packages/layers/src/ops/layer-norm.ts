@@ -1,14 +1,5 @@
-import {
-  type Aval,
-  defineOp,
-  expectDType,
-  expectFloat,
-  expectShape,
-  FLOATS,
-  fail,
-  rule,
-  type Tensor,
-} from "@te/tensor";
+import type { Aval, Tensor } from "@te/tensor";
+import { defineOp, expectDType, expectFloat, expectShape, FLOATS, fail, rule } from "@te/tensor/op";
 
 /** x - mean, in float32, where mean is rounded to it: less what that rounding lost, which a mean of 1e4 would show. */
 function centre(x: Tensor, mean: Tensor): Tensor {
@@ -44,6 +35,7 @@ export function expectCotangent(
 export const layerNormBackwardOp = defineOp("layer_norm_backward", {
   inputs: ["dy", "x", "gamma", "mean", "rstd"],
   outputs: ["dx", "dgamma", "dbeta"],
+  judgedAs: { values: { dgamma: "normParameters", dbeta: "normParameters" } },
   params: { zeroCenteredGamma: false },
   shape({ dy, x, gamma, mean, rstd }) {
     expectNorm("layerNormBackward", { x, gamma });
@@ -107,6 +99,8 @@ export function refuseStatistics(fn: string, ...grads: (Tensor | undefined)[]): 
 export const layerNormOp = defineOp("layer_norm", {
   inputs: ["x", "gamma", "beta"],
   outputs: ["y", "mean", "rstd"],
+  saved: ["mean", "rstd"],
+  judgedAs: { values: "norm", gradients: { x: "norm", gamma: "normParameters", beta: "normParameters" } },
   params: { epsilon: 1e-6, zeroCenteredGamma: false },
   kinds: { epsilon: "finite" },
   shape({ x, gamma, beta }) {

@@ -4,7 +4,8 @@
  */
 
 import { expectQuantization, quantizeOp } from "@te/fp8";
-import { type Aval, type DType, defineOp, FLOATS, rule } from "@te/tensor";
+import type { Aval, DType } from "@te/tensor";
+import { defineOp, FLOATS, rule } from "@te/tensor/op";
 import { layerNormOp } from "./layer-norm.js";
 import { rmsNormOp } from "./rms-norm.js";
 

@@ -1,4 +1,5 @@
-import { type Aval, defineOp, FLOATS, rule } from "@te/tensor";
+import type { Aval } from "@te/tensor";
+import { defineOp, FLOATS, rule } from "@te/tensor/op";
 import { expectCotangent, expectNorm, refuseStatistics } from "./layer-norm.js";
 
 const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i);
@@ -7,6 +8,7 @@ const leadingAxes = (x: Aval): number[] => x.shape.slice(0, -1).map((_, i) => i)
 export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
   inputs: ["dy", "x", "gamma", "rstd"],
   outputs: ["dx", "dgamma"],
+  judgedAs: { values: { dgamma: "normParameters" } },
   params: {},
   shape({ dy, x, gamma, rstd }) {
     expectNorm("rmsNormBackward", { x, gamma });
@@ -47,6 +49,8 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
 export const rmsNormOp = defineOp("rms_norm", {
   inputs: ["x", "gamma"],
   outputs: ["y", "rstd"],
+  saved: ["rstd"],
+  judgedAs: { values: "norm", gradients: { x: "norm", gamma: "normParameters" } },
   params: { epsilon: 1e-6 },
   kinds: { epsilon: "finite" },
   shape({ x, gamma }) {

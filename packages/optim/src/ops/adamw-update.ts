@@ -1,4 +1,5 @@
-import { aval, defineOp, fail, formatAval, full, isFloat, rule, sameShape, type Tensor } from "@te/tensor";
+import { full, type Tensor } from "@te/tensor";
+import { aval, defineOp, fail, formatAval, isFloat, rule, sameShape } from "@te/tensor/op";
 
 /** 1 - b^t without cancellation: -(e^(t ln b) - 1). */
 const oneMinusPower = (b: number, t: Tensor): Tensor => (b === 0 ? full([], 1) : t.mul(Math.log(b)).expm1().neg());

@@ -1,7 +1,8 @@
 /** Where the extremes are. */
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { fail } from "../errors.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";

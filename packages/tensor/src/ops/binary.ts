@@ -1,8 +1,9 @@
 /** How elementwise functions of two tensors are defined: NumPy's broadcasting, one dtype, one loop each. */
 import { aval, broadcastShapes } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { type DType, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp, type Op } from "../op.js";
+import type { Op } from "../op.js";
 import { loadBroadcast, storeNumbers } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";

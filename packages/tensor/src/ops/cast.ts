@@ -1,8 +1,9 @@
-import { aval } from "../aval.js";
+import { aval, sameAval } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { allocate, bytesOf, checkDType, type DType, finfo, isFloat, viewAs } from "../dtype.js";
 import { fail } from "../errors.js";
 import { fromFloat64, toFloat64 } from "../float-codes.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
@@ -19,8 +20,9 @@ const ALL_FLOATS = ["float32", "bfloat16", "float16", "float8_e4m3fn", "float8_e
 export const castOp = defineOp("cast", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: sameAval,
   params: { dtype: "float32" as DType, saturate: false },
-  elementwise: true,
+  elementwise: ({ saturate }) => (saturate ? "cast_saturate" : "cast"),
   sharding: rule("... -> ..."),
   shape: ({ x }, { dtype, saturate }) => {
     checkDType("astype", dtype);
@@ -90,6 +92,7 @@ function evaluateCast(x: HostArray, y: HostArray, saturate: boolean): void {
 export const bitcastOp = defineOp("bitcast", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: sameAval,
   params: { dtype: "uint32" as DType },
   elementwise: true,
   sharding: rule("... -> ..."),

@@ -1,6 +1,7 @@
 /** Values that must lie in a range which shapes cannot tell: places in a cache, lengths, segment ids. */
+
+import { defineOp } from "../define-op.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectDType } from "./check.js";

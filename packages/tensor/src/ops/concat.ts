@@ -1,7 +1,7 @@
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { expectSameDType, expectTensors } from "./check.js";

@@ -1,8 +1,8 @@
 import { type Aval, aval } from "../aval.js";
 import { zerosLike } from "../create.js";
+import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
@@ -89,6 +89,7 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
 export const crossEntropyOp = defineOp("cross_entropy", {
   inputs: ["logits", "labels"],
   outputs: ["loss", "max", "sum"],
+  saved: ["max", "sum"],
   params: {},
   checks: true,
   sharding: rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),

@@ -1,8 +1,8 @@
 import { aval, broadcastShapes, formatAval, normalizeAxis } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectNumbers } from "../expect.js";
-import { defineOp } from "../op.js";
 import { type Defaults, withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";
@@ -20,6 +20,7 @@ export const dotOp = defineOp("dot", {
   inputs: ["a", "b"],
   optional: ["bias"],
   outputs: ["y"],
+  judgedAs: { values: "gemm" },
   params: {
     lhsContract: [] as readonly number[],
     rhsContract: [] as readonly number[],

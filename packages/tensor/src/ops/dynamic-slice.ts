@@ -1,10 +1,11 @@
 /** Windows whose place is a value: start is held inside so that the window fits, as in JAX. */
 import { aval, stridesOf } from "../aval.js";
 import { zerosLike } from "../create.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectArray } from "../expect.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import { Tensor, tensor } from "../tensor.js";
 import { stack } from "./arrange.js";

@@ -1,13 +1,14 @@
 import { aval, checkShape, normalizeAxis, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { checkDType, type DType } from "../dtype.js";
 import { checkHolds } from "../integers.js";
-import { defineOp } from "../op.js";
 import { storeNumbers } from "../reference/host.js";
 
 /** y = one value everywhere. */
 export const fillOp = defineOp("fill", {
   inputs: [],
   outputs: ["y"],
+  folds: "constant",
   params: { value: 0, shape: [] as readonly number[], dtype: "float32" as DType },
   shape: (_, { value, shape, dtype }) => {
     checkHolds("full", "value", value, checkDType("full", dtype), "Choose a float dtype.");

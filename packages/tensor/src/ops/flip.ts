@@ -1,6 +1,6 @@
 import { normalizeAxes, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
-import { defineOp } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";

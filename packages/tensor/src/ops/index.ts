@@ -19,6 +19,7 @@ export * from "./fill.js";
 export * from "./flip.js";
 export * from "./flip.js";
 export * from "./index-with.js";
+export * from "./log-softmax.js";
 export * from "./logsumexp.js";
 export * from "./mark.js";
 export * from "./predicates.js";

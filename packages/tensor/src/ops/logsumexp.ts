@@ -1,8 +1,8 @@
 import { aval, normalizeAxis } from "../aval.js";
 import { full } from "../create.js";
+import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { withDefaults } from "../options.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";

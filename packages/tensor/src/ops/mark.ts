@@ -1,12 +1,14 @@
 /** Ops that leave the value alone and mark a place: a fresh name, an end of differentiation, a name for policies. */
-import { defineOp, type HostArray, type Op, type OpSpec } from "../op.js";
+import { defineOp } from "../define-op.js";
+import type { HostArray, Op, OpSpec } from "../op.js";
 import { rule } from "../rule.js";
 
-type Marks = Pick<OpSpec<"x", "y", object, never>, "vjp" | "moves" | "barrier">;
+type Marks = Pick<OpSpec<"x", "y", object, never>, "vjp" | "moves" | "barrier" | "transparent" | "stopsGradient">;
 
 const passesGradients: Marks = { vjp: ({ grads }) => ({ x: grads.y }), moves: "nowhere" };
+const isTransparent: Marks = { ...passesGradients, transparent: true };
 
-function mark<P extends object>(name: string, params: P, marks: Marks = passesGradients): Op<"x", "y", P, never> {
+function mark<P extends object>(name: string, params: P, marks: Marks = isTransparent): Op<"x", "y", P, never> {
   return defineOp(name, {
     inputs: ["x"],
     outputs: ["y"],
@@ -24,7 +26,7 @@ function copyInto(from: HostArray, to: HostArray): void {
 }
 
 export const identityOp = mark("identity", {});
-export const stopGradientOp = mark("stop_gradient", {}, { vjp: () => ({}) });
+export const stopGradientOp = mark("stop_gradient", {}, { vjp: () => ({}), transparent: true, stopsGradient: true });
 export const checkpointNameOp = mark("checkpoint_name", { name: "" });
 /** Keeps a recomputation apart from its original. No two barriers of a program have the same id. */
 export const barrierOp = mark("barrier", { id: 0 }, { ...passesGradients, barrier: true });

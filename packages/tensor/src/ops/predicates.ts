@@ -1,9 +1,9 @@
 /** not and is_finite: elementwise functions with dtype rules of their own. */
 import { aval } from "../aval.js";
 import { full } from "../create.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { loadFloat64 } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";

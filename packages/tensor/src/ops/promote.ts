@@ -8,8 +8,6 @@ import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectTensor } from "./check.js";
 import { fillOp } from "./fill.js";
-import { sum } from "./reduce.js";
-import { reshape } from "./reshape.js";
 
 /** A number as a tensor of no axes. A number that the dtype cannot hold is an error. */
 export function scalar(fn: string, value: number, dtype: DType): Tensor {
@@ -48,5 +46,5 @@ export function sumTo(grad: Tensor, shape: readonly number[]): Tensor {
     fail("shape", "sumTo", `grad must be what [${shape.join(",")}] broadcasts to`, grad);
   const lead = grad.shape.length - shape.length;
   const axes = grad.shape.flatMap((d, i) => (i < lead || (shape[i - lead] === 1 && d !== 1) ? [i] : []));
-  return reshape(axes.length ? sum(grad, axes) : grad, shape);
+  return (axes.length ? grad.sum(axes) : grad).reshape(shape);
 }

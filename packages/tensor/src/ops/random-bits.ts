@@ -1,7 +1,7 @@
 /** Counter-based random bits, with the layout of JAX's partitionable threefry. */
 import { type Aval, aval, checkShape } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { threefry2x32, threefryCounters } from "../reference/threefry.js";
 import { expectDType, expectShape } from "./check.js";
 

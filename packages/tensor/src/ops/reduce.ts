@@ -1,10 +1,11 @@
 /** Sums, products and extremes over axes. */
 import { type Aval, aval, normalizeAxes, sizeOf, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectFinite } from "../expect.js";
 import { INTEGER_RANGE } from "../float-codes.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";

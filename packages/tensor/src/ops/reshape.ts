@@ -6,14 +6,15 @@ import {
   MAX_RANK,
   normalizeAxes,
   normalizeAxis,
+  sameAval,
   sameShape,
   sizeOf,
   stridesOf,
 } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectArray, expectNumbers } from "../expect.js";
-import { defineOp } from "../op.js";
 import { broadcastStrides } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
@@ -26,6 +27,7 @@ const MOVED = ["float32", "bfloat16", "float8_e4m3fn", "int32", "bool"] as const
 export const reshapeOp = defineOp("reshape", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: sameAval,
   params: { shape: [] as readonly number[] },
   moves: true,
   shape: ({ x }, { shape }) => {
@@ -58,6 +60,7 @@ export const reshapeOp = defineOp("reshape", {
 export const transposeOp = defineOp("transpose", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: (_, __, { perm }) => perm.every((axis, i) => axis === i),
   params: { perm: [] as readonly number[] },
   moves: true,
   shape: ({ x }, { perm }) => {
@@ -129,6 +132,8 @@ export const transposeOp = defineOp("transpose", {
 export const broadcastToOp = defineOp("broadcast_to", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: sameAval,
+  folds: "broadcast",
   params: { shape: [] as readonly number[] },
   shape: ({ x }, { shape }) => {
     checkShape("broadcastTo", shape);

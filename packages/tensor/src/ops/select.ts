@@ -1,6 +1,6 @@
 import { aval, broadcastShapes } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
-import { defineOp } from "../op.js";
 import { loadBroadcast, storeNumbers } from "../reference/host.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";

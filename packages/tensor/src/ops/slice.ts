@@ -1,11 +1,12 @@
 /** Parts of tensors at fixed places, and the reverse: slice and pad. */
-import { aval, stridesOf } from "../aval.js";
+import { aval, sameShape, stridesOf } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectList, expectNumber } from "../expect.js";
 import { fromFloat64 } from "../float-codes.js";
 import { checkHolds } from "../integers.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";
@@ -17,6 +18,7 @@ const list = (values: readonly number[]): string => `[${values.join(",")}]`;
 export const sliceOp = defineOp("slice", {
   inputs: ["x"],
   outputs: ["y"],
+  changesNothing: (x, y) => sameShape(x.shape, y.shape),
   params: { start: [] as readonly number[], limit: [] as readonly number[], stride: [] as readonly number[] },
   moves: true,
   shape: ({ x }, { start, limit, stride }) => {

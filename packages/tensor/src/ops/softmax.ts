@@ -1,13 +1,11 @@
 import { type Aval, aval, normalizeAxis } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { rule } from "../rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectFloat, expectShape, expectTensor } from "./check.js";
-import { logsumexp } from "./logsumexp.js";
-import { stopGradientOp } from "./mark.js";
 import { swapAxes } from "./reshape.js";
 import { select } from "./select.js";
 
@@ -74,6 +72,7 @@ export const softmaxBackwardOp = defineOp("softmax_backward", {
 export const softmaxOp = defineOp("softmax", {
   inputs: ["x"],
   outputs: ["y"],
+  judgedAs: { values: "softmax" },
   params: {},
   sharding: rule("... n -> ... n", { whole: ["n"] }),
   inPlace: [["x", "y"]],
@@ -121,14 +120,3 @@ function along(fn: string, x: Tensor, axis: number, f: (x: Tensor) => Tensor): T
 
 /** e^x / sum(e^x) along an axis (the last by default), in float32 and rounded to the dtype of x. */
 export const softmax = (x: Tensor, axis = -1): Tensor => along("softmax", x, axis, (t) => softmaxOp({ x: t }).y);
-
-/** log(softmax(x)) along an axis (the last by default), in float32 and rounded to the dtype of x. */
-export function logSoftmax(x: Tensor, axis = -1): Tensor {
-  expectTensor("logSoftmax", { x });
-  expectFloat("logSoftmax", { x });
-  const wide = cast(x, "float32");
-  const at = normalizeAxis("logSoftmax", axis, x.rank);
-  // From the largest, beside which float32 would lose the rest of the log-sum-exp where it is large.
-  const below = wide.sub(stopGradientOp({ x: wide.max(at, { keepDims: true }) }).y);
-  return cast(below.sub(logsumexp(below, at, { keepDims: true })), x.dtype);
-}

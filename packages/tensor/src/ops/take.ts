@@ -1,9 +1,10 @@
 /** Elements chosen by integer tensors, and the adjoint that adds them up again. */
 import { aval, normalizeAxis, sizeOf, stridesOf } from "../aval.js";
 import { iota } from "../create.js";
+import { defineOp } from "../define-op.js";
 import { checkDType, type DType, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp, type HostArray } from "../op.js";
+import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import type { Tensor } from "../tensor.js";

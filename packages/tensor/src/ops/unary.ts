@@ -1,8 +1,8 @@
 /** Elementwise functions of one tensor: one table row each. */
 import type { Aval } from "../aval.js";
+import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
-import { defineOp } from "../op.js";
 import { erfInv32 } from "../reference/erf-inv-float32.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { erfInv as erfInvValue, erf as erfValue, roundHalfEven } from "../reference/special-functions.js";

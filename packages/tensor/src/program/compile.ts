@@ -1,13 +1,15 @@
-import { asTeError, type Backend, backendKey, currentBackend, type Executable } from "../backend.js";
-import { TeError } from "../errors.js";
+/** From a program to something that runs: passes, the device's compilation, and caches of what was compiled. */
+import { asTeError } from "../as-error.js";
+import type { Backend, Executable } from "../backend.js";
+import { backendKey, currentBackend } from "../devices.js";
 import { Lru } from "../lru.js";
-import { referenceBackend } from "../reference/backend.js";
-import { wantsLog, warnOnce } from "../settings.js";
+import { logLine, wantsLog, warnOnce } from "../settings.js";
 import { Storage } from "../storage.js";
 import { Tensor } from "../tensor.js";
 import { releaseConstants, shareConstants } from "./constants.js";
-import { optimize } from "./optimize.js";
-import { Program } from "./program.js";
+import { pipelineVersion, runPasses } from "./passes.js";
+import { Program, type ProgramNode } from "./program.js";
+import { cutSegments, SegmentedExecutable } from "./segments.js";
 
 /** A program ready to run on one device. */
 export interface Compiled {
@@ -17,10 +19,13 @@ export interface Compiled {
 }
 
 const log = (line: string): void => {
-  if (wantsLog("compile")) process.stderr.write(`te: ${line}\n`);
+  if (wantsLog("compile")) logLine(line);
 };
 
-/** Expands what the device has no kernel for, simplifies, schedules, and hands the rest to the device. */
+/** Stands for all that compilation depends on beside the program: the device and the passes. */
+export const compileKey = (): string => `${backendKey()}/${pipelineVersion()}`;
+
+/** Runs the passes, and hands the rest to the device. Ops that it has neither a kernel nor a reference for run on the host. */
 export function compile(program: Program, backend: Backend = currentBackend()): Compiled {
   const start = performance.now();
   const declined = new Map<string, string>();
@@ -30,21 +35,37 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
     return answer;
   };
   try {
-    const ready = shareConstants(optimize(program, supports));
-    const executable = compileOn(backend, ready);
+    const passed = runPasses(program, supports);
+    const lacking = passed.nodes.filter((node) => !node.op.view && backend.supports(passed.spec(node)) !== true);
+    const ready = shareConstants(lacking.length > 0 ? withoutDonation(passed) : passed);
+    const executable = compileOn(backend, ready, new Set(lacking));
     log(`compiled ${ready.nodes.length} nodes for ${backend.name} in ${(performance.now() - start).toFixed(1)} ms`);
+    for (const { op } of lacking) {
+      warnOnce(`${op.name} has no kernel on ${backend.name}: ${declined.get(op.name)}. It runs on the host, slowly.`);
+      declined.delete(op.name);
+    }
     for (const [op, why] of declined) log(`${op} runs as its reference: ${why}`);
     return { program: ready, backend, executable };
   } catch (error) {
-    if (backend === referenceBackend || !TeError.is(error) || error.code !== "unsupported") throw asTeError(error);
-    warnOnce(`${error.message} The whole program runs on the slow reference.`);
-    return compile(program, referenceBackend);
+    throw asTeError(error);
   }
 }
 
-function compileOn(backend: Backend, program: Program): Executable {
+/** Stretches of one program take over no memory: others may still read it. */
+const withoutDonation = ({ values, inputs, constants, nodes, outputs }: Program): Program =>
+  new Program(values, inputs, constants, nodes, outputs);
+
+function compileOn(backend: Backend, program: Program, onHost: ReadonlySet<ProgramNode>): Executable {
+  const supports: Backend["supports"] = (node) => backend.supports(node);
+  const build = (part: Program): Executable => backend.compile(runPasses(part, supports, backend.passes ?? []));
   try {
-    return backend.compile(program);
+    if (onHost.size === 0) return build(program);
+    return new SegmentedExecutable(
+      program,
+      cutSegments(program, (node) => onHost.has(node)),
+      backend,
+      build,
+    );
   } catch (error) {
     releaseConstants(program);
     throw error;
@@ -83,7 +104,7 @@ const cache = new Lru<Compiled>(512, dispose, 2 ** 26);
 export function runCached(program: Program, inputs: readonly Tensor[]): Tensor[] {
   const backend = currentBackend();
   const open = new Program(program.values, program.given, [], program.nodes, program.outputs);
-  const key = `${backendKey()}\n${open.toString()}`;
+  const key = `${compileKey()}\n${open.toString()}`;
   let compiled = cache.get(key);
   if (!compiled) {
     compiled = compile(open, backend);

@@ -1,9 +1,7 @@
-import { backendKey } from "../backend.js";
 import { Lru } from "../lru.js";
 import { formatParams, inferShapes, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
-import { type Compiled, compile, dispose, execute } from "./compile.js";
-import { TRANSPARENT } from "./lower.js";
+import { type Compiled, compile, compileKey, dispose, execute } from "./compile.js";
 import { Program } from "./program.js";
 
 const cache = new Lru<Compiled>(4096, dispose);
@@ -12,7 +10,7 @@ const cache = new Lru<Compiled>(4096, dispose);
 export function runEager(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Tensor[] {
   const present = inputs.filter((t) => t !== undefined);
   const avals = inputs.map((t) => (t ? `${t.dtype}[${t.shape}]` : "-")).join(" ");
-  const key = `${backendKey()} ${op.key} ${avals} ${formatParams(params)}`;
+  const key = `${compileKey()} ${op.key} ${avals} ${formatParams(params)}`;
   let compiled = cache.get(key);
   if (!compiled) {
     compiled = compile(oneOpProgram(op, inputs, params));
@@ -23,7 +21,7 @@ export function runEager(op: OpDefinition, inputs: readonly (Tensor | undefined)
 
 function oneOpProgram(op: OpDefinition, inputs: readonly (Tensor | undefined)[], params: Params): Program {
   const outputs = inferShapes(op, inputs, params);
-  if (TRANSPARENT.has(op.name)) return new Program(outputs, [0], [], [], [0]);
+  if (op.transparent) return new Program(outputs, [0], [], [], [0]);
   let next = 0;
   const ids = inputs.map((t) => (t ? next++ : -1));
   const given = ids.filter((id) => id >= 0);

@@ -8,8 +8,8 @@ import { lower } from "./lower.js";
 import { Program, type ProgramNode } from "./program.js";
 
 /**
- * Replaces every node that `supports` declines by its op's reference, until only supported nodes and views are left. The
- * program itself where there is nothing to replace.
+ * Replaces every node that `supports` declines by its op's reference, until only supported nodes, primitives and views are
+ * left. The program itself where there is nothing to replace.
  */
 export function expand(program: Program, supports: (node: NodeSpec) => true | string): Program {
   const values: Aval[] = [...program.values];
@@ -23,7 +23,12 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
       nodes.push({ ...node, inputs: node.inputs.map(resolve) });
       continue;
     }
-    if (!node.op.reference) fail("unsupported", node.op.name, `no kernel on this device: ${answer}`);
+    if (!node.op.reference) {
+      // A primitive that the device lacks stays: it runs on the host.
+      if (!node.op.evaluate) fail("unsupported", node.op.name, `no kernel on this device: ${answer}`);
+      nodes.push({ ...node, inputs: node.inputs.map(resolve) });
+      continue;
+    }
     const inner = expand(traceReference(node.op, program, node), supports);
     const map = new Map<number, number>();
     const given = node.inputs.filter((id) => id >= 0);

@@ -4,7 +4,7 @@
  * a fused chain gives the same bits as its ops one by one.
  */
 import { sameShape } from "../aval.js";
-import { formatNumber, type OpDefinition, type ParamValue } from "../op.js";
+import { formatNumber, type OpDefinition, type Params, type ParamValue } from "../op.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 import { dropUnused } from "./simplify.js";
 
@@ -34,9 +34,11 @@ interface Group {
   inputs: Set<number>;
 }
 
-const isFusable = (node: ProgramNode): boolean => node.op.elementwise === true;
-/** Folded into the groups that use them instead of being computed: constants and broadcasts. */
-const isFoldable = (node: ProgramNode): boolean => node.op.name === "fill" || node.op.name === "broadcast_to";
+const isFusable = (node: ProgramNode): boolean => node.op.elementwise !== undefined;
+
+/** The instruction that computes an elementwise op. */
+export const instructionOf = (op: OpDefinition, params: Params): string =>
+  typeof op.elementwise === "function" ? op.elementwise(params) : op.name;
 
 /** Joins chains of elementwise ops into single nodes. */
 export function fuseElementwise(program: Program): Program {
@@ -188,12 +190,12 @@ function fusedNode(
     const p = producer.get(id);
     if (p !== undefined && inside.has(p)) return;
     const made = p === undefined ? undefined : program.nodes[p]!;
-    if (made?.op.name === "fill") {
+    if (made?.op.folds === "constant") {
       constants.push({ id, text: `const ${program.values[id]!.dtype} ${formatNumber(made.params.value as number)}` });
       registers.set(id, -1);
       return;
     }
-    const source = made && isFoldable(made) ? made.inputs[0]! : id;
+    const source = made?.op.folds === "broadcast" ? made.inputs[0]! : id;
     let at = inputs.indexOf(source);
     if (at < 0) at = inputs.push(source) - 1;
     registers.set(id, at);
@@ -204,7 +206,7 @@ function fusedNode(
   for (const m of group.members) {
     const node = program.nodes[m]!;
     const operands = node.inputs.map((id) => `%${registers.get(id)!}`).join(" ");
-    const name = node.op.name === "cast" && node.params.saturate ? "cast_saturate" : node.op.name;
+    const name = instructionOf(node.op, node.params);
     registers.set(
       node.outputs[0]!,
       inputs.length + code.push(`${name} ${program.values[node.outputs[0]!]!.dtype} ${operands}`) - 1,

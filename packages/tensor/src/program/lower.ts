@@ -3,9 +3,6 @@ import type { Tensor } from "../tensor.js";
 import type { Trace } from "../trace.js";
 import { Program, type ProgramConstant, type ProgramNode } from "./program.js";
 
-/** Ops that only mark a place in the trace; the program sees through them. */
-export const TRANSPARENT: ReadonlySet<string> = new Set(["identity", "stop_gradient", "checkpoint_name"]);
-
 /** Turns what a trace recorded into a program that computes `outputs` from `inputs`, leaving out what is not needed. */
 export function lower(
   trace: Trace,
@@ -33,7 +30,7 @@ export function lower(
   };
   trace.nodes.forEach((node, index) => {
     if (!needed.has(index)) return;
-    if (node.region || TRANSPARENT.has(node.op.name)) {
+    if (node.region || node.op.transparent) {
       node.outputs.forEach((out, i) => ids.set(out, use(node.inputs[i]!)));
       return;
     }
@@ -51,7 +48,7 @@ function findNeeded(trace: Trace, outputs: readonly Tensor[]): Set<number> {
   const needed = new Set<number>();
   for (let i = trace.nodes.length - 1; i >= 0; i--) {
     const node = trace.nodes[i]!;
-    const transparent = node.region || TRANSPARENT.has(node.op.name);
+    const transparent = node.region || node.op.transparent;
     let any = false;
     node.outputs.forEach((out, k) => {
       if (!live.has(out)) return;

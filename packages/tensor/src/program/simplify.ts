@@ -1,9 +1,8 @@
-import { sameAval, sameShape } from "../aval.js";
 import { formatParams } from "../op.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 
 /**
- * Removes work that changes nothing: equal nodes are computed once, casts, reshapes and transposes that do nothing
+ * Removes work that changes nothing: equal nodes are computed once, nodes that change nothing
  * disappear, nodes that nobody uses are dropped. Barriers stay until memory is planned, so that a recomputation is
  * neither merged nor fused with its original, nor run early; only those of constants go, which every place may share.
  */
@@ -44,22 +43,10 @@ function mergeEqual(program: Program): Program {
 function isNoop(program: Program, node: ProgramNode): boolean {
   const input = program.values[node.inputs[0] ?? -1];
   const output = program.values[node.outputs[0]!]!;
-  if (!input) return false;
-  switch (node.op.name) {
-    case "cast":
-    case "bitcast":
-    case "reshape":
-    case "broadcast_to":
-      return sameAval(input, output);
-    case "transpose":
-      return (node.params.perm as readonly number[]).every((axis, i) => axis === i);
-    case "slice":
-      return sameShape(input.shape, output.shape);
-    default:
-      return false;
-  }
+  return input !== undefined && node.op.changesNothing?.(input, output, node.params) === true;
 }
 
+/** Leaves out nodes whose results nobody uses. */
 export function dropUnused(program: Program): Program {
   const live = new Set(program.outputs);
   const kept: ProgramNode[] = [];

@@ -1,5 +1,6 @@
 import type { Aval } from "../aval.js";
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../backend.js";
+import { registerBackend } from "../devices.js";
 import { viewAs } from "../dtype.js";
 import { definedOps, type HostArray } from "../op.js";
 import type { Program } from "../program/program.js";
@@ -92,7 +93,7 @@ class ReferenceExecutable implements Executable {
 }
 
 /** The evaluator as a device: every op has a definition here, so nothing is ever missing; it is slow. */
-export const referenceBackend: Backend = {
+const referenceBackend: Backend = {
   name: "reference",
   description: "plain TypeScript, one thread",
   supports: (node) => definedOps().get(node.op)?.evaluate !== undefined || "the reference runs primitives",
@@ -104,3 +105,5 @@ export const referenceBackend: Backend = {
     peak = live;
   },
 };
+
+registerBackend("reference", () => referenceBackend, { priority: 0 });

@@ -47,7 +47,7 @@ function findActive(trace: Trace, start: number, end: number, wrt: readonly Tens
   const active = new Set(wrt);
   for (let i = start; i < end; i++) {
     const node = trace.nodes[i]!;
-    if (node.op.name === "stop_gradient") continue;
+    if (node.op.stopsGradient) continue;
     const inputs = node.region && node.region.kind !== "recompute" ? node.region.args : node.inputs;
     if (!inputs.some((t) => t && active.has(t))) continue;
     for (const out of node.outputs) if (isFloat(out.dtype)) active.add(out);

@@ -1,9 +1,8 @@
 import { formatAval } from "../aval.js";
-import { backendKey } from "../backend.js";
 import { fail } from "../errors.js";
 import { Lru } from "../lru.js";
 import { checkFunction, withDefaults } from "../options.js";
-import { type Compiled, compile, dispose, execute } from "../program/compile.js";
+import { type Compiled, compile, compileKey, dispose, execute } from "../program/compile.js";
 import type { Program } from "../program/program.js";
 import { traceContextKey } from "../scope.js";
 import type { Storage } from "../storage.js";
@@ -98,7 +97,7 @@ function readArguments(
   const tensors: Tensor[] = [];
   const donatedTensors = new Set<number>();
   const storages = new Set<Storage | undefined>();
-  let key = `${backendKey()};${traceContextKey()}`;
+  let key = `${compileKey()};${traceContextKey()}`;
   args.forEach((arg, i) => {
     key += ";";
     if (statics.has(i)) {

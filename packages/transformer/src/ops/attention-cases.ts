@@ -1,5 +1,6 @@
 /** The calls that test and time attention and its gradients on every backend. */
-import type { Case, CaseBuilder, DType, Fill } from "@te/tensor";
+import type { DType } from "@te/tensor";
+import type { Case, CaseBuilder, Fill } from "@te/tensor/op";
 import type { AttentionParams } from "./attention-problem.js";
 
 type Kind = "forward" | "backward" | "bias";

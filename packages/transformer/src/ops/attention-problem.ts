@@ -1,15 +1,6 @@
 /** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
-import {
-  type Aval,
-  expectDType,
-  expectShape,
-  FLOATS,
-  fail,
-  formatAval,
-  isFloat,
-  sameShape,
-  type Tensor,
-} from "@te/tensor";
+import type { Aval, Tensor } from "@te/tensor";
+import { expectDType, expectShape, FLOATS, fail, formatAval, isFloat, sameShape } from "@te/tensor/op";
 
 export interface AttentionParams {
   /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */

@@ -1,4 +1,5 @@
-import { type Aval, checkpointName, customVjp, defineOp, fail, type Tensor, zerosLike } from "@te/tensor";
+import { type Aval, checkpointName, customVjp, type Tensor, zerosLike } from "@te/tensor";
+import { defineOp, fail } from "@te/tensor/op";
 import { attentionCases } from "./attention-cases.js";
 import {
   ATTENTION_DEFAULTS,
@@ -33,6 +34,9 @@ const BACKWARD = {
 export const attentionBackwardOp = defineOp("attention_backward", {
   ...BACKWARD,
   outputs: ["dq", "dk", "dv"],
+  judgedAs: {
+    values: { dq: "attention", dk: "attentionKeyValue", dv: "attentionKeyValue" },
+  },
   params: ATTENTION_DEFAULTS,
   shape(x, params) {
     readBackward(x, params);
@@ -46,6 +50,7 @@ export const attentionBackwardOp = defineOp("attention_backward", {
 export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
   ...BACKWARD,
   outputs: ["dbias"],
+  judgedAs: { values: { dbias: "attentionKeyValue" } },
   params: ATTENTION_DEFAULTS,
   shape(x, params) {
     readBackward(x, params);
@@ -77,6 +82,17 @@ export const attentionOp = defineOp("attention", {
   inputs: ["q"],
   optional: [...SHARED_OPERANDS, "sink", "key"],
   outputs: ["out", "max", "sum"],
+  saved: ["max", "sum"],
+  judgedAs: {
+    values: "attention",
+    gradients: {
+      q: "attention",
+      k: "attentionKeyValue",
+      v: "attentionKeyValue",
+      bias: "attentionKeyValue",
+      sink: "attentionKeyValue",
+    },
+  },
   params: ATTENTION_DEFAULTS,
   shape(x, params) {
     const sizes = readAttention(x, params);

@@ -1,7 +1,6 @@
+import { arange, concat, stack, type Tensor, tensor } from "@te/tensor";
 import {
-  arange,
   checkRange,
-  concat,
   type Defaults,
   defineOp,
   expectDType,
@@ -9,11 +8,8 @@ import {
   expectTensor,
   FLOATS,
   fail,
-  stack,
-  type Tensor,
-  tensor,
   withDefaults,
-} from "@te/tensor";
+} from "@te/tensor/op";
 
 export interface RopeParams {
   /** Pairs that turn together: 2i with 2i + 1 ("consecutive"), or i with i + d/2 ("alternate"). */

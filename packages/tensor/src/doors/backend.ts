@@ -1,0 +1,15 @@
+/** @te/tensor/backend, for devices and passes: programs, what runs them, and what happens to them before. */
+export { asTeError } from "../as-error.js";
+export { byteSize } from "../aval.js";
+export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
+export { currentBackend, fallbackBackend, type RegisterOptions, registerBackend } from "../devices.js";
+export { Lru } from "../lru.js";
+export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
+export { expand } from "../program/expand.js";
+export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
+export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";
+export { type Location, type MemoryPlan, planMemory } from "../program/plan-memory.js";
+export { Program, type ProgramConstant, type ProgramNode } from "../program/program.js";
+export { dropUnused, simplify } from "../program/simplify.js";
+export { type EvaluateOptions, evaluateProgram } from "../reference/evaluate.js";
+export { wantsKernels, wantsLog, warnOnce } from "../settings.js";
