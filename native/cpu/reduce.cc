@@ -1,5 +1,6 @@
 // reduce_sum, reduce_prod, reduce_max, reduce_min (x){axes, keepDims} -> y of x's dtype, rounded once. The order of the
 // operations depends on the shape alone.
+#include "cpu/fill_value.h"
 #include "cpu/reduce_fold.h"
 #include "cpu/reduce_plan.h"
 
@@ -121,8 +122,7 @@ class Reduce : public Kernel {
   }
 
   void fill(const Call& call) const {
-    const W initial = fold_initial<F, W>(type_);
-    for (int64_t i = 0; i < plan_.results(); ++i) fold_out(type_, &initial, 1, call.out[0], i);
+    FillValue(type_, static_cast<double>(fold_initial<F, W>(type_))).fill(call.out[0], plan_.results());
   }
 
   DType type_;

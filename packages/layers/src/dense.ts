@@ -100,7 +100,7 @@ export function featureList(fn: string, features: number | readonly number[]): n
   if (features === undefined) fail("option", fn, "features is required");
   const list = Array.isArray(features) ? [...features] : [features];
   if (list.length === 0 || list.some((f) => !Number.isInteger(f) || f < 1)) {
-    fail("option", fn, "features must be a positive integer or a list of them", `[${list.map(String)}]`);
+    fail("option", fn, "features must be a positive integer or a list of them", list);
   }
   return list;
 }

@@ -101,7 +101,8 @@ export function completeParams(op: OpDefinition, params: object | undefined): Pa
     const value = (params as Record<string, unknown>)[key];
     if (value === undefined) continue;
     if (!kind.has(value)) fail("option", op.name, `${key} must be ${kind.called}`, value ?? String(value));
-    given[key] = value as ParamValue;
+    // A copy: what the caller does to a list later, or what a proxy answers then, is not the op's.
+    given[key] = (Array.isArray(value) ? Array.from(value) : value) as ParamValue;
   }
   return { ...op.params, ...given };
 }

@@ -52,6 +52,7 @@ const MOST_KEYS = 2 ** 16;
 
 /** `count` new keys, independent of each other and of the given one, which must not be used again. */
 export function split(from: Key, count = 2): Key[] {
+  expectSize("random.split", { count });
   if (count > MOST_KEYS)
     fail("option", "random.split", `there may be at most ${MOST_KEYS} keys`, count, "Take random.splitTensor.");
   const keys = splitTensor(from, count);

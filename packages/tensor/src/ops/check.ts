@@ -1,6 +1,6 @@
 /** Checks that the shape rules of ops share. */
 import { type Aval, checkAval, formatAval, normalizeAxis, sameShape } from "../aval.js";
-import { type DType, isFloat, isInteger } from "../dtype.js";
+import { checkDType, type DType, isFloat, isInteger } from "../dtype.js";
 import { fail } from "../errors.js";
 import { expectArray, expectObject, expectString } from "../expect.js";
 import { Tensor } from "../tensor.js";
@@ -52,6 +52,7 @@ export function expectInteger(fn: string, args: Named): void {
 /** Throws unless every given value has one of the dtypes. */
 export function expectDType(fn: string, args: Named, ...dtypes: DType[]): void {
   expectAvals(fn, args);
+  for (const dtype of dtypes) checkDType(fn, dtype);
   for (const [name, a] of Object.entries(args)) {
     if (a && !dtypes.includes(a.dtype)) {
       fail("dtype", fn, `${name} must be ${dtypes.join(" or ")}`, a, `Cast it with astype("${dtypes[0]}").`);
