@@ -1,4 +1,6 @@
 /** @te/tensor/backend, for devices and passes: programs, what runs them, and what happens to them before. */
+import "../index.js"; // ops, methods and the reference are there whichever door was taken
+
 export { asTeError } from "../as-error.js";
 export { byteSize } from "../aval.js";
 export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";

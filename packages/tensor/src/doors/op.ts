@@ -2,6 +2,8 @@
  * @te/tensor/op, for authors of ops, layers and recipes: the contract of an op, the ops as definitions, checks of arguments,
  * state and scopes. What users call is in @te/tensor.
  */
+import "../index.js"; // ops, methods and the reference are there whichever door was taken
+
 export { applyOp } from "../apply-op.js";
 export * from "../aval.js";
 export { type Case, CaseBuilder, type CaseTolerance, type Fill } from "../cases.js";
