@@ -17,14 +17,12 @@ export interface BackendSuiteOptions {
   readonly mayDecline?: readonly string[];
 }
 
-/** Ops that mark a place in a trace. Programs see through them, so that there is nothing to run. */
-const MARKS = new Set(["identity", "stop_gradient", "checkpoint_name", "barrier"]);
-
 /** The cases of an op that are small enough to judge: benchmarks are for timing. */
 export const casesOf = (op: OpDefinition): Case[] => (op.cases?.(new CaseBuilder()) ?? []).filter((c) => !c.bench);
 
-/** Every op defined so far that can be run, by name. */
-export const judgedOps = (): string[] => [...definedOps().keys()].filter((name) => !MARKS.has(name));
+/** Every op defined so far that can be run, by name; of those that only mark a place there is nothing to run. */
+export const judgedOps = (): string[] =>
+  [...definedOps().values()].filter(({ transparent, barrier }) => !transparent && !barrier).map(({ name }) => name);
 
 /**
  * Declares the tests of a backend, for each op and case: values and gradients against the oracle, jit against eager bit

@@ -40,11 +40,11 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
     const ready = shareConstants(lacking.length > 0 ? withoutDonation(passed) : passed);
     const executable = compileOn(backend, ready, new Set(lacking));
     log(`compiled ${ready.nodes.length} nodes for ${backend.name} in ${(performance.now() - start).toFixed(1)} ms`);
-    for (const { op } of lacking) {
-      warnOnce(`${op.name} has no kernel on ${backend.name}: ${declined.get(op.name)}. It runs on the host, slowly.`);
-      declined.delete(op.name);
+    const onHost = new Set(lacking.map(({ op }) => op.name));
+    for (const [op, why] of declined) {
+      if (onHost.has(op)) warnOnce(`${op} has no kernel on ${backend.name}: ${why}. It runs on the host, slowly.`);
+      else log(`${op} runs as its reference: ${why}`);
     }
-    for (const [op, why] of declined) log(`${op} runs as its reference: ${why}`);
     return { program: ready, backend, executable };
   } catch (error) {
     throw asTeError(error);

@@ -5,7 +5,7 @@
  */
 import { byteSize, sameAval, sizeOf } from "../aval.js";
 import { bytesOf } from "../dtype.js";
-import { inputNames } from "../op.js";
+import { inputNames, type OpDefinition } from "../op.js";
 import { Arena } from "./arena.js";
 import { checksFirst } from "./checks-first.js";
 import { elementwiseOp } from "./fuse.js";
@@ -78,7 +78,14 @@ function separateOutputs(program: Program): Program {
 }
 
 /** Copies bytes; made by the planner only. */
-const copyOp = { ...elementwiseOp, name: "copy", variadic: false, inputs: ["x"], params: {} };
+const copyOp: OpDefinition = {
+  ...elementwiseOp,
+  name: "copy",
+  variadic: false,
+  inputs: ["x"],
+  params: {},
+  evaluate: ({ x }, _, { y }) => y!.data.set(x!.data as never),
+};
 
 function formBlocks(program: Program): Block[] {
   const blocks: Block[] = new Array(program.values.length);
