@@ -7,6 +7,8 @@ import * as layers from "@te/layers";
 import * as optim from "@te/optim";
 import * as sharding from "@te/sharding";
 import * as te from "@te/tensor";
+import * as devices from "@te/tensor/backend";
+import * as authors from "@te/tensor/op";
 import * as transformer from "@te/transformer";
 
 export interface Target {
@@ -16,17 +18,27 @@ export interface Target {
   readonly f: (...args: any[]) => any;
 }
 
-const PACKAGES = { te, fp8, layers, transformer, optim, sharding, checkpoint, cpu, cuda };
+const PACKAGES = {
+  te: { ...devices, ...authors, ...te },
+  fp8,
+  layers,
+  transformer,
+  optim,
+  sharding,
+  checkpoint,
+  cpu,
+  cuda,
+};
 
 const LEFT_OUT = new Set([
   // They change the whole process.
-  ...["registerBackend", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
+  ...["registerBackend", "addPass", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
   // They measure the machine for seconds.
   ...["copyBandwidth", "dispatchCost", "productPeak"],
   // Their methods and subclasses are targets of their own.
   ...["Tensor", "Module"],
   // They make the errors, take anything as a key, or are the devices that everything runs on.
-  ...["fail", "TeError", "Lru", "referenceBackend", "currentBackend"],
+  ...["fail", "TeError", "Lru", "fallbackBackend", "currentBackend"],
 ]);
 
 /** Members that are not for users: private ones, and those that only the packages call. */

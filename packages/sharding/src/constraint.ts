@@ -21,12 +21,7 @@ export function withShardingConstraintByLogicalAxes(
   expectTensor(fn, { x });
   if (names.length === 0) return x;
   if (names.length !== x.rank) {
-    fail(
-      "shape",
-      fn,
-      `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`,
-      `${names.length} names: ${names.slice(0, 16).map(String).join(", ")}`,
-    );
+    fail("shape", fn, `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`, names);
   }
   const spec = logicalToMeshAxes(names);
   const mesh = activeMesh();

@@ -33,6 +33,7 @@ export function logLine(line: string): void {
 
 /** Whether TE_LOG, a list with commas, asks for a line on stderr about `subject`. */
 export function wantsLog(subject: string): boolean {
+  expectString("wantsLog", { subject });
   const text = process.env.TE_LOG;
   if (!text) return false;
   const subjects = text.split(",").map((part) => part.trim());

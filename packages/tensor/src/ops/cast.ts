@@ -133,7 +133,7 @@ export const bitcastOp = defineOp("bitcast", {
   ],
 });
 
-/** x in another dtype; x itself when it has that dtype already. See {@link castOp} for rounding and overflow. */
+/** x in another dtype; x itself when it has that dtype already. See `castOp` of @te/tensor/op for rounding and overflow. */
 export function cast(x: Tensor, dtype: DType, options?: { readonly saturate?: boolean }): Tensor {
   expectTensor("astype", { x });
   checkDType("astype", dtype);

@@ -195,7 +195,7 @@ export function slice(
   expectTensor("slice", { x });
   for (const [name, numbers] of Object.entries({ start, limit, stride })) {
     const left = numbers === undefined && name !== "start";
-    if (!left && !Array.isArray(numbers))
+    if (!left && !(Array.isArray(numbers) && numbers.every((n) => n === undefined || typeof n === "number")))
       fail("shape", "slice", `${name} must be an array with a number for each axis`, numbers ?? String(numbers));
   }
   const given = Math.max(start.length, limit?.length ?? 0, stride?.length ?? 0);

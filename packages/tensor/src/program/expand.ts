@@ -1,17 +1,20 @@
 import type { Aval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";
+import { expectFunction } from "../expect.js";
 import { nameInputs, type OpDefinition } from "../op.js";
 import type { Tensor } from "../tensor.js";
 import { withTrace } from "../trace.js";
 import { lower } from "./lower.js";
-import { Program, type ProgramNode } from "./program.js";
+import { expectProgram, Program, type ProgramNode } from "./program.js";
 
 /**
  * Replaces every node that `supports` declines by its op's reference, until only supported nodes, primitives and views are
  * left. The program itself where there is nothing to replace.
  */
 export function expand(program: Program, supports: (node: NodeSpec) => true | string): Program {
+  expectProgram("expand", program);
+  expectFunction("expand", { supports });
   const values: Aval[] = [...program.values];
   const nodes: ProgramNode[] = [];
   const constants = [...program.constants];

@@ -4,6 +4,7 @@
  * a fused chain gives the same bits as its ops one by one.
  */
 import { sameShape } from "../aval.js";
+import { expectObject } from "../expect.js";
 import { formatNumber, type OpDefinition, type Params, type ParamValue } from "../op.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 import { dropUnused } from "./simplify.js";
@@ -37,8 +38,10 @@ interface Group {
 const isFusable = (node: ProgramNode): boolean => node.op.elementwise !== undefined;
 
 /** The instruction that computes an elementwise op. */
-export const instructionOf = (op: OpDefinition, params: Params): string =>
-  typeof op.elementwise === "function" ? op.elementwise(params) : op.name;
+export function instructionOf(op: OpDefinition, params: Params): string {
+  expectObject("instructionOf", { op, params });
+  return typeof op.elementwise === "function" ? op.elementwise(params) : op.name;
+}
 
 /** Joins chains of elementwise ops into single nodes. */
 export function fuseElementwise(program: Program): Program {

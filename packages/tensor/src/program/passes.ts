@@ -4,7 +4,7 @@
  */
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";
-import { expectFunction, expectObject, expectString } from "../expect.js";
+import { expectArray, expectFunction, expectObject, expectString } from "../expect.js";
 import { checkOptions } from "../options.js";
 import { logLine, wantsLog } from "../settings.js";
 import { expand } from "./expand.js";
@@ -52,12 +52,17 @@ export const pipelineVersion = (): number => version;
 /** Where a pass that is added goes: next to the one of this name. */
 export type PassPlace = { readonly before: string } | { readonly after: string };
 
+function expectPass(fn: string, pass: Pass): void {
+  expectObject(fn, { pass });
+  expectString(fn, { name: pass.name });
+  expectFunction(fn, { run: pass.run });
+  if (pass.when !== undefined) expectFunction(fn, { when: pass.when });
+}
+
 /** Adds a pass for all programs from now on. Returns a function that takes it out again. */
 export function addPass(pass: Pass, place: PassPlace): () => void {
-  expectObject("addPass", { pass, place });
-  expectString("addPass", { name: pass.name });
-  expectFunction("addPass", { run: pass.run });
-  if (pass.when !== undefined) expectFunction("addPass", { when: pass.when });
+  expectPass("addPass", pass);
+  expectObject("addPass", { place });
   checkOptions("addPass", place, ["before", "after"]);
   const names = pipeline.map(({ name }) => name);
   if (names.includes(pass.name)) fail("option", "addPass", "every pass needs a name of its own", pass.name);
@@ -83,6 +88,8 @@ export function runPasses(
 ): Program {
   expectProgram("runPasses", program);
   expectFunction("runPasses", { supports });
+  expectArray("runPasses", "passes", { which });
+  for (const pass of which) expectPass("runPasses", pass);
   let current = program;
   let changed = false;
   for (const pass of which) {

@@ -48,6 +48,7 @@ function isNoop(program: Program, node: ProgramNode): boolean {
 
 /** Leaves out nodes whose results nobody uses. */
 export function dropUnused(program: Program): Program {
+  expectProgram("dropUnused", program);
   const live = new Set(program.outputs);
   const kept: ProgramNode[] = [];
   for (let i = program.nodes.length - 1; i >= 0; i--) {

@@ -1,9 +1,11 @@
-import { type Aval, sizeOf } from "../aval.js";
+import { type Aval, formatAval, sameAval, sizeOf } from "../aval.js";
 import { allocate, type DType, isFloat, isFloat8 } from "../dtype.js";
 import { fail } from "../errors.js";
+import { expectArray } from "../expect.js";
 import { type HostArray, nameInputs, nameOutputs } from "../op.js";
-import type { Program } from "../program/program.js";
+import { expectProgram, type Program } from "../program/program.js";
 
+/** Options of {@link evaluateProgram}. */
 export interface EvaluateOptions {
   /**
    * Keep float32, bfloat16 and float16 values as unrounded float64: the oracle that kernels are judged by and the
@@ -28,6 +30,12 @@ export function evaluateProgram(
   given: readonly HostArray[],
   options: EvaluateOptions = {},
 ): HostArray[] {
+  expectProgram("evaluateProgram", program);
+  expectArray("evaluateProgram", "arrays", { given });
+  program.given.forEach((id, i) => {
+    if (!given[i] || !sameAval(given[i], program.values[id]!))
+      fail("shape", "evaluateProgram", `input ${i} must be ${formatAval(program.values[id]!)}`, given[i] ?? "nothing");
+  });
   const values: (HostArray | undefined)[] = new Array(program.values.length);
   program.given.forEach((id, i) => {
     values[id] = given[i];
