@@ -165,7 +165,7 @@ export function fp8DotGeneral(
 
   const withGradient = customVjp(
     (x: Tensor, kernel: Tensor, bias: Tensor | null, metas: ProductMetas) => product(x, kernel, bias, metas)[0],
-    (...args) => [...product(...args)],
+    product,
     ({ xq, kq, bias, metas }: Residuals, grad: Tensor) => {
       const gq = quantizeWith(metas.grad, grad, backward);
       const { dx, dkernel } = backwardDot(xq, kq, gq, axes, { dtype });

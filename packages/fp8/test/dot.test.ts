@@ -56,7 +56,7 @@ describe("fp8DotGeneral", () => {
   /** Metas after warm-up, so that scales differ from 1. */
   const warm = (r: DelayedScaling): ProductMetas<ScaleState> => {
     let metas = freshMetas(r);
-    for (let i = 0; i < 2; i++) metas = vjp(f(metas, r), x, kernel, bias, metas)[1](dy)[3];
+    for (let i = 0; i < 2; i++) metas = vjp(f(metas, r), x, kernel, bias, metas)[1](dy)[3]!;
     return metas;
   };
 
@@ -93,8 +93,9 @@ describe("fp8DotGeneral", () => {
   );
 
   it("rounds each operand once", () => {
-    const program = makeProgram((metas: ProductMetas<ScaleState>, ...args: Tensor[]) =>
-      vjp(f(metas), args[0], args[1], args[2], metas)[1](args[3]),
+    const program = makeProgram(
+      (metas: ProductMetas<ScaleState>, x: Tensor, kernel: Tensor, bias: Tensor, dy: Tensor) =>
+        vjp(f(metas), x, kernel, bias, metas)[1](dy),
     );
     const names = program(freshMetas(recipe), x, kernel, bias, dy).nodes.map(({ op }) =>
       typeof op === "string" ? op : (op as { name: string }).name,

@@ -105,14 +105,10 @@ export function fp8NormMlp(x: Tensor, mlp: Fp8Mlp): Tensor {
       r.woBias && biasGradient(grad, r.woBias),
       nextMetas(r.metas0, { x: r.xq, kernel: r.wiq, grad: gq0 }, recipe),
       nextMetas(r.metas1, { x: r.hq, kernel: r.woq, grad: gq1 }, recipe),
-    ];
+    ] as const;
   };
 
-  const run = customVjp(
-    (...args: Parameters<typeof forward>) => forward(...args)[0],
-    (...args) => [...forward(...args)],
-    backward,
-  );
+  const run = customVjp((...args: Parameters<typeof forward>) => forward(...args)[0], forward, backward);
   const [first, second] = mlp.products;
   return run(
     x,

@@ -72,7 +72,7 @@ onEachDevice(() => {
           const dy = normals([m, n], { dtype, seed: `dy${t}`, std: 1e-3 * size });
           const loss = (variables: any, x: Tensor) => {
             const y = module.apply(variables, x);
-            return [y.astype("float32").mul(dy.astype("float32")).sum(), y];
+            return [y.astype("float32").mul(dy.astype("float32")).sum(), y] as const;
           };
           const [[, y], [grads, dx]] = valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(
             { params, fp8_metas: metas },

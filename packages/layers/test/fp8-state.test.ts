@@ -94,7 +94,7 @@ describe("a layer that a step uses more than once", () => {
         const [expected, wanted] = valueAndGrad(whole)(variables);
         expect(await loss.item()).toBeCloseTo(await expected.item(), 2);
         expect(await numbers(after.fp8_metas)).toEqual(await numbers(wanted.fp8_metas));
-        variables = { ...variables, fp8_metas: after.fp8_metas };
+        variables = { ...variables, fp8_metas: after.fp8_metas! };
       }
     });
   });
@@ -146,8 +146,8 @@ describe("a layer that no gradient reaches", () => {
     test(`${how}: its state stays, that of the others goes on`, async () => {
       const variables = warm();
       const after = inFp8(() => grad((v: Variables) => pair.apply(v, x, { how }).pow(2).sum())(variables));
-      expect(await numbers(after.fp8_metas.body)).toEqual(await numbers(variables.fp8_metas!.body));
-      const [head, before] = await Promise.all([after.fp8_metas.head, variables.fp8_metas!.head].map(numbers));
+      expect(await numbers(after.fp8_metas!.body)).toEqual(await numbers(variables.fp8_metas!.body));
+      const [head, before] = await Promise.all([after.fp8_metas!.head, variables.fp8_metas!.head].map(numbers));
       expect(head!.x_amax_history![3]).toBeGreaterThan(0);
       expect(head!.x_amax_history!.slice(0, 3)).not.toEqual(before!.x_amax_history!.slice(0, 3));
     });
@@ -179,7 +179,7 @@ describe("a layer that no gradient reaches", () => {
         return (cut ? stopGradient(y) : y).sum().add(kernel.sum());
       };
       const kernel = random.normal(random.key(2), [16, 4]);
-      const argnums = [1, 2];
+      const argnums = [1, 2] as const;
       expect(await numbers(grad(loss(true), { argnums })(x, kernel, metas)[1])).toEqual(await numbers(metas));
       const after = grad(loss(false), { argnums })(x, kernel, metas)[1];
       expect((await numbers(after))["x/amaxHistory"]![3]).toBeGreaterThan(0);

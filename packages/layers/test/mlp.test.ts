@@ -48,7 +48,7 @@ onEachDevice((device) => {
           const steps = [fused, parts].map((module, i) => {
             const loss = (variables: any, x: Tensor) => {
               const [y] = module.apply(variables, x);
-              return [y.mul(dy).sum(), y];
+              return [y.mul(dy).sum(), y] as const;
             };
             const given = { params, fp8_metas: metas[i] };
             const [[, y], [grads, dx]] = valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(given, x);

@@ -5,7 +5,14 @@ import { type DType, jit, random, setDevice, Tensor, tree, valueAndGrad } from "
 import { FLOATS } from "@te/tensor/op";
 import { findBitDifference, findDifference, forSize, limitOf, normals, perturbed, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
-import { DenseGeneral, LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Module } from "../src/index.js";
+import {
+  DenseGeneral,
+  LayerNorm,
+  LayerNormDenseGeneral,
+  LayerNormMLP,
+  type Module,
+  type Variables,
+} from "../src/index.js";
 
 const anyRecipe = fc.oneof(
   { weight: 3, arbitrary: fc.constant(null) },
@@ -109,7 +116,7 @@ const classes: Record<string, { options: fc.Arbitrary<Options>; make: (o: Option
 interface Setting {
   readonly module: Module;
   readonly x: Tensor;
-  readonly variables: unknown;
+  readonly variables: Variables;
 }
 
 interface Shared {
@@ -135,13 +142,13 @@ function setUp(name: string, options: Options, { dtype, parameterDtype, leading,
     // An adapter starts at zero, and would not be seen.
     path.at(-1)!.includes("lora_b") ? normals(leaf.shape, { seed: "b", dtype: leaf.dtype, std: 0.3 }) : leaf,
   );
-  const noisy = tree.unflatten(tree.flatten(params)[1], leaves);
-  return { module, x, variables: { params: noisy, ...(fp8_metas && { fp8_metas }) } };
+  const noisy = tree.unflatten(tree.flatten(params)[1], leaves) as typeof params;
+  return { module, x, variables: { params: noisy!, ...(fp8_metas && { fp8_metas }) } };
 }
 
 /** The results, the gradients of all inputs and parameters, and the FP8 state after the step, by name. */
 function step({ module, x, variables }: Setting, run = <F>(f: F): F => f): Record<string, Tensor> {
-  const loss = (variables: never, x: Tensor) => {
+  const loss = (variables: Variables, x: Tensor) => {
     const results = [module.apply(variables, x, { rngs })].flat().filter((y) => y instanceof Tensor) as Tensor[];
     const terms = results.map((y, i) =>
       y
@@ -149,10 +156,10 @@ function step({ module, x, variables }: Setting, run = <F>(f: F): F => f): Recor
         .mul(normals(y.shape, { seed: `dy${i}` }))
         .sum(),
     );
-    return [terms.reduce((a, b) => a.add(b)), results];
+    return [terms.reduce((a, b) => a.add(b)), results] as const;
   };
-  const f = (v: unknown, x: Tensor) => valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(v, x);
-  const [[, y], [dv, dx]] = (run(f) as (...args: unknown[]) => any)(variables, x);
+  const f = valueAndGrad(loss, { argnums: [0, 1], hasAux: true });
+  const [[, y], [dv, dx]] = run(f)(variables, x);
   return Object.fromEntries(tree.leavesWithPath({ y, dx, dv }).map(({ path, leaf }) => [path.join("/"), leaf]));
 }
 

@@ -81,6 +81,19 @@ export { customVjp } from "./transforms/custom-vjp.js";
 export { type GradOptions, grad, valueAndGrad, vjp } from "./transforms/grad.js";
 export { type JitOptions, jit, makeProgram } from "./transforms/jit.js";
 export { evalShape } from "./transforms/run-traced.js";
+export type {
+  AnyFunction,
+  AnyResult,
+  Argnums,
+  Cotangents,
+  Gradient,
+  GradientAt,
+  Gradients,
+  Position,
+  Primal,
+  Primals,
+  Shapes,
+} from "./transforms/types.js";
 // Trees of tensors.
 export type { Tree, TreeDef } from "./tree.js";
 export * as tree from "./tree.js";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { checkpoint, grad, jit, TeError } from "./index.js";
+import { checkpoint, grad, jit, TeError, type Tensor } from "./index.js";
 import { checkOptions, withDefaults } from "./options.js";
 
 interface Options {
@@ -40,7 +40,7 @@ test.each([[null], [3], [[]], [undefined]])("options that are no object: %j", (o
 });
 
 test("the functions of this package", () => {
-  const f = (x: never) => x;
+  const f = (x: Tensor) => x;
   expect(() => jit(f, { donateArgnum: [0] } as never)).toThrow(
     /jit: unknown option donateArgnum\. Did you mean donateArgnums\?/,
   );

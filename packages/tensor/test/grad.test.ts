@@ -23,7 +23,7 @@ onEachDevice(() => {
       const params = { w: tensor([2]), ids: tensor([1], { dtype: "int32" }), list: [tensor([3]), null], name: "layer" };
       const g = grad((p: typeof params) => p.w.mul(p.list[0]!).sum())(params);
       expect(await g.w.toArray()).toEqual([3]);
-      expect(await g.list[0].toArray()).toEqual([2]);
+      expect(await g.list[0]!.toArray()).toEqual([2]);
       expect([g.list[1], g.name]).toEqual([null, "layer"]);
       expect([g.ids.dtype, await g.ids.toArray()]).toEqual(["int32", [0]]);
     });
@@ -62,7 +62,7 @@ onEachDevice(() => {
     });
 
     test("hasAux passes extra results through", async () => {
-      const f = (t: Tensor) => [t.sum(), { doubled: t.mul(2), name: "aux" }];
+      const f = (t: Tensor) => [t.sum(), { doubled: t.mul(2), name: "aux" }] as const;
       const [[value, aux], g] = valueAndGrad(f, { hasAux: true })(tensor([1, 2]));
       expect([await value.item(), await aux.doubled.toArray(), aux.name]).toEqual([3, [2, 4], "aux"]);
       expect(await g.toArray()).toEqual([1, 1]);
@@ -80,13 +80,16 @@ onEachDevice(() => {
       ],
       [/f must return a float scalar, got int32\[\]/, () => grad((t: Tensor) => t.astype("int32").sum())(tensor([1]))],
       [/return \[value, aux\] and set hasAux/, () => grad((t: Tensor) => [t.sum(), t] as never)(tensor([1]))],
-      [/argnums must be below the number of arguments, 1, got 2/, () => grad(cube, { argnums: 2 })(tensor([1]))],
+      [
+        /argnums must be below the number of arguments, 1, got 2/,
+        () => grad(cube, { argnums: 2 } as never)(tensor([1])),
+      ],
       [/argnum.*argnums/, () => grad(cube, { argnum: 0 } as never)],
     ])("refuses: %s", (message, call) => expect(call).toThrow(message));
   });
 
   describe("vjp", () => {
-    const f = ({ x, w }: { x: Tensor; w: Tensor }) => [x.matmul(w), w.sum()];
+    const f = ({ x, w }: { x: Tensor; w: Tensor }): [Tensor, Tensor] => [x.matmul(w), w.sum()];
     const primal = { x: tensor([[1, 2]]), w: tensor([[3], [4]]) };
 
     test("pulls a cotangent tree back", async () => {
@@ -103,12 +106,12 @@ onEachDevice(() => {
         return [pull([tensor([[1]]), tensor(0)])[0].x, pull([tensor([[0]]), tensor(1)])[0].w];
       });
       const [dx, dw] = both(primal);
-      expect([await dx!.toArray(), await dw!.toArray()]).toEqual([[[3, 4]], [[1], [1]]]);
+      expect([await dx.toArray(), await dw.toArray()]).toEqual([[[3, 4]], [[1], [1]]]);
     });
 
     test("refuses a cotangent unlike the result", () => {
       const [, pull] = vjp(f, primal);
-      expect(() => pull([tensor([[1]])])).toThrow(/vjp: the cotangent must have the structure of the result/);
+      expect(() => pull([tensor([[1]])] as never)).toThrow(/vjp: the cotangent must have the structure of the result/);
       expect(() => pull([tensor([1]), tensor(0)])).toThrow(
         /vjp: the cotangent must be like the result, float32\[1,1\]/,
       );
@@ -134,7 +137,7 @@ onEachDevice(() => {
         (p, _) => [{ sum: p.a.add(p.b) }, null],
         (_, g) => [{ a: g.sum, b: g.sum.mul(3) }, null],
       );
-      const g = grad((p: any, t: Tensor) => f(p, t).sum.sum(), { argnums: [0, 1] })(
+      const g = grad((p: { a: Tensor; b: Tensor }, t: Tensor) => f(p, t).sum.sum(), { argnums: [0, 1] })(
         { a: tensor([1]), b: tensor([1]) },
         tensor([7]),
       );
@@ -144,7 +147,7 @@ onEachDevice(() => {
       const f = customVjp(
         (x: Tensor) => x,
         (x: Tensor) => [x, null],
-        (_, g) => [[g, g]],
+        (_, g) => [[g, g]] as never,
       );
       expect(() => grad((x: Tensor) => f(x).sum())(zeros([1]))).toThrow(
         /customVjp: backward must return a cotangent like/,

@@ -85,12 +85,12 @@ function gradients(
   dy: Tensor,
   run = <T>(f: T): T => f,
 ): Record<string, Tensor> {
-  const loss = (p: unknown, x: Tensor) => {
+  const loss = (p: typeof params, x: Tensor) => {
     const y = call(p, x);
-    return [y.mul(dy).sum(), y];
+    return [y.mul(dy).sum(), y] as const;
   };
-  const f = (p: unknown, x: Tensor) => valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(p, x);
-  const [[, y], [dp, dx]] = run(f)(params, x) as any;
+  const f = valueAndGrad(loss, { argnums: [0, 1], hasAux: true });
+  const [[, y], [dp, dx]] = run(f)(params, x);
   return Object.fromEntries(tree.leavesWithPath({ y, dx, dp }).map(({ path, leaf }) => [path.join("/"), leaf]));
 }
 

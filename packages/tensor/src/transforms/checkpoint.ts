@@ -1,3 +1,4 @@
+/** checkpoint: values are computed again in the backward pass instead of kept, except those that a policy keeps. */
 import { fail } from "../errors.js";
 import { expectObject } from "../expect.js";
 import type { Params } from "../op.js";
@@ -7,6 +8,7 @@ import type { Tensor } from "../tensor.js";
 import { currentTrace, type TraceNode } from "../trace.js";
 import { flatten, unflatten } from "../tree.js";
 import { refusePromise } from "./run-traced.js";
+import type { AnyFunction } from "./types.js";
 
 /** Decides which values a checkpointed function keeps instead of recomputing them. */
 export type CheckpointPolicy = (node: CheckpointNode) => boolean;
@@ -72,7 +74,7 @@ export interface CheckpointOptions {
  * f with less memory in training: its intermediate values are not kept for the backward pass but computed again there.
  * Results and gradients are the same, bit for bit.
  */
-export function checkpoint<F extends (...args: any[]) => any>(f: F, options: CheckpointOptions = {}): F {
+export function checkpoint<F extends AnyFunction>(f: F, options: CheckpointOptions = {}): F {
   const { policy } = withDefaults("checkpoint", options, { policy: checkpointPolicies.nothingSaveable });
   checkFunction("checkpoint", f);
   if (typeof policy !== "function")

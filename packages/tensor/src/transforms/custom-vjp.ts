@@ -1,18 +1,20 @@
+/** customVjp: a function whose derivative is another function. */
 import { fail } from "../errors.js";
 import { expectFunction } from "../expect.js";
 import { Tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { flatten, formatTreeDef, unflatten } from "../tree.js";
+import type { Cotangents } from "./types.js";
 
 /**
  * f with a derivative of its own, as in JAX: `forward(...args)` returns [result, residuals]; `backward(residuals,
  * cotangent)` returns one cotangent tree per argument, null or undefined where it is zero. Arguments, result and
  * residuals are trees of tensors. A cotangent need not have its argument's dtype; it is cast.
  */
-export function customVjp<A extends any[], R>(
+export function customVjp<A extends readonly any[], R extends object | [] | null | undefined, Residuals>(
   f: (...args: A) => R,
-  forward: (...args: A) => [R, any],
-  backward: (residuals: any, cotangent: any) => readonly any[],
+  forward: (...args: A) => readonly [result: R, residuals: Residuals],
+  backward: (residuals: Residuals, cotangent: R) => Cotangents<A>,
 ): (...args: A) => R {
   expectFunction("customVjp", { f, forward, backward });
   return (...args) => {
@@ -35,7 +37,8 @@ export function customVjp<A extends any[], R>(
       pullback: (saved, grads) => {
         let next = 0;
         const restored = residualLeaves.map((leaf) => (leaf instanceof Tensor ? saved[next++] : leaf));
-        const results = backward(unflatten(residualDefinition, restored), unflatten(definition, grads));
+        const again = unflatten(residualDefinition, restored) as Residuals;
+        const results: readonly unknown[] = backward(again, unflatten(definition, grads) as R);
         return flatArgs.flatMap(([argLeaves, argDefinition], i) =>
           cotangentLeaves(argLeaves, argDefinition, results[i]),
         );

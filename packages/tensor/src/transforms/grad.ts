@@ -1,3 +1,4 @@
+/** Gradients: grad, valueAndGrad and vjp. */
 import { formatAval, sameShape } from "../aval.js";
 import { ones, zeros } from "../create.js";
 import { isFloat } from "../dtype.js";
@@ -10,13 +11,14 @@ import { flatten, formatTreeDef, leavesWithPath, unflatten } from "../tree.js";
 import { backward } from "./backward.js";
 import { refusePromise, runTraced, tensorLeaves } from "./run-traced.js";
 import { isStateCollection } from "./state.js";
+import type { AnyFunction, Argnums, GradientAt, Gradients, Position, Primals } from "./types.js";
 
 /** Options of {@link grad} and {@link valueAndGrad}. */
-export interface GradOptions {
+export interface GradOptions<N = number | readonly number[], HasAux = boolean> {
   /** Positions of the arguments to differentiate (default 0). An array of positions gives an array of gradients. */
-  readonly argnums?: number | readonly number[];
+  readonly argnums?: N;
   /** f returns [value, aux]; aux is passed through. */
-  readonly hasAux?: boolean;
+  readonly hasAux?: HasAux;
 }
 
 /** Argument i with its numbers as float32 scalars. Strings and booleans, such as names of axes, stay; others are refused. */
@@ -62,15 +64,26 @@ const fill = (of: Tensor, grad: Tensor | undefined): Tensor => grad ?? zeros(of.
 /**
  * Returns a function that computes f and its gradient: `[value, gradient]`, or `[[value, aux], gradient]` with hasAux.
  * f must return a float scalar. The arguments to differentiate by are trees of tensors and numbers, which are float32
- * scalars; strings and booleans in them stay. The gradient has the structure of the argument; integer leaves get zeros,
- * and state, such as fp8_metas, its value after the step: itself where no gradient reaches it. Works inside jit and inside another gradient; called on concrete
- * tensors it traces, compiles and runs.
+ * scalars, in f too; strings and booleans in them stay. The gradient has the structure of the argument; integer leaves
+ * get zeros, and state, such as fp8_metas, its value after the step: itself where no gradient reaches it. Works inside
+ * jit and inside another gradient; called on concrete tensors it traces, compiles and runs.
  */
-export function valueAndGrad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => [any, any] {
+export function valueAndGrad<A extends readonly any[], Aux, const N extends Argnums<A> = 0 & Position<A>>(
+  f: (...args: A) => readonly [value: Tensor, aux: Aux],
+  options: GradOptions<N, true> & { readonly hasAux: true },
+): (...args: Primals<A>) => [result: [value: Tensor, aux: Aux], gradient: GradientAt<A, N>];
+/** Without hasAux. */
+export function valueAndGrad<A extends readonly any[], const N extends Argnums<A> = 0 & Position<A>>(
+  f: (...args: A) => Tensor,
+  options?: GradOptions<N, false>,
+): (...args: Primals<A>) => [value: Tensor, gradient: GradientAt<A, N>];
+export function valueAndGrad(f: Differentiable, options: GradOptions = {}): unknown {
   return differentiate("valueAndGrad", f, options);
 }
 
-function differentiate(fn: string, f: (...args: any[]) => any, options: GradOptions): (...args: any[]) => [any, any] {
+type Differentiable = (...args: any[]) => Tensor | readonly [value: Tensor, aux: unknown];
+
+function differentiate(fn: string, f: Differentiable, options: GradOptions) {
   checkFunction(fn, f);
   const { argnums, hasAux } = withDefaults(fn, options, { argnums: 0, hasAux: false });
   const positions = typeof argnums === "number" ? [argnums] : argnums;
@@ -99,7 +112,7 @@ function differentiate(fn: string, f: (...args: any[]) => any, options: GradOpti
     const trees = wrt.map((copy) => gradientTree(copy, () => grads[next++]));
     return [result, typeof argnums === "number" ? trees[0] : trees];
   };
-  return (...args) => (currentTrace() ? traced(...args) : runTraced(traced, args)) as [any, any];
+  return (...args: unknown[]) => (currentTrace() ? traced(...args) : runTraced(traced, args)) as [unknown, unknown];
 }
 
 function checkScalar(fn: string, value: unknown): asserts value is Tensor {
@@ -117,11 +130,20 @@ function checkScalar(fn: string, value: unknown): asserts value is Tensor {
 }
 
 /** Like valueAndGrad, without the value: the gradient, or [gradient, aux] with hasAux. */
-export function grad(f: (...args: any[]) => any, options: GradOptions = {}): (...args: any[]) => any {
+export function grad<A extends readonly any[], Aux, const N extends Argnums<A> = 0 & Position<A>>(
+  f: (...args: A) => readonly [value: Tensor, aux: Aux],
+  options: GradOptions<N, true> & { readonly hasAux: true },
+): (...args: Primals<A>) => [gradient: GradientAt<A, N>, aux: Aux];
+/** Without hasAux. */
+export function grad<A extends readonly any[], const N extends Argnums<A> = 0 & Position<A>>(
+  f: (...args: A) => Tensor,
+  options?: GradOptions<N, false>,
+): (...args: Primals<A>) => GradientAt<A, N>;
+export function grad(f: Differentiable, options: GradOptions = {}): unknown {
   const both = differentiate("grad", f, options);
-  return (...args) => {
-    const [value, gradient] = both(...args);
-    return options.hasAux ? [gradient, value[1]] : gradient;
+  return (...args: unknown[]) => {
+    const [result, gradient] = both(...args);
+    return options.hasAux ? [gradient, (result as [Tensor, unknown])[1]] : gradient;
   };
 }
 
@@ -129,15 +151,22 @@ export function grad(f: (...args: any[]) => any, options: GradOptions = {}): (..
  * f's result at the primals and the function that pulls a cotangent of the result back to cotangents of the primals,
  * trees as in {@link valueAndGrad}. The result is a tree of tensors; the cotangent has its structure, shapes and dtypes.
  */
-export function vjp(f: (...args: any[]) => any, ...primals: unknown[]): [any, (cotangent: any) => any[]] {
+export function vjp<A extends readonly any[], R extends object | [] | null | undefined>(
+  f: (...args: A) => R,
+  ...primals: Primals<A>
+): [result: R, pullback: (cotangent: R) => Gradients<A>] {
   checkFunction("vjp", f);
+  return pullBack(f, primals) as [R, (cotangent: R) => Gradients<A>];
+}
+
+function pullBack(f: AnyFunction, primals: readonly unknown[]): [unknown, (cotangent: unknown) => unknown[]] {
   const given = primals.map((primal, i) => differentiable("vjp", primal, i));
   const trace = currentTrace();
   if (!trace) {
     const pullback = (cotangent: unknown) =>
       runTraced(
         (ct: unknown, ...args: unknown[]) => {
-          const [, pull] = vjp(f, ...args);
+          const [, pull] = pullBack(f, args);
           return pull(ct);
         },
         [cotangent, ...given],

@@ -1,3 +1,4 @@
+/** jit: a function as one program, compiled once for each kind of arguments. */
 import { formatAval } from "../aval.js";
 import { fail } from "../errors.js";
 import { Lru } from "../lru.js";
@@ -12,6 +13,7 @@ import { isPlainObject } from "../tree.js";
 import { checkDepth } from "../tree-depth.js";
 import { numbersToTensors, type ResultTree, rebuild, traceFunction } from "./run-traced.js";
 import { staticKey } from "./static-key.js";
+import type { AnyFunction, Primals } from "./types.js";
 
 /** Options of {@link jit}. */
 export interface JitOptions {
@@ -39,7 +41,7 @@ export const PROGRAM_LIMIT = 256;
  * that is exact (plain data, dates, maps, sets, binary data), functions and instances of classes also by identity; others
  * are refused. The 256 programs that were used last are kept.
  */
-export function jit<F extends (...args: any[]) => any>(f: F, options: JitOptions = {}): F {
+export function jit<F extends AnyFunction>(f: F, options: JitOptions = {}): F {
   checkFunction("jit", f);
   const { staticArgnums, donateArgnums } = withDefaults("jit", options, { staticArgnums: [], donateArgnums: [] });
   for (const [name, positions] of Object.entries({ staticArgnums, donateArgnums })) {
@@ -157,7 +159,7 @@ const refuse = (argument: number, rule: string, value: unknown): never =>
   fail("dtype", "jit", `argument ${argument} ${rule}`, value, `Name it in staticArgnums: [${argument}].`);
 
 /** The program that jit(f) would compile for these arguments, before the device sees it. For reading and for tests. */
-export function makeProgram(f: (...args: any[]) => unknown): (...args: unknown[]) => Program {
+export function makeProgram<A extends readonly any[]>(f: (...args: A) => unknown): (...args: Primals<A>) => Program {
   checkFunction("makeProgram", f);
   return (...args) => traceFunction(f, args.map(numbersToTensors)).program;
 }

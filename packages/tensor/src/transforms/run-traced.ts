@@ -1,3 +1,4 @@
+/** From a function to its program: calls it on traced stand-ins of its arguments. */
 import { fail } from "../errors.js";
 import { expectArray, expectFunction } from "../expect.js";
 import { checkFunction } from "../options.js";
@@ -7,6 +8,7 @@ import type { Program } from "../program/program.js";
 import { Tensor, tensor } from "../tensor.js";
 import { withTrace } from "../trace.js";
 import { flatten, type TreeDef, unflatten } from "../tree.js";
+import type { AnyResult, Shapes } from "./types.js";
 
 /** How to put results back: outputs of the program at tensor leaves, other leaves as they were. */
 export interface ResultTree {
@@ -94,12 +96,12 @@ export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown
  * What f would give for these arguments, as in JAX: the same tree with the shape and dtype in place of every tensor. Nothing is
  * computed.
  */
-export function evalShape(f: (...args: any[]) => unknown, ...args: unknown[]): unknown {
+export function evalShape<A extends readonly any[], R extends AnyResult>(f: (...args: A) => R, ...args: A): Shapes<R> {
   checkFunction("evalShape", f);
   const { program, result } = traceFunction(f, args, { keepIdentity: true });
   const shapes = program.outputs.map((id) => program.values[id]!);
   return unflatten(
     result.definition,
     result.leaves.map((leaf) => ("output" in leaf ? shapes[leaf.output] : leaf.value)),
-  );
+  ) as Shapes<R>;
 }

@@ -135,19 +135,24 @@ function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: Given,
  * operands, so that a checkpoint policy that keeps the name does not run attention again.
  */
 export function namedAttention(operands: AttentionOperands<Tensor>, params: AttentionParams, name: string): Tensor {
-  const forward = (active: Active, rest: Rest): [Tensor, unknown] => {
+  const forward = (active: Active, rest: Rest) => {
     const { out, max, sum } = attentionOp({ ...active, ...rest }, params);
     const marked = (t: Tensor): Tensor => checkpointName(t, name);
     const named = { out: marked(out), max: marked(max), sum: marked(sum) };
-    return [named.out, { active, rest, ...named }];
-  };
-  const backward = ({ active, rest, ...saved }: { active: Active; rest: Rest } & Omit<Given, "dout">, dout: Tensor) => {
-    const all = gradients({ ...active, ...rest }, { ...saved, dout }, params);
-    return [Object.fromEntries(Object.keys(active).map((key) => [key, all[key as keyof Active]])), undefined];
+    return [named.out, { active, rest, ...named }] as const;
   };
   const { q, k, v, bias, sink, ...rest } = operands;
   const active = Object.fromEntries(Object.entries({ q, k, v, bias, sink }).filter(([, t]) => t)) as unknown as Active;
-  return customVjp((a: Active, r: Rest) => forward(a, r)[0], forward, backward)(active, rest);
+  const named = customVjp(
+    (a: Active, r: Rest) => forward(a, r)[0],
+    forward,
+    ({ active, rest, ...saved }, dout) => {
+      const all = gradients({ ...active, ...rest }, { ...saved, dout }, params);
+      const given = Object.entries(all).filter(([name]) => name in active);
+      return [Object.fromEntries(given) as unknown as Active, undefined];
+    },
+  );
+  return named(active, rest);
 }
 
 type Differentiable = "q" | "k" | "v" | "bias" | "sink";
