@@ -1,3 +1,4 @@
+// Copies by several threads that live no longer than the copy.
 #include "te/copy.h"
 
 #include <algorithm>

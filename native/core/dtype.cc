@@ -1,3 +1,4 @@
+// The names of the storage formats.
 #include "te/dtype.h"
 
 namespace te {

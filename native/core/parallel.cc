@@ -1,3 +1,4 @@
+// How many threads a team has: what was asked for, what the machine has, and what can be started.
 #include "te/parallel.h"
 
 #include <pthread.h>

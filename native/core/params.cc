@@ -1,3 +1,4 @@
+// Reading parameters by name and kind.
 #include "te/params.h"
 
 #include <cmath>

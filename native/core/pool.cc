@@ -1,3 +1,4 @@
+// The pool: size classes, the limit of what is kept, and the sizes that no machine has.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// Reading environment variables, and the list of what was wrong with them.
 #include "te/settings.h"
 
 #include <cstdlib>

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
+#include "cpu/simd/lane_pairs.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

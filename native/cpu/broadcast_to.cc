@@ -1,5 +1,5 @@
-// te: once
 // broadcast_to(x){shape} → y, by NumPy's rule.
+// te: once
 #include "cpu/strided.h"
 
 namespace te {

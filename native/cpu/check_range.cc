@@ -1,5 +1,5 @@
-// te: once
 // check_range(x){low, high} → y = x, int32; an element outside [low, high] is an error, worded by fn, what and wayOut.
+// te: once
 #include <cstring>
 #include <string>
 

@@ -1,9 +1,9 @@
-// te: once
 // concat(inputs...){axis} → y, and pad(x){low, high, value} → y.
+// te: once
 #include <string>
 
-#include "cpu/convert.h"
 #include "cpu/fill_value.h"
+#include "cpu/simd/convert.h"
 #include "cpu/strided.h"
 
 namespace te {

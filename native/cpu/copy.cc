@@ -1,5 +1,5 @@
-// te: once
 // reshape(x) and copy(x): the same bytes. The planner usually makes a reshape a view and never calls this.
+// te: once
 #include <cstring>
 
 #include "te/kernel.h"

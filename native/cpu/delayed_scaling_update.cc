@@ -1,7 +1,7 @@
-// te: once
 // delayed_scaling_update(amax, scale, history){dtype, margin, amaxComputeAlgo} → newScale, newHistory.
 // newScale = min((largest value of dtype / a) / 2^margin, largest float32), a the newest amax or the largest of all,
 // and the old scale where a is not a positive number. The history is rolled; what is not finite enters it as 0.
+// te: once
 #include <algorithm>
 #include <cmath>
 #include <limits>

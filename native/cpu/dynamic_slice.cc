@@ -1,6 +1,6 @@
-// te: once
 // dynamic_slice(x, start){sizes} → y and dynamic_update_slice(x, update, start) → y. The start is a value; it is held
 // inside so that the window fits.
+// te: once
 #include <algorithm>
 #include <cstring>
 

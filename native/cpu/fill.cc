@@ -1,5 +1,5 @@
-// te: once
 // fill(){value, shape, dtype} → y, one value everywhere; iota(){shape, dtype, axis} → y, the index along an axis.
+// te: once
 #include <algorithm>
 
 #include "cpu/fill_value.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/convert.h"
+#include "cpu/simd/convert.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
 

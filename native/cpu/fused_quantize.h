@@ -3,9 +3,9 @@
 #pragma once
 #include <bit>
 
-#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
-#include "cpu/word_formats.h"
+#include "cpu/simd/lane_pairs.h"
+#include "cpu/simd/word_formats.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

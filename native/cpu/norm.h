@@ -9,8 +9,8 @@
 #include <string>
 #include <type_traits>
 
-#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
+#include "cpu/simd/lane_pairs.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

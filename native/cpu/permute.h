@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "cpu/squares.h"
+#include "cpu/simd/register_transpose.h"
 #include "te/parallel.h"
 
 namespace te {

@@ -1,6 +1,6 @@
 // quantize(x, scale){dtype} → q = float8(clip(float32(x) * scale)), amax = max |x|, in one pass over x.
 #include "cpu/fused_quantize.h"
-#include "cpu/word_formats.h"
+#include "cpu/simd/word_formats.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

@@ -5,8 +5,8 @@
 #include <limits>
 #include <type_traits>
 
-#include "cpu/lane_math.h"
 #include "cpu/rows.h"
+#include "cpu/simd/lane_math.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "cpu/rows.h"
-#include "cpu/simd_math.h"
+#include "cpu/simd/math.h"
 #include "te/status.h"
 
 namespace te {

@@ -7,8 +7,8 @@
 #include <string>
 #include <type_traits>
 
-#include "cpu/convert.h"
-#include "cpu/stream.h"
+#include "cpu/simd/convert.h"
+#include "cpu/simd/stream.h"
 #include "te/dtype.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
@@ -108,8 +108,8 @@ inline void for_parts(int64_t n, int64_t parts, const Body& body) {
   });
 }
 
-// Distance between rows of n floats in scratch: whole steps of lane_pairs.h, and not close to a multiple of 4096 bytes,
-// because a load that follows a store at the same offset in another page waits for it.
+// Distance between rows of n floats in scratch: whole steps of simd/lane_pairs.h, and not close to a multiple of 4096
+// bytes, because a load that follows a store at the same offset in another page waits for it.
 inline int64_t padded_floats(int64_t n) {
   const int64_t padded = (n + 31) & ~int64_t{31};
   return padded % 1024 < 128 ? padded + 160 : padded;

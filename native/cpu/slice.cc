@@ -1,5 +1,5 @@
-// te: once
 // slice(x){start, limit, stride} and flip(x){axes} → y.
+// te: once
 #include "cpu/strided.h"
 
 namespace te {

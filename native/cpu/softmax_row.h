@@ -3,9 +3,9 @@
 #include <limits>
 #include <type_traits>
 
-#include "cpu/lane_pairs.h"
 #include "cpu/rows.h"
-#include "cpu/weight_exp.h"
+#include "cpu/simd/lane_pairs.h"
+#include "cpu/simd/weight_exp.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

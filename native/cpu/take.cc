@@ -1,10 +1,10 @@
-// te: once
 // take(x, indices){axis} → y and take_along_axis(x, indices){axis} → y. An index out of range is an error.
+// te: once
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/index.h"
-#include "cpu/stream.h"
+#include "cpu/simd/stream.h"
 #include "te/parallel.h"
 
 namespace te {

@@ -1,5 +1,5 @@
-// te: once
 // transpose(x){perm} → y: y's axis i is x's axis perm[i]. Pure movement of bytes, for every dtype.
+// te: once
 #include <string>
 
 #include "cpu/permute.h"

@@ -1,3 +1,4 @@
+// The stream of CUDA kernels.
 #include "cuda/registration.h"
 
 namespace te::cuda {

@@ -1,3 +1,4 @@
+// Reading values of JavaScript, and making them.
 #include "node/js.h"
 
 #include <cmath>

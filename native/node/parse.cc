@@ -1,3 +1,4 @@
+// Nodes and programs, as JavaScript describes them.
 #include "node/parse.h"
 
 namespace te {

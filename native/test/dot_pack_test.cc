@@ -5,13 +5,12 @@
 #endif
 #undef TE_ISA_NAMESPACE
 #define TE_ISA_NAMESPACE isa_pack_test
-#include "cpu/dot_pack.h"
-
 #include <time.h>
 
 #include <functional>
 #include <limits>
 
+#include "cpu/gemm/pack.h"
 #include "test/harness.h"
 
 using namespace te;

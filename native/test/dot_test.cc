@@ -1,7 +1,7 @@
 // dot and scaled_dot against a loop in double precision; with an argument, their speed.
 #include <array>
 
-#include "cpu/dot_tile.h"
+#include "cpu/gemm/tile.h"
 #include "test/harness.h"
 
 using namespace te;
@@ -180,8 +180,8 @@ void check_paths(bool native) {
   };
   for (DType t : {f32, bf16, f16, DType::float8_e4m3fn}) {
     const bool exact = t != f32 && t != f16;
-    starts(t, 4, 128, 256, "thin");
-    starts(t, 128, 4, 256, "thin");
+    starts(t, 4, 128, 256, "gemv");
+    starts(t, 128, 4, 256, "gemv");
     starts(t, 128, 256, 256, exact && native ? "packed bfloat16 " : "packed float32");
     starts(t, 300, 700, 1100, exact && native ? "packed bfloat16 " : "packed float32");
   }

@@ -25,7 +25,7 @@
 #include <random>
 #include <vector>
 
-#include "cpu/convert.h"
+#include "cpu/simd/convert.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
 #include "te/sanitize.h"

@@ -1,7 +1,8 @@
-// Errors of simd_math.h in units of the last place, of lane_math.h relative to the result, and the exactness of
-// convert.h and lane_pairs.h on every 16-bit code.
-#include "cpu/lane_pairs.h"
-#include "cpu/simd_math.h"
+// Errors of simd/math.h in units of the last place, of simd/lane_math.h relative to the result, and the exactness of
+// simd/convert.h and simd/lane_pairs.h on every 16-bit code.
+#include "cpu/simd/math.h"
+
+#include "cpu/simd/lane_pairs.h"
 #include "test/harness.h"
 
 using namespace te;
@@ -149,7 +150,7 @@ void check_codes(const char* name, int count, Decode decode, Encode encode) {
 }
 
 // What a step decodes of each code is its number: encoded again it gives the code. Numbers between two codes are
-// rounded as those of formats.h.
+// rounded as those of simd/formats.h.
 template <DType T, class Decode, class Encode>
 void check_pairs(const char* name, Decode decode, Encode encode) {
   constexpr uint32_t kHalf = T == DType::bfloat16 ? 0x8000 : 0x1000;  // of a unit in the last place

@@ -1,14 +1,14 @@
 /** Mistakes in native kernels: each is one edit of one source file, and the test of native/test that must see it. */
 import type { Edit } from "../../../../scripts/mutant.js";
 
-/** The tests of native/test that see a mistake, and the kernels that each runs: files of native/cpu. */
+/** The tests of native/test that see a mistake, and the kernels that each runs: files of native/cpu and its folders. */
 export const NATIVE_TESTS = {
   softmax_test: ["softmax", "softmax_backward", "logsumexp", "cross_entropy"],
   norm_test: ["layer_norm", "rms_norm", "layer_norm_quantize", "rms_norm_quantize"],
   reduce_test: ["reduce", "argmax"],
   index_test: ["take", "scatter_add", "cumsum", "sort"],
   quantize_test: ["quantize"],
-  dot_test: ["dot", "scaled_dot", "dot_product", "dot_bfloat16_tile"],
+  dot_test: ["dot", "scaled_dot", "gemm", "bfloat16_tile"],
 } as const satisfies Record<string, readonly string[]>;
 
 export type NativeTest = keyof typeof NATIVE_TESTS;
@@ -36,7 +36,7 @@ export const NATIVE: readonly NativeMutant[] = [
   ),
   mutant(
     "the last step of a row reads what lies behind it",
-    "lane_pairs.h",
+    "simd/lane_pairs.h",
     "std::memcpy(row, from, static_cast<size_t>(count) * sizeof *row);",
     "std::memcpy(row, from, sizeof row);",
     "softmax_test",
@@ -78,21 +78,21 @@ export const NATIVE: readonly NativeMutant[] = [
   ),
   mutant(
     "numbers beyond float8 are not clipped",
-    "word_formats.h",
+    "simd/word_formats.h",
     "const Words magnitude = all < largest ? all : largest;",
     "const Words magnitude = all;",
     "quantize_test",
   ),
   mutant(
     "the amax forgets the end of a row",
-    "word_formats.h",
+    "simd/word_formats.h",
     "here = std::max(here, float_bits(value) & 0x7fffffffu);",
     "",
     "quantize_test",
   ),
   mutant(
     "the second stretch of the depth replaces the first",
-    "dot_float_tile.h",
+    "gemm/float_tile.h",
     "to[j] = spec_.accumulate ? to[j] + from[j] : from[j];",
     "to[j] = from[j];",
     "dot_test",

@@ -1,0 +1,234 @@
+// attention: out = softmax(scale * q k^T + bias over visible keys) v, and of every row of scores (the sink is one of
+// them) the largest and the sum of exp(score - largest), with an online softmax over chunks of keys. Few queries with
+// many keys, as in decoding, are split along the keys too.
+#include <atomic>
+
+#include "cpu/attention/block.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+// The online softmax of a block's rows: the largest score so far, and the sums of exp(score - largest) and of that
+// times the value. least: kLeastWeight when a value was not finite, else 0.
+struct Sums {
+  float *sum, *largest, *total, *least;
+
+  Sums(int64_t value_stride, Carver& carver)
+      : sum(carver.take(kBlockRows * value_stride)),
+        largest(carver.take(kBlockRows)),
+        total(carver.take(kBlockRows)),
+        least(carver.take(1)) {}
+};
+
+// Working memory of one thread.
+struct ForwardScratch {
+  KeyChunks keys, values;
+  float *q, *scores;
+  Sums own;
+  RowBuffers* row;
+
+  ForwardScratch(const Problem& p, int64_t slots, Carver& carver)
+      : keys(carver, p.keys, p.depth, slots, false, true),
+        values(carver, p.keys, p.value_depth, slots, true, false),
+        q(carver.take(kBlockRows * keys.stride())),
+        scores(carver.take(kBlockRows * kScoreRow)),
+        own(values.stride(), carver),
+        row(carver.take<RowBuffers>(1)) {}
+};
+
+class Attention : public Kernel {
+ public:
+  explicit Attention(const Problem& problem) : p_(problem), threads_(num_threads()) {
+    // Keys stay unpacked in scratch when several blocks of queries use them.
+    const int64_t blocks = Block::count(p_, p_.heads_per_group());
+    slots_ = blocks > 1 ? std::max<int64_t>(1, KeyChunks::chunks(p_.keys)) : 1;
+    Carver carver(nullptr);
+    const ForwardScratch scratch(p_, slots_, carver);
+    thread_bytes_ = carver.used();
+    value_stride_ = scratch.values.stride();
+    Carver sums(nullptr);
+    Sums(value_stride_, sums);
+    sums_bytes_ = sums.used();
+    const int64_t heads = std::max<int64_t>(1, p_.batch * p_.groups), total = heads * std::max<int64_t>(1, blocks);
+    pieces_ = std::clamp<int64_t>(4 * threads_ / heads, 1, std::max<int64_t>(1, blocks / 4));
+    // By a rule that ignores the threads, so that sums run in the same order on every machine.
+    splits_ = std::clamp<int64_t>(KeyChunks::chunks(p_.keys) / kSplitChunks, 1, std::max<int64_t>(1, kItems / total));
+    if (splits_ > 1) pieces_ = std::max<int64_t>(1, blocks);
+  }
+
+  size_t scratch_bytes() const override {
+    const int64_t partial = splits_ > 1 ? p_.batch * p_.groups * pieces_ * splits_ : 0;
+    return table_bytes() + thread_bytes_ * threads_ + sums_bytes_ * partial;
+  }
+
+  void run(const Call& call) override {
+    const Visibility visibility(p_, call, call.scratch);
+    const int64_t heads = p_.batch * p_.groups, blocks = Block::count(p_, p_.heads_per_group());
+    std::atomic<int64_t> next{0};
+    parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
+      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
+      ForwardScratch scratch(p_, slots_, carver);
+      scratch.keys.forget();
+      scratch.values.forget();
+      for (int64_t item; (item = next++) < heads * pieces_ * splits_;) {
+        // The last rows of a causal mask see the most keys: they go first.
+        const int64_t split = item % splits_, head = item / splits_ / pieces_;
+        const int64_t piece = pieces_ - 1 - item / splits_ % pieces_;
+        for (int64_t i = blocks * (piece + 1) / pieces_; i-- > blocks * piece / pieces_;) {
+          const Block block = block_of(visibility, head, i);
+          Sums sums = splits_ > 1 ? partial(call, (head * blocks + i) * splits_ + split) : scratch.own;
+          add_keys(call, visibility, block, split, scratch, sums);
+          if (splits_ == 1) finish(call, block, sums);
+        }
+      }
+    });
+    if (splits_ > 1) join_splits(call, visibility, heads, blocks);
+  }
+
+ private:
+  static constexpr int64_t kItems = 8, kSplitChunks = 4;
+
+  size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
+
+  Block block_of(const Visibility& visibility, int64_t head, int64_t number) const {
+    const int64_t per_group = p_.heads_per_group();
+    return {p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, number};
+  }
+
+  Sums partial(const Call& call, int64_t index) const {
+    Carver carver(static_cast<char*>(call.scratch) + table_bytes() + thread_bytes_ * threads_ + index * sums_bytes_);
+    return Sums(value_stride_, carver);
+  }
+
+  // Sums one split of the keys that the block sees.
+  void add_keys(const Call& call, const Visibility& visibility, const Block& block, int64_t split, ForwardScratch& s,
+                Sums& sums) const {
+    load_rows(p_, call.in[0], p_.q, block, p_.depth, s.keys.stride(), s.q);
+    for (int64_t i = 0; i < block.rows * s.keys.stride(); ++i) s.q[i] *= p_.scale;
+    std::fill(sums.sum, sums.sum + block.rows * value_stride_, 0.0f);
+    std::fill(sums.largest, sums.largest + block.rows, -kInfinity);
+    std::fill(sums.total, sums.total + block.rows, 0.0f);
+    *sums.least = 0;
+    const void* k = p_.packing == "qkv" ? call.in[0] : call.in[p_.operands.k];
+    const void* v = p_.packing == "none" ? call.in[p_.operands.v] : k;
+    const int64_t low = block.visible.low / kChunk, chunks = KeyChunks::chunks(block.visible.high) - low;
+    for (int64_t chunk = low + chunks * split / splits_; chunk < low + chunks * (split + 1) / splits_; ++chunk) {
+      const Window window(p_, block, chunk);
+      if (window.all.empty()) continue;
+      s.keys.load(p_, k, p_.k, block.b, block.group, chunk);
+      s.values.load(p_, v, p_.v, block.b, block.group, chunk);
+      if (!s.values.finite()) *sums.least = kLeastWeight;
+      multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
+      for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s, sums);
+      multiply_rows(block, window, s.scores, s.values.rows(), value_stride_, sums.sum);
+      if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, sums.sum);
+    }
+  }
+
+  // Turns the scores of row r into exp(score - largest), having rescaled what was summed under the previous largest.
+  void weights(const Call& call, const Visibility& visibility, const Block& block, const Window& window, int64_t r,
+               ForwardScratch& s, Sums& sums) const {
+    float* row = s.scores + r * kScoreRow;
+    const Span span = window.row[r], wide = widen(span, kLanes);
+    if (span.empty()) {
+      std::fill(row + window.all.low, row + window.all.high, 0.0f);
+      return;
+    }
+    finish_scores(p_, call, visibility, block, window, r, row, s.row);
+    Vector top = vector_at(row + wide.low);
+    for (int64_t j = wide.low + kLanes; j < wide.high; j += kLanes) {
+      const Vector& x = vector_at(row + j);
+      top = top > x ? top : x;
+    }
+    float largest = sums.largest[r];
+    for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, top[lane]);
+    const float base = largest == -kInfinity ? 0.0f : largest;
+    const bool finite = s.values.finite();
+    uint8_t* hidden = s.row->hidden;
+    for (int64_t j = wide.low; !finite && j < wide.high; ++j) hidden[j] = row[j] == -kInfinity;
+    float total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = wide.low; j < wide.high; ++j) {
+      row[j] = weight_exp(row[j] - base);
+      total += row[j];
+    }
+    for (int64_t j = wide.low; !finite && j < wide.high; ++j)
+      row[j] = !hidden[j] && row[j] < kLeastWeight ? kLeastWeight : row[j];
+    std::fill(row + window.all.low, row + wide.low, 0.0f);
+    std::fill(row + wide.high, row + window.all.high, 0.0f);
+    if (largest != sums.largest[r]) rescale(simd_exp(sums.largest[r] - base), r, sums);
+    sums.largest[r] = largest;
+    sums.total[r] += total;
+    if (p_.dropout > 0) {
+      float* factors = s.row->numbers;
+      dropout_factors(p_, call, block, window, r, factors);
+      for (int64_t j = span.low; j < span.high; ++j) row[j] *= factors[j - span.low];
+    }
+  }
+
+  void rescale(float factor, int64_t r, Sums& sums) const {
+    factor = std::max(factor, *sums.least);
+    sums.total[r] *= factor;
+    float* sum = sums.sum + r * value_stride_;
+    for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= factor;
+  }
+
+  void join_splits(const Call& call, const Visibility& visibility, int64_t heads, int64_t blocks) const {
+    parallel_for(heads * blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const Block block = block_of(visibility, item / blocks, item % blocks);
+        Sums sums = partial(call, item * splits_);
+        for (int64_t split = 1; split < splits_; ++split) {
+          Sums more = partial(call, item * splits_ + split);
+          for (int64_t r = 0; r < block.rows; ++r) join_row(r, sums, more);
+          *sums.least = std::max(*sums.least, *more.least);
+        }
+        finish(call, block, sums);
+      }
+    });
+  }
+
+  void join_row(int64_t r, Sums& sums, Sums& more) const {
+    const float largest = std::max(sums.largest[r], more.largest[r]), base = largest == -kInfinity ? 0.0f : largest;
+    rescale(std::exp(sums.largest[r] - base), r, sums);
+    const float factor = std::max(std::exp(more.largest[r] - base), *more.least);
+    sums.largest[r] = largest;
+    sums.total[r] += factor * more.total[r];
+    add_scaled(factor, more.sum + r * value_stride_, value_stride_, sums.sum + r * value_stride_);
+  }
+
+  // Divides by the sum of the exponentials. A row that sees nothing gives zeros, a largest score of -inf (or the sink)
+  // and a sum of 0 (or 1).
+  void finish(const Call& call, const Block& block, Sums& sums) const {
+    for (int64_t r = 0; r < block.rows; ++r) {
+      const float sink = p_.sink(call, block.head[r]), largest = std::max(sums.largest[r], sink);
+      const float base = largest == -kInfinity ? 0.0f : largest;
+      const float factor = std::max(std::exp(sums.largest[r] - base), *sums.least);
+      const float total = sums.total[r] * factor + std::exp(sink - base);
+      const float scale = total == 0 ? 0.0f : factor / total;
+      float* sum = sums.sum + r * value_stride_;
+      for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= scale;
+      const int64_t row = (block.b * p_.heads + block.head[r]) * p_.queries + block.index[r];
+      call.output<float>(1)[row] = std::isnan(total) ? total : largest;  // comparisons pass over NaN
+      call.output<float>(2)[row] = total;
+    }
+    store_rows(p_, sums.sum, value_stride_, block, p_.value_depth, p_.out, call.out[0]);
+  }
+
+  Problem p_;
+  int64_t threads_, slots_, pieces_, splits_, value_stride_;
+  size_t thread_bytes_, sums_bytes_;
+};
+
+std::unique_ptr<Kernel> prepare_attention(const Node& node, std::string* why) {
+  Problem problem;
+  if (!read_problem(node, kForwardOperands, &problem, why)) return nullptr;
+  return std::make_unique<Attention>(problem);
+}
+
+}  // namespace
+TE_KERNEL(attention, prepare_attention);
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

@@ -1,0 +1,131 @@
+// attention_backward: dq, dk and dv (or the packed gradient) from out and the statistics of the rows,
+// recomputing the probabilities. Sums run in an order that depends on the shapes alone, so repeats are equal to the
+// bit.
+#include <atomic>
+
+#include "cpu/attention/gradient.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+struct BackwardScratch : GradientScratch {
+  float* dq;
+  BackwardScratch(const Problem& p, int64_t slots, Carver& carver)
+      : GradientScratch(p, slots, true, carver), dq(carver.take(kBlockRows * keys.stride())) {}
+};
+
+class AttentionBackward : public Kernel {
+ public:
+  explicit AttentionBackward(const Problem& problem) : p_(problem), threads_(num_threads()) {
+    const int64_t blocks = Block::count(p_, p_.heads_per_group()), heads = std::max<int64_t>(1, p_.batch * p_.groups);
+    slots_ = blocks > 1 ? std::max<int64_t>(1, KeyChunks::chunks(p_.keys)) : 1;
+    Carver carver(nullptr);
+    BackwardScratch scratch(p_, slots_, carver);
+    thread_bytes_ = carver.used();
+    key_stride_ = scratch.keys.stride();
+    value_stride_ = scratch.values.stride();
+    key_rows_ = round_up(std::max<int64_t>(p_.keys, 1), kChunk);
+    // Few heads with many queries: several partial sums of dk and dv per head, by a rule that ignores the threads.
+    pieces_ = std::clamp<int64_t>(kItems / heads, 1, std::max<int64_t>(1, blocks / 8));
+  }
+
+  size_t scratch_bytes() const override {
+    return table_bytes() + thread_bytes_ * threads_ +
+           sum_bytes() * (pieces_ > 1 ? p_.batch * p_.groups * pieces_ : threads_);
+  }
+
+  void run(const Call& call) override {
+    const Visibility visibility(p_, call, call.scratch);
+    const int64_t heads = p_.batch * p_.groups, per_group = p_.heads_per_group(), blocks = Block::count(p_, per_group);
+    char* const base = static_cast<char*>(call.scratch) + table_bytes();
+    float* const sums = reinterpret_cast<float*>(base + thread_bytes_ * threads_);
+    std::atomic<int64_t> next{0};
+    parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
+      Carver carver(base + worker * thread_bytes_);
+      BackwardScratch scratch(p_, slots_, carver);
+      scratch.keys.forget();
+      scratch.values.forget();
+      for (int64_t item; (item = next++) < heads * pieces_;) {
+        const int64_t head = item / pieces_, piece = pieces_ - 1 - item % pieces_;
+        float* sum = sums + (pieces_ > 1 ? head * pieces_ + piece : worker) * sum_size();
+        std::fill(sum, sum + sum_size(), 0.0f);
+        for (int64_t i = blocks * piece / pieces_; i < blocks * (piece + 1) / pieces_; ++i) {
+          const Block rows(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
+          block(call, visibility, rows, scratch, sum);
+        }
+        if (pieces_ == 1) store(call, head, sum, 0, p_.keys);
+      }
+    });
+    if (pieces_ > 1) join_pieces(call, sums);
+  }
+
+ private:
+  static constexpr int64_t kItems = 8;
+
+  size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
+  int64_t sum_size() const { return key_rows_ * (key_stride_ + value_stride_); }
+  size_t sum_bytes() const { return static_cast<size_t>(sum_size()) * sizeof(float); }
+  float* dv_of(float* sum) const { return sum + key_rows_ * key_stride_; }
+
+  void block(const Call& call, const Visibility& visibility, const Block& block, BackwardScratch& s, float* sum) const {
+    load_block(p_, call, block, s);
+    std::fill(s.dq, s.dq + block.rows * key_stride_, 0.0f);
+    for (int64_t chunk = block.visible.low / kChunk; chunk * kChunk < block.visible.high; ++chunk) {
+      const Window window(p_, block, chunk);
+      if (window.all.empty()) continue;
+      gradient_window(p_, call, visibility, block, window, chunk, s);
+      multiply_rows(block, window, s.dscores, s.keys.rows(), key_stride_, s.dq);
+      multiply_columns(block, window, s.dscores, s.q, key_stride_, sum + window.first * key_stride_);
+      float* const dv = dv_of(sum) + window.first * value_stride_;
+      multiply_columns(block, window, s.weights, s.dout, value_stride_, dv);
+      if (!s.finite) multiply_given_columns(p_, call, block, window, s, dv);
+    }
+    for (int64_t i = 0; i < block.rows * key_stride_; ++i) s.dq[i] *= p_.scale;
+    store_rows(p_, s.dq, key_stride_, block, p_.depth, p_.q, call.out[0]);
+  }
+
+  // Rounds dk and dv of the keys [first, last) of one head into the outputs.
+  void store(const Call& call, int64_t head, float* sum, int64_t first, int64_t last) const {
+    const int64_t b = head / p_.groups, group = head % p_.groups, bytes = static_cast<int64_t>(dtype_bytes(p_.dtype));
+    char* dk = static_cast<char*>(p_.packing == "qkv" ? call.out[0] : call.out[1]);
+    char* dv = p_.packing == "none" ? static_cast<char*>(call.out[2]) : dk;
+    for (int64_t j = first; j < last; ++j) {
+      store_row(p_.dtype, sum + j * key_stride_, p_.depth, dk + p_.k.at(b, j, group) * bytes);
+      store_row(p_.dtype, dv_of(sum) + j * value_stride_, p_.value_depth, dv + p_.v.at(b, j, group) * bytes);
+    }
+  }
+
+  void join_pieces(const Call& call, float* sums) const {
+    parallel_for(p_.batch * p_.groups * p_.keys, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t head = row / p_.keys, j = row % p_.keys;
+        float* first = sums + head * pieces_ * sum_size();
+        for (int64_t piece = 1; piece < pieces_; ++piece) {
+          float* next = first + piece * sum_size();
+          for (int64_t c = 0; c < key_stride_; ++c) first[j * key_stride_ + c] += next[j * key_stride_ + c];
+          for (int64_t c = 0; c < value_stride_; ++c) {
+            dv_of(first)[j * value_stride_ + c] += dv_of(next)[j * value_stride_ + c];
+          }
+        }
+        store(call, head, first, j, j + 1);
+      }
+    });
+  }
+
+  Problem p_;
+  int64_t threads_, slots_, pieces_, key_rows_, key_stride_, value_stride_;
+  size_t thread_bytes_;
+};
+
+std::unique_ptr<Kernel> prepare_attention_backward(const Node& node, std::string* why) {
+  Problem problem;
+  if (!read_problem(node, kBackwardOperands, &problem, why)) return nullptr;
+  return std::make_unique<AttentionBackward>(problem);
+}
+
+}  // namespace
+TE_KERNEL(attention_backward, prepare_attention_backward);
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

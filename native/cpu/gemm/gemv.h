@@ -1,0 +1,137 @@
+// Products of a few rows (gemv, for one row or column) and small ones: some rows at a time against B as it lies in
+// memory (gemv_loops.h).
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "cpu/gemm/blocking.h"
+#include "cpu/gemm/dims.h"
+#include "cpu/gemm/epilogue.h"
+#include "cpu/gemm/gemv_loops.h"
+#include "te/parallel.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+class Gemv {
+ public:
+  // `swapped`: the dims are those of the transposed product, so the result is stored column by column.
+  void plan(const DotDims& dims, const Epilogue& epilogue, bool swapped, int threads) {
+    dims_ = dims;
+    epilogue_ = epilogue;
+    swapped_ = swapped;
+    // A product of few rows reads B once, as it is. Otherwise only rows that need little conversion are read in place.
+    const bool wide = dims.b.outer_step == 1;
+    const bool cheap = dims.b.dtype == DType::float32 || dims.b.dtype == DType::bfloat16;
+    b_in_place_ = dims.m <= kGroup || (wide && cheap);
+    deep_ = b_in_place_ && !wide;
+    a_in_place_ = dims.a.dtype == DType::float32 && dims.a.inner_step == 1;
+    a_row_ = a_in_place_ ? dims.a.outer_step : dims.k;
+    rows_ = cut_evenly(dims.m, kRows, kGroup);
+    const int64_t share = dims.batches() >= threads ? dims.n : divide_up(dims.n, threads);
+    columns_ = cut_evenly(dims.n, std::clamp<int64_t>(share, 64, kColumns), 64);
+    sums_row_ = round_up_to(columns_.unit, kSquare);
+    pieces_ = static_cast<int>(std::min<int64_t>(threads, items()));
+    Layout layout;
+    a_at_ = layout.take(a_in_place_ ? 0 : rows_.unit * a_row_ * 4);
+    b_at_ = layout.take(b_in_place_ ? 0 : dims.k * sums_row_ * 4);
+    sums_at_ = layout.take(round_up_to(rows_.unit, kGroup) * sums_row_ * 4);
+    bias_at_ = layout.take(epilogue.biased ? (swapped ? dims.m : columns_.unit) * 4 : 0);
+    piece_bytes_ = layout.end();
+  }
+
+  int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
+
+  void run(const GemmCall& call) const {
+    parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t piece = begin; piece < end; ++piece) run_piece(call, piece);
+    });
+  }
+
+ private:
+  static constexpr int64_t kRows = 64, kColumns = 512;
+
+  int64_t items() const { return dims_.batches() * columns_.pieces() * rows_.pieces(); }
+
+  DotView view(const DotOperand& operand, const void* data, int64_t batch) const {
+    int64_t offset = 0;
+    for (size_t i = dims_.batch.size(); i-- > 0; batch /= dims_.batch[i])
+      offset += batch % dims_.batch[i] * operand.batch_steps[i];
+    return {operand.dtype, static_cast<const char*>(data) + offset * static_cast<int64_t>(dtype_bytes(operand.dtype)),
+            operand.outer_step, operand.inner_step};
+  }
+
+  void run_piece(const GemmCall& call, int64_t piece) const {
+    char* base = call.scratch + piece * piece_bytes_;
+    float* bias = reinterpret_cast<float*>(base + bias_at_);
+    DotView right{};
+    int64_t held = -1;  // the columns, of all batches in turn, that `right` and `bias` belong to
+    for (int64_t item = items() * piece / pieces_; item < items() * (piece + 1) / pieces_; ++item) {
+      const int64_t i = item % rows_.pieces(), strip = item / rows_.pieces();
+      const int64_t batch = strip / columns_.pieces(), j = strip % columns_.pieces();
+      const int64_t row = i * rows_.unit, column = j * columns_.unit;
+      if (strip != held) {
+        right = view(dims_.b, call.b, batch).from(column, 0);
+        if (!b_in_place_) {
+          pack_right(right, dims_.k, columns_.size(j), false, {sums_row_, dims_.k, 1, 1}, base + b_at_);
+          right = {DType::float32, base + b_at_, 1, sums_row_};
+        }
+        epilogue_.load_bias(call.bias, swapped_ ? 0 : column, swapped_ ? dims_.m : columns_.size(j), bias);
+        held = strip;
+      }
+      DotView left = view(dims_.a, call.a, batch).from(row, 0);
+      if (!a_in_place_) {
+        pack_left(left, rows_.size(i), dims_.k, false, base + a_at_, a_row_);
+        left.data = base + a_at_;
+      }
+      char* result = call.result + batch * dims_.m * dims_.n * epilogue_.result_bytes();
+      multiply(left, right, rows_.size(i), columns_.size(j), reinterpret_cast<float*>(base + sums_at_));
+      store_tile(base, row, column, rows_.size(i), columns_.size(j), call.scale, bias, result);
+    }
+  }
+
+  void multiply(const DotView& left, const DotView& right, int64_t rows, int64_t columns, float* sums) const {
+    const float* a = reinterpret_cast<const float*>(left.data);
+    for (int64_t row = 0; row < rows; row += kGroup) {
+      const auto product = deep_ ? deep_product : wide_product;
+      product(std::min(kGroup, rows - row), a + row * a_row_, a_row_, right, dims_.k, columns, sums + row * sums_row_,
+              sums_row_);
+    }
+  }
+
+  void store_tile(char* base, int64_t row, int64_t column, int64_t rows, int64_t columns, float scale,
+                  const float* bias, char* result) const {
+    float* sums = reinterpret_cast<float*>(base + sums_at_);
+    for (int64_t i = 0; i < rows; ++i, sums += sums_row_) {
+      epilogue_.apply(sums, columns, scale, swapped_ ? bias + row + i : bias, swapped_);
+      if (!swapped_) {
+        store_row(epilogue_.result, sums, columns, result + ((row + i) * dims_.n + column) * epilogue_.result_bytes());
+        continue;
+      }
+      char* to = result + (column * dims_.m + row + i) * epilogue_.result_bytes();
+      epilogue_.result == DType::float32 ? store_column<uint32_t>(sums, columns, to)
+                                         : store_column<uint16_t>(sums, columns, to);
+    }
+  }
+
+  // A row of sums as a column of the transposed result.
+  template <class Code>
+  void store_column(const float* sums, int64_t n, char* to) const {
+    Code codes[kColumns];
+    store_row(epilogue_.result, sums, n, codes);
+    for (int64_t j = 0; j < n; ++j) reinterpret_cast<Code*>(to)[j * dims_.m] = codes[j];
+  }
+
+  DotDims dims_;
+  Epilogue epilogue_;
+  Cut rows_, columns_;
+  bool swapped_ = false, deep_ = false, a_in_place_ = false, b_in_place_ = false;
+  int pieces_ = 0;
+  int64_t a_row_ = 0, sums_row_ = 0;
+  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
+};
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te

@@ -1,0 +1,136 @@
+// The conversions of formats.h on registers of kSquare numbers.
+#pragma once
+#include <cstdint>
+#include <limits>
+
+#include "cpu/simd/formats.h"
+#include "cpu/simd/register_transpose.h"
+
+namespace te {
+namespace TE_ISA_NAMESPACE {
+namespace {
+
+typedef float Floats __attribute__((vector_size(kSquare * 4)));
+inline Floats as_floats(Words words) { return reinterpret_cast<Floats>(words); }
+inline Words as_words(Floats floats) { return reinterpret_cast<Words>(floats); }
+
+// Small<E, M>::decode of formats.h on vectors.
+template <int E, int M>
+inline Words decode_words(Words code) {
+  using Format = Small<E, M>;
+  const Words shifted = code << Format::kShift;
+  const Words smallest = Words{} + Format::kMinNormal;
+  const Words subnormal = as_words(as_floats(shifted + Format::kMinNormal) - as_floats(smallest));
+  return code < (1u << M) ? subnormal : shifted + Format::kRebias;
+}
+
+template <DType T>
+inline Words decode_float8(Words code) {
+  const Words magnitude = code & 0x7f, sign = (code & 0x80) << 24;
+  if constexpr (T == DType::float8_e4m3fn)
+    return (magnitude == 0x7f ? Words{} + 0x7fc00000u : decode_words<4, 3>(magnitude)) | sign;
+  else
+    return (magnitude >= 0x7c ? ((magnitude & 3) << 21) | 0x7f800000u : decode_words<5, 2>(magnitude)) | sign;
+}
+
+// The bfloat16 codes of two vectors of floats as words, `low` in the lower halves.
+inline Words pair_up(Words low, Words high) { return (low >> 16) | (high & 0xffff0000u); }
+
+// kSquare successive numbers as the bits of float32.
+template <DType T>
+inline Words load_floats(const void* from) {
+  if constexpr (T == DType::float32) {
+    return load_words(from);
+  } else if constexpr (T == DType::bfloat16) {
+    return load_codes(static_cast<const uint16_t*>(from)) << 16;
+  } else if constexpr (T == DType::float16) {
+#if defined(__AVX512F__)
+    const __m256i codes = _mm256_loadu_si256(static_cast<const __m256i*>(from));
+    return reinterpret_cast<Words>(_mm512_maskz_cvtph_ps(0xffff, codes));
+#endif
+    float row[kSquare];
+    float16_row_to_float(static_cast<const uint16_t*>(from), kSquare, row);
+    return load_words(row);
+  } else {
+    return decode_float8<T>(load_codes(static_cast<const uint8_t*>(from)));
+  }
+}
+
+// 2 kSquare successive numbers as pairs of bfloat16 codes. Only for formats that bfloat16 holds exactly.
+template <DType T>
+inline Words load_pairs(const void* from) {
+  if constexpr (T == DType::bfloat16) {
+    return load_words(from);
+  } else {
+    const Words codes = load_codes(static_cast<const uint16_t*>(from));
+    return pair_up(decode_float8<T>(codes & 0xff), decode_float8<T>(codes >> 8));
+  }
+}
+
+// Calls body.operator()<T>() for the formats a product can have.
+template <class Body>
+void with_format(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::bfloat16:
+      return body.template operator()<DType::bfloat16>();
+    case DType::float16:
+      return body.template operator()<DType::float16>();
+    case DType::float8_e4m3fn:
+      return body.template operator()<DType::float8_e4m3fn>();
+    case DType::float8_e5m2:
+      return body.template operator()<DType::float8_e5m2>();
+    default:
+      return body.template operator()<DType::float32>();
+  }
+}
+
+// The float8 codes of finite numbers given as float32 bits, clipped to the largest finite value. The addition of a
+// power of two whose last place is the last place of the code rounds to nearest even, for subnormal codes too.
+template <DType Q>
+inline Words encode_finite(Words bits) {
+  constexpr int kMantissa = Q == DType::float8_e4m3fn ? 3 : 2;
+  using Format = Small<7 - kMantissa, kMantissa>;
+  constexpr float kLargest = Q == DType::float8_e4m3fn ? kMaxE4M3 : kMaxE5M2;
+  const Words all = bits & 0x7fffffffu, largest = Words{} + std::bit_cast<uint32_t>(kLargest);
+  const Words magnitude = all < largest ? all : largest;
+  const Words smallest = Words{} + Format::kMinNormal, field = magnitude & 0x7f800000u;
+  const Words exponent = field > smallest ? field : smallest;
+  const Words magic = exponent + (static_cast<uint32_t>(Format::kShift) << 23);
+  const Words places = as_words(as_floats(magnitude) + as_floats(magic)) - magic;
+  return (((exponent - Format::kMinNormal) >> Format::kShift) + places) | ((bits >> 24) & 0x80u);
+}
+
+// q = float8(clip(x * scale)) for n numbers; returns the bits of max |x|, where NaN counts as larger than infinity.
+template <DType T, DType Q>
+inline uint32_t quantize_row(const void* from, int64_t n, float scale, uint8_t* to) {
+  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T)), kBlock = 512;
+  const char* x = static_cast<const char*>(from);
+  uint32_t largest = 0;
+  for (int64_t begin = 0; begin < n; begin += kBlock, x += kBlock * kBytes, to += kBlock) {
+    const int64_t length = std::min(kBlock, n - begin);
+    prefetch_bytes(x + kBlock * kBytes, kBlock * kBytes);
+    Words most{};
+    int64_t i = 0;
+    for (; i + kSquare <= length; i += kSquare) {
+      const Words bits = load_floats<T>(x + i * kBytes), magnitude = bits & 0x7fffffffu;
+      most = magnitude > most ? magnitude : most;
+      store_bytes(to + i, encode_finite<Q>(as_words(as_floats(bits) * scale)));
+    }
+    uint32_t here = 0;
+    for (int lane = 0; lane < kSquare; ++lane) here = std::max<uint32_t>(here, most[lane]);
+    // The tail, and once more all of a block in which something is not finite: those need care.
+    const bool careful = here >= 0x7f800000u || !(std::abs(scale) < std::numeric_limits<float>::infinity());
+    for (i = careful ? 0 : i; i < length; ++i) {
+      float value;
+      load_row(T, x + i * kBytes, 1, &value);
+      here = std::max(here, float_bits(value) & 0x7fffffffu);
+      store_row(Q, &(value *= scale), 1, to + i, true);
+    }
+    largest = std::max(largest, here);
+  }
+  return largest;
+}
+
+}  // namespace
+}  // namespace TE_ISA_NAMESPACE
+}  // namespace te
