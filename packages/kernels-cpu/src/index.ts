@@ -1,7 +1,7 @@
 /** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
 import { registerBackend } from "@te/tensor/backend";
 import { expectFunction, fail, warnOnce } from "@te/tensor/op";
-import { CpuBackend } from "./backend.js";
+import { cpuBackend } from "./backend.js";
 import { type Loaded, loadNative } from "./load.js";
 import type { NativeInfo } from "./native.js";
 
@@ -12,7 +12,7 @@ registerBackend(
   "cpu",
   () => {
     const found = load();
-    return "native" in found ? new CpuBackend(found.native) : found;
+    return "native" in found ? cpuBackend(found.native) : found;
   },
   { priority: 10 },
 );

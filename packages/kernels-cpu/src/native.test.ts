@@ -1,9 +1,10 @@
 /** The native executor by itself: programs, memory and errors, without @te/tensor. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import type { NativeProgram } from "@te/tensor/backend";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
-import type { Native, NativeProgram } from "./native.js";
+import type { Native } from "./native.js";
 
 const found = loadNative();
 const describeNative = describe.skipIf(!("native" in found));

@@ -253,17 +253,17 @@ export const PASSES: readonly Mutant[] = [
   // What the device is given
   mutant(
     "programs are not fused for the device",
-    "kernels-cpu/src/backend.ts",
-    "planMemory(fuseElementwise(program))",
-    "planMemory(program)",
-    "kernels-cpu/program",
+    "tensor/src/native/backend.ts",
+    '[{ name: "fuse elementwise", run: fuseElementwise }, ...passes]',
+    "passes",
+    "tensor/native",
   ),
   mutant(
     "the addon is asked about every node",
-    "kernels-cpu/src/backend.ts",
+    "tensor/src/native/backend.ts",
     "this.answers.set(key, answer);",
     "",
-    "kernels-cpu/program",
+    "tensor/native",
   ),
   mutant(
     "the evaluator keeps every value until the end",

@@ -6,6 +6,15 @@ export { byteSize } from "../aval.js";
 export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
 export { currentBackend, fallbackBackend, type RegisterOptions, registerBackend } from "../devices.js";
 export { Lru } from "../lru.js";
+export {
+  lackingFunction,
+  type NativeAddon,
+  type NativeAval,
+  type NativeNode,
+  type NativeProgram,
+} from "../native/addon.js";
+export { type NativeDevice, nativeBackend } from "../native/backend.js";
+export { describeProgram } from "../native/describe-program.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
 export { expand } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";

@@ -1,4 +1,5 @@
-import type { Native } from "./native.js";
+/** Garbage whose memory is native: when to look for it, and how to make V8 find what died young. */
+import type { NativeAddon } from "./addon.js";
 
 /** V8 collects its young objects when they hold this much in array buffers and another one is made. */
 const YOUNG_BYTES = 33 * 2 ** 20;
@@ -8,7 +9,7 @@ const YOUNG_BYTES = 33 * 2 ** 20;
  * a FinalizationRegistry wait for the event loop. What dies young, as the state of the last step does, is found in a
  * fraction of a millisecond.
  */
-export function reclaim(native: Native): void {
+export function reclaim(native: NativeAddon): void {
   if (native.sweep()) return;
   collectYoung();
   if (!native.sweep()) native.collect();

@@ -1,13 +1,32 @@
 /** What the native executor is given: fused, planned, and without what needs no kernel. */
 import { checkpoint, grad, makeProgram, softmax, type Tensor, zeros } from "@te/tensor";
-import { runPasses } from "@te/tensor/backend";
+import {
+  type Backend,
+  describeProgram,
+  lackingFunction,
+  type NativeAddon,
+  type NativeNode,
+  type NativeProgram,
+  nativeBackend,
+  runPasses,
+} from "@te/tensor/backend";
 import { expect, test } from "vitest";
-import { CpuBackend, describeProgram } from "../src/backend.js";
-import type { Native } from "../src/native.js";
 
 const x = zeros([4, 8]);
-const describe = (f: (...args: any[]) => unknown, ...args: Tensor[]) =>
-  describeProgram(runPasses(makeProgram(f)(...args), () => true));
+
+/** An addon that takes every node, and notes of which ops it was asked. */
+function device(asked: string[] = []): Backend {
+  const supports = ({ op }: NativeNode): null => {
+    asked.push(op);
+    return null;
+  };
+  return nativeBackend({ name: "native", description: "takes all", native: { supports } as unknown as NativeAddon });
+}
+
+function describe(f: (...args: any[]) => unknown, ...args: Tensor[]): NativeProgram {
+  const supported = () => true as const;
+  return describeProgram(runPasses(runPasses(makeProgram(f)(...args), supported), supported, device().passes));
+}
 
 test("chains of elementwise ops are one node, whose memory is used again", () => {
   const { nodes, values, inputs, outputs, arenaBytes } = describe(
@@ -29,17 +48,16 @@ test("a checkpoint leaves no trace but its recomputation", () => {
   expect(nodes.map(({ op }) => op)).not.toContain("barrier");
 });
 
-test("the addon is asked once about nodes that are equal", () => {
+test("the addon is asked once about nodes that are equal, and about elementwise ops as it would be given them", () => {
   const asked: string[] = [];
-  const native = {
-    info: () => ({ isa: "none", isas: [], threads: 1, oneDNN: "none", problems: [] }),
-    supports: ({ op }: { op: string }) => {
-      asked.push(op);
-      return null;
-    },
-  };
-  const backend = new CpuBackend(native as unknown as Native);
+  const backend = device(asked);
   const program = makeProgram((x: Tensor) => [softmax(x), softmax(x.exp()), softmax(x.reshape([8, 4]))])(x);
   runPasses(program, (node) => backend.supports(node));
   expect(asked).toEqual(["softmax", "elementwise", "softmax"]);
+});
+
+test("an addon of other sources is known by what it lacks", () => {
+  const all = Object.fromEntries(["own", "supports", "compile"].map((name) => [name, () => {}]));
+  expect(lackingFunction(all)).toBe("destroy");
+  expect(lackingFunction(all, ["own", "threads"])).toBe("threads");
 });
