@@ -18,6 +18,7 @@ export { describeProgram } from "../native/describe-program.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
 export { expand } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
+export { Links, replaceNodes } from "../program/links.js";
 export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";
 export { type Location, type MemoryPlan, planMemory } from "../program/plan-memory.js";
 export { Program, type ProgramConstant, type ProgramNode } from "../program/program.js";
