@@ -1,7 +1,8 @@
+/** The scope in which layers multiply in FP8, and its recipe. */
 import { globalShardGuard, type MeshResource } from "@te/sharding";
 import { checkOptions, createScope, fail } from "@te/tensor/op";
-import { DelayedScaling } from "./recipes/delayed-scaling.js";
-import { checkRecipe, type Recipe } from "./recipes/index.js";
+import { checkRecipe, defaultRecipe } from "./recipes/index.js";
+import type { Recipe } from "./recipes/recipe.js";
 
 /** Options of {@link autocast}. */
 export interface AutocastOptions {
@@ -52,7 +53,7 @@ function enter<R>(
   fn: (() => R) | undefined,
 ): R | Disposable {
   if (enabled !== undefined && typeof enabled !== "boolean") fail("option", name, "enabled must be a boolean", enabled);
-  const recipe = given === undefined || given === null ? new DelayedScaling() : checkRecipe(name, given);
+  const recipe = given === undefined || given === null ? defaultRecipe() : checkRecipe(name, given);
   const value = enabled ? recipe : undefined;
   if (fn) {
     if (meshResource === undefined) return scope.with(value, fn);

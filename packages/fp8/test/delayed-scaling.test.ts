@@ -21,9 +21,12 @@ const freshState = (length: number): ScaleState => ({
   amaxHistory: tensor(new Float32Array(length)),
 });
 
+/** The quantizer of a recipe with formats E4M3 forward and E5M2 backward that makes this type. */
+const quantizerOf = (recipe: DelayedScaling, dtype: Float8) => recipe.quantizer(dtype === E4M3 ? "x" : "grad");
+
 /** One step for a tensor whose largest magnitude is known. */
 const stepWith = (state: ScaleState, amax: number, recipe: DelayedScaling, dtype: Float8 = E4M3): ScaleState =>
-  nextState(state, { q: tensor(new Uint8Array(1), { dtype }), amax: tensor([amax]) }, recipe);
+  nextState(state, { q: tensor(new Uint8Array(1), { dtype }), amax: tensor([amax]) }, quantizerOf(recipe, dtype));
 
 /** The update in plain numbers, rounding as float32 does. */
 function updateByHand(
@@ -59,7 +62,7 @@ describe("delayed scaling", () => {
   ] as const)("follows the reference trace: %s", async (amaxComputeAlgo, scales) => {
     const recipe = new DelayedScaling({ amaxHistoryLen: 3, amaxComputeAlgo });
     const step = jit((state: ScaleState, amax: Tensor) =>
-      nextState(state, { q: tensor(new Uint8Array(1), { dtype: E4M3 }), amax }, recipe),
+      nextState(state, { q: tensor(new Uint8Array(1), { dtype: E4M3 }), amax }, recipe.quantizer("x")),
     );
     let [eager, compiled] = [freshState(3), freshState(3)];
     for (const [i, amax] of amaxes.entries()) {
@@ -89,7 +92,7 @@ describe("delayed scaling", () => {
       expect(await state.scale.item()).toBe(Math.fround(scale));
       const quantized = quantizeWith(state, tensor([...values]), E4M3);
       expect(Buffer.from(await quantized.q.data()).toString("hex")).toBe(bytes);
-      state = nextState(state, quantized, recipe);
+      state = nextState(state, quantized, recipe.quantizer("kernel"));
     }
   });
 
@@ -163,14 +166,14 @@ describe("delayed scaling", () => {
     const recipe = new DelayedScaling({ amaxHistoryLen: 3 });
     const state = freshState(3);
     expectError("shape", /amax must have shape \[1\]/, () =>
-      nextState(state, { q: tensor(new Uint8Array(1), { dtype: E4M3 }), amax: tensor([1, 2]) }, recipe),
+      nextState(state, { q: tensor(new Uint8Array(1), { dtype: E4M3 }), amax: tensor([1, 2]) }, recipe.quantizer("x")),
     );
     expectError("shape", /history must have at least one entry/, () => stepWith(freshState(0), 1, recipe));
     expectError("dtype", /history must be float32/, () =>
       stepWith({ ...state, amaxHistory: tensor([1, 2], { dtype: "int32" }) }, 1, recipe),
     );
-    expectError("dtype", /q must be float8_e4m3fn or float8_e5m2, got float32/, () =>
-      nextState(state, { q: tensor([1]), amax: tensor([1]) }, recipe),
+    expectError("dtype", /q must be float8_e4m3fn, as the quantizer makes it, got float32/, () =>
+      nextState(state, { q: tensor([1]), amax: tensor([1]) }, recipe.quantizer("x")),
     );
   });
 });
@@ -201,7 +204,7 @@ describe("recorded quantizers", () => {
       const history = await list(read(step, "before/amax_history"));
       const state = { scale: read(step, "before/scale"), amaxHistory: tensor(finite(history)) };
       const quantized = quantizeWith(state, read(step, "in/x"), dtype);
-      const after = nextState(state, quantized, recipe);
+      const after = nextState(state, quantized, quantizerOf(recipe, dtype));
 
       expect(await quantized.q.data(), `step ${step}`).toEqual(await read(step, "out/rowwise/data").data());
       expect(await list(quantized.scaleInv)).toEqual(await list(read(step, "out/rowwise/scale_inv")));

@@ -195,7 +195,7 @@ describe("fp8DotGeneral", () => {
     const forward = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) => {
       const xq = quantizedBy(metas.x, quantizeOp({ x: x.mul(2), scale: metas.x.scale }, { dtype: E4M3 }));
       const kq = quantizeWith(metas.kernel, kernel, E4M3);
-      return [forwardDot(xq, kq, AXES, { dtype, bias }), { xq, kq, bias, metas }] as const;
+      return [forwardDot(xq, kq, AXES, { dtype, bias: bias.astype(dtype) }), { xq, kq, bias, metas }] as const;
     };
     const composed = (x: Tensor, kernel: Tensor, bias: Tensor, metas: ProductMetas<ScaleState>) =>
       f(metas)(x.mul(2), kernel, bias, metas);

@@ -36,7 +36,7 @@ export const PACKAGE_CALLS: Readonly<Record<string, Arguments>> = {
   nameQuantized: (m) => [quantized(m, 2, 3), "name"],
   quantizeWith: (m) => [scaleState(m), m.t(2, 3), "float8_e4m3fn"],
   quantizedBy: (m) => [{ scale: m.t(1) }, { q: m.of("float8_e4m3fn", 2), amax: m.t(1) }],
-  nextState: (m) => [scaleState(m), quantized(m, 2, 3), new DelayedScaling()],
+  nextState: (m) => [scaleState(m), quantized(m, 2, 3), new DelayedScaling().quantizer("x")],
   nextMetas: (m) => [
     metas(m),
     { x: quantized(m, 2), kernel: quantized(m, 2), grad: quantized(m, 2) },

@@ -1,6 +1,5 @@
 import { type Defaults, expectArray, expectString, expectStrings, fail, warnOnce, withDefaults } from "@te/tensor/op";
-import type { ActivationParams } from "./fp8-mlp.js";
-import { CLAMPED, checkActivation } from "./ops/gated-activation.js";
+import { type ActivationParams, CLAMPED, checkActivation } from "./ops/gated-activation.js";
 
 /** Of ["clamped_silu", "clamped_linear"]: g = min(u0, limit), l = clip(u1, ±limit) + gluLinearOffset, y = g sigmoid(alpha g) l. */
 export interface ClampedActivationParams {

@@ -98,7 +98,7 @@ export class DenseGeneral extends Module {
     const fp8 = fp8Product((...v) => this.variable(...v));
     const input = options.inputAxes.length ? constrain(x, options.inputAxes) : x;
     const contract = { lhsContract: axes, rhsContract: axes.map((_, i) => i) };
-    let y = product(input, kernel, contract, fp8, options.quantizationCheckpointName);
+    let y = product(input, kernel, contract, fp8, { checkpointName: options.quantizationCheckpointName });
     if (options.enableLowRankAdaptation)
       y = y.add(adapter(this.parameters, "", kernelInit, input, axes, features, options));
     return bias ? addBias(y, bias) : y;

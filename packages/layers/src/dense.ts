@@ -3,27 +3,21 @@ import {
   type ContractAxes,
   currentRecipe,
   FP8_COLLECTION_NAME,
+  type Fp8DotOptions,
   fp8DotGeneral,
   type ProductMetas,
   productMetas,
   type Recipe,
-  type ScaleState,
 } from "@te/fp8";
 import { checkpointName, type DType, dot, type Tensor } from "@te/tensor";
 import { expectDType, expectTensor, FLOATS, fail, warnOnce } from "@te/tensor/op";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
-export interface Fp8Product<Metas extends ProductMetas = ProductMetas> {
+export interface Fp8Product {
   readonly recipe: Recipe;
-  readonly metas: Metas;
+  readonly metas: ProductMetas;
 }
-
-/** A product whose scales are known before its operands are: what makes an operand can write FP8 itself. */
-export type StatefulFp8Product = Fp8Product<ProductMetas<ScaleState>>;
-
-export const isStateful = (fp8: Fp8Product | undefined): fp8 is StatefulFp8Product =>
-  fp8 != null && fp8.metas.x !== null;
 
 type VariableMaker = (collection: string, name: string, init: () => Tensor) => { value: Tensor };
 
@@ -36,17 +30,16 @@ export function fp8Product(variable: VariableMaker, index?: number): Fp8Product 
 }
 
 /**
- * x · kernel in the dtype of x: in FP8 where a recipe is in force, else with the kernel cast to the dtype of x.
- * `quantizedName` is the name that checkpoint policies know the FP8 operands by.
+ * x · kernel: in FP8 where a recipe is in force, as `options` say, else in the dtype of x with the kernel cast to it.
  */
 export function product(
   x: Tensor,
   kernel: Tensor,
   axes: ContractAxes,
   fp8: Fp8Product | undefined,
-  quantizedName?: string | null,
+  options: Omit<Fp8DotOptions, "recipe"> = {},
 ): Tensor {
-  if (fp8) return fp8DotGeneral(x, kernel, fp8.metas, axes, { recipe: fp8.recipe, checkpointName: quantizedName });
+  if (fp8) return fp8DotGeneral(x, kernel, fp8.metas, axes, { ...options, recipe: fp8.recipe });
   return checkpointName(dot(x, kernel.astype(x.dtype), { ...axes, dtype: x.dtype }), TE_GEMM);
 }
 

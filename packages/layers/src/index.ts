@@ -1,5 +1,7 @@
 // Importing the layers brings the native CPU kernels, where the platform has them.
 import "@te/kernels-cpu";
+// ... and the passes that join norms and activations with the quantization of their results.
+import "./ops/quantize-passes.js";
 
 // Checks of options, for modules that hand them on to the layers here
 export { type ClampedActivationParams, parseActivations } from "./activations.js";

@@ -8,11 +8,9 @@ import {
   checkParameterDType,
   featureList,
   fp8Product,
-  isStateful,
   product,
   warnWideInput,
 } from "./dense.js";
-import { fp8NormProduct } from "./fp8-norm.js";
 import { type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { type InputNormOptions, inputNorm, inputNormDefaults } from "./input-norm.js";
 import { applyNorm, checkNorm, type Norm } from "./layer-norm.js";
@@ -55,8 +53,8 @@ export interface LayerNormDenseGeneralOptions extends InputNormOptions, LoraOpti
  * norm layernormOutput is x.
  *
  * Parameters, in `dtype`: scale, ln_bias [H], kernel [H, features...], bias [features...], lora_a_kernel and lora_b_kernel
- * as in DenseGeneral, and its fp8_metas. Inside fp8Autocast the norm writes FP8 directly, unless its output is asked for
- * or an adapter, which reads the norm's output, needs it.
+ * as in DenseGeneral, and its fp8_metas. Inside fp8Autocast, where the recipe rounds from float32, the norm writes FP8
+ * directly, unless its output is asked for or an adapter, which reads the norm's output, needs it.
  *
  * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an axis other than -1 or a depthScaling of 0.
  */
@@ -101,7 +99,7 @@ export class LayerNormDenseGeneral extends Module {
 
   call(x: Tensor): [y: Tensor, layernormOutput: Tensor | undefined] {
     const { options, features } = this;
-    const { dtype, kernelInit, dotInputAxes, quantizationCheckpointName, returnLayernormOutput } = options;
+    const { dtype, kernelInit, dotInputAxes, returnLayernormOutput, enableLowRankAdaptation } = options;
     checkInput("LayerNormDenseGeneral", x);
     const hidden = x.shape.at(-1)!;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
@@ -109,18 +107,13 @@ export class LayerNormDenseGeneral extends Module {
     const kernel = this.param("kernel", kernelInit, [hidden, ...features], { dtype, axes: options.kernelAxes });
     warnWideInput("LayerNormDenseGeneral", x, kernel.dtype);
     const fp8 = fp8Product((...v) => this.variable(...v));
-    let y: Tensor;
-    let normalized: Tensor | undefined;
-    if (isStateful(fp8) && norm && !returnLayernormOutput && !options.enableLowRankAdaptation) {
-      y = fp8NormProduct(input, norm, kernel, fp8, { inputAxes: dotInputAxes, quantizationCheckpointName });
-    } else {
-      normalized = norm ? applyNorm(input, norm) : input;
-      const operand = dotInputAxes ? constrain(normalized, dotInputAxes) : normalized;
-      const axes = [x.rank - 1];
-      y = product(operand, kernel, { lhsContract: axes, rhsContract: [0] }, fp8, quantizationCheckpointName);
-      if (options.enableLowRankAdaptation)
-        y = y.add(adapter(this.parameters, "", kernelInit, operand, axes, features, options));
-    }
+    const wide = fp8?.recipe.fromFloat32 && !returnLayernormOutput && !enableLowRankAdaptation;
+    const normalized = norm ? applyNorm(input, norm, wide) : input;
+    const operand = dotInputAxes ? constrain(normalized, dotInputAxes) : normalized;
+    const axes = [x.rank - 1];
+    const checkpointName = options.quantizationCheckpointName;
+    let y = product(operand, kernel, { lhsContract: axes, rhsContract: [0] }, fp8, { dtype: x.dtype, checkpointName });
+    if (enableLowRankAdaptation) y = y.add(adapter(this.parameters, "", kernelInit, operand, axes, features, options));
     if (options.useBias)
       y = addBias(y, this.param("bias", options.biasInit, features, { dtype, axes: options.biasAxes }));
     if (options.depthScaling !== null) y = y.div(options.depthScaling);

@@ -1,3 +1,4 @@
+import type { Fp8DotOptions } from "@te/fp8";
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { checkpointName, type DType, type Tensor } from "@te/tensor";
 import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
@@ -9,13 +10,10 @@ import {
   checkParameterDType,
   type Fp8Product,
   fp8Product,
-  isStateful,
   product,
   warnWideInput,
 } from "./dense.js";
 import { checkRate, type DropoutCallOptions } from "./dropout.js";
-import { type ActivationParams, fp8NormMlp } from "./fp8-mlp.js";
-import { fp8NormProduct } from "./fp8-norm.js";
 import { chainSlices, type Initializer, varianceScaling, zeros } from "./initializers.js";
 import { type InputNormOptions, inputNorm, inputNormDefaults } from "./input-norm.js";
 import { applyNorm, checkNorm, type Norm } from "./layer-norm.js";
@@ -23,7 +21,7 @@ import { adapter, checkLora, type LoraOptions, loraDefaults } from "./lora.js";
 import { type Axes, Module } from "./module.js";
 import { checkName } from "./names.js";
 import { dropout } from "./ops/dropout.js";
-import { gatedActivationOp } from "./ops/gated-activation.js";
+import { type ActivationParams, gatedActivationOp } from "./ops/gated-activation.js";
 
 /** Options of {@link LayerNormMLP}. */
 export interface LayerNormMLPOptions extends InputNormOptions, LoraOptions {
@@ -86,7 +84,8 @@ type Options = WithDefaults<LayerNormMLPOptions, typeof LayerNormMLP.defaults>;
  * Parameters, in `dtype`: scale, ln_bias [H], wi_kernel [H, A, F], wo_kernel [F, H], wi_bias [A, F], wo_bias [H]; A is the
  * number of activations, F the intermediateDim. Adapters of rank r: wi_lora_a_kernel [H, A, r], wi_lora_b_kernel [A, r, F],
  * wo_lora_a_kernel [F, r], wo_lora_b_kernel [r, H]. Inside fp8Autocast both products run in FP8 with state in fp8_metas
- * (x_0_scale, …, grad_1_amax_history), and norm and activation write FP8 directly where nothing else reads their results.
+ * (x_0_scale, …, grad_1_amax_history); where the recipe rounds from float32 and nothing else reads their results, norm and
+ * activation write FP8 directly.
  *
  * Throws TeError as LayerNorm and DenseGeneral do, and "option" for an activation, rate or axis that does not exist.
  */
@@ -146,83 +145,72 @@ export class LayerNormMLP extends Module {
   ): [out: Tensor, layernormOutput: Tensor | undefined] {
     const { options } = this;
     checkInput("LayerNormMLP", x);
-    const hidden = x.shape.at(-1)!;
+    const { dtype } = x;
     const input = options.layernormInputAxes ? constrain(x, options.layernormInputAxes) : x;
-    const weights = this.weights(hidden);
-    warnWideInput("LayerNormMLP", x, weights.wi.dtype);
-    const { norm } = weights;
-    const [first, second] = [0, 1].map((index) => fp8Product((...v) => this.variable(...v), index));
+    const { norm, first, second } = this.weights(x.shape.at(-1)!);
+    warnWideInput("LayerNormMLP", x, first.kernel.dtype);
     const drops = !deterministic && options.intermediateDropoutRate > 0;
-    if (
-      isStateful(first) &&
-      isStateful(second) &&
-      norm &&
-      !drops &&
-      !options.returnLayernormOutput &&
-      !options.enableLowRankAdaptation
-    ) {
-      const mlp = { ...weights, norm, activation: this.activation, products: [first, second] as const };
-      return [
-        fp8NormMlp(input, { ...mlp, ...this.names(), inputAxes: [options.dot1InputAxes, options.dot2InputAxes] }),
-        undefined,
-      ];
-    }
-    const { u, normalized } = this.firstProduct(input, weights, first);
+    const alone = norm && !options.returnLayernormOutput && !options.enableLowRankAdaptation;
+    // What only the products read is rounded from float32 where the recipe wants it: the norm's result, the activation's
+    // and the gradient of the pre-activation.
+    const wideNorm = alone && first.fp8?.recipe.fromFloat32;
+    const wideGradient = wideNorm && !drops;
+    const normalized = norm ? applyNorm(input, norm, wideNorm) : input;
+    const u = this.product(normalized, first, { dtype, wideGradient });
     let h = gatedActivationOp({ u }, this.activation).y;
     if (drops) h = this.drop(h);
-    const out = this.secondProduct(h, weights, second);
+    const out = this.product(h, second, { dtype });
     return [out, options.returnLayernormOutput ? normalized : undefined];
   }
 
-  /** The pre-activation, and the norm's output unless it was written as FP8. */
-  private firstProduct(x: Tensor, { norm, wi, wiBias }: Weights, fp8: Fp8Product | undefined) {
+  /** x · kernel, with adapter and bias, under its name. In FP8 the product adds the bias before it rounds. */
+  private product(x: Tensor, of: Product, rounding: Pick<Fp8DotOptions, "dtype" | "wideGradient">): Tensor {
     const { options } = this;
-    const { dot1InputAxes: inputAxes, quantizationCheckpointName } = options;
+    const { kernel, bias, fp8, name: resultName } = of;
+    const operand = of.inputAxes ? constrain(x, of.inputAxes) : x;
     const axes = [x.rank - 1];
-    let normalized: Tensor | undefined;
-    let u: Tensor;
-    if (isStateful(fp8) && norm && !options.returnLayernormOutput && !options.enableLowRankAdaptation) {
-      u = fp8NormProduct(x, norm, wi, fp8, { inputAxes, quantizationCheckpointName });
-    } else {
-      normalized = norm ? applyNorm(x, norm) : x;
-      const operand = inputAxes ? constrain(normalized, inputAxes) : normalized;
-      u = product(operand, wi, { lhsContract: axes, rhsContract: [0] }, fp8, quantizationCheckpointName);
-      if (options.enableLowRankAdaptation) {
-        const init = chainSlices(options.kernelInit);
-        u = u.add(adapter(this.parameters, "wi_", init, operand, axes, wi.shape.slice(1), options));
-      }
+    const whole = fp8 !== undefined && !options.enableLowRankAdaptation;
+    let y = product(operand, kernel, { lhsContract: axes, rhsContract: [0] }, fp8, {
+      ...rounding,
+      ...(whole && { bias, resultName }),
+      checkpointName: options.quantizationCheckpointName,
+    });
+    if (whole) return y;
+    if (options.enableLowRankAdaptation) {
+      const features = kernel.shape.slice(1);
+      y = y.add(adapter(this.parameters, of.adapter, of.init, operand, axes, features, options));
     }
-    return { u: checkpointName(wiBias ? addBias(u, wiBias) : u, options.ffn1CkptName), normalized };
-  }
-
-  private secondProduct(h: Tensor, { wo, woBias }: Weights, fp8: Fp8Product | undefined): Tensor {
-    const { options } = this;
-    const axes = [h.rank - 1];
-    const operand = options.dot2InputAxes ? constrain(h, options.dot2InputAxes) : h;
-    let out = product(operand, wo, { lhsContract: axes, rhsContract: [0] }, fp8, options.quantizationCheckpointName);
-    if (options.enableLowRankAdaptation)
-      out = out.add(adapter(this.parameters, "wo_", options.kernelInit, operand, axes, [wo.shape[1]!], options));
-    return checkpointName(woBias ? addBias(out, woBias) : out, options.ffn2CkptName);
-  }
-
-  private names() {
-    const { ffn1CkptName, ffn2CkptName, quantizationCheckpointName } = this.options;
-    return { names: [ffn1CkptName, ffn2CkptName] as const, quantizationCheckpointName };
+    return checkpointName(bias ? addBias(y, bias) : y, resultName);
   }
 
   /** In the order in which the original creates them, which decides their keys. */
-  private weights(hidden: number): Weights {
+  private weights(hidden: number): { norm: Norm | undefined; first: Product; second: Product } {
     const { options } = this;
     const { dtype, biasInit, kernelInit, intermediateDim: width, useBias } = options;
     const count = this.activation.activations.length;
     const norm = inputNorm(this.parameters, this.type, hidden, options);
     const make = (name: string, init: Initializer, shape: number[], axes: Axes) =>
       this.param(name, init, shape, { dtype, axes });
-    const wi = make("wi_kernel", chainSlices(kernelInit), [hidden, count, width], options.kernelAxes1);
+    const init = chainSlices(kernelInit);
+    const wi = make("wi_kernel", init, [hidden, count, width], options.kernelAxes1);
     const wo = make("wo_kernel", kernelInit, [width, hidden], options.kernelAxes2);
     const wiBias = useBias ? make("wi_bias", biasInit, [count, width], options.biasAxes1) : undefined;
     const woBias = useBias ? make("wo_bias", biasInit, [hidden], options.biasAxes2) : undefined;
-    return { norm, wi, wo, wiBias, woBias };
+    const [fp8, secondFp8] = [0, 1].map((index) => fp8Product((...v) => this.variable(...v), index));
+    const { dot1InputAxes, dot2InputAxes, ffn1CkptName, ffn2CkptName } = options;
+    return {
+      norm,
+      first: { kernel: wi, bias: wiBias, fp8, init, adapter: "wi_", inputAxes: dot1InputAxes, name: ffn1CkptName },
+      second: {
+        kernel: wo,
+        bias: woBias,
+        fp8: secondFp8,
+        init: kernelInit,
+        adapter: "wo_",
+        inputAxes: dot2InputAxes,
+        name: ffn2CkptName,
+      },
+    };
   }
 
   private drop(h: Tensor): Tensor {
@@ -232,10 +220,16 @@ export class LayerNormMLP extends Module {
   }
 }
 
-interface Weights {
-  readonly norm: Norm | undefined;
-  readonly wi: Tensor;
-  readonly wo: Tensor;
-  readonly wiBias: Tensor | undefined;
-  readonly woBias: Tensor | undefined;
+/** One of the two products. */
+interface Product {
+  readonly kernel: Tensor;
+  readonly bias: Tensor | undefined;
+  readonly fp8: Fp8Product | undefined;
+  /** Of the adapter's first kernel, and what the names of both start with. */
+  readonly init: Initializer;
+  readonly adapter: "wi_" | "wo_";
+  /** Logical axes of the input. */
+  readonly inputAxes: Axes | null;
+  /** Name by which checkpoint policies know the result. */
+  readonly name: string;
 }

@@ -74,11 +74,14 @@ export function normParameters(
   return { type, epsilon, zeroCenteredGamma, gamma, beta };
 }
 
-export function applyNorm(x: Tensor, { type, epsilon, zeroCenteredGamma, gamma, beta }: Norm): Tensor {
-  const scale = gamma.astype(x.dtype);
+/** The norm of x, with parameters in the dtype of x: in that dtype, or `wide` in float32 without a rounding. */
+export function applyNorm(x: Tensor, norm: Norm, wide = false): Tensor {
+  const { type, epsilon, zeroCenteredGamma } = norm;
+  const gamma = norm.gamma.astype(x.dtype);
+  const input = wide ? x.astype("float32") : x;
   return type === "layernorm"
-    ? layerNormOp({ x, gamma: scale, beta: beta!.astype(x.dtype) }, { epsilon, zeroCenteredGamma }).y
-    : rmsNormOp({ x, gamma: scale }, { epsilon }).y;
+    ? layerNormOp({ x: input, gamma, beta: norm.beta!.astype(x.dtype) }, { epsilon, zeroCenteredGamma }).y
+    : rmsNormOp({ x: input, gamma }, { epsilon }).y;
 }
 
 /**

@@ -56,11 +56,11 @@ function stepOf(module: Module, recipe: Recipe, dtype: DType): Step {
       return y.astype("float32").mul(weights).sum();
     };
     const step = valueAndGrad(loss, { argnums: [0, 1] });
-    const { params, fp8_metas } = module.init(random.key(0), x) as any;
-    const metas = fp8_metas && step({ params, fp8_metas }, x)[1][0].fp8_metas;
-    const args = [{ params, ...(metas && { fp8_metas: metas }) }, x];
-    const program = makeProgram(step)(...args);
-    const inputs = tree.leaves(args) as Tensor[];
+    const { params, fp8_metas } = module.init(random.key(0), x) as Variables;
+    const metas = fp8_metas && step({ params: params!, fp8_metas }, x)[1][0].fp8_metas;
+    const variables = { params: params!, ...(metas && { fp8_metas: metas }) } as Variables;
+    const program = makeProgram(step)(variables, x);
+    const inputs = tree.leaves([variables, x]) as Tensor[];
     return { program, inputs: [...inputs, ...program.constants.map(({ tensor }) => tensor)] };
   });
 }

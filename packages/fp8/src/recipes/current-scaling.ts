@@ -1,6 +1,11 @@
+/** Current scaling: scales come from the tensor itself. */
+import type { Tensor } from "@te/tensor";
 import { type Defaults, fail, withDefaults } from "@te/tensor/op";
 import { Format, type FormatSpec } from "../format.js";
+import type { Quantized } from "../quantized.js";
+import { forwardDot, quantizeWith } from "../tensor-scaling.js";
 import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
+import type { ContractAxes, ForwardDotOptions, Quantizer, Recipe, Role } from "./recipe.js";
 
 /** Options of {@link Float8CurrentScaling}. */
 export interface Float8CurrentScalingOptions extends TensorScalingOptions {
@@ -18,9 +23,9 @@ const NAME = "Float8CurrentScaling";
  *     scale = largest FP8 value / max |x|
  *
  * or 1 where that maximum is zero or not finite, and never larger than the largest float32. There is no state: modules
- * make no fp8_metas. A tensor is read twice, so norms and activations are computed in high precision first.
+ * make no fp8_metas. A tensor is read twice, so norms and activations are written in the dtype of activations first.
  */
-export class Float8CurrentScaling {
+export class Float8CurrentScaling implements Recipe<null> {
   static readonly defaults = {
     fp8Format: Format.HYBRID,
     usePower2Scales: false,
@@ -46,6 +51,26 @@ export class Float8CurrentScaling {
     if (all.amaxEpsilon !== 0)
       fail("unsupported", NAME, "amaxEpsilon must be 0: scales come from the tensor alone", all.amaxEpsilon);
     Object.freeze(this);
+  }
+
+  get fromFloat32(): boolean {
+    return false;
+  }
+
+  quantizer(role: Role): Quantizer<null> {
+    const dtype = role === "grad" ? this.fp8Format.backward : this.fp8Format.forward;
+    return {
+      dtype,
+      copies: "one",
+      scaleShape: () => [1],
+      variables: {},
+      rule: null,
+      quantize: (x) => quantizeWith(null, x, dtype),
+    };
+  }
+
+  dot(a: Quantized, b: Quantized, axes: ContractAxes, options: ForwardDotOptions): Tensor {
+    return forwardDot(a, b, axes, options);
   }
 
   toString(): string {

@@ -1,6 +1,12 @@
+/** Delayed scaling: scales come from the steps before. */
+import type { Tensor } from "@te/tensor";
 import { type Defaults, fail, warnOnce, withDefaults } from "@te/tensor/op";
-import { Format, type FormatSpec } from "../format.js";
+import { type Float8, Format, type FormatSpec } from "../format.js";
+import { delayedScalingUpdateOp } from "../ops/delayed-scaling-update.js";
+import type { Quantized } from "../quantized.js";
+import { forwardDot, quantizeWith } from "../tensor-scaling.js";
 import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
+import type { ContractAxes, ForwardDotOptions, Quantizer, Recipe, Role } from "./recipe.js";
 
 /** How the amaxes of past steps become one. */
 export type AmaxComputeAlgo = "max" | "most_recent";
@@ -23,6 +29,13 @@ export interface DelayedScalingOptions extends TensorScalingOptions {
   readonly overrideLinearPrecision?: readonly [false, false, false];
 }
 
+/**
+ * State of one tensor of one product under delayed scaling: the scale for the next step, float32[1], and the amaxes of
+ * past steps, float32[N]. Entry 0 of the history is 0 and gives way to the next step's amax; the newest amax is the last
+ * entry, the others follow from entry 1 on, oldest first.
+ */
+export type ScaleState = { readonly scale: Tensor; readonly amaxHistory: Tensor };
+
 const NAME = "DelayedScaling";
 
 /**
@@ -31,9 +44,10 @@ const NAME = "DelayedScaling";
  *     amax  = max(history), or its newest entry
  *     scale = (largest FP8 value / amax) / 2^margin
  *
- * The scale stays as it was where amax is zero or not finite, and is never larger than the largest float32.
+ * The scale stays as it was where amax is zero or not finite, and is never larger than the largest float32. It is known
+ * before the tensor is, so what makes a tensor can write FP8 itself, from float32.
  */
-export class DelayedScaling {
+export class DelayedScaling implements Recipe<ScaleState> {
   static readonly defaults = {
     margin: 0,
     fp8Format: Format.HYBRID,
@@ -65,10 +79,53 @@ export class DelayedScaling {
     Object.freeze(this);
   }
 
+  get fromFloat32(): boolean {
+    return true;
+  }
+
+  quantizer(role: Role): Quantizer<ScaleState> {
+    const dtype = role === "grad" ? this.fp8Format.backward : this.fp8Format.forward;
+    return {
+      dtype,
+      copies: "one",
+      scaleShape: () => [1],
+      variables: stateVariables(this.amaxHistoryLen),
+      rule: updateRule(this, dtype),
+      quantize: (x, state) => quantizeWith(state, x, dtype),
+    };
+  }
+
+  dot(a: Quantized, b: Quantized, axes: ContractAxes, options: ForwardDotOptions): Tensor {
+    return forwardDot(a, b, axes, options);
+  }
+
   toString(): string {
     const { margin, fp8Format, amaxHistoryLen, amaxComputeAlgo } = this;
     return `${NAME}(margin=${margin}, fp8Format=${fp8Format.name}, amaxHistoryLen=${amaxHistoryLen}, amaxComputeAlgo=${amaxComputeAlgo})`;
   }
+}
+
+const stateVariables = (amaxHistoryLen: number): Quantizer<ScaleState>["variables"] => ({
+  scale: { suffix: "scale", shape: [1], initial: 1, wayOut: "Pass the variables that init returned." },
+  amaxHistory: {
+    suffix: "amax_history",
+    shape: [amaxHistoryLen],
+    initial: 0,
+    wayOut: "Use a recipe with that amaxHistoryLen, or create the variables anew.",
+  },
+});
+
+/** A step sees the largest amax of all uses, and updates the state once. */
+function updateRule({ margin, amaxComputeAlgo }: DelayedScaling, dtype: Float8): Quantizer<ScaleState>["rule"] {
+  return {
+    name: `delayed scaling (${dtype}, margin ${margin}, ${amaxComputeAlgo})`,
+    combine: (a, b) => ({ amax: a.amax.maximum(b.amax) }),
+    next({ scale, amaxHistory }, { amax }) {
+      const params = { dtype, margin, amaxComputeAlgo };
+      const { newScale, newHistory } = delayedScalingUpdateOp({ amax, scale, history: amaxHistory }, params);
+      return { scale: newScale, amaxHistory: newHistory };
+    },
+  };
 }
 
 function checkMargin(margin: number): number {

@@ -1,9 +1,8 @@
+/** The list of recipes that come with the package, by name. */
 import { expectString, fail } from "@te/tensor/op";
 import { Float8CurrentScaling } from "./current-scaling.js";
 import { DelayedScaling } from "./delayed-scaling.js";
-
-/** An FP8 recipe: how tensors get their scales. */
-export type Recipe = DelayedScaling | Float8CurrentScaling;
+import { isRecipe, type Recipe } from "./recipe.js";
 
 const RECIPES = { DelayedScaling, Float8CurrentScaling } as const;
 const PLANNED = ["MXFP8BlockScaling", "NVFP4BlockScaling"];
@@ -33,9 +32,12 @@ export function getQuantizationRecipe(name: string): (typeof RECIPES)[keyof type
   );
 }
 
-/** Throws unless the value is a recipe. */
+/** The recipe where none is given. */
+export const defaultRecipe = (): Recipe => new DelayedScaling();
+
+/** Throws unless the value is a recipe: one of these, or anything else with the members of {@link Recipe}. */
 export function checkRecipe(fn: string, recipe: unknown): Recipe {
-  if (recipe instanceof DelayedScaling || recipe instanceof Float8CurrentScaling) return recipe;
+  if (isRecipe(recipe)) return recipe;
   return fail(
     "option",
     fn,

@@ -96,7 +96,9 @@ export function checkActivation(fn: string, option: string, name: unknown): stri
 }
 
 const PARAMS = { activations: ["gelu"] as readonly string[], ...CLAMPED };
-type ActivationParams = typeof PARAMS;
+
+/** Parameters of gated_activation. */
+export type ActivationParams = Readonly<typeof PARAMS>;
 const FINITE = { limit: "finite", alpha: "finite", offset: "finite" } as const;
 
 function checkInput(fn: string, u: Aval, { activations }: ActivationParams): Aval {
