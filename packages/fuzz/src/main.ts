@@ -30,7 +30,7 @@ function count(name: string, text: string, least: number): number {
 const only = values.only === undefined ? undefined : count("only", values.only, 0);
 const calls = only === undefined ? count("calls", values.calls, 1) : 1;
 const seed = count("seed", values.seed, 0);
-const limit = count("limit", values.limit ?? (values.sanitize ? "60" : "10"), 1);
+const limit = count("limit", values.limit ?? (values.sanitize ? "240" : "10"), 1);
 const SHOWN = 200;
 
 const found: Finding[] = [];
