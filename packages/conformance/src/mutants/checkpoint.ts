@@ -154,9 +154,9 @@ export const CHECKPOINT: readonly Mutant[] = [
   ),
   mutant(
     "copies of the package do not share devices",
-    "tensor/src/backend.ts",
-    "contract === CONTRACT",
-    "contract > CONTRACT",
+    "tensor/src/devices.ts",
+    "all.filter(({ contract }) => contract === CONTRACT)",
+    "all.filter(({ contract }) => contract > CONTRACT)",
     "tensor/copies",
   ),
 ];

@@ -4,7 +4,7 @@ import { type Mutant, mutant } from "./mutant.js";
 const SIMPLIFY = "tensor/src/program/simplify.ts";
 const EXPAND = "tensor/src/program/expand.ts";
 const SCHEDULE = "tensor/src/program/schedule.ts";
-const OPTIMIZE = "tensor/src/program/optimize.ts";
+const PIPELINE = "tensor/src/program/passes.ts";
 const FUSE = "tensor/src/program/fuse.ts";
 const PLAN = "tensor/src/program/plan-memory.ts";
 const ARENA = "tensor/src/program/arena.ts";
@@ -81,7 +81,13 @@ export const PASSES: readonly Mutant[] = [
     "if (makerOf.size >= 0) return program;",
     "tensor/checkpoint",
   ),
-  mutant("the schedule is left out", OPTIMIZE, "return scheduleRecomputation(", "return (", "tensor/checkpoint"),
+  mutant(
+    "the schedule is left out",
+    PIPELINE,
+    "run: scheduleRecomputation,",
+    "run: (program) => program,",
+    "tensor/checkpoint",
+  ),
   // Expand
   mutant(
     "the reference of a recomputed op runs early",
@@ -93,10 +99,39 @@ export const PASSES: readonly Mutant[] = [
   mutant("a view needs a kernel", EXPAND, "node.op.view || supports", "supports", "tensor/passes"),
   mutant(
     "references are not simplified",
-    OPTIMIZE,
-    "expanded === simple ? simple : simplify(expanded)",
-    "expanded",
+    PIPELINE,
+    "when: (_, { changed }) => changed, run: simplify",
+    "when: () => false, run: simplify",
     "tensor/passes",
+  ),
+  // The pipeline
+  mutant(
+    "programs that were compiled do not see a pass that is added",
+    PIPELINE,
+    "0, pass);\n  version++;",
+    "0, pass);",
+    "tensor/pipeline",
+  ),
+  mutant(
+    "what the device lacks is given to it",
+    "tensor/src/program/segments.ts",
+    "isOnHost(node) ? 1 : 0",
+    "0",
+    "testkit/second-device",
+  ),
+  mutant(
+    "memory between stretches is kept",
+    "tensor/src/program/segments.ts",
+    "if (!taken.has(id)) buffers.get(id)!.release();",
+    "if (taken.has(id) && !taken.has(id)) buffers.get(id)!.release();",
+    "testkit/second-device",
+  ),
+  mutant(
+    "the device of the lowest priority is taken",
+    "tensor/src/devices.ts",
+    "b.priority - a.priority",
+    "a.priority - b.priority",
+    "tensor/copies",
   ),
   // Fuse
   mutant("elementwise ops are not fused", FUSE, "if (isFusable(node)) groups.place(i);", "", "tensor/passes"),
@@ -142,7 +177,7 @@ export const PASSES: readonly Mutant[] = [
   mutant(
     "constants are not part of fused nodes",
     FUSE,
-    'if (made?.op.name === "fill") {',
+    'if (made?.op.folds === "constant") {',
     "if (false) {",
     "tensor/passes",
   ),
