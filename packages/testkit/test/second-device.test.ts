@@ -4,12 +4,12 @@ import { adamw, applyUpdates } from "@te/optim";
 import { jit, random, setDevice, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
 import { registerBackend } from "@te/tensor/backend";
 import { TransformerLayer } from "@te/transformer";
-import { afterEach, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { testBackend } from "../src/index.js";
 import { heapDevice } from "./heap-device.js";
 
 registerBackend("heap", () => heapDevice);
-afterEach(() => setDevice("auto"));
+registerBackend("new heap", () => ({ ...heapDevice, name: "new heap" })); // of which nothing was said yet
 
 testBackend("heap");
 
@@ -44,34 +44,38 @@ async function train(device: string): Promise<Uint8Array[]> {
   return tree.leaves(state).map((leaf) => new Uint8Array(leaf.dataSync().buffer.slice(0)));
 }
 
-test("a train step with donated state is that of the reference, bit for bit", async () => {
-  expect(await train("heap")).toEqual(await train("reference"));
-});
+describe("a second device", () => {
+  afterEach(() => setDevice("auto"));
 
-test("what it lacks runs on the host between its programs, and is said once", () => {
-  const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-  const x = tensor([0.5, 0.25, 2]);
-  const y = tensor([3, 1, 2]);
-  // Twice to the host and back, results that are an argument, a value twice, and a view of what the host made.
-  const f = (x: Tensor, y: Tensor) => {
-    const a = x.exp().sin();
-    return [a.add(y).sort().exp(), y, a, a, a.reshape([3, 1]), x.add(1)];
-  };
-  const on = (device: string, g: typeof f) => {
-    setDevice(device);
-    return g(x, y).map((t) => [t.shape, t.dataSync()]);
-  };
-  const wanted = on("reference", f);
-  for (const g of [f, jit(f), jit(f, { donateArgnums: [0] })]) expect(on("heap", g)).toEqual(wanted);
-  const lines = write.mock.calls.map(([line]) => String(line)).filter((line) => line.startsWith("te: sin"));
-  expect(lines).toEqual(["te: sin has no kernel on heap: it is too slow here. It runs on the host, slowly.\n"]);
-  write.mockRestore();
-});
+  test("a train step with donated state is that of the reference, bit for bit", async () => {
+    expect(await train("heap")).toEqual(await train("reference"));
+  });
 
-test("an error of what runs on the host names the op, and leaves the arguments", () => {
-  setDevice("heap");
-  const f = jit((x: Tensor, i: Tensor) => x.exp().take(i).exp(), { donateArgnums: [0] });
-  const x = tensor([1, 2]);
-  expect(() => f(x, tensor([5], { dtype: "int32" })).dataSync()).toThrow(/^take: /);
-  expect([...f(x, tensor([1], { dtype: "int32" })).dataSync()]).toEqual([...x.exp().exp().dataSync()].slice(1));
+  test("what it lacks runs on the host between its programs, and is said once", () => {
+    const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    const x = tensor([0.5, 0.25, 2]);
+    const y = tensor([3, 1, 2]);
+    // Twice to the host and back, results that are an argument, a value twice, and a view of what the host made.
+    const f = (x: Tensor, y: Tensor) => {
+      const a = x.exp().sin();
+      return [a.add(y).sort().exp(), y, a, a, a.reshape([3, 1]), x.add(1)];
+    };
+    const on = (device: string, g: typeof f) => {
+      setDevice(device);
+      return g(x, y).map((t) => [t.shape, t.dataSync()]);
+    };
+    const wanted = on("reference", f);
+    for (const g of [f, jit(f), jit(f, { donateArgnums: [0] })]) expect(on("new heap", g)).toEqual(wanted);
+    const lines = write.mock.calls.map(([line]) => String(line)).filter((line) => line.startsWith("te: sin"));
+    expect(lines).toEqual(["te: sin has no kernel on new heap: it is too slow here. It runs on the host, slowly.\n"]);
+    write.mockRestore();
+  });
+
+  test("an error of what runs on the host names the op, and leaves the arguments", () => {
+    setDevice("heap");
+    const f = jit((x: Tensor, i: Tensor) => x.exp().take(i).exp(), { donateArgnums: [0] });
+    const x = tensor([1, 2]);
+    expect(() => f(x, tensor([5], { dtype: "int32" })).dataSync()).toThrow(/^take: /);
+    expect([...f(x, tensor([1], { dtype: "int32" })).dataSync()]).toEqual([...x.exp().exp().dataSync()].slice(1));
+  });
 });
