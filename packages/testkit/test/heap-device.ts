@@ -80,6 +80,8 @@ class HeapExecutable implements Executable {
   private readonly arena;
 
   constructor(private readonly original: Program) {
+    const slow = original.nodes.find(({ op }) => SLOW.includes(op.name));
+    if (slow) throw new Error(`heap: the device was given ${slow.op.name}, which it lacks`);
     this.plan = planMemory(original);
     this.arena = new Uint8Array(this.plan.arenaBytes);
   }
