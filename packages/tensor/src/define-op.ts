@@ -22,6 +22,14 @@ export function defineOp<
     fail("option", fn, "the second argument must have inputs, outputs, params and shape", spec ?? String(spec));
   if (!Array.isArray(spec.inputs) || typeof spec.params !== "object" || spec.params === null)
     fail("option", fn, "inputs must be an array of names and params an object of defaults", spec);
+  if (typeof spec.sharding !== "function")
+    fail(
+      "option",
+      fn,
+      "sharding must be a function",
+      spec.sharding ?? String(spec.sharding),
+      "See rule and wholeRule.",
+    );
   if (!spec.evaluate === !spec.reference) fail("option", fn, "exactly one of evaluate and reference must be given");
   const definition = registerOp(name, spec);
   registerKinds(definition);

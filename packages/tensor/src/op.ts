@@ -5,7 +5,8 @@ import { checkDType, type TypedArray } from "./dtype.js";
 import { fail } from "./errors.js";
 import { expectArray, expectObject, expectSize } from "./expect.js";
 import type { ParamKind } from "./op-check.js";
-import type { Rule } from "./rule.js";
+import type { RuleText } from "./sharding/rule.js";
+import type { Shard } from "./sharding/shard.js";
 import type { Tensor } from "./tensor.js";
 
 /** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
@@ -62,7 +63,15 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   kinds?: { readonly [K in keyof P]?: ParamKind };
   /** Checks the inputs and gives the outputs' shapes and dtypes. Throws TeError. */
   shape(inputs: Named<I, Aval> & Maybe<Q, Aval>, params: P): Named<O, Aval>;
-  sharding?: Rule;
+  /** How a call may be split over a mesh: what `rule` makes. Read when a program is partitioned, and checked with every case. */
+  sharding(inputs: Named<I, Aval> & Maybe<Q, Aval>, params: P): RuleText;
+  /** What a shard computes from its parts of the inputs, where that is not `op`, the op itself, with the same parameters. */
+  onShard?(
+    inputs: Named<I, Tensor> & Maybe<Q, Tensor>,
+    params: P,
+    shard: Shard,
+    op: (inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P) => Named<O, Tensor>,
+  ): Named<O, Tensor>;
   /** A primitive in plain loops: fills `outputs`, which have the shapes that `shape` gave. */
   evaluate?(inputs: Named<I, HostArray> & Maybe<Q, HostArray>, params: P, outputs: Named<O, HostArray>): void;
   /** A composite: the same result from simpler ops. */
@@ -104,8 +113,10 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   cases?(c: CaseBuilder): Case[];
 }
 
-/** The untyped view of an op that programs hold. */
-export interface OpDefinition extends OpSpec<string, string, any, string> {
+type AnySpec = OpSpec<string, string, any, string>;
+
+/** The untyped view of an op that programs hold. Those that only passes make have no sharding rule. */
+export interface OpDefinition extends Omit<AnySpec, "sharding">, Partial<Pick<AnySpec, "sharding">> {
   readonly name: string;
   /** Stands for this definition in the keys of caches: the name, with a number where an earlier definition had it. */
   readonly key: string;

@@ -2,7 +2,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { jit, setDevice, type Tensor, zeros } from "@te/tensor";
-import { defineOp } from "@te/tensor/op";
+import { defineOp, wholeRule } from "@te/tensor/op";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 const MIB = 2 ** 20;
@@ -16,6 +16,7 @@ const holds = defineOp("evaluator_holds", {
   outputs: ["y"],
   params: {},
   shape: () => ({ y: { shape: [], dtype: "float32" as const } }),
+  sharding: wholeRule,
   evaluate: () => {
     collect();
     collect(); // the second waits for the sweeping of the first

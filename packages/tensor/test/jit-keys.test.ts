@@ -1,7 +1,7 @@
 /** Which calls of a jit function share a program: those that cannot differ, and no others. */
 import { runInNewContext } from "node:vm";
 import { grad, jit, type Tensor, tensor } from "@te/tensor";
-import { defineOp } from "@te/tensor/op";
+import { defineOp, wholeRule } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 
 const x = tensor([1]);
@@ -208,6 +208,7 @@ describe("the device and the ops", () => {
         outputs: ["y"],
         params: {},
         shape: ({ x }) => ({ y: x }),
+        sharding: wholeRule,
         reference: ({ x }) => ({ y: x.mul(by) }),
       });
     const [first, second] = [make(2), make(3)];

@@ -15,7 +15,17 @@ import {
   tensor,
   zeros,
 } from "@te/tensor";
-import { addOp, applyOp, definedOps, defineOp, expectDType, reduceSumOp, softmaxOp, takeOp } from "@te/tensor/op";
+import {
+  addOp,
+  applyOp,
+  definedOps,
+  defineOp,
+  expectDType,
+  reduceSumOp,
+  softmaxOp,
+  takeOp,
+  wholeRule,
+} from "@te/tensor/op";
 import { expectError, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 
@@ -158,6 +168,7 @@ test("a shape rule that gives what is no shape is refused", () => {
     outputs: ["y"],
     params: { length: 0 },
     shape: ({ x }, { length }) => ({ y: { shape: [length], dtype: x.dtype } }),
+    sharding: wholeRule,
     reference: ({ x }) => ({ y: x }),
   });
   expect(() => bad({ x: x() }, { length: 1.5 })).toThrow(/every dimension must be a non-negative integer/);
@@ -174,6 +185,7 @@ test("parameters are of the kinds that the op declares", () => {
       expectDType("kinds", { x }, "float32");
       return { y: x };
     },
+    sharding: wholeRule,
     reference: ({ x }) => ({ y: x }),
   });
   expect(() => op({ x: x() }, { mode: "c" as never })).toThrow(/mode must be one of a, b, got c/);

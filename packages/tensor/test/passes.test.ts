@@ -23,7 +23,7 @@ import {
   registerBackend,
   runPasses,
 } from "@te/tensor/backend";
-import { broadcastToOp, castOp, defineOp, reshapeOp, sliceOp, transposeOp } from "@te/tensor/op";
+import { broadcastToOp, castOp, defineOp, reshapeOp, sliceOp, transposeOp, wholeRule } from "@te/tensor/op";
 import { afterEach, describe, expect, test } from "vitest";
 import { Arena } from "../src/program/arena.js";
 
@@ -63,7 +63,13 @@ describe("simplify", () => {
 });
 
 describe("expand", () => {
-  const unary = { inputs: ["x"], outputs: ["y"], params: {}, shape: ({ x }: any) => ({ y: x }) } as const;
+  const unary = {
+    inputs: ["x"],
+    outputs: ["y"],
+    params: {},
+    shape: ({ x }: any) => ({ y: x }),
+    sharding: wholeRule,
+  } as const;
   const inner = defineOp("passes_inner", { ...unary, reference: ({ x }) => ({ y: mul(sin(x), exp(x)) }) });
   const outer = defineOp("passes_outer", { ...unary, reference: ({ x }) => ({ y: exp(inner({ x }).y) }) });
   const two = defineOp("passes_two", {

@@ -43,8 +43,14 @@ export function outputAvals(op: OpDefinition, of: Case): Aval[] {
 /**
  * The gradient of a case, or undefined when it has none: no float input, no float result, no derivative, or switched off.
  * @param only take cotangents for this output alone, as in a program that uses no other
+ * @param call another way to call the op
  */
-export function gradientOfCase(op: OpDefinition, of: Case, only?: number): GradientOfCase | undefined {
+export function gradientOfCase(
+  op: OpDefinition,
+  of: Case,
+  only?: number,
+  call: typeof callOp = callOp,
+): GradientOfCase | undefined {
   if (of.gradient === false || (!op.vjp && !op.reference)) return undefined;
   const names = orderedNames(op, of);
   const wrt = names.filter((name) => isDifferentiable(of.inputs[name]!.dtype));
@@ -54,7 +60,7 @@ export function gradientOfCase(op: OpDefinition, of: Case, only?: number): Gradi
   const outputs = all.flatMap((out, i) => (isResult(out, i) && (only ?? i) === i ? [i] : []));
   if (!wrt.length || !outputs.length) return undefined;
   const forward = (...inputs: Tensor[]): Tensor[] => {
-    const results = callOp(op, Object.fromEntries(names.map((name, i) => [name, inputs[i]!])), of.params);
+    const results = call(op, Object.fromEntries(names.map((name, i) => [name, inputs[i]!])), of.params);
     for (const [i, result] of results.entries()) if (!outputs.includes(i)) result.dispose();
     return outputs.map((i) => results[i]!);
   };

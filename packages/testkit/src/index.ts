@@ -46,6 +46,7 @@ export { expectError } from "./expect-error.js";
 export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
 export { limitOfGradient, limitOfOutput } from "./rows.js";
 export { runCase } from "./run-case.js";
+export { findShardingError, ruleOfCase, splittable, testSharding } from "./sharding-suite.js";
 export { type Declined, declinedOps, explain, formatDeclined, type SupportRow, support } from "./support.js";
 export { maskOf, type NormalsOptions, normals } from "./tensors.js";
 export { errorN, errorX, forSize, type Limit, limitOf, type Row, widen } from "./tolerance.js";

@@ -1,7 +1,15 @@
 /** The judges themselves: wrong kernels, wrong gradients and leaks must be found. */
 import { type Aval, setDevice, type Tensor } from "@te/tensor";
 import { type Backend, fallbackBackend, registerBackend } from "@te/tensor/backend";
-import { type Case, CaseBuilder, defineOp, loadFloat64, type OpDefinition, storeNumbers } from "@te/tensor/op";
+import {
+  type Case,
+  CaseBuilder,
+  defineOp,
+  elementwiseRule,
+  loadFloat64,
+  type OpDefinition,
+  storeNumbers,
+} from "@te/tensor/op";
 import { afterEach, describe, expect, test } from "vitest";
 import { declinedOps, findCaseGradientError, findOp, formatDeclined, runCase, support } from "../src/index.js";
 
@@ -73,6 +81,7 @@ const square = (name: string, gradient: (x: Tensor, dy: Tensor) => Tensor) =>
     outputs: ["y"],
     params: {},
     shape: ({ x }: { x: Aval }) => ({ y: x }),
+    sharding: elementwiseRule,
     evaluate: ({ x }, _, { y }) => {
       const from = loadFloat64(x);
       storeNumbers(y, (to) => to.set(from.map((v) => v * v)));

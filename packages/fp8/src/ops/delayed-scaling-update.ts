@@ -1,5 +1,14 @@
 import { concat, div, finfo, type Tensor, zeros } from "@te/tensor";
-import { defineOp, expectDType, expectFinite, expectRank, expectTensor, fail, withDefaults } from "@te/tensor/op";
+import {
+  defineOp,
+  expectDType,
+  expectFinite,
+  expectRank,
+  expectTensor,
+  fail,
+  wholeRule,
+  withDefaults,
+} from "@te/tensor/op";
 import { checkFloat8, type Float8, float8Max } from "../format.js";
 import type { AmaxComputeAlgo } from "../recipes/delayed-scaling.js";
 import { expectScalars } from "./check.js";
@@ -75,6 +84,8 @@ export const delayedScalingUpdateOp = defineOp("delayed_scaling_update", {
     checkScaling(fn, dtype, margin, amaxComputeAlgo);
     return { newScale: scale, newHistory: history };
   },
+
+  sharding: wholeRule,
 
   reference({ amax, scale, history }, options) {
     const length = history.shape[0]!;

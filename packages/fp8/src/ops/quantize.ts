@@ -1,5 +1,5 @@
 import { zeros } from "@te/tensor";
-import { defineOp, expectDType, fail } from "@te/tensor/op";
+import { defineOp, expectDType, fail, rule } from "@te/tensor/op";
 import type { Float8 } from "../format.js";
 import { expectQuantization, HIGH_PRECISION } from "./check.js";
 
@@ -22,6 +22,8 @@ export const quantizeOp = defineOp("quantize", {
     expectQuantization("quantize", scale, dtype);
     return { q: { shape: x.shape, dtype }, amax: { shape: [1], dtype: "float32" } };
   },
+
+  sharding: () => rule("..., 1 -> ..., 1", { reduce: { "...": "max" } }),
 
   reference({ x, scale }, { dtype }) {
     const wide = x.astype("float32");

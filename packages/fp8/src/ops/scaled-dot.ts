@@ -1,5 +1,16 @@
 import { dot } from "@te/tensor";
-import { type DotAxes, defineOp, dotShape, expectDType, expectShape, fail, formatAval, freeAxes } from "@te/tensor/op";
+import {
+  type DotAxes,
+  defineOp,
+  dotRule,
+  dotShape,
+  expectDType,
+  expectShape,
+  fail,
+  formatAval,
+  freeAxes,
+  holdsBias,
+} from "@te/tensor/op";
 import { checkFloat8, type Float8 } from "../format.js";
 import { expectScalars, HIGH_PRECISION } from "./check.js";
 
@@ -49,6 +60,10 @@ export const scaledDotOp = defineOp("scaled_dot", {
     }
     return { y: { shape, dtype: params.dtype } };
   },
+
+  sharding: ({ a, b }, params) => dotRule(a, b, params, ["1", "1"]),
+  onShard: ({ bias, ...inputs }, params, shard, op) =>
+    op({ ...inputs, bias: holdsBias(shard, params) ? bias : undefined }, params),
 
   reference({ a, b, aScaleInv, bScaleInv, bias }, { dtype, ...dims }) {
     const product = dot(a.astype("float32"), b.astype("float32"), dims);

@@ -21,16 +21,17 @@ export const dropoutOp = defineOp("dropout", {
     }
     return { y: x };
   },
-  sharding: rule("..., k -> ..."),
-  reference({ x, key }, { rate, broadcastDims }) {
-    if (rate === 1) return { y: zeros(x.shape, { dtype: x.dtype }) };
-    const mask = x.shape.map((d, i) => (broadcastDims.includes(i) ? 1 : d));
-    const keep = random.uniform(key, mask).lt(1 - rate);
-    const scaled = x
-      .astype("float32")
-      .div(1 - rate)
-      .astype(x.dtype);
-    return { y: where(keep.broadcastTo(x.shape), scaled, zeros([], { dtype: x.dtype })) };
+  sharding: () => rule("..., 2 -> ..."),
+  reference: ({ x, key }, params) => ({ y: dropped(x, drawMask(key, x.shape, params), params) }),
+  // Elements are numbered over the whole tensor: of its mask the part.
+  onShard({ x, key }, params, shard) {
+    const { shape, dims } = shard.output("y");
+    const isShared = (axis: number): boolean => params.broadcastDims.includes(axis);
+    const ofMask = {
+      shape: shape.map((d, axis) => (isShared(axis) ? 1 : d)),
+      dims: dims.map((factors, axis) => (isShared(axis) ? [] : factors)),
+    };
+    return { y: dropped(x, shard.part(ofMask, drawMask(key, shape, params)), params) };
   },
   vjp: ({ inputs: { key }, grads, params }) => ({ x: dropout(grads.y, key!, params) }),
   inPlace: [["x", "y"]],
@@ -49,6 +50,23 @@ export const dropoutOp = defineOp("dropout", {
     ),
   ],
 });
+
+type DropoutParams = { rate: number; broadcastDims: readonly number[] };
+
+/** What is kept of a tensor of this shape, with length 1 along the broadcast axes. */
+function drawMask(key: Tensor, shape: readonly number[], { rate, broadcastDims }: DropoutParams): Tensor {
+  const mask = shape.map((d, i) => (broadcastDims.includes(i) ? 1 : d));
+  return random.uniform(key, mask).lt(1 - rate);
+}
+
+function dropped(x: Tensor, keep: Tensor, { rate }: DropoutParams): Tensor {
+  if (rate === 1) return zeros(x.shape, { dtype: x.dtype });
+  const scaled = x
+    .astype("float32")
+    .div(1 - rate)
+    .astype(x.dtype);
+  return where(keep.broadcastTo(x.shape), scaled, zeros([], { dtype: x.dtype }));
+}
 
 /** Drops elements of x with probability `rate` and scales the others by 1 / (1 - rate). */
 export const dropout = (x: Tensor, key: Tensor, options: { rate: number; broadcastDims?: readonly number[] }): Tensor =>

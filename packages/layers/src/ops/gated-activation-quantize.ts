@@ -25,7 +25,7 @@ export const gatedActivationQuantizeOp = defineOp("gated_activation_quantize", {
     const { y } = gatedActivationOp.definition.shape({ u }, params) as { y: Aval };
     return { q: { shape: y.shape, dtype: dtype as DType }, amax: { shape: [1], dtype: "float32" } };
   },
-  sharding: rule("... a f, o -> ... f, o", { whole: ["a"] }),
+  sharding: () => rule("... a f, 1 -> ... f, 1", { whole: ["a"], reduce: { "...": "max", f: "max" } }),
   reference({ u, scale }, { dtype, ...params }) {
     const { y } = gatedActivationOp({ u: u.astype("float32") }, params);
     return quantizeOp({ x: y, scale }, { dtype });

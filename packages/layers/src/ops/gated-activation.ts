@@ -144,7 +144,7 @@ export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
     expectShape("gatedActivationBackward", { dy }, y.shape, "that of the result");
     return { du: params.wide ? { shape: u.shape, dtype: "float32" } : u };
   },
-  sharding: rule("... f, ... a f -> ... a f", { whole: ["a"] }),
+  sharding: () => rule("... f, ... a f -> ... a f", { whole: ["a"] }),
   reference({ dy, u }, params) {
     const values = slots(u, params, "value");
     const derivatives = slots(u, params, "derivative");
@@ -152,8 +152,17 @@ export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
     const parts = derivatives.map((d, i) => product([wide, d, ...values.filter((_, k) => k !== i)]).expandDims(-2));
     return { du: concatenate(parts).astype(params.wide ? "float32" : u.dtype) };
   },
-  cases: (c) =>
-    (["float32", "bfloat16"] as const).map((dtype) =>
+  cases: (c) => [
+    ...c.product(
+      { dtype: FLOATS, activations: [["gelu"], ["silu", "linear"]], wide: [false, true] },
+      ({ dtype, activations }) => ({
+        dy: c.normal([5, 33], { dtype }),
+        u: c.normal([5, activations.length, 33], { dtype }),
+      }),
+      ({ activations, wide }) => ({ activations, wide }),
+      { gradient: false },
+    ),
+    ...(["float32", "bfloat16"] as const).map((dtype) =>
       c.bench(
         `gelu 2048x2048 ${dtype}`,
         { dy: c.normal([2048, 2048], { dtype }), u: c.normal([2048, 1, 2048], { dtype }) },
@@ -161,6 +170,7 @@ export const gatedActivationBackwardOp = defineOp("gated_activation_backward", {
         { bytes: 3 * (dtype === "float32" ? 4 : 2) * 2048 * 2048 },
       ),
     ),
+  ],
 });
 
 const concatenate = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0]! : concat(parts, -2));
@@ -176,7 +186,7 @@ export const gatedActivationOp = defineOp("gated_activation", {
   params: PARAMS,
   kinds: FINITE,
   shape: ({ u }, params) => ({ y: checkInput("gatedActivation", u, params) }),
-  sharding: rule("... a f -> ... f", { whole: ["a"] }),
+  sharding: () => rule("... a f -> ... f", { whole: ["a"] }),
   reference: ({ u }, params) => ({ y: product(slots(u, params, "value")).astype(u.dtype) }),
   vjp: ({ inputs: { u }, grads, params }) => ({ u: gatedActivationBackwardOp({ dy: grads.y, u }, params).du }),
   cases: (c) => [

@@ -42,7 +42,7 @@ export const layerNormBackwardOp = defineOp("layer_norm_backward", {
     expectCotangent("layerNormBackward", { dy, x, mean, rstd });
     return { dx: x, dgamma: gamma, dbeta: gamma };
   },
-  sharding: rule("... h, ... h, h, ..., ... -> ... h, h, h", { whole: ["h"] }),
+  sharding: () => rule("... h, ... h, h, ..., ... -> ... h, h, h", { whole: ["h"] }),
   reference({ dy, x, gamma, mean, rstd }, { zeroCenteredGamma }) {
     const scale = scaleOf(gamma, zeroCenteredGamma);
     const g = dy.astype("float32");
@@ -58,6 +58,25 @@ export const layerNormBackwardOp = defineOp("layer_norm_backward", {
     };
   },
   cases: (c) => [
+    ...c.product(
+      {
+        dtype: FLOATS,
+        shape: [
+          [5, 33],
+          [2, 3, 64],
+        ],
+        zeroCenteredGamma: [false, true],
+      },
+      ({ dtype, shape }) => ({
+        dy: c.normal(shape, { dtype }),
+        x: c.normal(shape, { dtype }),
+        gamma: c.normal(shape.slice(-1), { dtype, mean: 1, std: 0.3 }),
+        mean: c.normal(shape.slice(0, -1), { std: 0.1 }),
+        rstd: c.uniform(shape.slice(0, -1), { low: 0.5, high: 2 }),
+      }),
+      ({ zeroCenteredGamma }) => ({ zeroCenteredGamma }),
+      { gradient: false },
+    ),
     c.bench(
       "2048x512 float32",
       {
@@ -107,7 +126,7 @@ export const layerNormOp = defineOp("layer_norm", {
     expectNorm("layerNorm", { x, gamma, beta });
     return { y: x, mean: rowsOf(x), rstd: rowsOf(x) };
   },
-  sharding: rule("... h, h, h -> ... h, ..., ...", { whole: ["h"] }),
+  sharding: () => rule("... h, h, h -> ... h, ..., ...", { whole: ["h"] }),
   reference({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) {
     const mean = x.astype("float32").mean(-1, { keepDims: true });
     const centred = centre(x, mean);

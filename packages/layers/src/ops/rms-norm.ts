@@ -15,7 +15,7 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
     expectCotangent("rmsNormBackward", { dy, x, rstd });
     return { dx: x, dgamma: gamma };
   },
-  sharding: rule("... h, ... h, h, ... -> ... h, h", { whole: ["h"] }),
+  sharding: () => rule("... h, ... h, h, ... -> ... h, h", { whole: ["h"] }),
   reference({ dy, x, gamma, rstd }) {
     const g = dy.astype("float32");
     const inverse = rstd.expandDims(-1);
@@ -28,6 +28,23 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
     };
   },
   cases: (c) => [
+    ...c.product(
+      {
+        dtype: FLOATS,
+        shape: [
+          [5, 33],
+          [2, 3, 64],
+        ],
+      },
+      ({ dtype, shape }) => ({
+        dy: c.normal(shape, { dtype }),
+        x: c.normal(shape, { dtype }),
+        gamma: c.normal(shape.slice(-1), { dtype, mean: 1, std: 0.3 }),
+        rstd: c.uniform(shape.slice(0, -1), { low: 0.5, high: 2 }),
+      }),
+      () => ({}),
+      { gradient: false },
+    ),
     c.bench(
       "2048x512 float32",
       {
@@ -57,7 +74,7 @@ export const rmsNormOp = defineOp("rms_norm", {
     expectNorm("rmsNorm", { x, gamma });
     return { y: x, rstd: { shape: x.shape.slice(0, -1), dtype: "float32" } };
   },
-  sharding: rule("... h, h -> ... h, ...", { whole: ["h"] }),
+  sharding: () => rule("... h, h -> ... h, ...", { whole: ["h"] }),
   reference({ x, gamma }, { epsilon }) {
     const wide = x.astype("float32");
     const rstd = wide.mul(wide).mean(-1, { keepDims: true }).add(epsilon).rsqrt();

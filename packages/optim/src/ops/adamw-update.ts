@@ -22,7 +22,7 @@ export const adamwUpdateOp = defineOp("adamw_update", {
     ["m", "m2"],
     ["v", "v2"],
   ],
-  sharding: rule("..., ..., ..., ..., ..., ... -> ..., ..., ..."),
+  sharding: () => rule("..., ..., ..., ..., , -> ..., ..., ..."),
 
   shape({ g, m, v, p, lr, count }) {
     for (const [name, a] of Object.entries({ g, m, v })) {

@@ -54,6 +54,7 @@ export { crossEntropyBackwardOp, crossEntropyOp } from "../ops/cross-entropy.js"
 export { cumsumOp } from "../ops/cumsum.js";
 export { dotOp } from "../ops/dot.js";
 export { type DotAxes, dotShape, freeAxes } from "../ops/dot-axes.js";
+export { dotRule, holdsBias } from "../ops/dot-rule.js";
 export { dynamicSliceOp, dynamicUpdateSliceOp } from "../ops/dynamic-slice.js";
 export { fillOp, iotaOp } from "../ops/fill.js";
 export { flipOp } from "../ops/flip.js";
@@ -92,9 +93,23 @@ export {
 export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "../options.js";
 export { loadBroadcast, loadFloat64, storeFloat64, storeNumbers } from "../reference/host.js";
 export { stridedCopy } from "../reference/strided.js";
-export { type Rule, rule } from "../rule.js";
 export { createScope, type Scope, traceContextKey } from "../scope.js";
 export { warnOnce } from "../settings.js";
+export { shardingRule } from "../sharding/read-rule.js";
+export {
+  axisTerm,
+  elementwiseRule,
+  type Factor,
+  formatRule,
+  type Operand,
+  type Reduction,
+  type Rule,
+  type RuleOptions,
+  type RuleText,
+  rule,
+  wholeRule,
+} from "../sharding/rule.js";
+export { applyShard, type Range, Shard } from "../sharding/shard.js";
 export { isFloatTensor, tensorOwning } from "../tensor.js";
 export { currentTrace, type Trace, withTrace } from "../trace.js";
 export { runTraced } from "../transforms/run-traced.js";

@@ -5,6 +5,7 @@ import { fail } from "../errors.js";
 import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectIndexable, expectTensor } from "./check.js";
 import type { ReduceOptions } from "./reduce.js";
@@ -26,6 +27,10 @@ function argOp(name: "argmax" | "argmin", isBetter: (x: number, best: number) =>
           "int32",
         ),
       };
+    },
+    sharding: ({ x }, { axis }) => {
+      const rows = axisTerm(x.shape, [axis]).split(" ");
+      return rule(`${rows.join(" ")} -> ${rows.filter((_, i) => i !== axis).join(" ")}`);
     },
     evaluate: ({ x }, { axis }, { y }) => search(x, normalizeAxis(name, axis, x.shape.length), y, isBetter),
     vjp: () => ({}),

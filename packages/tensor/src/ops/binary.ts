@@ -5,7 +5,7 @@ import { type DType, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import type { Op } from "../op.js";
 import { loadBroadcast, storeNumbers } from "../reference/host.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectSameDType } from "./check.js";
 import { promote, sumTo } from "./promote.js";
@@ -69,7 +69,7 @@ export function binary(name: string, spec: BinarySpec): BinaryOp {
           ["a", "y"],
           ["b", "y"],
         ],
-    sharding: rule("..., ... -> ..."),
+    sharding: elementwiseRule,
     shape: ({ a, b }) => {
       expectSameDType(name, { a, b });
       checkOperands(name, operands, a.dtype);

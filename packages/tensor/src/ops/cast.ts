@@ -6,7 +6,7 @@ import { fromFloat64, toFloat64 } from "../float-codes.js";
 import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";
 
@@ -23,7 +23,7 @@ export const castOp = defineOp("cast", {
   changesNothing: sameAval,
   params: { dtype: "float32" as DType, saturate: false },
   elementwise: ({ saturate }) => (saturate ? "cast_saturate" : "cast"),
-  sharding: rule("... -> ..."),
+  sharding: elementwiseRule,
   shape: ({ x }, { dtype, saturate }) => {
     checkDType("astype", dtype);
     if (saturate) checkSaturates(dtype);
@@ -95,7 +95,7 @@ export const bitcastOp = defineOp("bitcast", {
   changesNothing: sameAval,
   params: { dtype: "uint32" as DType },
   elementwise: true,
-  sharding: rule("... -> ..."),
+  sharding: elementwiseRule,
   shape: ({ x }, { dtype }) => {
     checkDType("bitcast", dtype);
     if (bytesOf(dtype) !== bytesOf(x.dtype) || (dtype === "bool") !== (x.dtype === "bool")) {

@@ -2,7 +2,7 @@
 
 import { defineOp } from "../define-op.js";
 import { fail } from "../errors.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectDType } from "./check.js";
 
@@ -15,7 +15,7 @@ export const checkRangeOp = defineOp("check_range", {
   outputs: ["y"],
   params: { low: 0, high: 0, fn: "checkRange", what: "every element", wayOut: "" },
   checks: true,
-  sharding: rule("... -> ..."),
+  sharding: elementwiseRule,
   inPlace: [["x", "y"]],
   shape: ({ x }, { low, high }) => {
     expectDType("checkRange", { x }, "int32");

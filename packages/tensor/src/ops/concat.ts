@@ -3,6 +3,7 @@ import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectSameDType, expectTensors } from "./check.js";
 import { promoteAll } from "./promote.js";
@@ -33,6 +34,12 @@ export const concatOp = defineOp<string, "y", { axis: number }>("concat", {
         first.dtype,
       ),
     };
+  },
+  sharding(inputs, { axis }) {
+    const all = Object.values(inputs);
+    const total = all.reduce((sum, a) => sum + a.shape[axis]!, 0);
+    const joined = all[0]!.shape.map((d, i) => (i === axis ? total : d));
+    return rule(`${all.map(({ shape }) => axisTerm(shape, [axis])).join(", ")} -> ${axisTerm(joined, [axis])}`);
   },
   evaluate(inputs, { axis }, { y }) {
     const strides = stridesOf(y!.shape);

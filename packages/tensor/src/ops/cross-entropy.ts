@@ -3,7 +3,7 @@ import { zerosLike } from "../create.js";
 import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
-import { rule } from "../rule.js";
+import { rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectDType, expectFloat, expectShape, expectTensor } from "./check.js";
@@ -34,7 +34,7 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
   outputs: ["dlogits"],
   params: {},
   checks: true,
-  sharding: rule("... n, ..., ..., ..., ... -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n, ..., ..., ..., ... -> ... n", { whole: ["n"] }),
   inPlace: [["logits", "dlogits"]],
   shape: ({ logits, labels, max, sum, dloss }) => {
     expectLabels(logits, labels);
@@ -92,7 +92,7 @@ export const crossEntropyOp = defineOp("cross_entropy", {
   saved: ["max", "sum"],
   params: {},
   checks: true,
-  sharding: rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),
+  sharding: () => rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),
   shape: ({ logits, labels }) => {
     expectLabels(logits, labels);
     const rows = aval(labels.shape, "float32");

@@ -4,6 +4,7 @@ import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectTensor } from "./check.js";
@@ -19,6 +20,7 @@ export const cumsumOp = defineOp("cumsum", {
     if (x.dtype === "bool") fail("dtype", "cumsum", "x must hold numbers", x, 'Cast it with astype("int32").');
     return { y: x };
   },
+  sharding: ({ x }, { axis }) => rule(axisTerm(x.shape, [axis])),
   evaluate({ x }, { axis, reverse, exclusive }, { y }) {
     const at = normalizeAxis("cumsum", axis, x.shape.length);
     const values = loadFloat64(x);

@@ -9,6 +9,7 @@ import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectSameDType, expectShape, expectTensor } from "./check.js";
 import { type DotAxes, dotShape, dotValues, freeAxes } from "./dot-axes.js";
+import { dotRule, holdsBias } from "./dot-rule.js";
 import { sum } from "./reduce.js";
 import { broadcastTo, expandDims, reshape, transpose } from "./reshape.js";
 
@@ -48,6 +49,10 @@ export const dotOp = defineOp("dot", {
     }
     return { y: aval(shape, dtype) };
   },
+  sharding: ({ a, b }, params) => dotRule(a, b, params),
+  // The bias goes into one of the partial sums.
+  onShard: ({ a, b, bias }, params, shard, op) =>
+    op({ a, b, bias: holdsBias(shard, params) ? bias : undefined }, params),
   evaluate({ a, b, bias }, axes, { y }) {
     const product = dotValues(a, b, axes);
     const added = bias && loadFloat64(bias);

@@ -7,6 +7,7 @@ import { fail } from "../errors.js";
 import { expectArray } from "../expect.js";
 import type { HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, type RuleText, rule } from "../sharding/rule.js";
 import { Tensor, tensor } from "../tensor.js";
 import { stack } from "./arrange.js";
 import { cast } from "./cast.js";
@@ -27,6 +28,16 @@ function checkWindow(fn: string, shape: readonly number[], sizes: readonly numbe
   }
 }
 
+/** Axes that the window has all of may be split: it begins at 0 there. */
+function windowRule(
+  shape: readonly number[],
+  sizes: readonly number[],
+  text: (x: string, window: string) => string,
+): RuleText {
+  const cut = shape.flatMap((d, i) => (d === sizes[i] ? [] : [i]));
+  return rule(text(axisTerm(shape, cut), axisTerm(sizes, cut)));
+}
+
 /** y = the window of x with `sizes` that begins at start int32[rank]. */
 export const dynamicSliceOp = defineOp("dynamic_slice", {
   inputs: ["x", "start"],
@@ -39,6 +50,8 @@ export const dynamicSliceOp = defineOp("dynamic_slice", {
     checkWindow("dynamicSlice", x.shape, sizes);
     return { y: aval(sizes, x.dtype) };
   },
+  sharding: ({ x }, { sizes }) => windowRule(x.shape, sizes, (x, window) => `${x}, * -> ${window}`),
+  onShard: ({ x, start }, _, shard, op) => op({ x, start }, { sizes: shard.shapeOf(shard.output("y")) }),
   evaluate({ x, start }, { sizes }, { y }) {
     stridedCopy(sizes, x.data, stridesOf(x.shape), windowOffset(x.shape, sizes, start), y.data, stridesOf(sizes), 0);
   },
@@ -59,6 +72,11 @@ export const dynamicSliceOp = defineOp("dynamic_slice", {
         start: c.values([2], start, "int32"),
       }),
       () => ({ sizes: [3, 31] }),
+    ),
+    c.case(
+      "all of an axis",
+      { x: c.normal([5, 4, 3]), start: c.values([3], [1, 2, 0], "int32") },
+      { sizes: [2, 4, 3] },
     ),
     c.bench(
       "4 MiB of 16",
@@ -82,6 +100,7 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
     checkWindow("dynamicUpdateSlice", x.shape, update.shape);
     return { y: x };
   },
+  sharding: ({ x, update }) => windowRule(x.shape, update.shape, (x, window) => `${x}, ${window}, * -> ${x}`),
   evaluate({ x, update, start }, _, { y }) {
     if (y.data !== x.data) y.data.set(x.data);
     const sizes = update.shape;
@@ -114,6 +133,11 @@ export const dynamicUpdateSliceOp = defineOp("dynamic_update_slice", {
         return { x: fill([5, 33]), update: fill([2, 31]), start: c.values([2], start, "int32") };
       },
     ),
+    c.case("all of an axis", {
+      x: c.normal([5, 4, 3]),
+      update: c.normal([2, 4, 3]),
+      start: c.values([3], [1, 2, 0], "int32"),
+    }),
     c.bench(
       "new keys in a cache",
       { x: c.normal([8, 1024, 512]), update: c.normal([8, 1, 512]), start: c.values([3], [0, 700, 0], "int32") },

@@ -3,6 +3,7 @@ import { defineOp } from "../define-op.js";
 import { checkDType, type DType } from "../dtype.js";
 import { checkHolds } from "../integers.js";
 import { storeNumbers } from "../reference/host.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 
 /** y = one value everywhere. */
 export const fillOp = defineOp("fill", {
@@ -14,6 +15,8 @@ export const fillOp = defineOp("fill", {
     checkHolds("full", "value", value, checkDType("full", dtype), "Choose a float dtype.");
     return { y: aval(checkShape("full", shape), dtype) };
   },
+  sharding: (_, { shape }) => rule(`-> ${axisTerm(shape)}`),
+  onShard: (_, params, shard, op) => op({}, { ...params, shape: shard.shapeOf(shard.output("y")) }),
   evaluate: (_, { value }, { y }) => storeNumbers(y, (to) => void to.fill(value)),
   vjp: () => ({}),
   cases: (c) => [
@@ -50,6 +53,15 @@ export const iotaOp = defineOp("iota", {
     checkDType("iota", dtype);
     if (length > 0) checkHolds("iota", "the last index", length - 1, dtype, "Choose a wider dtype.");
     return { y: aval(shape, dtype) };
+  },
+  sharding: (_, { shape }) => rule(`-> ${axisTerm(shape)}`),
+  // In all its length along `axis`, and of that the part: the indices begin elsewhere in each.
+  onShard(_, params, shard, op) {
+    const of = shard.output("y");
+    const lengths = shard.shapeOf(of);
+    const line = of.shape.map((d, i) => (i === params.axis ? d : lengths[i]!));
+    const dims = of.dims.map((factors, i) => (i === params.axis ? factors : []));
+    return { y: shard.part({ shape: line, dims }, op({}, { ...params, shape: line }).y) };
   },
   evaluate(_, { shape, axis }, { y }) {
     const at = normalizeAxis("iota", axis, shape.length);

@@ -2,6 +2,7 @@ import { normalizeAxes, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";
 
@@ -16,6 +17,7 @@ export const flipOp = defineOp("flip", {
     normalizeAxes("flip", axes, x.shape.length);
     return { y: x };
   },
+  sharding: ({ x }, { axes }) => rule(axisTerm(x.shape, axes)),
   evaluate({ x }, { axes }, { y }) {
     const strides = stridesOf(x.shape);
     let offset = 0;

@@ -4,7 +4,7 @@ import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
 import { withDefaults } from "../options.js";
-import { rule } from "../rule.js";
+import { rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectFloat, expectTensor } from "./check.js";
@@ -17,7 +17,7 @@ export const logsumexpOp = defineOp("logsumexp", {
   inputs: ["x"],
   outputs: ["y"],
   params: {},
-  sharding: rule("... n -> ...", { whole: ["n"] }),
+  sharding: () => rule("... n -> ...", { whole: ["n"] }),
   shape: ({ x }) => {
     expectFloat("logsumexp", { x });
     if (x.shape.length === 0) fail("shape", "logsumexp", "x must have at least one axis", x, "Reshape it to [1].");

@@ -1,7 +1,7 @@
 /** Ops that leave the value alone and mark a place: a fresh name, an end of differentiation, a name for policies. */
 import { defineOp } from "../define-op.js";
 import type { HostArray, Op, OpSpec } from "../op.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 
 type Marks = Pick<OpSpec<"x", "y", object, never>, "vjp" | "moves" | "barrier" | "transparent" | "stopsGradient">;
 
@@ -14,7 +14,7 @@ function mark<P extends object>(name: string, params: P, marks: Marks = isTransp
     outputs: ["y"],
     params,
     shape: ({ x }) => ({ y: x }),
-    sharding: rule("... -> ..."),
+    sharding: elementwiseRule,
     evaluate: ({ x }, _, { y }) => copyInto(x, y),
     view: true,
     ...marks,

@@ -5,7 +5,7 @@ import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { loadFloat64 } from "../reference/host.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectFloat, expectTensor } from "./check.js";
 
@@ -16,7 +16,7 @@ export const notOp = defineOp("not", {
   params: {},
   elementwise: true,
   inPlace: [["x", "y"]],
-  sharding: rule("... -> ..."),
+  sharding: elementwiseRule,
   shape: ({ x }) => {
     if (isFloat(x.dtype)) fail("dtype", "not", "x must be an integer or bool tensor", x, "Compare it with 0 first.");
     return { y: x };
@@ -42,7 +42,7 @@ export const isFiniteOp = defineOp("is_finite", {
   outputs: ["y"],
   params: {},
   elementwise: true,
-  sharding: rule("... -> ..."),
+  sharding: elementwiseRule,
   shape: ({ x }) => {
     expectFloat("isFinite", { x });
     return { y: aval(x.shape, "bool") };

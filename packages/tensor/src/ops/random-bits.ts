@@ -3,6 +3,7 @@ import { type Aval, aval, checkShape } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { fail } from "../errors.js";
 import { threefry2x32, threefryCounters } from "../reference/threefry.js";
+import { axisTerm, rule, wholeRule } from "../sharding/rule.js";
 import { expectDType, expectShape } from "./check.js";
 
 function expectKey(fn: string, key: Aval): void {
@@ -20,6 +21,9 @@ export const randomBitsOp = defineOp("random_bits", {
     if (width !== 32 && width !== 16 && width !== 8) fail("option", "random.bits", "width must be 32, 16 or 8", width);
     return { y: aval(checkShape("random.bits", shape), width === 8 ? "uint8" : "uint32") };
   },
+  sharding: (_, { shape }) => rule(`2 -> ${axisTerm(shape)}`),
+  // The counters of a part are not in one piece.
+  onShard: ({ key }, params, shard, op) => ({ y: shard.part(shard.output("y"), op({ key }, params).y) }),
   evaluate({ key }, { width }, { y }) {
     const to = y.data;
     const mask = width === 32 ? -1 : (1 << width) - 1;
@@ -54,6 +58,8 @@ export const randomSplitOp = defineOp("random_split", {
       fail("option", "random.split", "count must be a non-negative integer", count);
     return { y: aval([count, 2], "uint32") };
   },
+  sharding: () => rule("2 -> n 2"),
+  onShard: ({ key }, params, shard, op) => ({ y: shard.part(shard.output("y"), op({ key }, params).y) }),
   evaluate({ key }, { count }, { y }) {
     const to = y.data;
     threefryCounters(key.data, count, (i, word0, word1) => {
@@ -81,6 +87,7 @@ export const randomFoldInOp = defineOp("random_fold_in", {
     expectShape("random.foldIn", { data }, [], "one number");
     return { y: key };
   },
+  sharding: wholeRule,
   evaluate({ key, data }, _, { y }) {
     const words = new Int32Array(2);
     threefry2x32(key.data[0]!, key.data[1]!, 0, data.data[0]!, words);

@@ -9,6 +9,7 @@ import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, type Reduction, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectTensor } from "./check.js";
@@ -35,6 +36,8 @@ interface ReduceSpec {
   /** The result over nothing. */
   readonly empty: (x: Aval) => number;
   readonly bools: boolean;
+  /** How the results of parts are combined; without it the reduced axes are whole. */
+  readonly combine?: Reduction;
   readonly gradient: (dy: Tensor, x: Tensor, y: Tensor, axes: readonly number[]) => Tensor;
 }
 
@@ -71,6 +74,12 @@ function reduceOp(spec: ReduceSpec) {
       normalizeAxes(fn, axes, x.shape.length);
       if (x.dtype === "bool" && !bools) fail("dtype", fn, "x must hold numbers", x, 'Cast it with astype("int32").');
       return { y: aval(reducedShape(x.shape, axes, keepDims), x.dtype) };
+    },
+    sharding({ x }, { axes, keepDims }) {
+      const names = axisTerm(x.shape, spec.combine ? [] : axes).split(" ");
+      const kept = names.flatMap((name, i) => (!axes.includes(i) ? [name] : keepDims ? ["1"] : []));
+      const reduced = spec.combine ? axes.map((axis) => [names[axis]!, spec.combine!] as const) : [];
+      return rule(`${names.join(" ")} -> ${kept.join(" ")}`, { reduce: Object.fromEntries(reduced) });
     },
     evaluate({ x }, { axes }, { y }) {
       const length = sizeOf(axes.map((axis) => x.shape[axis]!));
@@ -148,6 +157,7 @@ export const reduceSumOp = reduceOp({
   },
   empty: () => 0,
   bools: false,
+  combine: "sum",
   gradient: (dy, x) => broadcastTo(dy, x.shape),
 });
 export const reduceProdOp = reduceOp({
@@ -175,6 +185,7 @@ export const reduceMaxOp = reduceOp({
   },
   empty: lowest,
   bools: true,
+  combine: "max",
   gradient: shareExtreme,
 });
 export const reduceMinOp = reduceOp({
@@ -186,6 +197,7 @@ export const reduceMinOp = reduceOp({
   },
   empty: highest,
   bools: true,
+  combine: "min",
   gradient: shareExtreme,
 });
 

@@ -17,9 +17,11 @@ import { fail } from "../errors.js";
 import { expectArray, expectNumbers } from "../expect.js";
 import { broadcastStrides } from "../reference/host.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, elementwiseRule, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";
 import { sumTo } from "./promote.js";
+import { reshapeRule } from "./reshape-rule.js";
 
 const MOVED = ["float32", "bfloat16", "float8_e4m3fn", "int32", "bool"] as const;
 
@@ -42,6 +44,8 @@ export const reshapeOp = defineOp("reshape", {
     }
     return { y: aval(shape, x.dtype) };
   },
+  sharding: ({ x }, { shape }) => reshapeRule(x.shape, shape),
+  onShard: ({ x }, _, shard) => ({ y: reshape(x, shard.shapeOf(shard.output("y"))) }),
   evaluate: ({ x }, _, { y }) => y.data.set(x.data),
   view: true,
   vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: reshape(grads.y, x.shape) } : {}),
@@ -51,6 +55,10 @@ export const reshapeOp = defineOp("reshape", {
       ({ dtype }) => ({ x: dtype === "bool" ? c.bools([6, 31]) : c.uniform([6, 31], { dtype, low: 1, high: 9 }) }),
       () => ({ shape: [31, 3, 2] }),
     ),
+    c.case("joined heads", { x: c.normal([2, 5, 4, 8]) }, { shape: [10, 32] }),
+    c.case("split heads", { x: c.normal([6, 12]) }, { shape: [2, 3, 1, 4, 3] }),
+    c.case("axes with a common divisor", { x: c.normal([4, 6, 5]) }, { shape: [8, 3, 5] }),
+    c.case("axes that meet again", { x: c.normal([2, 3, 5]) }, { shape: [3, 2, 5] }),
     c.case("to no axes", { x: c.normal([1, 1]) }, { shape: [] }),
     c.case("empty", { x: c.normal([0, 5]) }, { shape: [7, 0] }),
   ],
@@ -79,6 +87,10 @@ export const transposeOp = defineOp("transpose", {
         x.dtype,
       ),
     };
+  },
+  sharding({ x }, { perm }) {
+    const names = axisTerm(x.shape).split(" ");
+    return rule(`${names.join(" ")} -> ${perm.map((axis) => names[axis]).join(" ")}`);
   },
   evaluate({ x }, { perm }, { y }) {
     const strides = stridesOf(x.shape);
@@ -142,6 +154,8 @@ export const broadcastToOp = defineOp("broadcast_to", {
     }
     return { y: aval(shape, x.dtype) };
   },
+  sharding: elementwiseRule,
+  onShard: ({ x }, _, shard) => ({ y: broadcastTo(x, shard.shapeOf(shard.output("y"))) }),
   evaluate: ({ x }, _, { y }) =>
     stridedCopy(y.shape, x.data, broadcastStrides(x.shape, y.shape), 0, y.data, stridesOf(y.shape), 0),
   vjp: ({ inputs: { x }, grads }) => (isFloat(x.dtype) ? { x: sumTo(grads.y, x.shape) } : {}),

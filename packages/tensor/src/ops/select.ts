@@ -2,7 +2,7 @@ import { aval, broadcastShapes } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";
 import { loadBroadcast, storeNumbers } from "../reference/host.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectDType, expectSameDType, expectTensor } from "./check.js";
 import { promote, sumTo } from "./promote.js";
@@ -17,7 +17,7 @@ export const selectOp = defineOp("select", {
     ["a", "y"],
     ["b", "y"],
   ],
-  sharding: rule("..., ..., ... -> ..."),
+  sharding: elementwiseRule,
   shape: ({ condition, a, b }) => {
     expectDType("where", { condition }, "bool");
     expectSameDType("where", { a, b });

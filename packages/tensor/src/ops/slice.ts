@@ -8,6 +8,7 @@ import { fromFloat64 } from "../float-codes.js";
 import { checkHolds } from "../integers.js";
 import type { HostArray } from "../op.js";
 import { stridedCopy } from "../reference/strided.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";
 import { expandDims, reshape } from "./reshape.js";
@@ -45,6 +46,15 @@ export const sliceOp = defineOp("slice", {
       return Math.ceil((to - from) / step);
     });
     return { y: aval(shape, x.dtype) };
+  },
+  sharding({ x }, { start, limit, stride }) {
+    const cut = x.shape.flatMap((d, i) => (start[i] === 0 && limit[i] === d && stride[i] === 1 ? [] : [i]));
+    const lengths = x.shape.map((_, i) => Math.ceil((limit[i]! - start[i]!) / stride[i]!));
+    return rule(`${axisTerm(x.shape, cut)} -> ${axisTerm(lengths, cut)}`);
+  },
+  onShard({ x }, params, shard, op) {
+    const { dims } = shard.output("y");
+    return op({ x }, { ...params, limit: params.limit.map((to, i) => (dims[i]!.length > 0 ? x.shape[i]! : to)) });
   },
   evaluate({ x }, { start, stride }, { y }) {
     const strides = stridesOf(x.shape);
@@ -144,6 +154,11 @@ export const padOp = defineOp("pad", {
       ),
     };
   },
+  sharding({ x }, { low, high }) {
+    const cut = x.shape.flatMap((_, i) => (low[i] === 0 && high[i] === 0 ? [] : [i]));
+    const lengths = x.shape.map((d, i) => low[i]! + d + high[i]!);
+    return rule(`${axisTerm(x.shape, cut)} -> ${axisTerm(lengths, cut)}`);
+  },
   evaluate({ x }, { low, value }, { y }) {
     fillCode(y, value);
     const strides = stridesOf(y.shape);
@@ -166,6 +181,7 @@ export const padOp = defineOp("pad", {
       ({ dtype }) => ({ x: dtype === "int32" ? c.integers([3, 31], { high: 99 }) : c.normal([3, 31], { dtype }) }),
       ({ value }) => ({ low: [1, 0], high: [0, 2], value }),
     ),
+    c.case("the first axis", { x: c.normal([3, 4, 5]) }, { low: [1, 0, 0], high: [2, 0, 0] }),
     c.case("from nothing", { x: c.normal([0, 2]) }, { low: [1, 1], high: [2, 0], value: -1 }),
     c.bench(
       "borders of images",

@@ -2,7 +2,7 @@ import { type Aval, aval, normalizeAxis } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";
 import { fail } from "../errors.js";
-import { rule } from "../rule.js";
+import { rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectFloat, expectShape, expectTensor } from "./check.js";
@@ -32,7 +32,7 @@ export const softmaxBackwardOp = defineOp("softmax_backward", {
   inputs: ["y", "dy"],
   outputs: ["dx"],
   params: {},
-  sharding: rule("... n, ... n -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n, ... n -> ... n", { whole: ["n"] }),
   inPlace: [
     ["y", "dx"],
     ["dy", "dx"],
@@ -74,7 +74,7 @@ export const softmaxOp = defineOp("softmax", {
   outputs: ["y"],
   judgedAs: { values: "softmax" },
   params: {},
-  sharding: rule("... n -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n -> ... n", { whole: ["n"] }),
   inPlace: [["x", "y"]],
   shape: ({ x }) => {
     expectRows("softmax", x);

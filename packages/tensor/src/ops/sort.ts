@@ -4,6 +4,7 @@ import { isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64 } from "../reference/host.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { expectIndexable, expectTensor } from "./check.js";
 import { slice } from "./slice.js";
@@ -19,6 +20,7 @@ export const sortOp = defineOp("sort", {
     expectIndexable("sort", x, normalizeAxis("sort", axis, x.shape.length));
     return { values: x, indices: aval(x.shape, "int32") };
   },
+  sharding: ({ x }, { axis }) => rule(axisTerm(x.shape, [axis])),
   evaluate({ x }, { axis, descending }, { values, indices }) {
     const at = normalizeAxis("sort", axis, x.shape.length);
     const keys = loadFloat64(x);

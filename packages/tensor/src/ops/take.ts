@@ -7,6 +7,7 @@ import { fail } from "../errors.js";
 import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
+import { axisTerm, rule } from "../sharding/rule.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 import { expectDType, expectInteger, expectTensor } from "./check.js";
@@ -46,6 +47,10 @@ export const takeOp = defineOp("take", {
   shape: ({ x, indices }, { axis }) => {
     expectDType("take", { indices }, "int32");
     return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };
+  },
+  sharding({ x, indices }, { axis }) {
+    const [names, rows] = [axisTerm(x.shape, [axis]).split(" "), axisTerm(indices.shape, [], "i")];
+    return rule(`${names.join(" ")}, ${rows} -> ${names.map((name, i) => (i === axis ? rows : name)).join(" ")}`);
   },
   evaluate({ x, indices }, { axis }, { y }) {
     const size = x.shape[axis]!;
@@ -105,6 +110,13 @@ export const scatterAddOp = defineOp("scatter_add", {
     }
     if (!Number.isInteger(size) || size < 0) fail("option", "scatterAdd", "size must be a non-negative integer", size);
     return { y: aval([...updates.shape.slice(0, axis), size, ...updates.shape.slice(axis + span)], updates.dtype) };
+  },
+  // Updates are added up in parts; which row of y they go to is known to all of them.
+  sharding({ indices, updates }, { axis, size }) {
+    const rows = axisTerm(indices.shape, [], "i");
+    const names = axisTerm(updates.shape).split(" ");
+    const [before, after] = [names.slice(0, axis).join(" "), names.slice(axis + indices.shape.length).join(" ")];
+    return rule(`${rows}, ${before} ${rows} ${after} -> ${before} ${size} ${after}`);
   },
   evaluate({ indices, updates }, { axis, size }, { y }) {
     const rows = checkedIndices("scatterAdd", indices, size);
@@ -168,6 +180,10 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
       );
     }
     return { y: aval(indices.shape, x.dtype) };
+  },
+  sharding({ x, indices }, { axis }) {
+    const rows = axisTerm(indices.shape);
+    return rule(`${axisTerm(x.shape, [axis])}, ${rows} -> ${rows}`);
   },
   evaluate({ x, indices }, { axis }, { y }) {
     const size = x.shape[axis]!;

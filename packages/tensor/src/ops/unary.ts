@@ -6,7 +6,7 @@ import { fail } from "../errors.js";
 import { erfInv32 } from "../reference/erf-inv-float32.js";
 import { loadFloat64, storeNumbers } from "../reference/host.js";
 import { erfInv as erfInvValue, erf as erfValue, roundHalfEven } from "../reference/special-functions.js";
-import { rule } from "../rule.js";
+import { elementwiseRule } from "../sharding/rule.js";
 import { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";
 
@@ -33,7 +33,7 @@ function unary(name: string, { loop, roundedLoop = loop, integers, gradient, dom
     params: {},
     elementwise: true,
     inPlace: [["x", "y"]],
-    sharding: rule("... -> ..."),
+    sharding: elementwiseRule,
     shape: ({ x }: { x: Aval }) => {
       if (x.dtype === "bool" || (!integers && !isFloat(x.dtype))) {
         fail(

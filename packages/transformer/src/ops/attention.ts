@@ -18,6 +18,7 @@ import {
   meanGradient,
   weightOf,
 } from "./attention-reference.js";
+import { attentionBackwardRule, attentionRule, placed } from "./attention-rule.js";
 
 const NOTHING = (dtype: Aval["dtype"]): Aval => ({ shape: [0], dtype });
 
@@ -42,6 +43,8 @@ export const attentionBackwardOp = defineOp("attention_backward", {
     readBackward(x, params);
     return { dq: x.q, dk: x.k ?? NOTHING(x.q.dtype), dv: x.v ?? NOTHING(x.q.dtype) };
   },
+  sharding: (x, params) => attentionBackwardRule(x, params, readBackward(x, params), ["q", "k", "v"]),
+  onShard: (x, params, shard, op) => op(...placed(x, params, shard)),
   reference: attentionBackwardReference,
   cases: (c) => attentionCases(c, "backward"),
 });
@@ -56,6 +59,8 @@ export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
     readBackward(x, params);
     return { dbias: x.bias ?? fail("option", "attentionBiasBackward", "a bias is needed", "none") };
   },
+  sharding: (x, params) => attentionBackwardRule(x, params, readBackward(x, params), ["bias"]),
+  onShard: (x, params, shard, op) => op(...placed(x, params, shard)),
   reference: attentionBiasBackwardReference,
   cases: (c) => attentionCases(c, "bias"),
 });
@@ -100,6 +105,8 @@ export const attentionOp = defineOp("attention", {
     const rows: Aval = { shape: [batch, heads, queries], dtype: "float32" };
     return { out: { shape: outShape(sizes, params), dtype: x.q.dtype }, max: rows, sum: rows };
   },
+  sharding: (x, params) => attentionRule(x, params, readAttention(x, params)),
+  onShard: (x, params, shard, op) => op(...placed(x, params, shard)),
   reference: attentionReference,
   vjp({ inputs, outputs: { out, max, sum }, grads, params }) {
     if (grads.max && !grads.sum) {

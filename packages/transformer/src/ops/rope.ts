@@ -8,6 +8,7 @@ import {
   expectTensor,
   FLOATS,
   fail,
+  rule,
   withDefaults,
 } from "@te/tensor/op";
 
@@ -104,6 +105,16 @@ export const ropeOp = defineOp("rope", {
       }
     }
     return { y: x };
+  },
+
+  sharding({ positions }, { sequenceAxis }) {
+    const places = positions?.shape.length === 2 ? "b s" : "s";
+    const heads = sequenceAxis === 1 ? "b s h d" : "s b h d";
+    return rule(`${heads}, ${places} -> ${heads}`, { whole: ["d"] });
+  },
+  onShard({ x, positions }, params, shard, op) {
+    const { start, size } = shard.range("s");
+    return op({ x, positions: positions ?? arange(size).add(start) }, params);
   },
 
   reference({ x, positions }, params) {
