@@ -1,5 +1,6 @@
 /** Right arguments of the functions of @te/tensor, which the fuzzer damages. Functions without an entry get anything. */
 import { type DType, mul, Tensor, tensor } from "@te/tensor";
+import { addOp, Shard, shardingRule } from "@te/tensor/op";
 import type { Draw } from "./draw.js";
 import { drawTensor, FromCallback } from "./nasty.js";
 
@@ -30,6 +31,11 @@ function square(x: Tensor): Tensor {
   if (!(x instanceof Tensor)) throw new FromCallback("no tensor");
   return x.mul(x).sum();
 }
+
+const ROWS = { shape: [2, 3], dtype: "float32" } as const;
+const PRODUCT = { lhsContract: [1], rhsContract: [1], lhsBatch: [], rhsBatch: [] };
+const shard = (): Shard =>
+  new Shard(addOp.definition, shardingRule(addOp.definition, [ROWS, ROWS]), { "...0": { start: 0, size: 1 } });
 
 const all = (names: string, args: Arguments): Record<string, Arguments> =>
   Object.fromEntries(names.split(" ").map((name) => [name, args]));
@@ -115,7 +121,14 @@ export const TENSOR_CALLS: Readonly<Record<string, Arguments>> = {
   setDevice: () => ["reference"],
   checkShape: () => ["fn", [2, 3]],
   broadcastShapes: () => ["fn", [2, 1], [3]],
-  rule: () => ["...k -> ...", { whole: ["k"] }],
+  rule: () => ["... k -> ...", { whole: ["k"], reduce: {}, sizes: { k: 3 } }],
+  axisTerm: () => [[2, 3], [1], "a"],
+  shardingRule: () => [addOp.definition, [ROWS, ROWS], {}],
+  formatRule: () => [shardingRule(addOp.definition, [ROWS, ROWS])],
+  dotRule: () => [ROWS, ROWS, PRODUCT, ["1"]],
+  holdsBias: () => [shard(), PRODUCT],
+  Shard: () => [addOp.definition, shardingRule(addOp.definition, [ROWS, ROWS]), { "...0": { start: 0, size: 1 } }],
+  applyShard: (m) => [shard(), [m.of("float32", 1, 3), m.of("float32", 1, 3)], {}],
   sizeOf: () => [[2, 3]],
   stridesOf: () => [[2, 3]],
   sameShape: () => [

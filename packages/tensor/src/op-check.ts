@@ -65,9 +65,14 @@ export function registerKinds(op: OpDefinition): void {
   isKnown.set(op, kinds);
 }
 
+/** Throws unless the op is one that defineOp made. */
+export function expectDefined(fn: string, op: OpDefinition): void {
+  if (!isKnown.has(op)) fail("option", fn, "the op must be a definition that defineOp made", op ?? String(op));
+}
+
 /** Throws unless the op is one that defineOp made and every input that it needs is a tensor. */
 export function checkInputs(op: OpDefinition, inputs: readonly (Tensor | undefined)[]): void {
-  if (!isKnown.has(op)) fail("option", "applyOp", "the op must be a definition that defineOp made", op ?? String(op));
+  expectDefined("applyOp", op);
   if (!Array.isArray(inputs)) fail("option", op.name, "inputs must be an array of tensors", inputs ?? String(inputs));
   const names = op.variadic ? undefined : inputNames(op);
   const most = names ? names.length : inputs.length;

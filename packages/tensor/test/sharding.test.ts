@@ -78,8 +78,8 @@ describe("rules of ops", () => {
   });
 
   test("what passes make has none", () => {
-    expectError("unsupported", /elementwise: an op that passes make has no sharding rule/, () =>
-      shardingRule({ ...elementwiseOp, shape: () => ({ y: of(2) }) }, [of(2)]),
+    expectError("option", /shardingRule: the op must be a definition that defineOp made/, () =>
+      shardingRule(elementwiseOp, [of(2)]),
     );
   });
 });
@@ -175,8 +175,8 @@ describe("a shard", () => {
   test("gives the shapes of its part", () => {
     const rows = shardingRule(addOp.definition, [of(4), of(4)]);
     const shard = new Shard(addOp.definition, rows, { "...0": { start: 0, size: 2 } });
-    expectError("state", /add: y of a shard must have shape \[2\], got float32\[4\]/, () =>
-      applyShard(shard, [zeros([4]), zeros([4])]),
+    expectError("state", /add: b of a shard must have shape \[2\], got float32\[4\]/, () =>
+      applyShard(shard, [zeros([2]), zeros([4])]),
     );
   });
 });

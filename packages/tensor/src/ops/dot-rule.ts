@@ -1,8 +1,9 @@
 /** How products are split: any axis may be, and a contracted one leaves partial sums. */
 import type { Aval } from "../aval.js";
+import { expectFunction, expectNumbers, expectObject, expectStrings } from "../expect.js";
 import { type RuleText, rule } from "../sharding/rule.js";
 import type { Shard } from "../sharding/shard.js";
-import { type DotAxes, freeAxes } from "./dot-axes.js";
+import { type DotAxes, dotShape, freeAxes } from "./dot-axes.js";
 
 const numbered = (prefix: string, axes: readonly number[]): string[] => axes.map((_, i) => `${prefix}${i}`);
 
@@ -11,6 +12,8 @@ const numbered = (prefix: string, axes: readonly number[]): string[] => axes.map
  * are n0, n1, …, contracted ones k0, …, the free ones of a m0, …, those of b p0, ….
  */
 export function dotRule(a: Aval, b: Aval, axes: DotAxes, others: readonly string[] = []): RuleText {
+  dotShape("dotRule", a, b, axes);
+  expectStrings("dotRule", { others });
   const { lhsContract, rhsContract, lhsBatch, rhsBatch } = axes;
   const [left, right] = [
     freeAxes(a.shape.length, lhsContract, lhsBatch),
@@ -30,5 +33,9 @@ export function dotRule(a: Aval, b: Aval, axes: DotAxes, others: readonly string
 }
 
 /** Whether a shard's partial sum is the one that the bias is added to: the first along every contracted axis. */
-export const holdsBias = (shard: Shard, { lhsContract }: Pick<DotAxes, "lhsContract">): boolean =>
-  numbered("k", lhsContract).every((factor) => shard.range(factor).start === 0);
+export function holdsBias(shard: Shard, axes: Pick<DotAxes, "lhsContract">): boolean {
+  expectObject("holdsBias", { shard, axes });
+  expectFunction("holdsBias", { "shard.range": shard.range });
+  expectNumbers("holdsBias", { lhsContract: axes.lhsContract });
+  return numbered("k", axes.lhsContract).every((factor) => shard.range(factor).start === 0);
+}

@@ -2,7 +2,7 @@
 import { type Aval, formatAval } from "../aval.js";
 import { fail } from "../errors.js";
 import { inferShapes, inputNames, nameInputs, type OpDefinition, type Params } from "../op.js";
-import { completeParams } from "../op-check.js";
+import { completeParams, expectDefined } from "../op-check.js";
 import type { Factor, Operand, Rule, RuleText } from "./rule.js";
 
 /** An entry of a term: the factors of an axis, its length, leading axes, or any axes. */
@@ -17,14 +17,13 @@ const isLeading = (name: string): boolean => name.startsWith("...");
 
 /**
  * The rule of one call: how it may be split, from the shapes of its inputs (optional ones may be undefined) and its
- * parameters. Throws TeError where the op has no rule, or one that does not fit the shapes.
+ * parameters. Throws TeError where the op does not take them, and where its rule does not fit the shapes.
  */
 export function shardingRule(op: OpDefinition, inputs: readonly (Aval | undefined)[], params?: Params): Rule {
+  expectDefined("shardingRule", op);
   const complete = completeParams(op, params);
   const outputs = inferShapes(op, inputs, complete);
-  if (!op.sharding)
-    fail("unsupported", op.name, "an op that passes make has no sharding rule", undefined, "Partition before them.");
-  const written = op.sharding(nameInputs(op, inputs), complete);
+  const written = op.sharding!(nameInputs(op, inputs), complete);
   if (typeof written?.text !== "string")
     fail("state", op.name, "sharding must give what rule() makes", written ?? String(written));
   const names = inputNames(op, inputs.length);

@@ -1,7 +1,7 @@
 /** Sharding rules as ops write them, einsum-like text, and as partitioners read them, held against the shapes of a call. */
 import { checkShape } from "../aval.js";
 import { fail } from "../errors.js";
-import { expectNumbers, expectObject, expectString, expectStrings } from "../expect.js";
+import { expectArray, expectList, expectNumbers, expectObject, expectString, expectStrings } from "../expect.js";
 import { withDefaults } from "../options.js";
 
 /** How partial results of a factor that vanishes from an output are combined. */
@@ -86,9 +86,29 @@ export function axisTerm(shape: readonly number[], whole: readonly number[] = []
   return shape.map((d, i) => (whole.includes(i) ? d : `${prefix}${i}`)).join(" ");
 }
 
+/** Throws unless the value is an operand of a rule. */
+export function checkOperand(fn: string, operand: Operand): void {
+  expectObject(fn, { operand });
+  const { shape, dims } = operand;
+  checkShape(fn, shape);
+  expectList(fn, "a list of factors for each dimension", { dims }, Array.isArray);
+  for (const factors of dims) expectStrings(fn, { factors });
+  if (dims.length !== shape.length) fail("option", fn, `dims must describe ${shape.length} dimensions`, dims.length);
+}
+
+/** Throws unless the value is a rule. */
+export function checkRule(fn: string, of: Rule): void {
+  expectObject(fn, { rule: of });
+  const { inputs, outputs, factors } = of;
+  expectArray(fn, "operands", { inputs, outputs });
+  for (const operand of [...inputs.filter((input) => input !== undefined), ...outputs]) checkOperand(fn, operand);
+  expectObject(fn, { factors });
+  expectObject(fn, factors as Readonly<Record<string, unknown>>);
+}
+
 /** A rule as text, with lengths for what is never split: "...0 m 3 -> ...0 m". */
 export function formatRule(of: Rule): string {
-  expectObject("formatRule", { rule: of });
+  checkRule("formatRule", of);
   const dim = (factors: readonly string[], length: number): string =>
     factors.length === 0 ? String(length) : factors.length === 1 ? factors[0]! : `(${factors.join(" ")})`;
   const term = (o: Operand | undefined): string => (o ? o.dims.map((f, i) => dim(f, o.shape[i]!)).join(" ") : "-");

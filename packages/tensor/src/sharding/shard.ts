@@ -3,12 +3,13 @@
 import { applyOp } from "../apply-op.js";
 import { formatAval, sameShape } from "../aval.js";
 import { fail } from "../errors.js";
+import { expectObject, expectString } from "../expect.js";
 import { inputNames, nameInputs, nameOutputs, type OpDefinition, type Params } from "../op.js";
-import { completeParams } from "../op-check.js";
+import { checkInputs, completeParams, expectDefined } from "../op-check.js";
 import { reshape } from "../ops/reshape.js";
 import { slice } from "../ops/slice.js";
 import type { Tensor } from "../tensor.js";
-import type { Operand, Rule } from "./rule.js";
+import { checkOperand, checkRule, type Operand, type Rule } from "./rule.js";
 
 /** A stretch of a factor. */
 export interface Range {
@@ -24,6 +25,10 @@ export class Shard {
     readonly rule: Rule,
     readonly ranges: Readonly<Record<string, Range>>,
   ) {
+    expectDefined("Shard", op);
+    checkRule("Shard", rule);
+    expectObject("Shard", { ranges });
+    expectObject("Shard", ranges as Readonly<Record<string, unknown>>);
     for (const [name, { start, size }] of Object.entries(ranges)) {
       const factor = Object.hasOwn(rule.factors, name) ? rule.factors[name]! : undefined;
       if (!factor || factor.split === "whole")
@@ -39,6 +44,7 @@ export class Shard {
 
   /** The stretch of a factor that the shard holds. */
   range(factor: string): Range {
+    expectString("Shard.range", { factor });
     if (!Object.hasOwn(this.rule.factors, factor))
       fail("option", this.op.name, "there is no such factor", factor, `Factors: ${this.names()}.`);
     return this.ranges[factor] ?? { start: 0, size: this.rule.factors[factor]!.size };
@@ -51,14 +57,16 @@ export class Shard {
   }
 
   /** The shape of the shard's part of an input or output. */
-  shapeOf({ shape, dims }: Operand): number[] {
-    return shape.map((length, i) =>
-      dims[i]!.length === 0 ? length : dims[i]!.reduce((n, factor) => n * this.range(factor).size, 1),
+  shapeOf(of: Operand): number[] {
+    checkOperand("Shard.shapeOf", of);
+    return of.shape.map((length, i) =>
+      of.dims[i]!.length === 0 ? length : of.dims[i]!.reduce((n, factor) => n * this.range(factor).size, 1),
     );
   }
 
   /** The shard's part of x, which is an input or output as a whole. */
   part(of: Operand, x: Tensor): Tensor {
+    const shape = this.shapeOf(of);
     const axes = of.shape.flatMap((length, i) =>
       of.dims[i]!.length === 0
         ? [{ of: length, start: 0, size: length }]
@@ -73,7 +81,7 @@ export class Shard {
       axes.map(({ start }) => start),
       axes.map(({ start, size }) => start + size),
     );
-    return reshape(taken, this.shapeOf(of));
+    return reshape(taken, shape);
   }
 }
 
@@ -82,7 +90,9 @@ export class Shard {
  * the results are not of the shard's shapes.
  */
 export function applyShard(shard: Shard, inputs: readonly (Tensor | undefined)[], params?: Params): Tensor[] {
-  const { op } = shard;
+  if (!(shard instanceof Shard)) fail("option", "applyShard", "shard must be a Shard", shard ?? String(shard));
+  const { op, rule } = shard;
+  checkInputs(op, inputs);
   const names = inputNames(op, inputs.length);
   const complete = completeParams(op, params);
   const itself = (given: Readonly<Record<string, Tensor | undefined>>, own: Params): Record<string, Tensor> =>
@@ -94,12 +104,24 @@ export function applyShard(shard: Shard, inputs: readonly (Tensor | undefined)[]
         own,
       ),
     );
+  checkParts(shard, names, inputs, rule.inputs);
   const named = op.onShard?.(nameInputs(op, inputs), complete, shard, itself);
   const outputs = named ? op.outputs.map((name) => named[name]!) : applyOp(op, inputs, complete);
-  outputs.forEach((out, i) => {
-    const shape = shard.shapeOf(shard.rule.outputs[i]!);
-    if (!out || !sameShape(out.shape, shape))
-      fail("state", op.name, `${op.outputs[i]} of a shard must have shape [${shape}]`, out && formatAval(out));
-  });
+  checkParts(shard, op.outputs, outputs, rule.outputs);
   return outputs;
+}
+
+/** Throws unless each tensor has the shape of the shard's part. */
+function checkParts(
+  shard: Shard,
+  names: readonly string[],
+  tensors: readonly (Tensor | undefined)[],
+  operands: readonly (Operand | undefined)[],
+): void {
+  operands.forEach((of, i) => {
+    const [x, shape] = [tensors[i], of && shard.shapeOf(of)];
+    if (shape ? x && sameShape(x.shape, shape) : !x) return;
+    const rule = shape ? `${names[i]} of a shard must have shape [${shape}]` : `the rule was made without ${names[i]}`;
+    fail("state", shard.op.name, rule, x ? formatAval(x) : "none");
+  });
 }
