@@ -62,6 +62,7 @@ export {
   sign,
   sin,
   sqrt,
+  square,
   tanh,
 } from "./ops/unary.js";
 export type { NestedArray } from "./pieces.js";

@@ -67,3 +67,26 @@ test("one that does is found", () => {
   const file = { name: "tensor/src/program/fuse.ts", text: 'if (node.op.name === "cast") skip();' };
   expect(findNames([file], definedOps().keys())).toEqual(["cast in tensor/src/program/fuse.ts"]);
 });
+
+const NATIVE = fileURLToPath(new URL("../../../native/cpu", import.meta.url));
+const kernels = readdirSync(NATIVE, { recursive: true, encoding: "utf8" })
+  .filter((name) => /\.(cc|h)$/.test(name))
+  .map((name) => ({ name, text: withoutComments(readFileSync(join(NATIVE, name), "utf8")) }));
+/** Files of native/cpu that register a kernel or an instruction of this name. */
+const registering = (op: string): string[] =>
+  kernels
+    .filter(({ text }) => new RegExp(`TE_[A-Z_]+\\(${op},|\\{"${op}",|op == "${op}"`).test(text))
+    .map(({ name }) => name);
+
+test("a kernel is registered in one file, an elementwise op as an instruction", () => {
+  const ops = [...definedOps().values()];
+  const elementwise = ops.filter((op) => op.elementwise === true).map(({ name }) => name);
+  expect(elementwise).toContain("square");
+  for (const op of elementwise) {
+    const files = registering(op);
+    expect(files, op).not.toEqual([]);
+    for (const file of files) expect(file, op).toMatch(/^elementwise\/(instructions|code)\.h$/);
+  }
+  for (const { name } of ops.filter((op) => !op.elementwise)) expect(registering(name).length, name).toBeLessThan(2);
+  expect(registering("layer_norm")).toEqual(["layer_norm.cc"]);
+});

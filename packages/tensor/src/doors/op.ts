@@ -88,6 +88,7 @@ export {
   signOp,
   sinOp,
   sqrtOp,
+  squareOp,
   tanhOp,
 } from "../ops/unary.js";
 export { checkOptions, type Defaults, nearestName, type WithDefaults, withDefaults } from "../options.js";

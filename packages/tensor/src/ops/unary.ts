@@ -88,6 +88,13 @@ export const signOp = unary("sign", {
   integers: true,
   domain: [0.25, 3],
 });
+export const squareOp = unary("square", {
+  loop: (x, y) => {
+    for (let i = 0; i < y.length; i++) y[i] = x[i]! * x[i]!;
+  },
+  integers: true,
+  gradient: (dy, x) => dy.mul(x.mul(2)),
+});
 export const expOp = unary("exp", {
   loop: (x, y) => {
     for (let i = 0; i < y.length; i++) y[i] = Math.exp(x[i]!);
@@ -215,6 +222,8 @@ export const neg = (x: Tensor): Tensor => negOp({ x }).y;
 export const abs = (x: Tensor): Tensor => absOp({ x }).y;
 /** -1, 0 or 1; NaN stays NaN. */
 export const sign = (x: Tensor): Tensor => signOp({ x }).y;
+/** x²; integers wrap as products do. */
+export const square = (x: Tensor): Tensor => squareOp({ x }).y;
 /** e^x. */
 export const exp = (x: Tensor): Tensor => expOp({ x: asFloat(x) }).y;
 /** The natural logarithm. */
