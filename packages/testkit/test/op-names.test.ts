@@ -75,7 +75,7 @@ const kernels = readdirSync(NATIVE, { recursive: true, encoding: "utf8" })
 /** Files of native/cpu that register a kernel or an instruction of this name. */
 const registering = (op: string): string[] =>
   kernels
-    .filter(({ text }) => new RegExp(`TE_[A-Z_]+\\(${op},|\\{"${op}",|op == "${op}"`).test(text))
+    .filter(({ text }) => new RegExp(`TE_[A-Z_]+\\(${op},|\\{"${op}",|op [!=]= "${op}"`).test(text))
     .map(({ name }) => name);
 
 test("a kernel is registered in one file, an elementwise op as an instruction", () => {
