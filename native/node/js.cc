@@ -82,6 +82,18 @@ napi_value js_number(napi_env env, double value) {
   return result;
 }
 
+napi_value js_integer(napi_env env, int32_t value) {
+  napi_value result;
+  ask(napi_create_int32(env, value, &result));
+  return result;
+}
+
+napi_value js_boolean(napi_env env, bool value) {
+  napi_value result;
+  ask(napi_get_boolean(env, value, &result));
+  return result;
+}
+
 napi_value js_text(napi_env env, const std::string& text) {
   napi_value result;
   ask(napi_create_string_utf8(env, text.data(), text.size(), &result));

@@ -59,6 +59,8 @@ class HandleScope {
 };
 
 napi_value js_number(napi_env env, double value);
+napi_value js_integer(napi_env env, int32_t value);
+napi_value js_boolean(napi_env env, bool value);
 napi_value js_text(napi_env env, const std::string& text);
 napi_value js_object(napi_env env);
 napi_value js_array(napi_env env);

@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "te/buffer.h"
-
 namespace te {
 
 class Pressure {
  public:
+  explicit Pressure(size_t capacity) : capacity_(capacity) {}
+
   bool due(size_t held) const { return held > base_ + growth_; }
 
   // After a look that left `held`: whether half of the growth is gone.
@@ -38,8 +38,9 @@ class Pressure {
  private:
   static constexpr size_t kYoung = size_t{16} << 20, kAll = size_t{32} << 20, kBytesPerMs = size_t{8} << 20,
                           kMostPaid = size_t{128} << 20;
-  static size_t room(size_t held) { return held < machine_memory() ? (machine_memory() - held) / 4 : 0; }
+  size_t room(size_t held) const { return held < capacity_ ? (capacity_ - held) / 4 : 0; }
 
+  const size_t capacity_;  // bytes that there are in all
   size_t base_ = 0, growth_ = kYoung;
   size_t all_base_ = 0, all_growth_ = kAll;
 };

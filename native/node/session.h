@@ -1,29 +1,27 @@
-// What one Node.js environment (the main thread or a worker) has on the device: its buffers, its programs and the
+// What one Node.js environment (the main thread or a worker) has on a device: its buffers, its programs and the
 // promises that wait. Everything here runs on that environment's thread, but for `finished` and `uploaded`.
 #pragma once
-#include <condition_variable>
 #include <deque>
 #include <memory>
-#include <mutex>
-#include <unordered_map>
 #include <vector>
 
 #include "node/js.h"
 #include "node/pressure.h"
+#include "node/reads.h"
 #include "node/table.h"
-#include "te/device.h"
+#include "te/queue.h"
 
 namespace te {
 
 class Session : public Client {
  public:
-  explicit Session(napi_env env);
+  Session(napi_env env, Device& device);
   ~Session() override;
 
   int32_t create(size_t bytes);
   // Copies now.
   int32_t from_bytes(const void* from, size_t bytes);
-  // Copies on the device thread, from memory that `array` keeps and nobody changes.
+  // Copies on the queue's thread, from memory that `array` keeps and nobody changes.
   int32_t upload(napi_value array, const void* from, size_t bytes);
   void release(int32_t handle);
   // The same, of a tensor that was donated and may be gone already.
@@ -58,37 +56,28 @@ class Session : public Client {
   size_t live_bytes() const { return live_; }
   size_t peak_bytes() const { return peak_; }
   void reset_peak() { peak_ = live_; }
-  Device& device() { return *device_; }
+  Device& device() { return device_; }
+  Queue& queue() { return *queue_; }
 
   // Drops all work that is queued and waits for the kernel that runs. Called when the environment ends.
   void close();
-  bool closed() const { return !device_; }
+  bool closed() const { return !queue_; }
 
-  void finished(uint64_t token, std::shared_ptr<const Failure> failure, void* memory) override;
-  void uploaded(void* source) override;
+  void finished(uint64_t token, FailurePtr failure, void* memory) override {
+    reads_.finished(token, std::move(failure), memory);
+  }
+  void uploaded(void* source) override { reads_.uploaded(source); }
 
  private:
-  struct Pending {
-    napi_deferred deferred;
-    napi_ref array;  // of a read
-    size_t bytes;    // of a fetch
-  };
-  struct Done {
-    uint64_t token;
-    std::shared_ptr<const Failure> failure;
-    void* memory;
-  };
+  static constexpr size_t kPerBuffer = 512;  // what a buffer costs besides its contents, and a node of a program
+
   int32_t add(Buffer* buffer, Buffer* takes_over = nullptr);
   Buffer* new_buffer(size_t bytes);
   Buffer& expect(int32_t handle, size_t bytes);
   void submit(Task task, const std::vector<Buffer*>& operands = {});
   void end(Program* program);
-  void wait_for_device();
+  void wait_for_queue();
   napi_value promise(Task task, napi_value array);
-  void settle();
-  void settle(const Pending& pending, Done& done) noexcept;
-  napi_value result(const Pending& pending, Done& done);
-  void forget_sources();
   void stop_counting(Buffer& buffer);
   void touch_donated(Buffer& buffer, int32_t handle);
   void drop_taken();
@@ -97,10 +86,12 @@ class Session : public Client {
   bool collected(void* reference) const;
 
   napi_env env_;
-  std::shared_ptr<Device> device_;
+  Device& device_;
+  std::shared_ptr<Queue> queue_;
+  Reads reads_;
   Table<Buffer> buffers_{"tensor"};
   Table<Program> programs_{"program"};
-  std::vector<Buffer*> dead_;  // released; freed when the device is past the runs that may use them
+  std::vector<Buffer*> dead_;  // released; freed when the queue is past the runs that may use them
   size_t dead_bytes_ = 0;
   std::vector<Buffer*> operands_;  // of the run that is being submitted
   struct Donation {
@@ -111,14 +102,6 @@ class Session : public Client {
   size_t live_ = 0, peak_ = 0;
   size_t program_bytes_ = 0;
   Pressure pressure_;
-  uint64_t next_token_ = 1;
-  std::unordered_map<uint64_t, Pending> pending_;
-  napi_threadsafe_function wake_ = nullptr;
-  std::mutex done_mutex_;
-  std::condition_variable synced_;
-  bool sync_done_ = false;
-  std::vector<Done> done_;
-  std::vector<napi_ref> sources_;  // of uploads that are done
 };
 
 }  // namespace te

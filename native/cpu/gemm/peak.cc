@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "te/buffer.h"
+#include "te/host_memory.h"
 #include "te/parallel.h"
 #include "te/status.h"
 
@@ -65,9 +65,9 @@ class Product {
 
 // Memory of the kind that tensors have.
 struct Block {
-  explicit Block(size_t size) : bytes(size), data(static_cast<char*>(Pool::get().take(size))) {}
+  explicit Block(size_t size) : bytes(size), data(static_cast<char*>(host_pool().take(size))) {}
   Block(const Block&) = delete;
-  ~Block() { Pool::get().give(data, bytes); }
+  ~Block() { host_pool().give(data, bytes); }
   size_t bytes;
   char* data;
 };

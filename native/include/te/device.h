@@ -1,115 +1,76 @@
-// The CPU as a device: one thread that takes programs, copies and frees from a queue, in order. Whoever submits never
-// waits for the work, so that JavaScript's event loop runs on. Only a queue of kQueueLimit makes it wait, and then no
-// longer than for the next few runs.
+// What a device implements. Programs, queues and sessions are the same for all devices and know no more of them.
+//
+// A device has one stream: what is enqueued is done in that order. It may be done before the call returns, as on a CPU,
+// or later, as on a GPU. Memory goes back to its pool as soon as its last use is enqueued: whoever takes it next
+// enqueues behind that. Calls come from the queue's thread unless "any thread" is said. Errors are te::Error.
 #pragma once
-#include <condition_variable>
+#include <functional>
 #include <memory>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <string>
 
 #include "te/buffer.h"
-#include "te/program.h"
+#include "te/kernel.h"
+#include "te/pool.h"
 
 namespace te {
 
-// Someone who submits work: one Node.js environment.
-class Client {
+// Told once, on any thread, that what it came with is done, or why it cannot be (null: it is done).
+using Done = std::function<void(FailurePtr)>;
+
+// Work that was recorded; replay() enqueues it again, over the same memory.
+class Recording {
  public:
-  virtual ~Client() = default;
-  // Called on the device thread when a read, a fetch or a wait is done; `failure` is why the buffer has no contents, or
-  // null. `memory`: what a fetch took from the pool, for the client to give back.
-  virtual void finished(uint64_t token, std::shared_ptr<const Failure> failure, void* memory) = 0;
-  // Called on the device thread when the memory of an upload is no longer needed.
-  virtual void uploaded(void* source) = 0;
-
-  std::atomic<bool> cancelled{false};  // its runs and reads are skipped from now on
-  std::atomic<bool> profiling{false};
-  std::mutex profile_mutex;
-  std::vector<ProfileRecord> profile;
-};
-
-struct Task {
-  // free: nothing but what every task does first, which is to free the buffers that were released before it.
-  enum class Kind { free, run, upload, read, fetch, wait, end, stop } kind = Kind::wait;
-  Client* client = nullptr;
-  Program* program = nullptr;  // run; end: deletes it
-  Buffer* buffer = nullptr;    // upload, read, fetch
-  void* memory = nullptr;      // the other side of an upload or a read
-  void* source = nullptr;      // upload: what keeps `memory`, for the client
-  uint64_t token = 0;
+  virtual ~Recording() = default;
+  virtual void replay() = 0;
 };
 
 class Device {
  public:
-  // The one device of the process; the thread ends when the last holder lets go.
-  static std::shared_ptr<Device> acquire();
-  Device();
-  ~Device();
-  // For the end of the process: the device thread is past its kernel and starts no other, so that none runs while the
-  // libraries that it uses are taken down.
-  static void halt_current();
+  // `memory`: that of tensors and workspaces. `host`: that in which fetched tensors arrive, which JavaScript then owns;
+  // the same where kernels run in it, pinned memory where that copies faster. Both outlive the device.
+  Device(std::string name, Pool& memory, Pool& host) : name(std::move(name)), memory(memory), host(host) {}
+  virtual ~Device() = default;
+  const std::string name;
+  Pool& memory;
+  Pool& host;
 
-  // `dead`: buffers that no later task uses. `operands`: the inputs of a run, then its outputs.
-  void submit(const Task& task, const std::vector<Buffer*>& dead = {}, const std::vector<Buffer*>& operands = {});
-  // True when all that was submitted is done, so that the caller may free memory itself.
-  // How many tasks were submitted, and how many of them are done.
-  uint64_t submitted() const { return submitted_.load(std::memory_order_relaxed); }
-  uint64_t done() const { return done_.load(std::memory_order_acquire); }
-  bool idle() const { return done_.load(std::memory_order_acquire) == submitted_.load(std::memory_order_relaxed); }
-  // Forgets what this client has queued and waits for its run that has begun. Others' work goes on.
-  void drop(Client* client);
+  // The first call of the queue's thread.
+  virtual void start_thread() {}
 
-  size_t arena_bytes() const { return arena_bytes_.load(std::memory_order_relaxed); }
-  size_t arena_peak() const { return arena_peak_.load(std::memory_order_relaxed); }
-  void reset_peak() { arena_peak_ = arena_bytes_.load(); }
-  int64_t busy_ns() const { return busy_ns_.load(std::memory_order_relaxed); }
+  // --- copies; no range is empty
+  // From the host. `from` may be changed when it returns. Any thread.
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;
+  // To the host. Any thread.
+  virtual void download(void* to, const void* from, size_t bytes, Done done) = 0;
 
- private:
-  static constexpr size_t kQueueLimit = size_t{1} << 21;  // tasks and their buffers; about 200 MB at most
-  static constexpr size_t kChunk = 64;                    // tasks that are taken at once when they are short
-  struct Queue {
-    struct Item {
-      Task task;
-      size_t first, dead;  // buffers[first ...]: as many that are dead, then the operands
-    };
-    std::vector<Item> items;
-    std::vector<Buffer*> buffers;
-    size_t weight() const { return items.size() + buffers.size(); }
-  };
-  void halt();
-  void loop();
-  void wait_for_work();
-  void take_chunk(size_t limit);
-  void finish_chunk();
-  void wait_for_chunk(std::unique_lock<std::mutex>& lock);
-  void perform(const Task& task, Buffer* const* operands);
-  void run(const Task& task, Buffer* const* operands);
-  void upload(const Task& task);
-  void fetch(const Task& task);
-  char* workspace(size_t bytes);
+  // --- the stream
+  // Tells `done` behind everything enqueued so far.
+  virtual void fence(Done done) = 0;
+  // Returns when everything enqueued so far is done and everyone was told. Any thread.
+  virtual void finish() = 0;
 
-  std::mutex mutex_;
-  std::condition_variable work_, passed_;
-  Queue queue_;
-  Queue batch_;                 // what the device thread works off; it alone touches the chunk [begin_, end_)
-  size_t begin_ = 0, end_ = 0;  // begin_ == end_: between two chunks
-  uint64_t chunks_ = 0;         // that were worked off
-  int waiting_ = 0;             // threads that wait for a chunk
-  std::atomic<uint64_t> submitted_{0};
-  bool sleeping_ = false;
+  // --- programs
+  // A kernel for the node, or nullptr after setting *why. Any thread. `width`: that of begin_run, see below.
+  virtual std::unique_ptr<Kernel> prepare(const Node& node, int width, std::string* why) = 0;
+  // How much of the device kernels may plan for now, such as threads of a team. The kernels of one program are prepared
+  // for one width, and run at that. Any thread.
+  virtual int width() const { return 1; }
+  // Before the kernels of a run. Kernels throw what they know at once; a device that learns later which values were
+  // wrong gives an outcome at the end, of all runs or of those that can fail.
+  virtual void begin_run(int width) {}
+  // Before a run writes over its donated inputs: throws what its kernels have failed with so far, if need be after
+  // waiting for them, so that a refused value leaves those inputs as they were.
+  virtual void settle() {}
+  virtual std::shared_ptr<const Outcome> end_run() { return nullptr; }
 
-  // Written by the device thread, on another cache line.
-  alignas(64) std::atomic<uint64_t> done_{0};
-  bool stopped_ = false;
-  bool halted_ = false;  // the process ends
-
-  char* arena_ = nullptr;
-  std::atomic<size_t> arena_bytes_{0}, arena_peak_{0};
-  std::atomic<int64_t> busy_ns_{0};
-  std::thread thread_;
+  // --- recordings: for devices to which a kernel costs more than its launch, such as graphs of CUDA
+  virtual bool records() const { return false; }
+  // Records what `body` enqueues from this thread instead of doing it; others enqueue meanwhile. nullptr: it cannot be.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& body) { return nullptr; }
 };
 
-void free_buffer(Buffer* buffer);
+// Waits for a download, on any thread. Gives why it failed, or null.
+FailurePtr download_now(Device& device, void* to, const void* from, size_t bytes);
 
 }  // namespace te

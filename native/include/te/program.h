@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "te/buffer.h"
-#include "te/kernel.h"
+#include "te/device.h"
 
 namespace te {
 
@@ -46,25 +45,42 @@ struct ProfileRecord {
   int64_t start_ns = 0, ns = 0;  // start: the monotonic clock
 };
 
+// "float32[2,3]", or "none".
+std::string describe(const Aval& aval);
+
+// What a program needs, after its description was checked.
+struct ProgramSizes {
+  std::vector<size_t> inputs, outputs;  // bytes; of an input that no value lies in, kAnySize
+  size_t arena = 0;
+};
+inline constexpr size_t kAnySize = SIZE_MAX;
+
+// Throws te::Error "state" unless every value lies inside of its input, output or the arena, and every index is one, so
+// that no kernel is given memory that its shapes reach beyond; "memory" for sizes that `memory` can never hold.
+ProgramSizes check_program(const ProgramSpec& spec, const Pool& memory);
+
+class Replays;
+
 class Program {
  public:
-  // Prepares every kernel. Throws te::Error "unsupported" naming the op that no kernel takes, and "state" when the
-  // description does not hold together.
-  explicit Program(const ProgramSpec& spec);
+  // Prepares every kernel. Throws te::Error "unsupported" naming the op that no kernel takes, and what check_program
+  // throws.
+  Program(const ProgramSpec& spec, Device& device);
+  ~Program();
 
-  size_t input_count() const { return input_bytes_.size(); }
+  size_t input_count() const { return sizes_.inputs.size(); }
   size_t output_count() const { return outputs_.size(); }
-  size_t input_bytes(size_t i) const { return input_bytes_[i]; }
-  size_t output_bytes(size_t i) const { return output_bytes_[i]; }
+  size_t input_bytes(size_t i) const { return sizes_.inputs[i]; }
+  size_t output_bytes(size_t i) const { return sizes_.outputs[i]; }
   int alias(size_t i) const { return outputs_[i].alias; }
   // Inputs that end with a run that succeeds. One that fails before it writes over them leaves them as they were.
   const std::vector<int>& donated() const { return donated_inputs_; }
   // Arena of the values, then the largest scratch of a kernel.
-  size_t workspace_bytes() const { return arena_bytes_ + scratch_bytes_; }
-  int threads() const { return threads_; }
+  size_t workspace_bytes() const { return sizes_.arena + scratch_bytes_; }
   size_t node_count() const { return steps_.size(); }
 
-  // Fills the outputs. On failure every output carries it. `stop` ends the run between two kernels. Device thread only.
+  // Enqueues the kernels, and fills the outputs or leaves its failure in all of them. `stop` ends the run between two
+  // kernels. The queue's thread only.
   void run(Buffer* const* inputs, Buffer* const* outputs, char* workspace, const std::atomic<bool>& stop,
            std::vector<ProfileRecord>* profile);
 
@@ -78,28 +94,36 @@ class Program {
     int node;
     size_t first, inputs, outputs;  // operands_[first ...]: inputs, then outputs
   };
-  void find_donated(const ProgramSpec& spec);
-  void resolve(Buffer* const* inputs, Buffer* const* outputs, char* workspace);
-  void place_outputs(Buffer* const* inputs, Buffer* const* outputs);
-  void end_donated(Buffer* const* inputs);
-  void keep_donated(Buffer* const* inputs, Buffer* const* outputs);
-  void execute(const std::atomic<bool>& stop, char* workspace, std::vector<ProfileRecord>* profile);
+  struct Run;
+  Step prepare(const ProgramNode& from, int index);
+  void find_first_write();
+  void plan_replays();
+  void resolve(const Run& run);
+  void place_outputs(const Run& run);
+  void enqueue(const Run& run);
+  void execute(const Run& run, size_t first, size_t last);
+  void copy_outputs(const Run& run);
+  void finish_outputs(const Run& run);
+  void end_donated(const Run& run);
+  void keep_donated(const Run& run);
   void show_step(const Step& step, const char* scratch) const;
 
+  Device& device_;
   std::vector<Value> values_;
   std::vector<Step> steps_;
   std::vector<int> operands_;
   std::vector<ProgramOutput> outputs_;
-  std::vector<size_t> input_bytes_, output_bytes_;
-  size_t arena_bytes_ = 0, scratch_bytes_ = 0;
+  ProgramSizes sizes_;
+  size_t scratch_bytes_ = 0;
   std::vector<int> donated_inputs_;
   size_t first_write_;  // the first step that writes over a donated input
   bool has_alias_ = false;
-  int threads_ = 1;
+  int width_ = 1;
+  std::unique_ptr<Replays> replays_;  // where the device records
   // Of the current run.
   std::vector<void*> memory_;    // of each value
   std::vector<void*> pointers_;  // of each operand
-  std::vector<void*> donated_;   // of each input, before outputs took any over
+  std::vector<void*> given_;     // of each input, before outputs took any over
   std::vector<bool> taken_;      // of each output: it writes over a donated input
   size_t progress_ = 0;          // the step that runs
 };

@@ -1,0 +1,49 @@
+// Runs of a program as recordings of its device. A recording holds pointers. So operands that come at another address
+// in every run live in slots of the program and are copied in and out, if they are small; donated memory stays where it
+// is from run to run, and large operands are often the same. The first run over some memory goes kernel by kernel, for
+// many programs run once and libraries do their one-time work in the first; the second is recorded.
+#pragma once
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "te/device.h"
+
+namespace te {
+
+class Replays {
+ public:
+  static constexpr size_t kSlotBytes = size_t{4} << 20;  // larger operands have no slot
+  static constexpr size_t kKept = 8;                     // recordings
+
+  // `bytes`: of the operands that may have slots, 0 for the others.
+  Replays(Device& device, const std::vector<size_t>& bytes);
+  ~Replays();
+  Replays(const Replays&) = delete;
+
+  // nullptr: the operand has none.
+  void* slot(size_t operand) const { return slots_[operand].data; }
+
+  // Enqueues what body(part) enqueues, for a part of the program that uses the memory at `pointers`: by a recording, by
+  // body after recording it, or by body alone.
+  void run(size_t part, const std::vector<void*>& pointers, const std::function<void()>& body);
+
+ private:
+  struct Slot {
+    void* data = nullptr;
+    size_t bytes = 0;
+  };
+  struct Entry {
+    size_t part;
+    std::vector<void*> pointers;
+    std::unique_ptr<Recording> recording;
+    bool refused = false;
+  };
+  Entry* find(size_t part, const std::vector<void*>& pointers);
+
+  Device& device_;
+  std::vector<Slot> slots_;
+  std::vector<Entry> entries_;  // the oldest first
+};
+
+}  // namespace te

@@ -1,0 +1,74 @@
+// te_cpu.node: the functions of every device, and those of the CPU alone.
+#include <dnnl.hpp>
+
+#include "cpu/device.h"
+#include "node/arguments.h"
+#include "node/functions.h"
+#include "te/parallel.h"
+#include "te/peak.h"
+#include "te/settings.h"
+
+namespace te {
+namespace {
+
+napi_value describe(napi_env env, napi_callback_info) {
+  napi_value isas = js_array(env);
+  for (int i = 0; i <= static_cast<int>(active_isa()); ++i)
+    push(env, isas, static_cast<uint32_t>(i), js_text(env, isa_name(static_cast<Isa>(i))));
+  const dnnl_version_t* version = dnnl_version();
+  const bool bfloat16 = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_bf16 ||
+                        dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
+  napi_value result = js_object(env);
+  set(env, result, "isa", js_text(env, isa_name(active_isa())));
+  set(env, result, "isas", isas);
+  set(env, result, "threads", js_number(env, wanted_threads()));
+  set(env, result, "oneDNN",
+      js_text(env, std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
+                       std::to_string(version->patch)));
+  set(env, result, "nativeBfloat16", js_boolean(env, bfloat16));
+  set(env, result, "problems", js_texts(env, problems()));
+  return result;
+}
+
+// Returns the number that is used: as many as are asked for, or as can be had.
+napi_value set_threads(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  const int32_t n = a.integer(0);
+  if (n < 1)
+    throw Error("option", "setThreads: the number of threads must be 1 or more, got " + std::to_string(n) + ".");
+  set_num_threads(n);
+  return js_integer(env, wanted_threads());
+}
+
+// productPeak(dtype, seconds) and copyBandwidth(seconds, bytes) block the calling thread: they are for benchmarks.
+napi_value product_peak(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  const std::string name = Js(env, a.value[0]).text("dtype");
+  DType dtype;
+  if (!dtype_from_name(name, &dtype))
+    throw Error("dtype", "productPeak: dtype must be float32 or bfloat16, got " + name + ".");
+  return js_number(env, measure_product_peak(dtype, Js(env, a.value[1]).number("seconds")));
+}
+
+napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  const double seconds = Js(env, a.value[0]).number("seconds"), bytes = Js(env, a.value[1]).number("bytes");
+  if (!(bytes >= 0 && bytes <= 9007199254740992.0)) throw Error("memory", "copyBandwidth: bytes is out of range.");
+  return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
+}
+
+void init(napi_env env, napi_value exports) {
+  open_addon(env, exports, cpu_device());
+  add_function<describe>(env, exports, "info");
+  add_function<set_threads>(env, exports, "setThreads");
+  add_function<product_peak>(env, exports, "productPeak");
+  add_function<copy_bandwidth>(env, exports, "copyBandwidth");
+}
+
+}  // namespace
+}  // namespace te
+
+NAPI_MODULE_INIT() {
+  te::guard(env, [&] { te::init(env, exports); });
+  return exports;
+}
