@@ -95,6 +95,6 @@ test("TE_LOG=passes prints each pass with the nodes before and after it", () => 
   const lines = write.mock.calls.map(([line]) => String(line));
   write.mockRestore();
   expect(lines).toHaveLength(2);
-  expect(lines[0]).toMatch(/^te: simplify: 3 nodes to 2, \d+\.\d ms\n$/);
-  expect(lines[1]).toMatch(/^te: expand: 2 nodes as they were, \d+\.\d ms\n$/);
+  expect(lines[0]).toMatch(/^te: simplify: 2 nodes after 3 nodes, \d+\.\d ms\n$/);
+  expect(lines[1]).toMatch(/^te: expand: 2 nodes as before, \d+\.\d ms\n$/);
 });

@@ -108,5 +108,8 @@ export function runPasses(
   return current;
 }
 
-const describeRun = ({ name }: Pass, before: Program, after: Program, ms: number): string =>
-  `${name}: ${before.nodes.length} nodes${before === after ? " as they were" : ` to ${after.nodes.length}`}, ${ms.toFixed(1)} ms`;
+function describeRun({ name }: Pass, before: Program, after: Program, ms: number): string {
+  const count = (n: number): string => (n === 1 ? "1 node" : `${n} nodes`);
+  const change = before === after ? "as before" : `after ${count(before.nodes.length)}`;
+  return `${name}: ${count(after.nodes.length)} ${change}, ${ms.toFixed(1)} ms`;
+}

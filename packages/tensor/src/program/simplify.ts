@@ -22,6 +22,7 @@ function rewrite(program: Program, visit: (node: ProgramNode) => readonly number
     if (replacement) node.outputs.forEach((id, i) => renamed.set(id, replacement[i]!));
     else nodes.push(node);
   }
+  if (renamed.size === 0) return program;
   return program.with({ nodes, outputs: program.outputs.map(resolve) });
 }
 
@@ -57,8 +58,7 @@ export function dropUnused(program: Program): Program {
     for (const id of node.inputs) live.add(id);
     kept.push(node);
   }
-  return program.with({
-    nodes: kept.reverse(),
-    constants: program.constants.filter((c) => live.has(c.value)),
-  });
+  const constants = program.constants.filter((c) => live.has(c.value));
+  if (kept.length === program.nodes.length && constants.length === program.constants.length) return program;
+  return program.with({ nodes: kept.reverse(), constants });
 }
