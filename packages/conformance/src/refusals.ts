@@ -98,12 +98,6 @@ export const REFUSALS: readonly Refusal[] = [
     "a name that begins with nvte_ and is none of the layers'": () =>
       withShardingConstraintByLogicalAxes(x, ["nvte_bach", null, null]),
     "two names for three dimensions": () => withShardingConstraintByLogicalAxes(x, [BATCH_AXES, null]),
-    "splitting over a mesh axis larger than 1": () =>
-      withMesh(new Mesh({ data: 2 }), () =>
-        globalShardGuard(new MeshResource({ dpResource: "data" }), () =>
-          withShardingConstraintByLogicalAxes(x, [BATCH_AXES, null, null]),
-        ),
-      ),
   }),
   ...constructing("MeshResource", (o) => new MeshResource(o), { dataResource: "data" }, { dpResource: 3 }),
   ...calling("MeshResource", {

@@ -1,15 +1,18 @@
+/** Constraints: what a function asks of the partitioner, recorded in the program that is traced from it. */
 import type { Tensor } from "@te/tensor";
-import { expectTensor, fail } from "@te/tensor/op";
-import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
+import { currentTrace, expectTensor, fail } from "@te/tensor/op";
+import { activeMesh, meshAxisSize } from "./mesh.js";
+import { shardingConstraintOp } from "./ops/sharding-constraint.js";
 import { PartitionSpec } from "./partition-spec.js";
 import { logicalToMeshAxes } from "./rules.js";
 
 /**
- * Asks that x be split as its logical axis names say; returns x. No names (null, undefined or an empty list) ask for
- * nothing. There must be one name, or null for whole, per dimension, whether or not a mesh is active.
+ * Asks that x be split as its logical axis names say. No names (null, undefined or an empty list) ask for nothing. There must
+ * be one name, or null for whole, per dimension, whether or not a mesh is active.
  *
- * Without an active mesh, and where no mesh axis larger than 1 is asked for, the result is x itself. Splitting over a
- * larger axis throws "unsupported".
+ * The result has the values of x. Under a mesh of several devices it stands in the traced program as a `sharding_constraint`
+ * with the mesh axes larger than 1, also where there are none and x is to be whole; the cotangent of x is asked the same.
+ * Outside of a traced function, and without such a mesh, the result is x itself.
  */
 export function withShardingConstraintByLogicalAxes(
   x: Tensor,
@@ -23,10 +26,7 @@ export function withShardingConstraintByLogicalAxes(
   if (names.length !== x.rank) {
     fail("shape", fn, `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`, names);
   }
-  const spec = logicalToMeshAxes(names);
-  const mesh = activeMesh();
-  if (mesh) checkWhole(fn, spec, mesh);
-  return x;
+  return constrain(x, logicalToMeshAxes(names));
 }
 
 /** Asks that x be split as the spec says over the active mesh; the same rules. */
@@ -38,20 +38,23 @@ export function withShardingConstraint(x: Tensor, spec: PartitionSpec): Tensor {
   if (spec.entries.length > x.rank) {
     fail("shape", fn, `${spec} describes ${spec.entries.length} dimensions`, `x: ${x.dtype}[${x.shape.join(",")}]`);
   }
-  const mesh = activeMesh();
-  if (mesh) checkWhole(fn, spec, mesh);
-  return x;
+  return constrain(x, spec);
 }
 
-function checkWhole(fn: string, spec: PartitionSpec, mesh: Mesh): void {
-  const split = spec.axes.filter((axis) => meshAxisSize(axis, mesh) > 1);
-  if (split.length === 0) return;
-  const rule = `splitting a tensor over ${split.join(" and ")} of ${mesh} is not supported yet`;
-  fail(
-    "unsupported",
-    fn,
-    rule,
-    spec.toString(),
-    "Use a mesh with one device, or leave these axes out of the MeshResource.",
+function constrain(x: Tensor, spec: PartitionSpec): Tensor {
+  const mesh = activeMesh();
+  if (!mesh) return x;
+  const pairs = spec.entries.flatMap((entry, dim) => [entry ?? []].flat().map((axis) => [axis, dim] as const));
+  const split = pairs.filter(([axis]) => meshAxisSize(axis, mesh) > 1);
+  if (mesh.size === 1 || !currentTrace()) return x;
+  const { y } = shardingConstraintOp(
+    { x },
+    {
+      axes: split.map(([axis]) => axis),
+      dims: split.map(([, dim]) => dim),
+      mesh: mesh.axisNames,
+      meshShape: mesh.axisNames.map((axis) => mesh.shape[axis]!),
+    },
   );
+  return y;
 }

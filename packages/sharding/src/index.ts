@@ -24,5 +24,6 @@ export {
   type MeshResourceOptions,
   type ResourceField,
 } from "./mesh-resource.js";
+export { type ShardingConstraint, shardingConstraintOp } from "./ops/sharding-constraint.js";
 export { NamedSharding, type PartitionEntry, PartitionSpec } from "./partition-spec.js";
 export { currentLogicalAxisRules, extendLogicalAxisRules, logicalAxisRules, logicalToMeshAxes } from "./rules.js";

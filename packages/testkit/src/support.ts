@@ -27,6 +27,7 @@ function onDevice<T>(name: string, f: () => T): T {
 
 /** Why a backend has no kernel for a case; undefined when it has one. */
 export function explain(backend: string, op: OpDefinition, of: Case): string | undefined {
+  if (op.view) return undefined; // it shares memory
   const names = inputNames(op, Object.keys(of.inputs).length);
   const inputs = names.map((name): Aval | null => of.inputs[name] ?? null);
   const params = { ...op.params, ...of.params };
@@ -61,6 +62,7 @@ export function declinedOps(backend: string, op: OpDefinition, of: Case): Declin
   const declined = new Map<string, Declined>();
   for (const program of programs) {
     for (const node of program.nodes) {
+      if (node.op.view) continue;
       const why = ask(backend, program.spec(node));
       if (why !== undefined) declined.set(`${node.op.name}: ${why}`, { op: node.op.name, why });
     }
