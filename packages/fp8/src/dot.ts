@@ -3,6 +3,7 @@ import { checkpointName, customVjp, type DType, type Tensor } from "@te/tensor";
 import {
   checkOptions,
   dotShape,
+  expectFunction,
   expectObject,
   expectShape,
   expectString,
@@ -65,6 +66,7 @@ export function backwardDot(
   expectObject(fn, { axes, options });
   const { lhsContract, rhsContract } = axes;
   const { dtype, dot = forwardDot } = options;
+  expectFunction(fn, { dot });
   dotShape(fn, x.q, kernel.q, { lhsContract, rhsContract, lhsBatch: [], rhsBatch: [] });
   const { xFree, kernelFree, rows, columns } = stepAxes(x.q.rank, kernel.q.rank, axes);
   const dx = dot(forX, kernel, { lhsContract: columns, rhsContract: kernelFree }, { dtype });
@@ -137,7 +139,7 @@ export function fp8DotGeneral(
   checkDTypes(fn, { x: x.dtype, kernel: kernel.dtype, dtype });
   dotShape(fn, x, kernel, { lhsContract, rhsContract, lhsBatch: [], rhsBatch: [] });
   const { xFree, kernelFree, rows, columns } = stepAxes(x.rank, kernel.rank, axes);
-  if (givenBias) checkBias(fn, givenBias, kernel, kernelFree);
+  if (givenBias !== null) checkBias(fn, givenBias, kernel, kernelFree);
   markState(metas);
 
   const round = (role: Role, t: Tensor, metas: ProductMetas, uses: Uses) =>
@@ -204,7 +206,8 @@ function expectMade(
 
 function recipeOf(fn: string, options: Fp8DotOptions): Recipe {
   checkOptions(fn, options, ["recipe", "bias", "dtype", "wideGradient", "checkpointName", "resultName"]);
-  const { recipe = currentRecipe(), checkpointName, resultName } = options;
+  const { recipe = currentRecipe(), wideGradient = false, checkpointName, resultName } = options;
+  if (typeof wideGradient !== "boolean") fail("option", fn, "wideGradient must be a boolean", wideGradient);
   if (checkpointName != null) expectString(fn, { checkpointName });
   if (resultName != null) expectString(fn, { resultName });
   const wayOut = "Call it inside autocast({ enabled: true }), or pass a recipe.";

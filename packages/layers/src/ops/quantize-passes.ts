@@ -95,12 +95,15 @@ function narrowActivationGradient(node: ProgramNode, program: Program, links: Li
   replaced.set(node, { ...node, inputs, params: inputs[1] === u ? node.params : { ...node.params, wide: true } });
 }
 
+/** Tells the passes of other copies of this package apart, which have ops of their own: "", then "#2" and so on. */
+const copy = layerNormOp.definition.key.slice(layerNormOp.definition.name.length);
+
 // Before the ops that a device declines become their references.
 const place = { before: "expand" };
-addPass(passOver("join quantize", new Map([[quantizeOp.definition, joinQuantize]])), place);
+addPass(passOver(`join quantize${copy}`, new Map([[quantizeOp.definition, joinQuantize]])), place);
 addPass(
   passOver(
-    "narrow gradients",
+    `narrow gradients${copy}`,
     new Map([
       [layerNormBackwardOp.definition, narrowNormGradient],
       [rmsNormBackwardOp.definition, narrowNormGradient],

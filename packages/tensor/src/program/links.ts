@@ -1,4 +1,5 @@
 /** Who makes and who reads the values of a program: what passes ask that match several nodes and write others instead. */
+import { fail } from "../errors.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 import { dropUnused } from "./simplify.js";
 
@@ -50,6 +51,8 @@ export class Links {
  * it stands for. Nodes that nobody reads any more go. The program itself where there is nothing to replace.
  */
 export function replaceNodes(program: Program, replaced: ReadonlyMap<ProgramNode, ProgramNode | null>): Program {
+  expectProgram("replaceNodes", program);
+  if (!(replaced instanceof Map)) fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced);
   if (replaced.size === 0) return program;
   const nodes = program.nodes.flatMap((node) => {
     const other = replaced.get(node);
