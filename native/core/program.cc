@@ -119,7 +119,7 @@ void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace
   FailurePtr failure;
   for (size_t i = 0; i < input_count() && !failure; ++i) failure = known_failure(*inputs[i]);
   if (!failure) {
-    progress_ = 0;
+    wrote_ = false;
     taken_.assign(outputs_.size(), false);
     try {
       device_.begin_run(width_);
@@ -187,26 +187,26 @@ void Program::resolve(const Run& run) {
     pointers_[k] = operands_[k] < 0 ? nullptr : memory_[static_cast<size_t>(operands_[k])];
 }
 
-// The kernels: those before donated inputs are written over, then the others.
+// The kernels before donated inputs are written over, then the others.
 void Program::enqueue(const Run& run) {
-  const bool two = has_alias_ && first_write_ > 0 && first_write_ < steps_.size();
-  const size_t middle = two ? first_write_ : steps_.size();
-  if (!replays_) {
-    execute(run, 0, middle);
-    if (two) device_.settle(), execute(run, middle, steps_.size());
-    return;
-  }
-  for (size_t i = 0; i < input_count(); ++i)
-    if (void* slot = replays_->slot(i)) device_.copy(slot, given_[i], sizes_.inputs[i]);
+  if (replays_) fill_slots(run);
+  enqueue_part(run, 0, first_write_);
+  if (has_alias_ && first_write_ > 0) device_.settle();
+  wrote_ = true;
+  enqueue_part(run, first_write_, steps_.size());
+}
+
+void Program::enqueue_part(const Run& run, size_t first, size_t last) {
+  if (first == last) return;
+  if (!replays_ || run.profile) return execute(run, first, last);
   std::vector<void*> pointers(pointers_);
   pointers.push_back(run.workspace + sizes_.arena);
-  const auto part = [&](size_t first, size_t last) {
-    progress_ = first;
-    if (run.profile) return execute(run, first, last);
-    replays_->run(first, pointers, [&] { execute(run, first, last); });
-  };
-  part(0, middle);
-  if (two) device_.settle(), part(middle, steps_.size());
+  replays_->run(first, pointers, [&] { execute(run, first, last); });
+}
+
+void Program::fill_slots(const Run& run) {
+  for (size_t i = 0; i < input_count(); ++i)
+    if (void* slot = replays_->slot(i)) device_.copy(slot, given_[i], sizes_.inputs[i]);
 }
 
 // Under the address sanitizer, a kernel sees its own operands and scratch of the workspace alone.
@@ -221,8 +221,8 @@ void Program::show_step(const Step& step, const char* scratch) const {
 
 void Program::execute(const Run& run, size_t first, size_t last) {
   char* const scratch = run.workspace + sizes_.arena;
-  for (progress_ = first; progress_ < last; ++progress_) {
-    Step& step = steps_[progress_];
+  for (size_t k = first; k < last; ++k) {
+    Step& step = steps_[k];
     if (run.stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
     void* const* operands = pointers_.data() + step.first;
     const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
@@ -287,7 +287,7 @@ void Program::keep_donated(const Run& run) {
   for (size_t j = 0; j < outputs_.size(); ++j) {
     if (!taken_[j]) continue;
     run.outputs[j]->data = nullptr;
-    if (progress_ < first_write_) continue;
+    if (!wrote_) continue;
     static const auto lost = std::make_shared<const Failure>(
         Failure{"state", "the program that the tensor was donated to failed after it had written over it"});
     run.inputs[outputs_[j].alias]->failure = lost;

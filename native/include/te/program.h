@@ -101,6 +101,8 @@ class Program {
   void resolve(const Run& run);
   void place_outputs(const Run& run);
   void enqueue(const Run& run);
+  void enqueue_part(const Run& run, size_t first, size_t last);
+  void fill_slots(const Run& run);
   void execute(const Run& run, size_t first, size_t last);
   void copy_outputs(const Run& run);
   void finish_outputs(const Run& run);
@@ -125,7 +127,7 @@ class Program {
   std::vector<void*> pointers_;  // of each operand
   std::vector<void*> given_;     // of each input, before outputs took any over
   std::vector<bool> taken_;      // of each output: it writes over a donated input
-  size_t progress_ = 0;          // the step that runs
+  bool wrote_ = false;           // donated inputs are written over, perhaps
 };
 
 }  // namespace te

@@ -282,6 +282,25 @@ describeNative("errors", () => {
       { nodes: [{ op: "copy", inputs: [1], outputs: [0], params: {} }] },
       { outputs: [{ value: 2, alias: 3 }] },
       { outputs: [{ value: -1, alias: -1 }] },
+      { outputs: [{ value: 3, alias: -1 }] },
+      // Larger than what holds them: the arena, the output, the other view of an input, the input that is taken over.
+      { values: [f32(4, 0, 0), f32(17, 1, 0), f32(4, 2, 0)] },
+      { arenaBytes: 0 },
+      { values: [...good.values, f32(5, 2, 0)] },
+      { values: [...good.values, f32(5, 0, 0)] },
+      { values: [f32(3, 0, 0), f32(4, 1, 0), f32(4, 2, 0)], outputs: [{ value: 2, alias: 0 }] },
+      { values: [f32(4, 0, 0), { ...f32(4, 1, 0), shape: [-4] }, f32(4, 2, 0)] },
+      { values: [f32(4, 0, 0), f32(4, 1, -64), f32(4, 2, 0)] },
+      { values: [f32(4, 0, 0), f32(4, 1, 0), f32(4, 2, 1)] },
+      { donated: [1] },
+      { inputs: -1 },
+      {
+        values: [...good.values, f32(4, 2, 1)],
+        outputs: [
+          { value: 2, alias: 0 },
+          { value: 3, alias: 0 },
+        ],
+      },
     ];
     for (const change of bad) expect(codeOf(() => native.compile({ ...good, ...change }))).toBe("state");
   });
