@@ -81,10 +81,14 @@ export function commandsOf({ path, text, blocks }: Document): Command[] {
     .map((command) => ({ document: path, text: command }));
 }
 
-/** Repository files that a document names in code: by their path from the root or from its own folder. */
+/** Repository files that a document names in code: from the root, from its own folder, or from a package's sources. */
 export const filesNamed = ({ path, text }: Document): { name: string; candidates: string[] }[] =>
-  [
-    ...text.matchAll(
-      /`((?:packages|scripts|native|examples|docs|src|test|data)\/[\w./-]+\.(?:ts|mjs|cc|h|md|json|txt))`/g,
-    ),
-  ].map(([, name]) => ({ name: name!, candidates: [join(root, name!), join(root, dirname(path), name!)] }));
+  [...text.matchAll(FILE)].map(([, name]) => {
+    const [top, ...below] = name!.split("/");
+    const sources = join(root, "packages", top!, "src", ...below);
+    return { name: name!, candidates: [join(root, name!), join(root, dirname(path), name!), sources] };
+  });
+
+const FOLDERS =
+  "packages|scripts|native|examples|docs|src|test|data|tensor|layers|fp8|transformer|sharding|optim|kernels-cpu|checkpoint";
+const FILE = new RegExp(`\`((?:${FOLDERS})\\/[\\w./-]+\\.(?:ts|mjs|cc|h|md|json|txt))\``, "g");
