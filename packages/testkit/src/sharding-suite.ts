@@ -20,7 +20,7 @@ import {
   sizeOf,
 } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
-import { type BackendSuiteOptions, casesOf } from "./backend-suite.js";
+import type { BackendSuiteOptions } from "./backend-suite.js";
 import { findCodeDifference, findDifference, isExact } from "./compare.js";
 import { fillCase } from "./fill.js";
 import { drawCotangents, gradientOfCase, orderedNames, outputAvals } from "./gradient.js";
@@ -172,7 +172,7 @@ const isSmall = (op: OpDefinition, of: Case): boolean =>
 /** For marks, which have no cases because programs see through them. */
 const MARKED = new CaseBuilder().case("a matrix", { x: new CaseBuilder().normal([3, 4]) });
 
-/** Declares one test for every op: its rule fits every case, and splits those that are small enough to judge. */
+/** Declares one test for every op: its rule fits every case, also those of benchmarks, and splits the small ones rightly. */
 export function testSharding({
   ops = [...definedOps().keys()],
   indivisible = [],
@@ -183,12 +183,14 @@ export function testSharding({
   describe("sharding rules", () => {
     test.each(ops.map((name) => [name]))("%s", (name) => {
       const op = findOp(name);
-      const own = casesOf(op);
+      const own = op.cases?.(new CaseBuilder()) ?? [];
       const cases = own.length > 0 ? own : [MARKED];
       let count = 0;
       for (const of of cases) {
-        count += splittable(ruleOfCase(op, of)).length;
-        const found = isSmall(op, of) ? findShardingError(op, of) : undefined;
+        const names = splittable(ruleOfCase(op, of));
+        if (of.bench || !isSmall(op, of)) continue;
+        count += names.length;
+        const found = findShardingError(op, of);
         if (found) expect.fail(`${of.name}: ${found}`);
       }
       if (indivisible.includes(name)) expect(count, "factors that may be split").toBe(0);

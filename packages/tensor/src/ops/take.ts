@@ -48,6 +48,7 @@ export const takeOp = defineOp("take", {
     expectDType("take", { indices }, "int32");
     return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };
   },
+  // The axis that indices count is whole: they are out of range in most of its parts.
   sharding({ x, indices }, { axis }) {
     const [names, rows] = [axisTerm(x.shape, [axis]).split(" "), axisTerm(indices.shape, [], "i")];
     return rule(`${names.join(" ")}, ${rows} -> ${names.map((name, i) => (i === axis ? rows : name)).join(" ")}`);
