@@ -1,5 +1,5 @@
 /** Text from a trained model, one character at a time, with a KV cache. */
-import type { Variables } from "@te/layers";
+import type { Variables, VariableTree } from "@te/layers";
 import { jit, random, type Tensor, tensor, zeros } from "@te/tensor";
 import type { CharModel } from "./model.js";
 import { disposeAll, inPrecision, type Precision } from "./train.js";
@@ -17,12 +17,12 @@ export interface GenerateOptions {
 }
 
 interface DecodeState {
-  readonly cache: Variables[string];
+  readonly cache: VariableTree;
   readonly key: Tensor;
 }
 
 /** The keys and values of no characters yet, for `sequence` of them. */
-export function emptyCache(model: CharModel, precision: Precision): Variables[string] {
+export function emptyCache(model: CharModel, precision: Precision): VariableTree {
   const ids = zeros([1, model.config.sequence], { dtype: "int32" });
   const { cache, ...rest } = inPrecision(precision, () => model.init(random.key(0), ids, { decode: true }));
   const { params_axes: _, ...tensors } = rest;
@@ -37,14 +37,13 @@ export function emptyCache(model: CharModel, precision: Precision): Variables[st
 function createDecodeStep(model: CharModel, temperature: number) {
   return jit(
     ({ cache, key }: DecodeState, variables: Variables, ids: Tensor): [DecodeState, Tensor] => {
-      const options = { decode: true, mutable: ["cache"] };
-      const [logits, changed] = model.apply({ ...variables, cache }, ids, options) as [Tensor, Variables];
+      const [logits, changed] = model.apply({ ...variables, cache }, ids, { decode: true, mutable: ["cache"] });
       const last = logits
         .slice([0, ids.shape[1]! - 1, 0], [1, ids.shape[1]!, model.config.vocabulary])
         .astype("float32");
       const [next, use] = random.split(key) as [Tensor, Tensor];
       const id = temperature === 0 ? last.argmax(-1) : random.categorical(use, last.div(temperature));
-      return [{ cache: changed.cache!, key: next }, id];
+      return [{ cache: changed.cache, key: next }, id];
     },
     { donateArgnums: [0] },
   );

@@ -9,7 +9,7 @@ import {
   type GradientTransformation,
   warmupCosineDecaySchedule,
 } from "@te/optim";
-import { crossEntropy, jit, random, type Tensor, tree, valueAndGrad, zeros } from "@te/tensor";
+import { crossEntropy, jit, random, type Tensor, type Tree, tree, valueAndGrad, zeros } from "@te/tensor";
 import { CharModel, type ModelConfig } from "./model.js";
 
 /** How a run computes. Parameters and the optimizer's state are float32 in all of them. */
@@ -60,7 +60,7 @@ export function createOptimizer(steps: number): GradientTransformation {
     decaySteps: steps + 1,
     endValue: 1e-4,
   });
-  const matrices = (params: unknown) => tree.map((p: Tensor) => p.rank > 1, params);
+  const matrices = (params: Tree<Tensor>) => tree.map((p) => p.rank > 1, params);
   return chain(clipByGlobalNorm(1), adamw({ learningRate, b2: 0.98, weightDecay: 0.05, mask: matrices }));
 }
 
@@ -92,10 +92,7 @@ export function createTrainStep(model: CharModel, precision: Precision, optimize
       const [loss, { params: gradients, ...metas }] = differentiate(state.variables, tokens);
       const [updates, next] = optimizer.update(gradients, state.optimizer, state.variables.params);
       const params = applyUpdates(state.variables.params, updates);
-      return [
-        { variables: updateCollections({ ...metas, params }, state.variables) as Variables, optimizer: next },
-        loss,
-      ];
+      return [{ variables: updateCollections({ ...metas, params }, state.variables), optimizer: next }, loss];
     },
     { donateArgnums: [0] },
   );

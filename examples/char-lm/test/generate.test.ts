@@ -19,7 +19,7 @@ describe.each(PRECISIONS)("$name", (precision) => {
     const ids = [...prompt];
     for (let i = 0; i < count; i++) {
       const input = tensor(Int32Array.from(ids), { shape: [1, ids.length] });
-      const logits = inPrecision(precision, () => trainer.model.apply(state.variables, input) as Tensor);
+      const logits = inPrecision(precision, () => trainer.model.apply(state.variables, input));
       ids.push(
         Number(
           await logits
@@ -39,17 +39,16 @@ describe.each(PRECISIONS)("$name", (precision) => {
     const { trainer, state } = await trained;
     const { model } = trainer;
     const all = encode(corpus.characters, "It was quite lat");
-    const forward = (ids: Int32Array, cache?: unknown) => {
-      const input = tensor(ids, { shape: [1, ids.length] });
-      const variables = { ...state.variables, ...(cache ? { cache } : {}) };
-      const options = cache ? [{ decode: true, mutable: ["cache"] }] : [];
-      return inPrecision(precision, () => model.apply(variables as typeof state.variables, input, ...options));
-    };
-    const whole = (await (forward(all) as Tensor).toArray()) as number[][][];
+    const batchOf = (ids: Int32Array) => tensor(ids, { shape: [1, ids.length] });
+    const whole = (await inPrecision(precision, () =>
+      model.apply(state.variables, batchOf(all)),
+    ).toArray()) as number[][][];
     let cache = emptyCache(model, precision);
     const rows: number[][] = [];
     for (const part of [all.subarray(0, 5), ...Array.from(all.subarray(5), (id) => Int32Array.of(id))]) {
-      const [logits, changed] = forward(part.slice(), cache) as [Tensor, { cache: typeof cache }];
+      const [logits, changed] = inPrecision(precision, () =>
+        model.apply({ ...state.variables, cache }, batchOf(part.slice()), { decode: true, mutable: ["cache"] }),
+      );
       cache = changed.cache;
       rows.push(...((await logits.toArray()) as number[][][])[0]!);
     }

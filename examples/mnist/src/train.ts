@@ -45,21 +45,27 @@ export class Trainer {
   }
 
   private readonly step = jit(
-    (variables: Variables, state: unknown, images: Tensor, labels: Tensor, key: Tensor) => {
+    (
+      variables: Variables,
+      state: unknown,
+      images: Tensor,
+      labels: Tensor,
+      key: Tensor,
+    ): [variables: Variables, state: unknown, loss: Tensor] => {
       const lossOf = (v: Variables): Tensor => {
-        const logits = this.model.apply(v, images, { rngs: { dropout: key } }) as Tensor;
+        const logits = this.model.apply(v, images, { rngs: { dropout: key } });
         return crossEntropy(logits.astype("float32"), labels).mean();
       };
       const [loss, { params: gradients, ...metas }] = valueAndGrad(lossOf)(variables);
       const [updates, next] = this.optimizer.update(gradients, state, variables.params);
       const params = applyUpdates(variables.params, updates);
-      return [updateCollections({ ...metas, params }, variables), next, loss] as [Variables, unknown, Tensor];
+      return [updateCollections({ ...metas, params }, variables), next, loss];
     },
     { donateArgnums: [0, 1] },
   );
 
   private readonly evaluateBatch = jit((variables: Variables, images: Tensor, labels: Tensor) => {
-    const logits = (this.model.apply(variables, images, { deterministic: true }) as Tensor).astype("float32");
+    const logits = this.model.apply(variables, images, { deterministic: true }).astype("float32");
     const right = argmax(logits, -1).eq(labels).astype("float32");
     return [crossEntropy(logits, labels).sum(), right.sum()] as const;
   });

@@ -90,8 +90,10 @@ const initializing = (row: string, make: (options: any) => Module, args: unknown
 const calling = (row: string, attempts: Record<string, () => unknown>): Refusal[] =>
   Object.entries(attempts).map(([what, attempt]) => ({ row, what, attempt }));
 
-const attend = (options: object, ...args: unknown[]) =>
-  new DotProductAttention({ ...heads, ...options }).apply({}, ...args);
+const attend = (options: object, ...args: unknown[]) => {
+  const attention: Module = new DotProductAttention({ ...heads, ...options });
+  return attention.apply({}, ...args);
+};
 
 export const REFUSALS: readonly Refusal[] = [
   ...calling("logical axes", {

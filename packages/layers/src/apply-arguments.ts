@@ -2,15 +2,8 @@
 import { Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { checkName } from "./names.js";
-import { isCollection, type Rngs, type Variables } from "./scope.js";
-
-/** Options of apply that are not passed on to call. */
-export interface ApplyOptions {
-  /** Keys of the random streams, such as { dropout }. */
-  readonly rngs?: Rngs;
-  /** Collections that the call may change; apply then returns [result, { ...changed collections }]. */
-  readonly mutable?: readonly string[];
-}
+import { isCollection } from "./scope.js";
+import type { ApplyOptions, Rngs, Variables } from "./types.js";
 
 /** A last argument that is a plain object holds options; rngs and mutable are split off. */
 export function splitOptions(args: unknown[]): { callArgs: unknown[]; options: ApplyOptions } {
@@ -39,7 +32,7 @@ export function namedRngs(fn: string, rngs: Rngs): Readonly<Record<string, Tenso
 }
 
 /** Throws unless the argument is a tree of collections. */
-export function expectVariables(fn: string, variables: unknown): asserts variables is Variables {
+export function expectVariables(fn: string, variables: unknown): asserts variables is Partial<Variables> {
   const wayOut = "Pass what init returned, or { params, … }.";
   if (!isCollection(variables))
     fail("state", fn, "variables must be an object of collections", variables ?? String(variables), wayOut);

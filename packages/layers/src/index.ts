@@ -5,8 +5,6 @@ import "./ops/quantize-passes.js";
 
 // Checks of options, for modules that hand them on to the layers here
 export { type ClampedActivationParams, parseActivations } from "./activations.js";
-// Modules
-export type { ApplyOptions } from "./apply-arguments.js";
 // Layers
 export { checkpointDotsAndTeGemms, dotsAndTeGemmsWithNoBatchDims, teGemmsSaveable } from "./checkpoint-policies.js";
 export { checkParameterDType, warnWideInput } from "./dense.js";
@@ -28,5 +26,16 @@ export { gatedActivationQuantizeOp } from "./ops/gated-activation-quantize.js";
 export { layerNormBackwardOp, layerNormOp } from "./ops/layer-norm.js";
 export { layerNormQuantizeOp, rmsNormQuantizeOp } from "./ops/norm-quantize.js";
 export { rmsNormBackwardOp, rmsNormOp } from "./ops/rms-norm.js";
-export type { Collection, Rngs, Variables } from "./scope.js";
+export type {
+  ApplyArguments,
+  ApplyOptions,
+  AxesTree,
+  CollectionNamed,
+  InitArguments,
+  MutableArguments,
+  MutableResult,
+  Rngs,
+  Variables,
+  VariableTree,
+} from "./types.js";
 export { checkVariables, type ExpectedVariables } from "./variables.js";

@@ -4,7 +4,8 @@ import { fail, isFloat, isStateCollection, markState, runTraced, UNCHANGING, wit
 import { checkMutable, expectVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
 import type { Initializer } from "./initializers.js";
 import { checkName } from "./names.js";
-import { type Collection, PASS_VARIABLES, type Rngs, Scope, type Variables } from "./scope.js";
+import { type Collection, PASS_VARIABLES, Scope } from "./scope.js";
+import type { ApplyArguments, InitArguments, MutableArguments, MutableResult, Rngs, Variables } from "./types.js";
 import { compareVariables, type ExpectedVariables } from "./variables.js";
 
 /** Logical names of a parameter's axes; null is an axis that is never split. */
@@ -66,7 +67,7 @@ export abstract class Module {
    * Where among the arguments of call its options object stands, for modules with optional arguments before it. Options
    * that follow the last argument given are moved there: `apply(variables, x, { deterministic: true })`.
    */
-  protected get optionsPosition(): number | undefined {
+  get optionsPosition(): number | undefined {
     return undefined;
   }
 
@@ -85,7 +86,7 @@ export abstract class Module {
    * Makes the variables: runs `call` on the arguments, of which only shapes and dtypes matter, and keeps what it created.
    * `rngs` is one key or { params, dropout, … }. The same key gives the same parameters on every backend.
    */
-  init(rngs: Rngs, ...args: unknown[]): Variables {
+  init(rngs: Rngs, ...args: InitArguments<this>): Variables {
     const { callArgs } = splitOptions(args);
     const keys = namedRngs(`${this.constructor.name}.init`, rngs);
     return runTraced(this.makeVariables, [keys, ...callArgs]) as Variables;
@@ -103,7 +104,7 @@ export abstract class Module {
    * its key; nothing is computed. For weights from elsewhere, which apply takes as long as it finds what it reads: see
    * {@link checkVariables} for what is compared.
    */
-  checkVariables(variables: Variables, ...args: unknown[]): void {
+  checkVariables(variables: Partial<Variables>, ...args: InitArguments<this>): void {
     const fn = `${this.constructor.name}.checkVariables`;
     const { callArgs } = splitOptions(args);
     const expected = evalShape(this.makeVariables, { params: random.key(0) }, ...callArgs);
@@ -114,13 +115,15 @@ export abstract class Module {
    * Runs `call` with these variables. The last argument may be an options object: `rngs` and `mutable` are for apply, the
    * others are passed on to call. With `mutable` the result is [result, changed collections].
    */
-  apply(variables: Variables, ...args: unknown[]): any {
+  apply(variables: Partial<Variables>, ...args: ApplyArguments<this>): ReturnType<this["call"]>;
+  apply<C extends string>(variables: Partial<Variables>, ...args: MutableArguments<this, C>): MutableResult<this, C>;
+  apply(variables: Partial<Variables>, ...args: unknown[]): unknown {
     const { callArgs, options } = splitOptions(args);
     const fn = `${this.constructor.name}.apply`;
     expectVariables(fn, variables);
     checkMutable(fn, options.mutable);
     const mutable = new Set(options.mutable ?? []);
-    const own: Variables = { ...variables };
+    const own: Collection = { ...variables };
     for (const [name, collection] of Object.entries(variables)) if (isStateCollection(name)) markState(collection);
     for (const name of mutable)
       own[name] = (variables[name] ? tree.map((leaf) => leaf, variables[name]) : {}) as Collection;

@@ -1,21 +1,17 @@
 import { createHash } from "node:crypto";
 import { random, TeError, Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";
-import type { Module } from "./module.js";
+import type { Axes, Module } from "./module.js";
 import { checkName } from "./names.js";
 
-/** Nested records of tensors (or, in params_axes, of axis names). Names are not empty and have no "/", nor are __proto__. */
+/** Any collection, and what stands below a name in it. */
 export interface Collection {
-  [name: string]: Tensor | Collection | readonly (string | null)[];
+  [name: string]: Collection | Tensor | Axes | undefined;
 }
-/** The variables of a module by collection: params, params_axes, fp8_metas, cache, … */
-export type Variables = Record<string, Collection>;
-/** One key for everything, or one per stream: { params, dropout }. */
-export type Rngs = Tensor | Readonly<Record<string, Tensor>>;
 
 /** What all scopes of one init or apply share. */
 export interface Session {
-  readonly variables: Variables;
+  readonly variables: Collection;
   readonly rngs: Readonly<Record<string, Tensor>>;
   readonly initializing: boolean;
   readonly mutable: (collection: string) => boolean;

@@ -2,7 +2,8 @@
 import { type Aval, TeError } from "@te/tensor";
 import { fail, formatAval, isFloat, nearestName, sameShape, sizeOf } from "@te/tensor/op";
 import { expectVariables } from "./apply-arguments.js";
-import { isCollection, type Variables } from "./scope.js";
+import { isCollection } from "./scope.js";
+import type { Variables } from "./types.js";
 
 /** Variables, or a tree of the same names with shapes and dtypes, as evalShape makes. */
 export type ExpectedVariables = { readonly [name: string]: unknown };
@@ -25,12 +26,12 @@ const MAX_DEPTH = 100;
  * message says so; where it was renamed it is up to the caller: a kernel here is [in, out], a weight of PyTorch's Linear
  * [out, in].
  */
-export function checkVariables(expected: ExpectedVariables, variables: Variables): void {
+export function checkVariables(expected: ExpectedVariables, variables: Partial<Variables>): void {
   compareVariables("checkVariables", expected, variables);
 }
 
 /** {@link checkVariables} on behalf of `fn`. */
-export function compareVariables(fn: string, expected: ExpectedVariables, variables: Variables): void {
+export function compareVariables(fn: string, expected: ExpectedVariables, variables: Partial<Variables>): void {
   expectVariables("checkVariables", expected);
   expectVariables(fn, variables);
   const lines = Object.keys(expected)

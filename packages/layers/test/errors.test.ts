@@ -199,7 +199,9 @@ describe("inputs", () => {
   test("a scalar, and something else than a tensor", () => {
     const module = new DenseGeneral({ features: 4 });
     expectError("shape", /^DenseGeneral: x must have at least one axis, got float32\[\]/, init(module, x.sum()));
-    expectError("option", /^DenseGeneral: x must be a tensor, got undefined/, () => module.init(random.key(0)));
+    expectError("option", /^DenseGeneral: x must be a tensor, got undefined/, () =>
+      module.init(random.key(0), undefined as never),
+    );
   });
   test.each([
     ["LayerNorm", new LayerNorm()],

@@ -23,7 +23,7 @@ const metasOf = (postfix = ""): string[] =>
   ]);
 
 /** Leaves of params_axes are lists of names. */
-function axesOf({ params_axes: axes }: Variables, at: unknown = axes, path = ""): string[] {
+function axesOf({ params_axes: axes }: Partial<Variables>, at: unknown = axes, path = ""): string[] {
   if (Array.isArray(at)) return [`${path.slice(1)}: ${at.map(String)}`];
   return Object.entries(at as object)
     .flatMap(([name, child]) => axesOf({}, child, `${path}/${name}`))

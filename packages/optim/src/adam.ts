@@ -1,9 +1,9 @@
-import { type DType, type Tensor, tree, zerosLike } from "@te/tensor";
+import { type DType, type Tensor, type Tree, tree, zerosLike } from "@te/tensor";
 import { type Defaults, expectFinite, expectNumber, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { expectMask, expectState, expectTrees } from "./check.js";
 import { adamwUpdateOp } from "./ops/adamw-update.js";
 import { checkRate, type Rate, rateAt } from "./schedule.js";
-import { type GradientTransformation, nextCount, startCount } from "./transform.js";
+import { type GradientTransformation, mapTensors, nextCount, startCount } from "./transform.js";
 
 /** Options of {@link adam}. */
 export interface AdamOptions {
@@ -30,7 +30,7 @@ export interface AdamWOptions extends AdamOptions {
   /** Times the parameter and the learning rate, subtracted at each step (default 1e-4). */
   readonly weightDecay?: number;
   /** Which parameters decay: a tree of booleans like the parameters, or a function that makes one. All by default. */
-  readonly mask?: unknown;
+  readonly mask?: Tree<boolean> | ((params: any) => Tree<boolean>);
 }
 
 /** State of {@link adam} and {@link adamw}. */
@@ -38,9 +38,9 @@ export interface AdamState {
   /** Steps done, int32[]. */
   readonly count: Tensor;
   /** First moments, a tree like the parameters. */
-  readonly mu: any;
+  readonly mu: Tree<Tensor>;
   /** Second moments, a tree like the parameters. */
-  readonly nu: any;
+  readonly nu: Tree<Tensor>;
 }
 
 const ADAM = {
@@ -91,7 +91,11 @@ function build(
   return {
     init(params) {
       expectTrees(fn, { params });
-      return { count: startCount(), mu: tree.map(zerosIn(muDtype), params), nu: tree.map(zerosIn(nuDtype), params) };
+      return {
+        count: startCount(),
+        mu: mapTensors(zerosIn(muDtype), params),
+        nu: mapTensors(zerosIn(nuDtype), params),
+      };
     },
     update(grads, state, params) {
       expectState(fn, state, "count", "mu", "nu");
@@ -109,12 +113,12 @@ function build(
       const of = params ?? grads;
       tree.map(step, grads, state.mu, state.nu, of, decayTree(fn, mask, of));
       const [, definition] = tree.flatten(grads);
-      const collect = (output: "update" | "m2" | "v2"): any =>
+      const collect = <T>(output: "update" | "m2" | "v2") =>
         tree.unflatten(
           definition,
           stepped.map((s) => s[output]),
-        );
-      return [collect("update"), { count, mu: collect("m2"), nu: collect("v2") }];
+        ) as T;
+      return [collect<typeof grads>("update"), { count, mu: collect("m2"), nu: collect("v2") }];
     },
   };
 }

@@ -1,10 +1,10 @@
-import { full, type Tensor, tree } from "@te/tensor";
+import { full, type Tensor, type TensorTree, tree } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectTrees } from "./check.js";
-import type { EmptyState, GradientTransformation } from "./transform.js";
+import { type EmptyState, type GradientTransformation, mapTensors } from "./transform.js";
 
 /** √Σ x² over all elements of all leaves, as float32[]. */
-export function globalNorm(updates: unknown): Tensor {
+export function globalNorm<G extends TensorTree<G>>(updates: G): Tensor {
   expectTrees("globalNorm", { updates });
   const squares = tree.leaves(updates).map((leaf) => {
     const x = leaf.astype("float32");
@@ -24,7 +24,7 @@ export function clipByGlobalNorm(maxNorm: number): GradientTransformation<EmptyS
       const norm = globalNorm(grads);
       const small = norm.lt(maxNorm);
       const clip = (g: Tensor) => small.where(g, g.astype("float32").div(norm).mul(maxNorm).astype(g.dtype));
-      return [tree.map(clip, grads) as typeof grads, state];
+      return [mapTensors(clip, grads), state];
     },
   };
 }

@@ -1,8 +1,15 @@
-import { Tensor, tree } from "@te/tensor";
+import { Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";
 import { checkRate, type Rate, rateAt, type Schedule } from "./schedule.js";
-import { type EmptyState, type GradientTransformation, nextCount, startCount, stateless } from "./transform.js";
+import {
+  type EmptyState,
+  type GradientTransformation,
+  mapTensors,
+  nextCount,
+  startCount,
+  stateless,
+} from "./transform.js";
 
 /** How many steps a schedule has seen. */
 export interface CountState {
@@ -28,7 +35,7 @@ export function descend(fn: string, name: string, rate: Rate): GradientTransform
   checkRate(fn, name, rate);
   if (typeof rate === "number") return stateless(fn, (g) => g.mul(-rate));
   if (rate instanceof Tensor) return stateless(fn, (g) => times(g, rateAt(fn, rate, startCount()).neg()));
-  return scheduled(fn, (count) => rateAt(fn, rate, count).neg()) as GradientTransformation;
+  return scheduled(fn, (count) => rateAt(fn, rate, count).neg());
 }
 
 function scheduled(fn: string, factorAt: (count: Tensor) => Tensor): GradientTransformation<CountState> {
@@ -38,7 +45,7 @@ function scheduled(fn: string, factorAt: (count: Tensor) => Tensor): GradientTra
       expectState(fn, state, "count");
       expectTrees(fn, { grads });
       const factor = factorAt(state.count);
-      return [tree.map((g: Tensor) => times(g, factor), grads) as typeof grads, { count: nextCount(state.count) }];
+      return [mapTensors((g) => times(g, factor), grads), { count: nextCount(state.count) }];
     },
   };
 }

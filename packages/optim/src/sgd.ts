@@ -1,9 +1,9 @@
-import { type DType, type Tensor, tree, zerosLike } from "@te/tensor";
+import { type DType, type Tensor, type Tree, zerosLike } from "@te/tensor";
 import { fail, withDefaults } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";
 import { descend } from "./scale-by-rate.js";
 import type { Rate } from "./schedule.js";
-import { type GradientTransformation, sequence } from "./transform.js";
+import { type GradientTransformation, mapTensors, sequence } from "./transform.js";
 
 /** Options of {@link trace}. */
 export interface TraceOptions {
@@ -16,7 +16,7 @@ export interface TraceOptions {
 /** State of {@link trace}. */
 export interface TraceState {
   /** The decaying sum of gradients, a tree like the parameters. */
-  readonly trace: any;
+  readonly trace: Tree<Tensor>;
 }
 
 /** Replaces g by the decaying sum s = g + decay s, or with nesterov by g + decay s. */
@@ -41,16 +41,15 @@ function accumulate(
   return {
     init(params) {
       expectTrees(fn, { params });
-      return { trace: tree.map((p: Tensor) => zerosLike(p, { dtype: accumulatorDtype ?? p.dtype }), params) };
+      return { trace: mapTensors((p) => zerosLike(p, { dtype: accumulatorDtype ?? p.dtype }), params) };
     },
     update(grads, state, params) {
       expectState(fn, state, "trace");
       expectTrees(fn, { params, grads, "state.trace": state.trace });
-      const sums = tree.map(add, grads, state.trace);
-      const direction = nesterov ? tree.map(add, grads, sums) : sums;
-      const updates = tree.map((g: Tensor, d: Tensor) => d.astype(g.dtype), grads, direction);
-      const kept = tree.map((old: Tensor, s: Tensor) => s.astype(old.dtype), state.trace, sums);
-      return [updates as typeof grads, { trace: kept }];
+      const sums = mapTensors(add, grads, state.trace);
+      const direction = nesterov ? mapTensors(add, grads, sums) : sums;
+      const updates = mapTensors((g, d) => d.astype(g.dtype), grads, direction);
+      return [updates, { trace: mapTensors((old, s) => s.astype(old.dtype), state.trace, sums) }];
     },
   };
 }

@@ -1,4 +1,4 @@
-import { full, type Tensor, tree } from "@te/tensor";
+import { full, type Tensor, type TensorTree, tree } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectTrees } from "./check.js";
 
@@ -7,10 +7,10 @@ import { expectTrees } from "./check.js";
  * have one structure: parameters only, never other collections such as fp8 scales. Both functions work inside jit and
  * outside, and the state is a tree of tensors that can be donated and saved.
  */
-export interface GradientTransformation<S = any> {
-  init(params: any): S;
+export interface GradientTransformation<S = unknown> {
+  init<P extends TensorTree<P>>(params: P): S;
   /** Turns gradients into updates, which {@link applyUpdates} adds to the parameters. */
-  update<G>(grads: G, state: S, params?: any): [updates: G, state: S];
+  update<G extends TensorTree<G>>(grads: G, state: S, params?: NoInfer<G>): [updates: G, state: S];
 }
 
 /** What a transformation without a state has for one. */
@@ -58,12 +58,19 @@ export function sequence<const T extends readonly GradientTransformation[]>(
   };
 }
 
+/** tree.map from tensors to tensors: the type of the first tree stays. */
+export const mapTensors = <G extends TensorTree<G>>(
+  f: (leaf: Tensor, ...others: Tensor[]) => Tensor,
+  first: G,
+  ...others: unknown[]
+): G => tree.map(f as (leaf: unknown) => Tensor, first, ...others) as unknown as G;
+
 /** A transformation without a state, from a function of one gradient. */
 export const stateless = (fn: string, f: (grad: Tensor) => Tensor): GradientTransformation<EmptyState> => ({
   init: () => ({}),
   update(grads, state) {
     expectTrees(fn, { grads });
-    return [tree.map(f, grads) as typeof grads, state];
+    return [mapTensors(f, grads), state];
   },
 });
 
@@ -77,11 +84,11 @@ export function scale(factor: number): GradientTransformation<EmptyState> {
 }
 
 /** params + updates, leaf by leaf, in the dtypes of the parameters. */
-export function applyUpdates<P>(params: P, updates: P): P {
+export function applyUpdates<P extends TensorTree<P>>(params: P, updates: NoInfer<P>): P {
   if (updates === undefined)
     fail("option", "applyUpdates", "updates must be a tree like the parameters", "undefined", "Pass both.");
   expectTrees("applyUpdates", { params, updates });
-  return tree.map((p: Tensor, u: Tensor) => p.add(u).astype(p.dtype), params, updates) as P;
+  return mapTensors((p, u) => p.add(u!).astype(p.dtype), params, updates);
 }
 
 /** A counter of steps that starts at 0. */

@@ -111,12 +111,12 @@ describe("states that are not the optimizer's", () => {
     });
     test("gradients and state swapped", () => {
       expectError("state", /: (state must be what init|grads must have the structure|grads\/.* must be a)/, () =>
-        optimizer.update(state, params, params),
+        optimizer.update(state as object, params, params),
       );
     });
   });
   test("its entries", () => {
-    const { count, mu, nu } = optimizers.adamw!.init(params) as AdamState;
+    const { count, mu, nu } = optimizers.adamw!.init(params) as AdamState & { mu: typeof params; nu: typeof params };
     const update = (state: object) => () => optimizers.adamw!.update(params, state, params);
     expectError("state", /^adamw: state\/count must be a tensor, got 3/, update({ count: 3, mu, nu }));
     const message = /^adamw: state\.nu must have the structure of params, but there is no state\.nu\/b/;
@@ -128,9 +128,11 @@ describe("states that are not the optimizer's", () => {
 
 test("trees that are none", () => {
   const w = ones([2]);
-  expectError("state", /^adamw: params\/w must be a tensor, got 3/, () => adamw({ learningRate: 1 }).init({ w: 3 }));
-  expectError("state", /^globalNorm: updates\/w must be a tensor, got 3/, () => globalNorm({ w: 3 }));
-  expectError("state", /^scale: grads\/w must be a tensor/, () => scale(2).update({ w: "x" }, {}));
+  expectError("state", /^adamw: params\/w must be a tensor, got 3/, () =>
+    adamw({ learningRate: 1 }).init({ w: 3 as never }),
+  );
+  expectError("state", /^globalNorm: updates\/w must be a tensor, got 3/, () => globalNorm({ w: 3 as never }));
+  expectError("state", /^scale: grads\/w must be a tensor/, () => scale(2).update({ w: "x" as never }, {}));
   expectError("option", /^applyUpdates: updates must be a tree like/, () => applyUpdates({ w }, undefined as never));
   expectError("state", /^applyUpdates: .* there is no updates\/w/, () => applyUpdates({ w } as object, { v: w }));
   expectError("shape", /^applyUpdates: updates\/w must have the shape of params\/w/, () =>

@@ -96,5 +96,5 @@ export type {
   Shapes,
 } from "./transforms/types.js";
 // Trees of tensors.
-export type { Tree, TreeDef } from "./tree.js";
+export type { LeafOf, MappedTree, TensorBranch, TensorTree, Tree, TreeDef } from "./tree.js";
 export * as tree from "./tree.js";

@@ -6,6 +6,13 @@ import { checkDepth } from "./tree-depth.js";
 
 export type Tree<Leaf> = Leaf | null | undefined | readonly Tree<Leaf>[] | { readonly [key: string]: Tree<Leaf> };
 
+/** A constraint, `T extends TensorTree<T>`: T is a tree whose leaves are all tensors, and stays the type that it is. */
+export type TensorTree<T> = Tree<Tensor> | (object & { readonly [K in keyof T]: TensorBranch<T[K]> });
+
+/** What stands below a name of a {@link TensorTree}. */
+export type TensorBranch<T> =
+  T extends Tree<Tensor> ? T : T extends object ? { readonly [K in keyof T]: TensorBranch<T[K]> } : Tensor;
+
 /** Where the leaves of a flattened tree belong. */
 export type TreeDef =
   | { readonly kind: "leaf" }
@@ -104,8 +111,26 @@ function format(node: TreeDef): string {
   }
 }
 
+/** A tree like T with an R in place of each leaf. */
+export type MappedTree<T, R> = [Tree<Tensor>] extends [T]
+  ? unknown extends T
+    ? T
+    : Tree<R>
+  : T extends Tree<R>
+    ? T
+    : T extends Tensor | ArrayBufferView
+      ? R
+      : T extends object
+        ? { [K in keyof T]: MappedTree<T[K], R> }
+        : T extends null | undefined
+          ? T
+          : R;
+
+/** A leaf of T: a tensor where all are. */
+export type LeafOf<T> = T extends TensorTree<T> ? Tensor : any;
+
 /** Applies f to the leaves of one tree, or to the leaves of several trees of one shape, side by side. */
-export function map<T = unknown>(f: (...leaves: any[]) => unknown, tree: unknown, ...rest: unknown[]): T {
+export function map<T, R>(f: (leaf: LeafOf<T>, ...others: any[]) => R, tree: T, ...rest: unknown[]): MappedTree<T, R> {
   expectFunction("tree.map", { f });
   const [leaves, definition] = flatten(tree);
   const columns = rest.map((other, i) => {
@@ -122,8 +147,8 @@ export function map<T = unknown>(f: (...leaves: any[]) => unknown, tree: unknown
   });
   return unflatten(
     definition,
-    leaves.map((leaf, i) => f(leaf, ...columns.map((column) => column[i]))),
-  ) as T;
+    leaves.map((leaf, i) => f(leaf as LeafOf<T>, ...columns.map((column) => column[i]))),
+  ) as MappedTree<T, R>;
 }
 
 /** The leaves of a tree, in order. */

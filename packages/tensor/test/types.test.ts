@@ -8,6 +8,8 @@ import {
   jit,
   makeProgram,
   type Tensor,
+  type Tree,
+  tree,
   valueAndGrad,
   vjp,
 } from "@te/tensor";
@@ -171,4 +173,17 @@ test("customVjp", () =>
     customVjp(square, forward, (x, ct) => [{ x: ct.mul(x) }]);
     // @ts-expect-error: one cotangent too many
     customVjp(square, forward, (x, ct) => [ct.mul(x), ct]);
+  }));
+
+test("tree.map keeps the structure", () =>
+  only(() => {
+    const params = { w: x, list: [x, null] as [Tensor, null] };
+    expectTypeOf(tree.map((t) => t.mul(2), params)).toEqualTypeOf<{ w: Tensor; list: [Tensor, null] }>();
+    expectTypeOf(tree.map((t) => t.rank, params)).toEqualTypeOf<{ w: number; list: [number, null] }>();
+    expectTypeOf(tree.map((t) => t.neg(), {} as Params)).toEqualTypeOf<Params>();
+    expectTypeOf(tree.map((t) => t.neg(), {} as Nested)).toEqualTypeOf<Nested>();
+    expectTypeOf(tree.map((t) => t.rank > 1, {} as Tree<Tensor>)).toEqualTypeOf<Tree<boolean>>();
+    expectTypeOf(tree.map((a: number, b: number) => `${a + b}`, [1, 2], [3, 4])).toEqualTypeOf<string[]>();
+    // @ts-expect-error: leaves are tensors
+    tree.map((t: number) => t + 1, params);
   }));

@@ -1,6 +1,7 @@
 /** What a device needs to be one stands in @te/tensor/backend: a second one runs every op, and trains, beside the first. */
 import "@te/kernels-cpu";
-import { adamw, applyUpdates } from "@te/optim";
+import type { VariableTree } from "@te/layers";
+import { type AdamState, adamw, applyUpdates } from "@te/optim";
 import { jit, random, setDevice, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
 import { registerBackend } from "@te/tensor/backend";
 import { TransformerLayer } from "@te/transformer";
@@ -27,20 +28,20 @@ async function train(device: string): Promise<Uint8Array[]> {
   const x = random.normal(random.key(1), [2, 4, 16]);
   const optimizer = adamw({ learningRate: 0.01 });
   const { params, ...rest } = layer.init(random.key(0), x);
-  const loss = (params: object, x: Tensor) => {
-    const y: Tensor = layer.apply({ params, ...rest } as never, x);
+  const loss = (params: VariableTree, x: Tensor) => {
+    const y: Tensor = layer.apply({ params, ...rest }, x);
     return y.mul(y).mean();
   };
   const step = jit(
-    (state: { params: object; optimizer: never }, x: Tensor) => {
+    (state: { params: VariableTree; optimizer: AdamState }, x: Tensor) => {
       const [, grads] = valueAndGrad(loss)(state.params, x);
-      const [updates, next] = optimizer.update(grads, state.optimizer, state.params as never);
-      return { params: applyUpdates(state.params as never, updates), optimizer: next };
+      const [updates, next] = optimizer.update(grads, state.optimizer, state.params);
+      return { params: applyUpdates(state.params, updates), optimizer: next };
     },
     { donateArgnums: [0] },
   );
-  let state = { params, optimizer: optimizer.init(params as never) } as never;
-  for (let i = 0; i < 2; i++) state = step(state, x) as never;
+  let state = { params, optimizer: optimizer.init(params) };
+  for (let i = 0; i < 2; i++) state = step(state, x);
   return tree.leaves(state).map((leaf) => new Uint8Array(leaf.dataSync().buffer.slice(0)));
 }
 

@@ -92,7 +92,7 @@ export class DotProductAttention extends Module {
     this.checkLayout(fn);
   }
 
-  protected override get optionsPosition(): number {
+  override get optionsPosition(): number {
     return 5;
   }
 

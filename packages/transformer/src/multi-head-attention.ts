@@ -94,7 +94,7 @@ export class MultiHeadAttention extends Module {
     this.projections = new Projections(this.options, this.numAttentionHeads, this.numGqaGroups, scope);
   }
 
-  protected override get optionsPosition(): number {
+  override get optionsPosition(): number {
     return 4;
   }
 

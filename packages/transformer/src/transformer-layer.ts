@@ -81,7 +81,7 @@ export class TransformerLayer extends Module {
       );
   }
 
-  protected override get optionsPosition(): number {
+  override get optionsPosition(): number {
     return 4;
   }
 

@@ -1,5 +1,7 @@
 /** Decoding with biases, sequence descriptors and relative embeddings of one's own, and in FP8. */
+
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast } from "@te/fp8";
+import type { Module } from "@te/layers";
 import { concat, random, type Tensor, tensor, where } from "@te/tensor";
 import {
   expectClose,
@@ -44,7 +46,10 @@ onEachDevice(() => {
     )[0];
 
   /** Feeds these chunks, each with the mask or descriptor and the bias that `extra` gives for its first token and length. */
-  function feed(chunks: Tensor[], extra: (at: number, count: number) => [unknown, Tensor | null]): Tensor[] {
+  function feed(
+    chunks: Tensor[],
+    extra: (at: number, count: number) => [mask: Tensor | SequenceDescriptor | null, bias: Tensor | null],
+  ): Tensor[] {
     let [at, cache] = [0, variables.cache];
     return chunks.map((fresh) => {
       const count = fresh.shape[1]!;
@@ -179,11 +184,11 @@ onEachDevice(() => {
       maskOf([2, LENGTH, LENGTH], () => false),
     ]);
     expect(Object.keys(s.variables.params)).toContain("relative_embedding");
-    const full = s.layer.apply({ params: s.variables.params }, s.x, ...s.extra);
+    const full = (s.layer as Module).apply({ params: s.variables.params }, s.x, ...s.extra);
     const perToken = { ...s, extra: [x, null, maskOf([2, 1, LENGTH], () => false)] };
     expectClose(decode(perToken, ones(LENGTH)), full, "layer");
     expectError("shape", /bias must have shape .*Give maxDecodeLength the cache's length/, () =>
-      s.layer.apply(s.variables, rows(s.x, 1, 0, 1), ...perToken.extra, {
+      (s.layer as Module).apply(s.variables, rows(s.x, 1, 0, 1), ...perToken.extra, {
         decode: true,
         maxDecodeLength: 7,
         mutable: ["cache"],

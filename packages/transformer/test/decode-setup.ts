@@ -1,5 +1,6 @@
 /** A layer with a cache, and feeding it in chunks. */
-import { concat, jit, random, type Tensor } from "@te/tensor";
+import type { Module, Variables, VariableTree } from "@te/layers";
+import { concat, jit, random, Tensor } from "@te/tensor";
 import { normals, perturbed } from "@te/testkit";
 import { expect } from "vitest";
 import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "../src/index.js";
@@ -13,19 +14,22 @@ export const base: TransformerLayerOptions = {
   attentionDropout: 0,
 };
 
+/** encoded, attentionMask and encoderDecoderMask of a call, as far as they are given. */
+export type Extra = readonly (Tensor | null)[];
+
 export interface Setting {
   readonly layer: TransformerLayer;
   readonly x: Tensor;
-  readonly variables: any;
+  readonly variables: Variables;
   readonly axis: number;
-  readonly extra: readonly unknown[];
+  readonly extra: Extra;
 }
 
-export function setUp(options: TransformerLayerOptions, extra: readonly unknown[] = []): Setting {
+export function setUp(options: TransformerLayerOptions, extra: Extra = []): Setting {
   const layer = new TransformerLayer({ ...base, ...options });
   const axis = options.transposeBatchSequence ? 0 : 1;
   const x = normals(axis === 0 ? [LENGTH, 2, 16] : [2, LENGTH, 16]);
-  const made: any = layer.init(random.key(0), x, ...extra, { decode: true });
+  const made = (layer as Module).init(random.key(0), x, ...extra, { decode: true });
   return { layer, x, variables: { ...made, params: perturbed(made.params) }, axis, extra };
 }
 
@@ -41,7 +45,7 @@ export function decode(
   chunks: readonly number[],
   mask?: Tensor,
 ): Tensor {
-  const step = jit((variables: any, fresh: Tensor, mask: Tensor | null) =>
+  const step = jit((variables: Variables, fresh: Tensor, mask: Tensor | null) =>
     layer.apply(variables, fresh, extra[0] ?? null, mask, extra[2] ?? null, {
       decode: true,
       maxDecodeLength: LENGTH,
@@ -49,7 +53,7 @@ export function decode(
     }),
   );
   const parts: Tensor[] = [];
-  let [at, cache] = [0, variables.cache];
+  let [at, cache] = [0, variables.cache!];
   for (const count of chunks) {
     const [y, changed] = step(
       { ...variables, cache },
@@ -61,8 +65,15 @@ export function decode(
     at += count;
   }
   const name = layer.layerType === TransformerLayerType.DECODER ? "self_attention" : "attention";
-  expect(cache[name].cache_index.dataSync()[0]).toBe(at);
+  expect(tensorIn(cache, name, "cache_index").dataSync()[0]).toBe(at);
   return concat(parts, axis);
+}
+
+/** The variable at this path. */
+export function tensorIn(tree: VariableTree, ...path: string[]): Tensor {
+  const at = path.reduce<Tensor | VariableTree | undefined>((at, name) => (at as VariableTree)[name], tree);
+  if (!(at instanceof Tensor)) throw new Error(`no variable ${path.join("/")}`);
+  return at;
 }
 
 export const ones = (n: number): number[] => Array(n).fill(1);

@@ -1,4 +1,5 @@
 /** Decoding with a KV cache, a few tokens first and then one by one, gives the rows of the full forward pass. */
+import type { Module, Variables, VariableTree } from "@te/layers";
 import { jit, random, type Tensor, tensor } from "@te/tensor";
 import { expectClose, expectError, findBitDifference, maskOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
@@ -8,7 +9,7 @@ import {
   type TransformerLayerOptions,
   TransformerLayerType,
 } from "../src/index.js";
-import { base, decode, LENGTH, ones, rows, setUp } from "./decode-setup.js";
+import { base, decode, LENGTH, ones, rows, setUp, tensorIn } from "./decode-setup.js";
 
 const kinds: [string, TransformerLayerOptions][] = [
   ["fused parameters, relative embedding", {}],
@@ -72,9 +73,12 @@ onEachDevice((device) => {
 
   test("the cache starts empty, and init does not fill it", () => {
     const { variables } = setUp({});
-    const { cached_key, cached_value, cache_index } = variables.cache.attention;
-    for (const t of [cached_key, cached_value, cache_index])
-      expect(t.dataSync().every((v: number) => v === 0)).toBe(true);
+    for (const name of ["cached_key", "cached_value", "cache_index"])
+      expect(
+        tensorIn(variables.cache!, "attention", name)
+          .dataSync()
+          .every((v) => v === 0),
+      ).toBe(true);
   });
 });
 
@@ -88,26 +92,27 @@ onEachDevice(() => {
 
     test.each(kinds)("%s", async (_, options) => {
       const { layer, variables, x, axis } = setUp(options);
-      const step = (cache: any, count: number) =>
+      const step = (cache: VariableTree, count: number) =>
         layer.apply({ ...variables, cache }, rows(x, axis, 0, count), { decode: true, mutable: ["cache"] });
-      const [, almost] = step(variables.cache, LENGTH - 1);
+      const [, almost] = step(variables.cache!, LENGTH - 1);
       const [late] = step(almost.cache, 2);
       await expect(late.data()).rejects.toThrow(beyond(2, LENGTH - 2));
       const [last, full] = step(almost.cache, 1);
       await expect(last.data()).resolves.toBeDefined();
       const [more, after] = step(full.cache, 1);
       await expect(more.data()).rejects.toThrow(beyond(1, LENGTH - 1));
-      await expect(after.cache.attention.cached_key.data()).rejects.toThrow(beyond(1, LENGTH - 1));
+      await expect(tensorIn(after.cache, "attention", "cached_key").data()).rejects.toThrow(beyond(1, LENGTH - 1));
       await expect(step(after.cache, 1)[0].data()).rejects.toThrow(beyond(1, LENGTH - 1));
     });
 
     test("in a compiled step, and for an index below 0", async () => {
       const { layer, variables, x } = setUp({});
-      const step = jit((variables: any, fresh: Tensor) =>
+      const step = jit((variables: Variables, fresh: Tensor) =>
         layer.apply(variables, fresh, { decode: true, mutable: ["cache"] }),
       );
       const at = (index: number) => {
-        const attention = { ...variables.cache.attention, cache_index: tensor(Int32Array.of(index)).reshape([]) };
+        const cache = variables.cache!.attention as VariableTree;
+        const attention = { ...cache, cache_index: tensor(Int32Array.of(index)).reshape([]) };
         return step({ ...variables, cache: { attention } }, rows(x, 1, 0, 1));
       };
       await expect(at(LENGTH - 1)[0].data()).resolves.toBeDefined();
@@ -149,7 +154,9 @@ describe("errors", () => {
   test("no cache, whether or not one may be made", () => {
     const { cache: _, ...rest } = variables;
     for (const options of [{}, { mutable: ["cache"] }])
-      expectError("state", needed, () => attention.apply(rest, x, x, null, null, { decode: true, ...options }));
+      expectError("state", needed, () =>
+        (attention as Module).apply(rest, x, x, null, null, { decode: true, ...options }),
+      );
     const layer = new TransformerLayer(base);
     const inputs = normals([2, 3, 16]);
     const params = layer.init(random.key(0), inputs).params!;

@@ -1,4 +1,5 @@
 /** What DotProductAttention and SequenceDescriptor refuse, and how they say it. */
+import type { Module } from "@te/layers";
 import { type Tensor, tensor } from "@te/tensor";
 import { expectError, normals } from "@te/testkit";
 import { describe, expect, test, vi } from "vitest";
@@ -16,7 +17,7 @@ const q = normals([2, 3, 2, 4]);
 const attend =
   (options: object, ...args: unknown[]) =>
   () =>
-    new DotProductAttention({ ...heads, ...options }).apply({}, ...args);
+    (new DotProductAttention({ ...heads, ...options }) as Module).apply({}, ...args);
 describe("DotProductAttention", () => {
   test("option strings", () => {
     const make = (options: object) => () => new DotProductAttention({ ...heads, ...options });

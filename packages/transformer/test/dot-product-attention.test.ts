@@ -1,4 +1,5 @@
 /** F01, F02 through the module: masks, groups, layouts and descriptors against attention written out in float64. */
+import type { Module } from "@te/layers";
 import { type DType, stack, type Tensor, tensor, vjp } from "@te/tensor";
 import {
   expectClose,
@@ -87,10 +88,9 @@ onEachDevice(() => {
   });
 
   const run = (options: object, ...args: unknown[]): Tensor =>
-    new DotProductAttention({ headDim: DEPTH, numAttentionHeads: 4, attnMaskType: "no_mask", ...options }).apply(
-      {},
-      ...args,
-    );
+    (
+      new DotProductAttention({ headDim: DEPTH, numAttentionHeads: 4, attnMaskType: "no_mask", ...options }) as Module
+    ).apply({}, ...args);
   const { q, k, v } = operands(4, 4, "float32");
 
   test("packed layouts hold the same operands", () => {

@@ -1,4 +1,5 @@
 /** What attention modules and the transformer layer refuse, and how they say it. */
+import type { Module } from "@te/layers";
 import { random } from "@te/tensor";
 import { expectError, maskOf, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
@@ -17,11 +18,11 @@ const layer = { hiddenSize: 8, mlpHiddenSize: 16, numAttentionHeads: 2, hiddenDr
 const attend =
   (options: object, ...args: unknown[]) =>
   () =>
-    new DotProductAttention({ ...heads, ...options }).apply({}, ...args);
+    (new DotProductAttention({ ...heads, ...options }) as Module).apply({}, ...args);
 const initLayer =
   (options: object, ...args: unknown[]) =>
   () =>
-    new TransformerLayer({ ...layer, ...options }).init(random.key(0), ...args);
+    (new TransformerLayer({ ...layer, ...options }) as Module).init(random.key(0), ...args);
 
 describe("MultiHeadAttention", () => {
   test("options", () => {
@@ -118,7 +119,7 @@ describe("unknown options", () => {
     expectError("option", /^DotProductAttention: query must be a tensor, got null/, attend({}, null, q, q));
     expectError("option", /^DotProductAttention: bias must be a tensor, got 3/, attend({}, q, q, q, null, 3));
     expectError("option", /^MultiHeadAttention: inputsKv must be a tensor, got undefined/, () =>
-      make.MultiHeadAttention({}).init(random.key(0), x),
+      make.MultiHeadAttention({}).init(random.key(0), x, undefined as never),
     );
     expectError("option", /^TransformerLayer: inputs must be a tensor, got null/, initLayer({}, null));
   });
@@ -138,11 +139,11 @@ describe("unknown options", () => {
       attend({}, q, q, q, { deterministic: "no" }),
     );
     expectError("option", flag("MultiHeadAttention.call: decode"), () =>
-      make.MultiHeadAttention({}).init(random.key(0), x, x, { decode: "no" }),
+      make.MultiHeadAttention({}).init(random.key(0), x, x, { decode: "no" as never }),
     );
     expectError("option", flag("TransformerLayer.call: decode"), initLayer({}, x, { decode: "no" }));
     expectError("option", flag("RelativePositionBiases.call: bidirectional"), () =>
-      make.RelativePositionBiases({}).init(random.key(0), 3, 3, { bidirectional: "no" }),
+      make.RelativePositionBiases({}).init(random.key(0), 3, 3, { bidirectional: "no" as never }),
     );
     for (const maxDecodeLength of [0, -1, 1.5, "8"])
       expectError(
@@ -159,7 +160,7 @@ describe("unknown options", () => {
       attend({}, q, q, q, { determinstic: true }),
     );
     expectError("option", /MultiHeadAttention.call: unknown option decod. Did you mean decode/, () =>
-      make.MultiHeadAttention({}).init(random.key(0), x, x, { decod: true }),
+      make.MultiHeadAttention({}).init(random.key(0), x, x, { decod: true } as never),
     );
     expectError(
       "option",
@@ -167,7 +168,7 @@ describe("unknown options", () => {
       initLayer({}, x, { max_decode_length: 3 }),
     );
     expectError("option", /RelativePositionBiases.call: unknown option direction/, () =>
-      make.RelativePositionBiases({}).init(random.key(0), 3, 3, { direction: 1 }),
+      make.RelativePositionBiases({}).init(random.key(0), 3, 3, { direction: 1 } as never),
     );
   });
 });

@@ -72,13 +72,13 @@ onEachDevice(() => {
     const square: Packed = { rows: example.rows.map((row) => row.map(([n]) => [n, n] as const)), sizes: [14, 14] };
     const [q, k, v] = operands(square.sizes, 2, HEADS) as [Tensor, Tensor, Tensor];
     const sequences = descriptorOf(square);
-    const run = (qkvLayout: string, ...args: (Tensor | null)[]): Tensor =>
+    const run = (qkvLayout: string, q: Tensor, k: Tensor | null, v: Tensor | null): Tensor =>
       new DotProductAttention({
         headDim: DEPTH,
         numAttentionHeads: HEADS,
         attnMaskType: "padding_causal",
         qkvLayout,
-      }).apply({}, ...args, sequences);
+      }).apply({}, q, k, v, sequences);
     const apart = run("thd_thd_thd", q, k, v);
     expectClose(run("thd_t2hd", q, stack([k, v], 2), null), apart, "attention");
     expectClose(run("T3HD", stack([q, k, v], 2), null, null), apart, "attention");

@@ -1,5 +1,7 @@
 /** Random options of the layer: jit equals eager, every device equals the reference, sequence-first equals batch-first. */
+
 import { fc, test } from "@fast-check/vitest";
+import type { VariableTree } from "@te/layers";
 import { concat, jit, random, setDevice, type Tensor, tree, valueAndGrad } from "@te/tensor";
 import { findBitDifference, findDifference, limitOf, maskOf, normals, perturbed, presentDevices } from "@te/testkit";
 import { afterAll, describe, expect } from "vitest";
@@ -74,8 +76,8 @@ function setUp({ options, batch, length, dropped }: Case, sequenceFirst = false)
   const mask = maskOf([batch, length, length], (b, _, j) => j > 0 && j >= length - ((dropped + b) % 3));
   const cross = encoded && maskOf([batch, length, 4], (b, _, j) => j > b);
   const { params } = layer.init(random.key(5), x, encoded, mask, cross);
-  const args = [encoded, mask, cross];
-  const call = (p: unknown, x: Tensor): Tensor => layer.apply({ params: p as never }, x, ...args);
+  const args = [encoded, mask, cross] as const;
+  const call = (params: VariableTree, x: Tensor): Tensor => layer.apply({ params }, x, ...args);
   return { layer, args, call, x, order, params: perturbed(params) };
 }
 
@@ -163,7 +165,7 @@ describe("any options", () => {
       const options = { ...given.options, selfAttnMaskType: causal[type] ?? type };
       for (const sequenceFirst of [false, true]) {
         const { layer, args, x, order, params } = setUp({ ...given, options }, sequenceFirst);
-        const whole = order(layer.apply({ params: params as never }, x, ...args));
+        const whole = order(layer.apply({ params }, x, ...args));
         expectClose({ y: decode(layer, params, x, args, chunks, sequenceFirst) }, { y: whole });
       }
     },
@@ -173,9 +175,9 @@ describe("any options", () => {
 /** Feeds chunks of these lengths one after the other, as far as x goes. Batch-first results, joined. */
 function decode(
   layer: TransformerLayer,
-  params: any,
+  params: VariableTree,
   x: Tensor,
-  args: any[],
+  args: readonly [encoded: Tensor | null, mask: Tensor, cross: Tensor | null],
   chunks: number[],
   sequenceFirst: boolean,
 ) {
@@ -187,12 +189,12 @@ function decode(
       t.shape.map((d, i) => (i === of ? at + count : d)),
     );
   const [encoded, mask, cross] = args;
-  let cache: any = layer.init(random.key(0), x, ...args, { decode: true }).cache;
+  let cache = layer.init(random.key(0), x, ...args, { decode: true }).cache!;
   const parts: Tensor[] = [];
   for (let at = 0; at < length; ) {
     const count = Math.min(chunks[parts.length]!, length - at);
-    const of = [encoded, rows(mask, 2, at, count), cross && rows(cross, 2, at, count)];
-    const call = { decode: true, mutable: ["cache"] };
+    const of = [encoded, rows(mask, 2, at, count), cross && rows(cross, 2, at, count)] as const;
+    const call = { decode: true, mutable: ["cache"] } as const;
     const [y, changed] = layer.apply({ params, cache }, rows(x, axis, at, count), ...of, call);
     parts.push(sequenceFirst ? swap(y) : y);
     cache = changed.cache;
