@@ -1,5 +1,6 @@
 /** What is joined with the quantization of its result, and what must not be. */
 import { quantizeOp } from "@te/fp8";
+import { shardingConstraintOp } from "@te/sharding";
 import { checkpoint, makeProgram, sin, stopGradient, type Tensor, vjp } from "@te/tensor";
 import { type Program, runPasses } from "@te/tensor/backend";
 import { normals } from "@te/testkit";
@@ -18,6 +19,35 @@ const quantize = (x: Tensor, by = scale): Tensor => quantizeOp({ x, scale: by })
 const optimized = (f: (...args: any[]) => unknown, ...args: Tensor[]): Program =>
   runPasses(makeProgram(f)(...args), () => true);
 const opsOf = (program: Program): string[] => program.nodes.map(({ op }) => op.name);
+
+describe("constraints", () => {
+  const options = { axes: ["tensor"], dims: [0], mesh: ["tensor"], meshShape: [2] };
+  const constrained = (x: Tensor): Tensor => shardingConstraintOp({ x }, options).y;
+
+  test("between a norm and its quantization are of FP8", () => {
+    const program = optimized((x: Tensor) => quantize(constrained(norm(wide(x)))), x);
+    expect(opsOf(program)).toEqual(["rms_norm_quantize", "sharding_constraint"]);
+    expect(program.values[program.nodes[1]!.inputs[0]!]!.dtype).toBe("float8_e4m3fn");
+    expect(program.nodes[1]!.params).toEqual(options);
+  });
+
+  test("of what others read too stay", () => {
+    const f = (x: Tensor) => {
+      const y = constrained(norm(wide(x)));
+      return [quantize(y), y];
+    };
+    expect(opsOf(optimized(f, x))).toEqual(["cast", "rms_norm", "sharding_constraint", "quantize"]);
+  });
+
+  test("of what was widened are of 16 bits, and the gradient of a norm reads these", () => {
+    const f = (dy: Tensor) => vjp((x: Tensor) => norm(wide(x)), x)[1](constrained(wide(dy)))[0];
+    const program = optimized(f, x);
+    expect(opsOf(program)).toEqual(["cast", "rms_norm", "sharding_constraint", "rms_norm_backward"]);
+    const { inputs } = program.nodes[3]!;
+    expect(inputs[0]).toBe(program.nodes[2]!.outputs[0]);
+    expect(program.values[inputs[0]!]!.dtype).toBe("bfloat16");
+  });
+});
 
 describe("join quantize", () => {
   test("a norm and an activation of what was widened, in one node that reads 16 bits", () => {

@@ -40,19 +40,30 @@ test("other nodes make the same values; what nobody reads any more goes", () => 
   const chain = makeProgram((x: Tensor) => exp(sin(x)))(x);
   const [first, second] = chain.nodes as [ProgramNode, ProgramNode];
   const cosine = { ...second, op: cosOp.definition, inputs: first.inputs };
-  const replaced = replaceNodes(chain, new Map([[second, cosine]]));
+  const replaced = replaceNodes(chain, new Map([[second, [cosine]]]));
   expect(replaced.nodes).toEqual([cosine]);
   const [y] = evaluateProgram(replaced, [{ shape: [2], dtype: "float32", data: new Float32Array([0, 0]) }]);
   expect([...y!.data]).toEqual([1, 1]);
   const joined = replaceNodes(
     chain,
-    new Map<ProgramNode, ProgramNode | null>([
-      [first, null],
-      [second, cosine],
+    new Map<ProgramNode, ProgramNode[]>([
+      [first, []],
+      [second, [cosine]],
     ]),
   );
   expect(joined.nodes).toEqual([cosine]);
   expect(replaceNodes(chain, new Map())).toBe(chain);
+});
+
+test("nodes may make values that were not there", () => {
+  const chain = makeProgram((x: Tensor) => exp(sin(x)))(x);
+  const second = chain.nodes[1]!;
+  const between = { ...second, op: cosOp.definition, outputs: [chain.values.length] };
+  const after = { ...second, inputs: between.outputs };
+  const longer = replaceNodes(chain, new Map([[second, [between, after]]]), [...chain.values, chain.values[0]!]);
+  expect(longer.nodes.map(({ op }) => op.name)).toEqual(["sin", "cos", "exp"]);
+  const [y] = evaluateProgram(longer, [{ shape: [2], dtype: "float32", data: new Float32Array([0, 0]) }]);
+  expect(y!.data[0]).toBeCloseTo(Math.E, 5);
 });
 
 test("wrong arguments are named", () => {

@@ -1,5 +1,7 @@
 /** Who makes and who reads the values of a program: what passes ask that match several nodes and write others instead. */
+import type { Aval } from "../aval.js";
 import { fail } from "../errors.js";
+import { expectArray } from "../expect.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 import { dropUnused } from "./simplify.js";
 
@@ -47,16 +49,19 @@ export class Links {
 }
 
 /**
- * The program with other nodes in the places of some, null for none. What they make has the numbers of the values that
- * it stands for. Nodes that nobody reads any more go. The program itself where there is nothing to replace.
+ * The program with other nodes in the places of some. They make the values of those under the same numbers; what they make
+ * besides stands at the end of `values`. Nodes that nobody reads any more go. The program itself where there is nothing to
+ * replace.
  */
-export function replaceNodes(program: Program, replaced: ReadonlyMap<ProgramNode, ProgramNode | null>): Program {
+export function replaceNodes(
+  program: Program,
+  replaced: ReadonlyMap<ProgramNode, readonly ProgramNode[]>,
+  values: readonly Aval[] = program.values,
+): Program {
   expectProgram("replaceNodes", program);
   if (!(replaced instanceof Map)) fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced);
+  expectArray("replaceNodes", "shapes and dtypes", { values });
   if (replaced.size === 0) return program;
-  const nodes = program.nodes.flatMap((node) => {
-    const other = replaced.get(node);
-    return other === null ? [] : [other ?? node];
-  });
-  return dropUnused(program.with({ nodes }));
+  const nodes = program.nodes.flatMap((node) => replaced.get(node) ?? [node]);
+  return dropUnused(program.with({ nodes, values }));
 }
