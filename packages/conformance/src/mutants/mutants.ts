@@ -2,6 +2,7 @@
 import { CHECKPOINT } from "./checkpoint.js";
 import { type Mutant, mutant } from "./mutant.js";
 import { PASSES } from "./passes.js";
+import { SHARDING } from "./sharding.js";
 
 const REFERENCE = "transformer/src/ops/attention-reference.ts";
 const NORM = "layers/src/ops/layer-norm.ts";
@@ -15,6 +16,7 @@ const ADAMW = "optim/src/ops/adamw-update.ts";
 export const MUTANTS: readonly Mutant[] = [
   ...CHECKPOINT,
   ...PASSES,
+  ...SHARDING,
   // Gradients
   mutant(
     "dq is zero",
