@@ -10,7 +10,7 @@ import {
   type Recipe,
 } from "@te/fp8";
 import { checkpointName, type DType, dot, type Tensor } from "@te/tensor";
-import { expectDType, expectTensor, FLOATS, fail, warnOnce } from "@te/tensor/op";
+import { expectDType, expectTensor, FLOATS, fail, MAX_RANK, warnOnce } from "@te/tensor/op";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
@@ -91,6 +91,8 @@ export function contractedAxes(fn: string, axis: number | readonly number[], ran
 /** Feature sizes as a list. */
 export function featureList(fn: string, features: number | readonly number[]): number[] {
   if (features === undefined) fail("option", fn, "features is required");
+  if (Array.isArray(features) && features.length > MAX_RANK)
+    fail("option", fn, `features must be at most ${MAX_RANK} integers`, `${features.length} of them`);
   const list = Array.isArray(features) ? [...features] : [features];
   if (list.length === 0 || list.some((f) => !Number.isInteger(f) || f < 1)) {
     fail("option", fn, "features must be a positive integer or a list of them", list);

@@ -27,7 +27,7 @@ export { flip } from "./ops/flip.js";
 export { at, type Index } from "./ops/index-with.js";
 export { logSoftmax } from "./ops/log-softmax.js";
 export { logsumexp } from "./ops/logsumexp.js";
-export { logicalNot, not } from "./ops/predicates.js";
+export { isFinite, isNaN, logicalNot, not } from "./ops/predicates.js";
 export { all, any, max, mean, min, prod, type ReduceOptions, sum, variance } from "./ops/reduce.js";
 export {
   broadcastTo,

@@ -1,4 +1,5 @@
 /** What the addon of a native device offers: the functions that native/node gives every device, and what they are given. */
+import { expectObject, expectStrings } from "../expect.js";
 
 /** Handles are small integers; a released one is an error, never a crash. */
 export interface NativeAddon {
@@ -85,8 +86,12 @@ const FUNCTIONS: Readonly<Record<keyof NativeAddon, true>> = {
  * The first function that an addon lacks, of those in `more` and of NativeAddon: it was built from other sources. Undefined
  * where it has all.
  */
-export const lackingFunction = (addon: object, more: readonly string[] = []): string | undefined =>
-  [...more, ...Object.keys(FUNCTIONS)].find((name) => typeof (addon as Record<string, unknown>)[name] !== "function");
+export function lackingFunction(addon: object, more: readonly string[] = []): string | undefined {
+  expectObject("lackingFunction", { addon });
+  expectStrings("lackingFunction", { more });
+  const names = [...more, ...Object.keys(FUNCTIONS)];
+  return names.find((name) => typeof (addon as Record<string, unknown>)[name] !== "function");
+}
 
 /** Shape and dtype of an operand. */
 export interface NativeAval {

@@ -2,12 +2,14 @@
 import { asTeError } from "../as-error.js";
 import { type Aval, byteSize } from "../aval.js";
 import type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
+import { fail } from "../errors.js";
+import { expectArray, expectObject, expectString } from "../expect.js";
 import { Lru } from "../lru.js";
 import { definedOps, formatParams } from "../op.js";
 import { fuseElementwise, instructionOf } from "../program/fuse.js";
 import type { Pass } from "../program/passes.js";
 import type { Program } from "../program/program.js";
-import type { NativeAddon, NativeNode } from "./addon.js";
+import { lackingFunction, type NativeAddon, type NativeNode } from "./addon.js";
 import { NativeBuffer } from "./buffer.js";
 import { describeProgram } from "./describe-program.js";
 import { NativeExecutable } from "./executable.js";
@@ -26,7 +28,18 @@ export interface NativeDevice {
  * The backend of an addon that is built from native/core and native/node and has kernels of its own. Its kernels see
  * elementwise ops as instructions of `elementwise` nodes, and no others. Give it to registerBackend.
  */
-export const nativeBackend = (device: NativeDevice): Backend => new NativeBackend(device);
+export function nativeBackend(device: NativeDevice): Backend {
+  const fn = "nativeBackend";
+  expectObject(fn, { device });
+  const { name, description, native, passes = [] } = device;
+  expectString(fn, { name, description });
+  expectObject(fn, { native });
+  const lacking = lackingFunction(native);
+  if (lacking !== undefined)
+    fail("option", fn, `native must have the functions of NativeAddon`, `one without ${lacking}`);
+  expectArray(fn, "passes", { passes });
+  return new NativeBackend(device);
+}
 
 class NativeBackend implements Backend {
   readonly name: string;
