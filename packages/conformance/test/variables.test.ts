@@ -139,6 +139,6 @@ describe("names of submodules", () => {
   test.each(Object.keys(MODULES))("%s.name", (of) => {
     const { make, args } = MODULES[of]!;
     const { params } = new Parent(() => make({ name: "chosen" })).init(random.key(0), ...args);
-    expect(Object.keys(params!)).toEqual(["chosen"]);
+    expect(Object.keys(params)).toEqual(["chosen"]);
   });
 });

@@ -36,7 +36,7 @@ const MESSAGE = "^Model.checkVariables: variables must have the names and shapes
 describe("what is right", () => {
   test("the result of init, without its axes, in 16 bits, and with collections of other calls", () => {
     const narrow = tree.map((leaf: any) => (leaf.astype ? leaf.astype("bfloat16") : leaf), made.params) as never;
-    for (const variables of [made, { params: made.params! }, { params: narrow }, { ...made, cache: {} }]) {
+    for (const variables of [made, { params: made.params }, { params: narrow }, { ...made, cache: {} }]) {
       expect(() => model.checkVariables(variables, ids)).not.toThrow();
       expect(() => checkVariables(made, variables)).not.toThrow();
     }
@@ -49,7 +49,7 @@ describe("what is right", () => {
       const variables = dense.init(random.key(0), x);
       expect(() => dense.checkVariables(variables, x)).not.toThrow();
       expectError("state", /fp8_metas\/kernel_scale float32\[1\] is missing/, () =>
-        dense.checkVariables({ params: variables.params! }, x),
+        dense.checkVariables({ params: variables.params }, x),
       );
     });
   });

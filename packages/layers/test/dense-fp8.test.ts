@@ -80,7 +80,7 @@ onEachDevice(() => {
           );
           const [xq, wq, gq] = [
             states.x.round(values(x)),
-            states.kernel.round(values(params!.kernel as Tensor)),
+            states.kernel.round(values(params.kernel as Tensor)),
             states.grad.round(values(dy)),
           ];
           const like = (t: Tensor, exact: Float64Array) => ({ shape: t.shape, dtype: t.dtype, values: exact });
@@ -98,7 +98,7 @@ onEachDevice(() => {
           }
           saturations.push(states.x.saturated);
           if (t === 3) {
-            const exact = multiply(values(x), values(params!.kernel as Tensor), m, k, n);
+            const exact = multiply(values(x), values(params.kernel as Tensor), m, k, n);
             expect(errorN(values(y), exact), "clipping shows").toBeGreaterThan(0.3);
           }
         }

@@ -31,7 +31,7 @@ class Block extends Module {
 describe("names", () => {
   test("of submodules: property, index in an array property, name option, class and number", () => {
     const { params } = new Block().init(random.key(0), x);
-    expect(Object.keys(params!).sort()).toEqual(["LayerNorm_0", "LayerNorm_1", "first", "layers_0", "named"]);
+    expect(Object.keys(params).sort()).toEqual(["LayerNorm_0", "LayerNorm_1", "first", "layers_0", "named"]);
   });
 
   test("a submodule that is called twice has one set of variables", () => {
@@ -62,7 +62,7 @@ describe("init", () => {
   test("every device makes the same parameters, up to the last bits", () => {
     const made = presentDevices().map((device) => {
       setDevice(device);
-      return dense.init(random.key(1), normals([2, 64])).params!.kernel as Tensor;
+      return dense.init(random.key(1), normals([2, 64])).params.kernel as Tensor;
     });
     setDevice("auto");
     for (const kernel of made) expect(findDifference(kernel, made[0]!, { n: 2e-7, x: 1e-6 })).toBeUndefined();
@@ -87,14 +87,14 @@ describe("apply", () => {
   });
 
   test("a parameter that is missing is named with its path", () => {
-    const { bias: _, ...rest } = variables.params!;
+    const { bias: _, ...rest } = variables.params;
     expectError("state", /variable params\/bias does not exist.*variables that init returned/, () =>
       dense.apply({ params: rest }, x),
     );
   });
 
   test("a parameter of another shape is named with both shapes", () => {
-    const params = { ...variables.params!, kernel: normals([5, 3]) };
+    const params = { ...variables.params, kernel: normals([5, 3]) };
     expectError("shape", /module: params\/kernel must have shape \[3,3\], got float32\[5,3\]/, () =>
       dense.apply({ params }, x),
     );

@@ -58,7 +58,7 @@ test("names that every object inherits are names like others", () => {
     const module = new Free({ variable: name, collection: name, property: name });
     const variables = module.init(random.key(0), x);
     expect(Object.keys(variables)).toContain(name);
-    expect(Object.keys(variables.params!)).toEqual([name]);
+    expect(Object.keys(variables.params)).toEqual([name]);
     expect(module.apply(variables, x).shape).toEqual([2, 2]);
   }
   expect(Object.keys(Object)).toEqual([]);

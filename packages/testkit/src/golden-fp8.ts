@@ -1,6 +1,6 @@
 /** Recorded FP8 training steps of modules: values, gradients, and the metas that the steps leave behind. */
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
-import type { Module, Variables } from "@te/layers";
+import type { Module, Variables, VariableTree } from "@te/layers";
 import { Tensor, tree, valueAndGrad } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import { findDifference, valuesOf } from "./compare.js";
@@ -19,8 +19,6 @@ import {
 import type { ModuleOf } from "./golden-suite.js";
 import { type Golden, type GoldenCase, readGolden } from "./goldens.js";
 import { limitOf, widen } from "./tolerance.js";
-
-type Nested = Record<string, any>;
 
 interface Steps extends GoldenCase {
   readonly steps: number;
@@ -52,21 +50,21 @@ function step(
   of: Steps,
   t: number,
   module: Module,
-  params: unknown,
-  metas: unknown,
-): Replay & { metas: Nested } {
+  params: VariableTree,
+  metas: VariableTree | undefined,
+): Replay & { metas: VariableTree | undefined } {
   const x = golden.tensor(of, `step${t}/in/x`);
   const dys = golden.tensors(of, `step${t}/dy/`);
   const multiplied = tree.map((leaf: Tensor) => (leaf.rank > 1 ? leaf.mul(of.paramMultiplier[t]!) : leaf), params);
   const loss = (variables: Variables, x: Tensor) => {
     const result = module.apply(variables, ...argumentsOf(of, { x }));
     const outputs = (Array.isArray(result) ? result : [result]).filter((out) => out instanceof Tensor);
-    return [recordedLoss(outputs, dys), outputs];
+    return [recordedLoss(outputs, dys), outputs] as const;
   };
-  const [[, outputs], [grads, dx]] = valueAndGrad(loss as never, { argnums: [0, 1], hasAux: true })(
+  const [[, outputs], [grads, dx]] = valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(
     { params: multiplied, fp8_metas: metas },
     x,
-  ) as any;
+  );
   const named = tree.leavesWithPath(grads.params).map(({ path, leaf }) => [`params/${path.join("/")}`, leaf]);
   return { outputs, gradients: { ...Object.fromEntries(named), "in/x": dx }, metas: grads.fp8_metas };
 }
@@ -132,7 +130,7 @@ function testGroup(
           const { module, variables } = setUp(of);
           const params = recordedParameters(golden, of, variables);
           const { values, metas: metaError } = limitsOn(device, of);
-          let metas: unknown = variables.fp8_metas;
+          let metas = variables.fp8_metas;
           for (let t = 0; t < of.steps; t++) {
             const after = step(golden, of, t, module, params, metas);
             const recorded = stepOf(golden, of, t);

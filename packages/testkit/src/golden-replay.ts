@@ -1,6 +1,6 @@
 /** Runs recorded calls of modules again: variables from the recorded key, outputs and gradients on the device in force. */
 import { createHash } from "node:crypto";
-import type { Module, Variables } from "@te/layers";
+import type { Module, Variables, VariableTree } from "@te/layers";
 import { random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
 import { currentBackend } from "@te/tensor/backend";
 import { formatAval } from "@te/tensor/op";
@@ -99,10 +99,10 @@ function expectWithinUlps(name: string, actual: Tensor, recorded: Tensor, ulps: 
 }
 
 /** The initial parameters with those replaced that were changed before the recording, or that differ in the last bits. */
-export function recordedParameters(golden: Golden, of: GoldenCase, initial: Variables): Nested {
+export function recordedParameters(golden: Golden, of: GoldenCase, initial: Variables): VariableTree {
   const stored = golden.tensors(of, "params/");
   const leaves = tree.leavesWithPath(initial.params).map(({ path, leaf }) => stored[path.join("/")] ?? leaf);
-  return tree.unflatten(tree.flatten(initial.params)[1], leaves) as Nested;
+  return tree.unflatten(tree.flatten(initial.params)[1], leaves) as VariableTree;
 }
 
 export interface Replay {
@@ -121,17 +121,14 @@ export function recordedLoss(outputs: readonly Tensor[], dys: Readonly<Record<st
 }
 
 /** The outputs of a recorded call, and the gradients of the recorded loss in parameters and inputs. */
-export function replay(golden: Golden, of: GoldenCase, module: Module, params: Nested): Replay {
+export function replay(golden: Golden, of: GoldenCase, module: Module, params: VariableTree): Replay {
   const inputs = golden.tensors(of, "in/");
   const dys = golden.tensors(of, "dy/");
-  const loss = (p: Nested, given: Record<string, Tensor>) => {
-    const outputs = outputsOf(module.apply({ params: p as never }, ...argumentsOf(of, given)));
-    return [recordedLoss(outputs, dys), outputs];
+  const loss = (p: VariableTree, given: Record<string, Tensor>) => {
+    const outputs = outputsOf(module.apply({ params: p }, ...argumentsOf(of, given)));
+    return [recordedLoss(outputs, dys), outputs] as const;
   };
-  const [[, outputs], [dparams, dinputs]] = valueAndGrad(loss as never, { argnums: [0, 1], hasAux: true })(
-    params as never,
-    inputs as never,
-  ) as any;
+  const [[, outputs], [dparams, dinputs]] = valueAndGrad(loss, { argnums: [0, 1], hasAux: true })(params, inputs);
   const named = [
     ...tree.leavesWithPath(dparams).map(({ path, leaf }) => [`params/${path.join("/")}`, leaf]),
     ...Object.keys(golden.tensors(of, "grad/in/")).map((name) => [`in/${name}`, dinputs[name]]),

@@ -70,7 +70,7 @@ export function gradientOfCase(
     const variable = wrt.map((name) => inputs[names.indexOf(name)]!);
     const f = (...replaced: Tensor[]) =>
       forward(...names.map((name, i) => (wrt.includes(name) ? replaced[wrt.indexOf(name)]! : inputs[i]!)));
-    const [results, pullback] = vjp(f, ...variable) as [Tensor[], (cotangents: Tensor[]) => Tensor[]];
+    const [results, pullback] = vjp(f, ...variable);
     const gradients = pullback(seeds);
     for (const result of results) result.dispose();
     return gradients;

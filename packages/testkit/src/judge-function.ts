@@ -30,16 +30,16 @@ export function valueAndGradients(
   const paths = tree.leavesWithPath(inputs).map(({ path }) => path.join("/"));
   const [leaves, definition] = tree.flatten(inputs) as [Tensor[], tree.TreeDef];
   const rebuild = (given: readonly Tensor[]): unknown => tree.unflatten(definition, given);
-  const y = jit((...given: Tensor[]) => f(rebuild(given)))(...leaves) as Tensor;
+  const y = jit((...given: Tensor[]) => f(rebuild(given)))(...leaves);
   const [dy] = drawCotangents([{ shape: y.shape, dtype: y.dtype }], seed) as [HostArray];
   const run = (cotangent: Tensor, ...given: Tensor[]): Tensor[] => {
-    const [value, pull] = vjp((...again: Tensor[]) => f(rebuild(again)), ...given) as [Tensor, (t: Tensor) => Tensor[]];
+    const [value, pull] = vjp((...again: Tensor[]) => f(rebuild(again)), ...given);
     return [value, ...pull(cotangent)];
   };
   const host = (t: Tensor): HostArray => ({ shape: t.shape, dtype: t.dtype, data: t.dataSync() });
   const exact = oracle(run, [dy, ...leaves.map(host)]);
   const seedTensor = toTensor(dy);
-  const [value, ...grads] = jit(run)(seedTensor, ...leaves) as Tensor[];
+  const [value, ...grads] = jit(run)(seedTensor, ...leaves);
   return { y: value!, dy, gradients: Object.fromEntries(paths.map((path, i) => [path, grads[i]!])), exact };
 }
 

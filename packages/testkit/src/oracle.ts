@@ -52,7 +52,7 @@ export function oracle(
 ): HostArray[] {
   const tensors = inputs.map(toTensor);
   try {
-    return runProgram(makeProgram(f as (...args: unknown[]) => unknown)(...tensors), inputs, options);
+    return runProgram(makeProgram(f)(...tensors), inputs, options);
   } finally {
     for (const t of tensors) t.dispose();
   }

@@ -53,11 +53,11 @@ export function declinedOps(backend: string, op: OpDefinition, of: Case): Declin
   const names = orderedNames(op, of);
   const inputs = names.map((name) => blank(of.inputs[name]!));
   const call = (...given: Tensor[]) => callOp(op, Object.fromEntries(names.map((n, i) => [n, given[i]!])), of.params);
-  const programs = [makeProgram(call as (...args: unknown[]) => unknown)(...inputs)];
+  const programs = [makeProgram(call)(...inputs)];
   const gradient = gradientOfCase(op, of);
   if (gradient) {
     const cotangents = gradient.avals.map(blank);
-    programs.push(makeProgram(gradient.pull as (...args: unknown[]) => unknown)(...cotangents, ...inputs));
+    programs.push(makeProgram(gradient.pull)(...cotangents, ...inputs));
   }
   const declined = new Map<string, Declined>();
   for (const program of programs) {

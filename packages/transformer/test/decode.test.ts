@@ -159,7 +159,7 @@ describe("errors", () => {
       );
     const layer = new TransformerLayer(base);
     const inputs = normals([2, 3, 16]);
-    const params = layer.init(random.key(0), inputs).params!;
+    const params = layer.init(random.key(0), inputs).params;
     for (const fresh of [inputs, rows(inputs, 1, 0, 1)])
       expectError("state", needed, () => layer.apply({ params }, fresh, { decode: true, mutable: ["cache"] }));
   });

@@ -57,8 +57,8 @@ function stepOf(module: Module, recipe: Recipe, dtype: DType): Step {
     };
     const step = valueAndGrad(loss, { argnums: [0, 1] });
     const { params, fp8_metas } = module.init(random.key(0), x) as Variables;
-    const metas = fp8_metas && step({ params: params!, fp8_metas }, x)[1][0].fp8_metas;
-    const variables = { params: params!, ...(metas && { fp8_metas: metas }) } as Variables;
+    const metas = fp8_metas && step({ params, fp8_metas }, x)[1][0].fp8_metas;
+    const variables = { params, ...(metas && { fp8_metas: metas }) } as Variables;
     const program = makeProgram(step)(variables, x);
     const inputs = tree.leaves([variables, x]) as Tensor[];
     return { program, inputs: [...inputs, ...program.constants.map(({ tensor }) => tensor)] };
