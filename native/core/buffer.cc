@@ -35,8 +35,7 @@ FailurePtr first_failure(const std::shared_ptr<const Outcomes>& outcomes) {
   return nullptr;
 }
 
-FailurePtr known_failure(Buffer& buffer) {
-  if (!buffer.outcomes) return buffer.failure;
+FailurePtr look_at_outcomes(Buffer& buffer) {
   auto open = std::make_shared<Outcomes>();
   for (const auto& outcome : *buffer.outcomes) {
     if (!outcome->known())

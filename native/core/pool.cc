@@ -27,7 +27,7 @@ void Pool::expect_room(size_t bytes, size_t used) const {
 
 // Eight classes per power of two: at most an eighth is wasted, and sizes that differ a little share blocks.
 size_t Pool::size_class(size_t bytes) const {
-  if (allocator_.cache_limit() == 0) return bytes;
+  if (limit_ == 0) return bytes;
   if (bytes <= 512) return (std::max<size_t>(bytes, 1) + 63) & ~size_t{63};
   const int top = 63 - __builtin_clzll(bytes);
   const size_t step = size_t{1} << (top - 3);
@@ -60,10 +60,10 @@ void* Pool::take(size_t bytes) {
 
 void Pool::give(void* data, size_t bytes) {
   if (!data) return;
-  const size_t size = size_class(bytes), limit = allocator_.cache_limit();
+  const size_t size = size_class(bytes);
   std::lock_guard lock(mutex_);
   stats_.used -= size;
-  if (limit == 0 || stats_.cached + size > limit) {
+  if (limit_ == 0 || stats_.cached + size > limit_) {
     allocator_.release(data);
     return;
   }

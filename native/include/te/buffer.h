@@ -51,7 +51,8 @@ struct Buffer {
 };
 
 // What is known by now to have failed of a buffer's own run and of those it depends on. The queue's thread only.
-FailurePtr known_failure(Buffer& buffer);
+FailurePtr look_at_outcomes(Buffer& buffer);
+inline FailurePtr known_failure(Buffer& buffer) { return buffer.outcomes ? look_at_outcomes(buffer) : buffer.failure; }
 
 void free_buffer(Buffer* buffer, Pool& memory);
 

@@ -13,6 +13,7 @@ class Allocator {
  public:
   virtual ~Allocator() = default;
   virtual void* allocate(size_t bytes) = 0;  // aligned to 64 bytes at least; nullptr when there is no room
+  // Work that was enqueued before may still use the block: where that is done late, it is freed behind it.
   virtual void release(void* data) = 0;
   virtual size_t capacity() const = 0;     // bytes in all
   virtual size_t cache_limit() const = 0;  // bytes that a pool may keep; 0: blocks are exact, and none is kept
@@ -21,7 +22,7 @@ class Allocator {
 
 class Pool {
  public:
-  explicit Pool(Allocator& allocator) : allocator_(allocator) {}
+  explicit Pool(Allocator& allocator) : allocator_(allocator), limit_(allocator.cache_limit()) {}
 
   // Throws te::Error "memory" when there is not that much.
   void* take(size_t bytes);
@@ -44,6 +45,7 @@ class Pool {
   void trim_locked();
 
   Allocator& allocator_;
+  const size_t limit_;
   std::mutex mutex_;
   std::map<size_t, std::vector<void*>> free_;  // by size class
   Stats stats_;
