@@ -56,16 +56,16 @@ export class Links {
 export function replaceNodes(
   program: Program,
   replaced: ReadonlyMap<ProgramNode, readonly ProgramNode[]>,
-  values: readonly Aval[] = program.values,
+  values?: readonly Aval[],
 ): Program {
   expectProgram("replaceNodes", program);
   if (!(replaced instanceof Map))
     fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced ?? String(replaced));
-  expectArray("replaceNodes", "shapes and dtypes", { values });
+  if (values !== undefined) expectArray("replaceNodes", "shapes and dtypes", { values });
   expectProgram("replaceNodes", program);
   if (!(replaced instanceof Map))
     fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced ?? String(replaced));
   if (replaced.size === 0) return program;
   const nodes = program.nodes.flatMap((node) => replaced.get(node) ?? [node]);
-  return dropUnused(program.with({ nodes, values }));
+  return dropUnused(program.with({ nodes, values: values ?? program.values }));
 }
