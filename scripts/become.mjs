@@ -1,3 +1,4 @@
+// Programs that take over the terminal, and Ctrl-C while they run.
 import { spawn } from "node:child_process";
 import { root, say } from "./setup/shell.mjs";
 

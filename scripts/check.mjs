@@ -1,3 +1,4 @@
+// `npm run check`: everything that is judged without running a test.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { become } from "./become.mjs";

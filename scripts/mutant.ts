@@ -1,3 +1,4 @@
+/** Mutants of source files: one edit in one place, made in the text or while tests compile the file. */
 import { join } from "node:path";
 import type { Plugin } from "vite";
 

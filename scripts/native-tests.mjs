@@ -1,3 +1,4 @@
+// The tests of native code, built and run with every instruction set that this processor has.
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join, relative } from "node:path";

@@ -1,3 +1,4 @@
+// `npm run test:sanitize`: native code under sanitizers, with the cases of every op and its own tests.
 import { join } from "node:path";
 import { become, INTERRUPTED } from "./become.mjs";
 import { nativeTests } from "./native-tests.mjs";

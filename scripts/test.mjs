@@ -1,3 +1,4 @@
+// `npm test`: the tests of all packages and of the native code, added up in one line.
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { INTERRUPTED } from "./become.mjs";

@@ -1,3 +1,4 @@
+/** The build that all published packages share. */
 import { defineConfig } from "tsup";
 
 /** How every published package is built: one ES module and its types. `using` is lowered, so that Node 20 runs the result. */

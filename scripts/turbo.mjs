@@ -1,3 +1,4 @@
+// Tasks of turbo: the same one in every package, with a readable log.
 import { join } from "node:path";
 import { become } from "./become.mjs";
 import { root } from "./setup/shell.mjs";

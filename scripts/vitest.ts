@@ -1,3 +1,4 @@
+/** The configuration of every package's tests, and the environment variables that change it. */
 import { basename, join } from "node:path";
 import { defaultServerConditions } from "vite";
 import { configDefaults, defineConfig } from "vitest/config";

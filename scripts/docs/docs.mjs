@@ -1,3 +1,4 @@
+// The documentation that is made from the sources, and the check that it is up to date.
 import { join } from "node:path";
 import { become } from "../become.mjs";
 import { root } from "../setup/shell.mjs";

@@ -1,3 +1,4 @@
+// The build of the native code: made when its sources or tools changed, never a reason to stop.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";

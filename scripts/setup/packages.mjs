@@ -1,3 +1,4 @@
+// The packages from npm, installed when they are not those of package-lock.json.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { alone, call, root, say } from "./shell.mjs";

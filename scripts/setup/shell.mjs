@@ -1,3 +1,4 @@
+// What set-up needs of the shell: commands and their output, programs on PATH, and one set-up at a time.
 import { spawnSync } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";

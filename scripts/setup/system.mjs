@@ -1,3 +1,4 @@
+// What the native build needs of the system, and its installation where that is possible.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ask, call, root, say, which } from "./shell.mjs";

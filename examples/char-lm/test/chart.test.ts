@@ -1,3 +1,4 @@
+/** The chart: round ticks, names of axes and series, and points that stay inside the frame. */
 import { expect, test } from "vitest";
 import { lineChart, ticks } from "../src/chart.js";
 

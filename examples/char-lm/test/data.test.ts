@@ -1,3 +1,4 @@
+/** The book as training data: its split, its ids, its entropy, and the windows that a key and a step draw. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { random } from "@te/tensor";

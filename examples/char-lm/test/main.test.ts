@@ -1,3 +1,4 @@
+/** The demo as a process: Ctrl-C saves a run that can be finished, and wrong options are one sentence. */
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+/** Options of the command line: what they mean, and the sentence that a wrong one gets. */
 import { describe, expect, test } from "vitest";
 import { parseOptions, UsageError } from "../src/options.js";
 

@@ -1,3 +1,4 @@
+/** The table of results: of which measured peak a run's speed is shown as a share. */
 import { expect, test } from "vitest";
 import { trainingFlopsPerToken } from "../src/model.js";
 import { resultTable } from "../src/report.js";

@@ -1,3 +1,4 @@
+/** A text and a model small enough that the tests train and write in moments. */
 import { random } from "@te/tensor";
 import { readCorpus } from "../src/data.js";
 import type { ModelConfig } from "../src/model.js";

@@ -1,3 +1,4 @@
+/** Training in every precision: the loss falls, stopped runs go on bit for bit, and steps leave no memory behind. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

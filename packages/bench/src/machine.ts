@@ -1,3 +1,4 @@
+/** The machine that numbers were measured on: its name, its fastest products and its memory bandwidth. */
 import { cpus } from "node:os";
 import { copyBandwidth, cpuInfo, productPeak } from "@te/kernels-cpu";
 

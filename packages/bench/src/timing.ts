@@ -1,3 +1,4 @@
+/** Time of a call, from dispatch to result or of its kernels alone, and the summaries of several samples. */
 import { profile } from "@te/kernels-cpu";
 import { type Tensor, tree } from "@te/tensor";
 import { currentBackend } from "@te/tensor/backend";

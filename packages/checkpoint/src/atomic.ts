@@ -1,3 +1,4 @@
+/** Files that appear whole or not at all, with the checks of paths and the full reads and writes that this needs. */
 import type { Stats } from "node:fs";
 import {
   access,

@@ -1,3 +1,4 @@
+// @te/checkpoint: tensors in safetensors files, and whole training states that come back with the same bits.
 export { writeAtomically } from "./atomic.js";
 export {
   type Decoded,

@@ -1,3 +1,4 @@
+/** The state of a training as one file: any tree of tensors and plain values, and templates that it must fit. */
 import { TeError, type Tensor } from "@te/tensor";
 import { withDefaults } from "@te/tensor/op";
 import { checkPath } from "./atomic.js";

@@ -1,3 +1,4 @@
+/** Safetensors in memory: every bit survives, files of the original library decode, and damaged ones are refused. */
 import { type DType, type Tensor, tensor } from "@te/tensor";
 import { viewAs } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";

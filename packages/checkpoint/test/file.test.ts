@@ -1,3 +1,4 @@
+/** Safetensors on disk: reads by range, errors that name the path, and writes that fail without a trace. */
 import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Tensor, tensor } from "@te/tensor";

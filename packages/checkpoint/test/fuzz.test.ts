@@ -1,3 +1,4 @@
+/** Damaged, random and almost right files: each is read as what it says or refused with a TeError. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fc } from "@fast-check/vitest";

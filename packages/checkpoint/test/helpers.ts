@@ -1,3 +1,4 @@
+/** What these tests share: folders that go away, files built by hand, errors as values, scripts as processes. */
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+/** Saved states: every kind of tree survives, templates must fit, and what cannot be saved or read is refused. */
 import { join } from "node:path";
 import { fc } from "@fast-check/vitest";
 import { Tensor, tensor } from "@te/tensor";

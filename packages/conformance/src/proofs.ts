@@ -1,3 +1,4 @@
+/** Proofs: parameters of the public interface that tests of the packages hold, and the titles of these tests. */
 import { PAGE } from "./page.js";
 
 /**

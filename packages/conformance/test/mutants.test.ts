@@ -1,3 +1,4 @@
+/** Every mutant still finds the text that it replaces, and only its own file is compiled with the edit. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";

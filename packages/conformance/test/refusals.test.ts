@@ -1,3 +1,4 @@
+/** Every refusal in the list happens, with a code and a message that says where. */
 import { describe, expect, test } from "vitest";
 import { REFUSALS, tryRefusal } from "../src/refusals.js";
 

@@ -1,3 +1,4 @@
+/** The report: what counts as covered, what a failing test shows, and what the file does not depend on. */
 import { describe, expect, test } from "vitest";
 import { CASE_IDS } from "../src/behaviours.js";
 import { toMarkdown, toText } from "../src/print.js";

@@ -1,3 +1,4 @@
+/** The name of the collection that holds FP8 state, and how new state takes the place of old. */
 import { tree } from "@te/tensor";
 import { declareStateCollection, fail } from "@te/tensor/op";
 

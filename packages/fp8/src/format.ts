@@ -1,3 +1,4 @@
+/** The two FP8 types of matrix products, and the formats that say which pass takes which. */
 import { type DType, finfo } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 

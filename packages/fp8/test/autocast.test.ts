@@ -1,3 +1,4 @@
+/** The scope of a recipe: it nests, follows awaits, restores after errors, and is part of the keys of jit. */
 import { setImmediate as later } from "node:timers/promises";
 import { globalMeshResource, globalShardGuard, MeshResource } from "@te/sharding";
 import { jit, type Tensor, tensor } from "@te/tensor";

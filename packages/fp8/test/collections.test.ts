@@ -1,3 +1,4 @@
+/** Collections of variables: whole ones are replaced, the others and both arguments stay as they are. */
 import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import { FP8_COLLECTION_NAME, NVTE_FP8_COLLECTION_NAME, updateCollections } from "../src/index.js";

@@ -1,3 +1,4 @@
+/** D01: delayed scaling over several steps, against plain numbers and against recorded quantizers of the original. */
 import { jit, type Tensor, tensor } from "@te/tensor";
 import { expectError, type GoldenCase, readGolden } from "@te/testkit";
 import { describe, expect, it } from "vitest";

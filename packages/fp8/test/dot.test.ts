@@ -1,3 +1,4 @@
+/** Products in FP8: each operand is rounded once, gradients too, and new state comes out as a gradient. */
 import { customVjp, jit, makeProgram, type Tensor, tensor, valueAndGrad, vjp } from "@te/tensor";
 import { expectClose, expectError, expectGradients, findBitDifference, normals } from "@te/testkit";
 import { describe, expect, it } from "vitest";

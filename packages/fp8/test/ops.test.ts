@@ -1,3 +1,4 @@
+/** The cases of every FP8 op on the reference backend. */
 import { testBackend } from "@te/testkit";
 import "../src/index.js";
 

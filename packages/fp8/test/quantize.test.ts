@@ -1,3 +1,4 @@
+/** Q01: rounding to FP8 against a search for the nearest code, and amax with NaN and infinity. */
 import { type DType, type Tensor, tensor } from "@te/tensor";
 import { decodeTable } from "@te/tensor/op";
 import { expectError, normals } from "@te/testkit";

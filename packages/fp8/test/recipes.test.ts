@@ -1,3 +1,4 @@
+/** Formats and recipes: defaults, values that are refused, and recipes found by their names. */
 import { expectError } from "@te/testkit";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import * as fp8 from "../src/index.js";

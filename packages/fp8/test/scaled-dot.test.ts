@@ -1,3 +1,4 @@
+/** Products of FP8 tensors: every pair of types and layouts, one rounding, batches, and what has no product. */
 import { type Tensor, tensor, valueAndGrad } from "@te/tensor";
 import { errorN, expectClose, expectError, limitOf, normals } from "@te/testkit";
 import { describe, expect, it } from "vitest";

@@ -1,3 +1,4 @@
+/** Where the native build is looked for, and what is said when it is missing, broken or of another version. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+/** The native addon te_cpu.node: where it may be, how it is loaded, and why it could not be. */
 import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor/backend";
 import { type Defaults, expectStrings, withDefaults } from "@te/tensor/op";
 import { lacking, type Native } from "./native.js";

@@ -1,3 +1,4 @@
+/** Measurements of the machine refuse times, dtypes and sizes that make no sense. */
 import { expect, test } from "vitest";
 import { copyBandwidth, productPeak } from "./measure.js";
 

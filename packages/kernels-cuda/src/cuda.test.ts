@@ -1,3 +1,4 @@
+/** Whether CUDA is there, which nodes its kernels take, and layer_norm on a GPU against its formula. */
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
 import { cudaAvailable } from "./index.js";

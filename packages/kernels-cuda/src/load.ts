@@ -1,3 +1,4 @@
+/** The native addon te_cuda.node: what it offers, where it may be, and why it could not be loaded. */
 import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor/backend";
 
 /** The functions of te_cuda.node. */

@@ -1,3 +1,4 @@
+/** Options of an MLP's activations, read and checked into the parameters of the op `gated_activation`. */
 import { type Defaults, expectArray, expectString, expectStrings, fail, warnOnce, withDefaults } from "@te/tensor/op";
 import { type ActivationParams, CLAMPED, checkActivation } from "./ops/gated-activation.js";
 

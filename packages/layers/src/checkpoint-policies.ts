@@ -1,3 +1,4 @@
+/** Checkpoint policies that know the products of the layers, in FP8 and outside of it. */
 import { type CheckpointPolicy, checkpointPolicies } from "@te/tensor";
 import { expectObject } from "@te/tensor/op";
 

@@ -1,3 +1,4 @@
+/** The module DenseGeneral: a product with a kernel over any axes, plain or in FP8, with adapter and bias. */
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import type { DType, Tensor } from "@te/tensor";
 import { type Defaults, type WithDefaults, withDefaults } from "@te/tensor/op";

@@ -1,3 +1,4 @@
+/** The module Dropout, and the check of rates that layers with dropout share. */
 import type { Tensor } from "@te/tensor";
 import { type Defaults, expectString, expectTensor, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { Module } from "./module.js";

@@ -1,3 +1,4 @@
+/** The module Embed: rows of a table by id, and the same table as the head of a model. */
 import { type DType, dot, type Tensor, take } from "@te/tensor";
 import {
   type Defaults,

@@ -1,3 +1,4 @@
+/** First values of parameters: constants, random ones by fan, and packed kernels drawn slice by slice. */
 import { type DType, full, ones as onesOf, random, stack, TeError, type Tensor, zeros as zerosOf } from "@te/tensor";
 import {
   checkShape,

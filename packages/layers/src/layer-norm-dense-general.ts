@@ -1,3 +1,4 @@
+/** The module LayerNormDenseGeneral: a norm and the product after it, joined where a recipe allows it. */
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import type { DType, Tensor } from "@te/tensor";
 import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";

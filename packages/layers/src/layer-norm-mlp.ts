@@ -1,3 +1,4 @@
+/** The module LayerNormMLP: a norm, two products and the activation between them. */
 import type { Fp8DotOptions } from "@te/fp8";
 import { withShardingConstraintByLogicalAxes as constrain } from "@te/sharding";
 import { checkpointName, type DType, type Tensor } from "@te/tensor";

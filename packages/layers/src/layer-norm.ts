@@ -1,3 +1,4 @@
+/** The module LayerNorm, and the options, parameters and computation of a norm that other modules share. */
 import type { DType, Tensor } from "@te/tensor";
 import { type Defaults, expectObject, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { checkInput, checkParameterDType, warnWideInput } from "./dense.js";

@@ -1,3 +1,4 @@
+/** Low-rank adapters beside the products of layers: their options, parameters and result. */
 import { type DType, dot, TeError, type Tensor } from "@te/tensor";
 import { type Defaults, expectObject, fail } from "@te/tensor/op";
 import { type Initializer, zeros } from "./initializers.js";

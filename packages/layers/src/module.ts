@@ -1,3 +1,4 @@
+/** The class Module, which every layer extends: how it is called, and how its variables are made and found. */
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
 import { type DType, evalShape, random, TeError, Tensor, tree } from "@te/tensor";
 import { fail, isFloat, isStateCollection, markState, runTraced, UNCHANGING, withDefaults } from "@te/tensor/op";

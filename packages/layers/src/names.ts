@@ -1,3 +1,4 @@
+/** Names that may stand in the path of a variable. */
 import { expectString, fail } from "@te/tensor/op";
 
 /**

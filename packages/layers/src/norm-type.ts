@@ -1,3 +1,4 @@
+/** The two kinds of norm, and the spellings that stand for them. */
 import { TeError } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 

@@ -1,3 +1,4 @@
+/** Scopes of running modules: their place among the variables, their random keys, and the names of submodules. */
 import { createHash } from "node:crypto";
 import { random, TeError, Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";

@@ -1,3 +1,4 @@
+/** Adam and AdamW: options, state, and one `adamw_update` for each parameter. */
 import { type DType, type Tensor, type Tree, tree, zerosLike } from "@te/tensor";
 import { type Defaults, expectFinite, expectNumber, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { expectMask, expectState, expectTrees } from "./check.js";

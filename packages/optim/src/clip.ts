@@ -1,3 +1,4 @@
+/** The norm of all gradients together, and clipping by it. */
 import { full, type Tensor, type TensorTree, tree } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectTrees } from "./check.js";

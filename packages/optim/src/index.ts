@@ -1,3 +1,4 @@
+// @te/optim: optimizers, schedules of learning rates and clipping, as optax has them.
 export { type AdamOptions, type AdamState, type AdamWOptions, adam, adamw } from "./adam.js";
 export { clipByGlobalNorm, globalNorm } from "./clip.js";
 export { adamwUpdateOp } from "./ops/adamw-update.js";

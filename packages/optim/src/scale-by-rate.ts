@@ -1,3 +1,4 @@
+/** Gradients times a learning rate, or times a schedule of the steps done. */
 import { Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";

@@ -1,3 +1,4 @@
+/** Stochastic gradient descent, and the decaying sum of gradients that is its momentum. */
 import { type DType, type Tensor, type Tree, zerosLike } from "@te/tensor";
 import { fail, withDefaults } from "@te/tensor/op";
 import { expectState, expectTrees } from "./check.js";

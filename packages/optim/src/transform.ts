@@ -1,3 +1,4 @@
+/** What an optimizer is: a gradient transformation, how several are chained, and the simplest ones. */
 import { full, type Tensor, type TensorTree, tree } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectTrees } from "./check.js";

@@ -1,3 +1,4 @@
+/** A small problem for optimizers: parameters, gradients of each step, and the trajectory they lead to. */
 import { type Tensor, tensor, tree } from "@te/tensor";
 import { applyUpdates, type GradientTransformation } from "../src/index.js";
 

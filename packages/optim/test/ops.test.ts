@@ -1,3 +1,4 @@
+/** The cases of `adamw_update` on the reference backend. */
 import "../src/index.js";
 import { testBackend } from "@te/testkit";
 

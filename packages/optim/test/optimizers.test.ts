@@ -1,3 +1,4 @@
+/** Optimizers against recorded steps of optax, eager and in jit, and what their options and states refuse. */
 import { jit, memory, type Tensor, type Tree, tensor, tree } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import {

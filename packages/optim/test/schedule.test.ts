@@ -1,3 +1,4 @@
+/** Schedules against recorded values of optax, with plain and traced counts. */
 import { jit, type Tensor, tensor } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import {

@@ -1,3 +1,4 @@
+// @te/sharding: meshes, the resources and rules that name their axes, and constraints on how tensors are split.
 export { withShardingConstraint, withShardingConstraintByLogicalAxes } from "./constraint.js";
 export {
   BATCH_AXES,

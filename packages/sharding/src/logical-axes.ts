@@ -1,3 +1,4 @@
+/** Logical axes of the layers, and the table of mesh axes that split them. */
 import { activeMesh, meshAxisSize } from "./mesh.js";
 import { resourceOrNone } from "./mesh-resource.js";
 

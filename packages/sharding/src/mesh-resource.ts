@@ -1,3 +1,4 @@
+/** Mesh resources: which axis of a mesh serves which kind of parallelism, and the guard that puts one in force. */
 import { createScope, type Defaults, fail, withDefaults } from "@te/tensor/op";
 import { activeMesh, type Mesh, meshAxisSize } from "./mesh.js";
 

@@ -1,3 +1,4 @@
+/** Meshes of devices with named axes, and the one that is active. */
 import { createScope, expectObject, expectString, fail } from "@te/tensor/op";
 
 /**

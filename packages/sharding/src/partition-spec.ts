@@ -1,3 +1,4 @@
+/** How a tensor is split: mesh axes for each of its dimensions, alone and together with a mesh. */
 import { checkShape, fail } from "@te/tensor/op";
 import { Mesh, meshAxisSize } from "./mesh.js";
 

@@ -1,3 +1,4 @@
+/** Rules from logical axis names to mesh axes: extending them, putting them in force, applying them. */
 import { createScope, expectArray, fail } from "@te/tensor/op";
 import { type LogicalAxisRule, layerAxes, logicalAxisTable } from "./logical-axes.js";
 import { PartitionSpec } from "./partition-spec.js";

@@ -1,3 +1,4 @@
+/** Constraints on how tensors are split: where programs have them, with which axes, and what is refused. */
 import { grad, jit, makeProgram, type Tensor, tensor } from "@te/tensor";
 import { planMemory, runPasses, simplify } from "@te/tensor/backend";
 import { expectError, findBitDifference, onEachDevice } from "@te/testkit";

@@ -1,3 +1,4 @@
+/** The table of logical axes under every kind of parallelism, and the order in which resources count. */
 import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import * as sharding from "../src/index.js";

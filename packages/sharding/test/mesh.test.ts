@@ -1,3 +1,4 @@
+/** Meshes and mesh resources: what they hold, where they are in force, and what they refuse. */
 import { setImmediate as later } from "node:timers/promises";
 import { traceContextKey } from "@te/tensor/op";
 import { expectError } from "@te/testkit";

@@ -1,3 +1,4 @@
+/** Rules of logical axes: extended by the table of the layers, and applied to the dimensions of tensors. */
 import { expectError } from "@te/testkit";
 import { describe, expect, it } from "vitest";
 import {

@@ -1,3 +1,4 @@
+/** Shapes together with dtypes: sizes, strides and axes, and the checks of all of them. */
 import { bytesOf, type DType } from "./dtype.js";
 import { fail } from "./errors.js";
 

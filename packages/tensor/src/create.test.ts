@@ -1,3 +1,4 @@
+/** Tensors that are made rather than given: filled with one value, ranges and identity matrices. */
 import { describe, expect, test } from "vitest";
 import { arange, eye, full, iota, ones, tensor, zeros, zerosLike } from "./index.js";
 

@@ -1,3 +1,4 @@
+/** Element types: their names, widths, storage and limits, and the type that holds the result of two. */
 import { fail } from "./errors.js";
 import { expectSize } from "./expect.js";
 

@@ -1,3 +1,4 @@
+/** Einstein summation, worked out as sums and products of two tensors at a time. */
 import { fail } from "./errors.js";
 import { mul } from "./ops/arithmetic.js";
 import { expectTensors } from "./ops/check.js";

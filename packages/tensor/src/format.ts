@@ -1,3 +1,4 @@
+/** Tensors as text for people to read. */
 import { formatAval, sizeOf } from "./aval.js";
 import { isFloat } from "./dtype.js";
 import { toFloat64 } from "./float-codes.js";

@@ -1,3 +1,4 @@
+/** Which numbers an integer dtype holds as they are. */
 import type { DType } from "./dtype.js";
 import { isFloat } from "./dtype.js";
 import { fail } from "./errors.js";

@@ -1,3 +1,4 @@
+/** Options objects: defaults, and unknown names that are answered with the nearest known one. */
 import { expect, test } from "vitest";
 import { checkpoint, grad, jit, TeError, type Tensor } from "./index.js";
 import { checkOptions, withDefaults } from "./options.js";

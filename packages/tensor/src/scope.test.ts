@@ -1,3 +1,4 @@
+/** Scopes: values in force nest, follow awaits, restore after errors, and are part of the keys of jit. */
 import { setImmediate as later } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { TeError } from "./errors.js";

@@ -1,3 +1,4 @@
+/** Scopes: values in force for a stretch of code and all that it awaits, and the key that they give to traces. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { fail } from "./errors.js";
 import { expectFunction, expectString } from "./expect.js";

@@ -1,3 +1,4 @@
+/** Settings from the environment: what TE_KERNELS and TE_LOG mean, and what is said of other values. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { wantsKernels, wantsLog } from "./settings.js";
 

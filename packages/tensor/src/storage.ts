@@ -1,3 +1,4 @@
+/** Storage: the bytes behind a concrete tensor, their way to a device and back, and the end of their life. */
 import { asTeError } from "./as-error.js";
 import type { Aval } from "./aval.js";
 import { byteSize, formatAval } from "./aval.js";

@@ -1,3 +1,4 @@
+/** The class Tensor: what an array knows of itself, and how its values are read. */
 import { type Aval, checkShape, formatAval, MAX_RANK, sizeOf } from "./aval.js";
 import { bytesOf, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";

@@ -1,3 +1,4 @@
+/** Q01: casts between all float types against recorded tables, code by code, and casts to integers and bool. */
 import { type DType, type Tensor, type TypedArray, tensor } from "@te/tensor";
 import { fromFloat64, toFloat64 } from "@te/tensor/op";
 import { readGolden } from "@te/testkit";

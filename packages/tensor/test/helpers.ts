@@ -1,3 +1,4 @@
+/** The comparison of trees of tensors bit for bit that several tests share. */
 import { Tensor, tree } from "@te/tensor";
 import { findBitDifference } from "@te/testkit";
 import { expect } from "vitest";

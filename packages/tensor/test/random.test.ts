@@ -1,3 +1,4 @@
+/** Random numbers: the bits of jax.random, keys that split, and arguments that are refused. */
 import "@te/kernels-cpu";
 import { createHash } from "node:crypto";
 import { type DType, random, type Tensor, type TypedArray, tensor, zeros } from "@te/tensor";

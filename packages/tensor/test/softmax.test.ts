@@ -1,3 +1,4 @@
+/** S01: softmax and its relatives row by row against float64, with masks, and with logits very far up or down. */
 import "@te/kernels-cpu";
 import {
   crossEntropy,

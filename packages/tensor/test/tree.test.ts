@@ -1,3 +1,4 @@
+/** Trees: what is a leaf, in which order leaves come, and that they come back as they were. */
 import { type Tensor, tensor, tree } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 

@@ -1,3 +1,4 @@
+/** Arguments of the programs in this repository, read the same way in all of them. */
 import { type ParseArgsConfig, parseArgs } from "node:util";
 
 /** The arguments of a program; an unknown one ends it with a sentence and its usage. */

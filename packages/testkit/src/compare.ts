@@ -1,3 +1,4 @@
+/** Comparisons of results with references: within the limits of a row, code by code, or bit by bit. */
 import { type Aval, type DType, Tensor, type TypedArray } from "@te/tensor";
 import { currentBackend } from "@te/tensor/backend";
 import { formatAval, type HostArray, sameShape, toFloat64 } from "@te/tensor/op";

@@ -1,3 +1,4 @@
+/** The expectation that a call throws a TeError. */
 import { TeError } from "@te/tensor";
 import { expect } from "vitest";
 

@@ -1,3 +1,4 @@
+/** The suite that holds gradients of ops against finite differences. */
 import type { Case } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { type BackendSuiteOptions, casesOf, judgedOps } from "./backend-suite.js";

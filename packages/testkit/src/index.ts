@@ -1,3 +1,4 @@
+// @te/testkit: suites, oracles, recorded results and comparisons that the tests of all packages use.
 export { type BackendSuiteOptions, casesOf, judgedOps, testBackend } from "./backend-suite.js";
 export {
   type Comparable,

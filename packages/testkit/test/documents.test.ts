@@ -1,7 +1,7 @@
 /** Documents that stay true: their programs run, their commands and files exist, their claims are printed by a command. */
 import { execFile, execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { commandsOf, documents, filesBelow, filesNamed, programOf, promisedOutput, root } from "./documents.js";
@@ -101,6 +101,16 @@ test("files that documents name are there", () => {
       .map(({ name }) => `${document.path}: ${name}`),
   );
   expect(missing).toEqual([]);
+});
+
+test("every source file opens with the sentence that says what is in it", () => {
+  const sources = ["packages", "examples", "scripts", "native"]
+    .flatMap((folder) => filesBelow(join(root, folder), /\.(ts|mjs|cc|h|cu|cuh)$/))
+    .filter((path) => !/\.(d|config)\.ts$/.test(path));
+  expect(sources.length).toBeGreaterThan(500);
+  const opens = /^(#!.*\n)?\/(\*\*(\n \*)?|\/) \S/;
+  const without = sources.filter((path) => !opens.test(readFileSync(path, "utf8")));
+  expect(without.map((path) => relative(root, path))).toEqual([]);
 });
 
 test("variables that documents name are read somewhere", () => {

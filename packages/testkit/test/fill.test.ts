@@ -1,3 +1,4 @@
+/** Fills of test inputs: the same for one seed, spread as they say, and rounded to their dtype. */
 import { CaseBuilder, toFloat64 } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { fillArray, generator } from "../src/index.js";

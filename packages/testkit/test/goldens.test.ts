@@ -1,3 +1,4 @@
+/** Recorded results are complete: every tensor that a case names is there. */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { readGolden } from "../src/index.js";

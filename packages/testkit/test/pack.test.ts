@@ -1,3 +1,4 @@
+/** Packages as users install them: what each brings, that it imports, and that it trains. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

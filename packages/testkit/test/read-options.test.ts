@@ -1,3 +1,4 @@
+/** Public names read from the sources: options, arguments and defaults, and comments that agree with the code. */
 import * as fp8 from "@te/fp8";
 import * as layers from "@te/layers";
 import * as sharding from "@te/sharding";

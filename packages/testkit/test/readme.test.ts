@@ -1,3 +1,4 @@
+/** The README's table of names against what the packages export. */
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { expect, test } from "vitest";

@@ -1,3 +1,4 @@
+/** Metrics and limits: what counts as equal, and which wrong results they must refuse. */
 import { tensor } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import {

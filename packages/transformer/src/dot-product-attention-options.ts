@@ -1,3 +1,4 @@
+/** Options of DotProductAttention and their defaults. */
 import type { DType } from "@te/tensor";
 import type { Defaults, WithDefaults } from "@te/tensor/op";
 import {

@@ -1,3 +1,4 @@
+/** The module DotProductAttention: from its arguments and options to the operands of the op `attention`. */
 import { checkName, Module, zeros } from "@te/layers";
 import { HEAD_AXES } from "@te/sharding";
 import type { Tensor } from "@te/tensor";

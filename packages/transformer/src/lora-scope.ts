@@ -1,3 +1,4 @@
+/** Scopes of low-rank adapters: the names for sets of projections that have them. */
 import { failChoice, lowerCase } from "./choices.js";
 
 const SCOPES = {

@@ -1,3 +1,4 @@
+/** Options of MultiHeadAttention, their defaults, and deprecated names that stand for others. */
 import { type Initializer, varianceScaling } from "@te/layers";
 import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { type AttentionBlockOptions, attentionBlockDefaults } from "./attention-block-options.js";

@@ -1,3 +1,4 @@
+/** The module MultiHeadAttention: attention between its projections, with a cache of keys and values in decoding. */
 import { Module, warnWideInput } from "@te/layers";
 import {
   BATCH_AXES,

@@ -1,3 +1,4 @@
+/** The module RelativePositionBiases of T5, and the buckets that it sorts distances into. */
 import { type Axes, type Initializer, Module, varianceScaling } from "@te/layers";
 import { type DType, iota, type Tensor, tensor } from "@te/tensor";
 import { type Defaults, fail, type WithDefaults, withDefaults } from "@te/tensor/op";

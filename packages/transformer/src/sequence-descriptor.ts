@@ -1,3 +1,4 @@
+/** Sequence descriptors: real tokens and segments of a batch, and the operands that attention makes of them. */
 import { arange, ones, scatterAdd, type Tensor, Tensor as TensorClass, where } from "@te/tensor";
 import { checkRange, expectObject, expectSize, expectTensor, fail } from "@te/tensor/op";
 

@@ -1,3 +1,4 @@
+/** Options of TransformerLayer, their defaults, and the contradictions between them that are refused. */
 import {
   type ClampedActivationParams,
   checkRate,

@@ -1,3 +1,4 @@
+/** The module TransformerLayer: attention and MLP with their norms, residuals, dropout and masks. */
 import { Dropout, Module, varianceScaling, warnWideInput } from "@te/layers";
 import {
   BATCH_AXES,

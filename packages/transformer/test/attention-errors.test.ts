@@ -1,3 +1,4 @@
+/** What the ops `attention` and `rope` refuse, and what attention does where parameters are left out. */
 import { type DType, grad, TeError, type Tensor, tensor, zeros } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import { attention, attentionOp } from "../src/ops/attention.js";

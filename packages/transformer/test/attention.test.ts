@@ -1,3 +1,4 @@
+/** F01, F02, F05, F08, F11: the op `attention` against float64, its dropout, its repeatability and its memory. */
 import "@te/kernels-cpu";
 import { type DType, jit, memory, random, type Tensor, tensor, vjp } from "@te/tensor";
 import { FLOATS } from "@te/tensor/op";

@@ -1,3 +1,4 @@
+/** Rotary embedding at known numbers, far positions and the limit; scores depend on distances only. */
 import "@te/kernels-cpu";
 import { type Tensor, tensor } from "@te/tensor";
 import { expectClose, onEachDevice, valuesOf } from "@te/testkit";

@@ -1,3 +1,4 @@
+/** Between tensors and the bytes of a safetensors file in memory, both ways. */
 import { TeError, Tensor } from "@te/tensor";
 import { asBytes, checkDType, fail, withDefaults } from "@te/tensor/op";
 import { type Conversions, tensorOfBytes } from "./elements.js";

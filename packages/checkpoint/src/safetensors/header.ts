@@ -1,3 +1,4 @@
+/** The header of a safetensors file: reading and checking it, and laying one out for writing. */
 import { TeError } from "@te/tensor";
 import {
   bitsOf,

@@ -1,3 +1,4 @@
+/** Safetensors files on disk: the header is read when a file is opened, tensors when they are asked for. */
 import { constants, type FileHandle, open, realpath, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { type DType, TeError, type Tensor } from "@te/tensor";

@@ -1,3 +1,4 @@
+/** Tensors into a safetensors file on disk, one after another. */
 import { checkPath, replaceFile, writeFully } from "../atomic.js";
 import { describe, type Metadata, type NamedTensors } from "./codec.js";
 import { layOut } from "./header.js";

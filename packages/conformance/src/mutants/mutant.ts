@@ -1,3 +1,4 @@
+/** What a mutant is: a named edit of a source file, with the tests that should fail by it. */
 import type { Edit } from "../../../../scripts/mutant.js";
 
 /** A mistake that a test must catch: one edit of one source file, and the tests that are likely to see it. */

@@ -1,3 +1,4 @@
+/** Checks that the FP8 ops share: dtypes before rounding, and scales of one number. */
 import type { Aval, DType } from "@te/tensor";
 import { expectDType, expectShape } from "@te/tensor/op";
 import { checkFloat8 } from "../format.js";

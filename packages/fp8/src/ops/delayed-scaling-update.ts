@@ -1,3 +1,4 @@
+/** The op `delayed_scaling_update`, and how a history of amaxes becomes a scale. */
 import { concat, div, finfo, type Tensor, zeros } from "@te/tensor";
 import {
   defineOp,

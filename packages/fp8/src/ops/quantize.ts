@@ -1,3 +1,4 @@
+/** The op `quantize`: a tensor rounded to FP8 with a given scale, and its largest magnitude. */
 import { zeros } from "@te/tensor";
 import { defineOp, expectDType, fail, rule } from "@te/tensor/op";
 import type { Float8 } from "../format.js";

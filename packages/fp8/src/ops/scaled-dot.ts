@@ -1,3 +1,4 @@
+/** The op `scaled_dot`: products of FP8 tensors, unscaled and rounded once. */
 import { dot } from "@te/tensor";
 import {
   type DotAxes,

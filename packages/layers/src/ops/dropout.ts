@@ -1,3 +1,4 @@
+/** The op `dropout`, with a mask that is drawn from a key and never stored. */
 import { random, type Tensor, where, zeros } from "@te/tensor";
 import { defineOp, expectFloat, FLOATS, fail, rule } from "@te/tensor/op";
 

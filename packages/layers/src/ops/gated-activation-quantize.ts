@@ -1,3 +1,4 @@
+/** The op `gated_activation_quantize`: an activation that writes float8 without a rounding in between. */
 import { expectQuantization, quantizeOp } from "@te/fp8";
 import type { Aval, DType } from "@te/tensor";
 import { defineOp, FLOATS, rule } from "@te/tensor/op";

@@ -1,3 +1,4 @@
+/** The op `gated_activation` and its backward: activations by name, single or multiplied, with their derivatives. */
 import { type Aval, concat, onesLike, type Tensor } from "@te/tensor";
 import { defineOp, expectFloat, expectShape, FLOATS, fail, nearestName, rule } from "@te/tensor/op";
 

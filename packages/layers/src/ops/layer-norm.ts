@@ -1,3 +1,4 @@
+/** The op `layer_norm` and its backward, and the checks that all norms share. */
 import type { Aval, Tensor } from "@te/tensor";
 import { defineOp, expectDType, expectFloat, expectShape, FLOATS, fail, rule } from "@te/tensor/op";
 

@@ -1,3 +1,4 @@
+/** The op `rms_norm` and its backward. */
 import type { Aval } from "@te/tensor";
 import { defineOp, FLOATS, rule } from "@te/tensor/op";
 import { expectCotangent, expectNorm, refuseStatistics } from "./layer-norm.js";

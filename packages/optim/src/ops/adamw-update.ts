@@ -1,3 +1,4 @@
+/** The op `adamw_update`: a parameter and its two moments after one step, in float32. */
 import { full, type Tensor } from "@te/tensor";
 import { aval, defineOp, fail, formatAval, isFloat, rule, sameShape } from "@te/tensor/op";
 

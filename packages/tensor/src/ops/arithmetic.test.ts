@@ -1,3 +1,4 @@
+/** Arithmetic at its corners: dtypes of results, integers that wrap around, NaN, and gradients at kinks. */
 import { describe, expect, test } from "vitest";
 import { grad, type Tensor, tensor } from "../index.js";
 

@@ -1,3 +1,4 @@
+/** The ops `cast` and `bitcast`: values, or their bits, in another dtype. */
 import { aval, sameAval } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { allocate, bytesOf, checkDType, type DType, finfo, isFloat, viewAs } from "../dtype.js";

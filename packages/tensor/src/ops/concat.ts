@@ -1,3 +1,4 @@
+/** The op `concat` and its function, which promotes dtypes. */
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";

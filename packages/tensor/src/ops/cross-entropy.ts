@@ -1,3 +1,4 @@
+/** The op `cross_entropy` and its backward, with statistics that keep their digits wherever the logits lie. */
 import { type Aval, aval } from "../aval.js";
 import { zerosLike } from "../create.js";
 import { defineOp } from "../define-op.js";

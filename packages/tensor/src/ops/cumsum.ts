@@ -1,3 +1,4 @@
+/** The op `cumsum`: running sums in both directions, with or without the element itself. */
 import { normalizeAxis, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";

@@ -1,3 +1,4 @@
+/** Products: matmul, dot and einsum, their axes, their rounding, and what they refuse. */
 import { describe, expect, test } from "vitest";
 import { arange, dot, einsum, matmul, random, type Tensor, tensor } from "../index.js";
 

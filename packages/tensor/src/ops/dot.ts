@@ -1,3 +1,4 @@
+/** The op `dot`, the general product of two tensors, and the functions dot and matmul on it. */
 import { aval, broadcastShapes, formatAval, normalizeAxis } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { checkDType, type DType, isFloat, promoteTypes } from "../dtype.js";

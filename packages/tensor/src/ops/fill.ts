@@ -1,3 +1,4 @@
+/** The ops `fill` and `iota`, which make tensors from parameters alone. */
 import { aval, checkShape, normalizeAxis, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { checkDType, type DType } from "../dtype.js";

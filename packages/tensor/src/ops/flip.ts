@@ -1,3 +1,4 @@
+/** The op `flip` and its function: tensors with axes in reverse order. */
 import { normalizeAxes, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";

@@ -1,3 +1,4 @@
+/** Basic indexing as in NumPy, worked out as a slice and a reshape. */
 import { fail } from "../errors.js";
 import type { Tensor } from "../tensor.js";
 import { expectTensor } from "./check.js";

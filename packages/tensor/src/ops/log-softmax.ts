@@ -1,3 +1,4 @@
+/** The function logSoftmax, made of logsumexp so that large logits keep their differences. */
 import { normalizeAxis } from "../aval.js";
 import type { Tensor } from "../tensor.js";
 import { cast } from "./cast.js";

@@ -1,3 +1,4 @@
+/** The op `logsumexp`, and its function along any axis. */
 import { aval, normalizeAxis } from "../aval.js";
 import { full } from "../create.js";
 import { defineOp } from "../define-op.js";

@@ -1,3 +1,4 @@
+/** Reductions: their axes, their results over nothing and with NaN, and their gradients at ties and zeros. */
 import { describe, expect, test } from "vitest";
 import { grad, type Tensor, tensor, zeros } from "../index.js";
 

@@ -1,3 +1,4 @@
+/** Reshapes, transposes and broadcasts: the shapes that they work out, and those that they refuse. */
 import { describe, expect, test } from "vitest";
 import { arange, broadcastTo, moveAxis, tensor } from "../index.js";
 

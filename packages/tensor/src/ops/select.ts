@@ -1,3 +1,4 @@
+/** The op `select`, and what is made of it: where and clip. */
 import { aval, broadcastShapes } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";

@@ -1,3 +1,4 @@
+/** Indexing, slices and what puts tensors together: ranges, negative indices, and gradients that go back. */
 import { describe, expect, test } from "vitest";
 import { arange, concat, flip, grad, pad, repeat, split, stack, type Tensor, tensor, tril, triu } from "../index.js";
 

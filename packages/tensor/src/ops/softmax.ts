@@ -1,3 +1,4 @@
+/** The op `softmax` and its backward over the last axis, and the function along any axis. */
 import { type Aval, aval, normalizeAxis } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { FLOATS } from "../dtype.js";

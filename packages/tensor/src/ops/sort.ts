@@ -1,3 +1,4 @@
+/** The op `sort`, and what is made of it: sort, argsort and topK. */
 import { aval, normalizeAxis, stridesOf } from "../aval.js";
 import { defineOp } from "../define-op.js";
 import { isFloat } from "../dtype.js";

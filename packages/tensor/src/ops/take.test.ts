@@ -1,3 +1,4 @@
+/** Indexing by tensors, windows that start from tensors, and sorting: indices out of range, ties and NaN. */
 import { describe, expect, test } from "vitest";
 import {
   argsort,

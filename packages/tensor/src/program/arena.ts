@@ -1,3 +1,5 @@
+/** The arena: offsets of values within one piece of memory, taken and given back while a program is planned. */
+
 const ALIGN = 64;
 const align = (bytes: number): number => Math.ceil(bytes / ALIGN) * ALIGN;
 

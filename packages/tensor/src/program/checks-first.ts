@@ -1,3 +1,4 @@
+/** A pass that moves cheap checks of values to the front, so that the rest may write over donated memory. */
 import { byteSize } from "../aval.js";
 import type { Program } from "./program.js";
 

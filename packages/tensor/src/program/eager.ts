@@ -1,3 +1,4 @@
+/** Ops outside of a trace: each runs as a program of one node, and compiled programs are kept. */
 import { Lru } from "../lru.js";
 import { formatParams, inferShapes, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";

@@ -1,3 +1,4 @@
+/** A pass that replaces what a device has no kernel for by what it is made of. */
 import type { Aval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";

@@ -1,3 +1,4 @@
+/** From a trace to a program: values get numbers, and what no result needs is left out. */
 import type { Aval } from "../aval.js";
 import type { Tensor } from "../tensor.js";
 import type { Trace } from "../trace.js";

@@ -1,3 +1,4 @@
+/** Programs: flat lists of nodes over numbered values, which passes rewrite and devices compile. */
 import { type Aval, formatAval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";

@@ -1,3 +1,4 @@
+/** A pass that puts off recomputation until its values are needed. */
 import type { Program, ProgramNode } from "./program.js";
 
 /**

@@ -1,3 +1,4 @@
+/** A pass that removes work: equal nodes, nodes without effect, and nodes whose results nobody uses. */
 import { formatParams } from "../op.js";
 import { expectProgram, type Program, type ProgramNode } from "./program.js";
 

@@ -1,3 +1,4 @@
+/** The device "reference": programs run by the evaluator, in host memory that is counted. */
 import type { Aval } from "../aval.js";
 import type { Backend, DeviceBuffer, Executable, MemoryStats } from "../backend.js";
 import { registerBackend } from "../devices.js";

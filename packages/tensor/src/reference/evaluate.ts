@@ -1,3 +1,4 @@
+/** The reference evaluator: programs in plain TypeScript, node by node, in their own dtypes or in float64. */
 import { type Aval, formatAval, sameAval, sizeOf } from "../aval.js";
 import { allocate, type DType, isFloat, isFloat8 } from "../dtype.js";
 import { fail } from "../errors.js";

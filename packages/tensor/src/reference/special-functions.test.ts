@@ -1,3 +1,4 @@
+/** Special functions against values of more digits than float64 holds, and at their ends. */
 import { describe, expect, test } from "vitest";
 import { erf, erfc, erfInv, integerPower, roundHalfEven } from "./special-functions.js";
 

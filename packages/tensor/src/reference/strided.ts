@@ -1,3 +1,4 @@
+/** Strided copies between arrays, with axes joined where they are one run of memory. */
 import { checkShape } from "../aval.js";
 import type { TypedArray } from "../dtype.js";
 import { fail } from "../errors.js";

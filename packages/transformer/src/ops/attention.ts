@@ -1,3 +1,4 @@
+/** The op `attention` and its backward ops, and attention with a name for checkpoint policies. */
 import { type Aval, checkpointName, customVjp, type Tensor, zerosLike } from "@te/tensor";
 import { defineOp, fail } from "@te/tensor/op";
 import { attentionCases } from "./attention-cases.js";

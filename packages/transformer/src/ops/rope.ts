@@ -1,3 +1,4 @@
+/** The op `rope`, rotary position embedding, with angles that keep their digits at any position. */
 import { arange, concat, stack, type Tensor, tensor } from "@te/tensor";
 import {
   checkRange,
