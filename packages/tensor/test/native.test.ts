@@ -20,7 +20,12 @@ function device(asked: string[] = []): Backend {
     asked.push(op);
     return null;
   };
-  return nativeBackend({ name: "native", description: "takes all", native: { supports } as unknown as NativeAddon });
+  // Everything else is there and not called.
+  const native = new Proxy(
+    { supports },
+    { get: (known, name) => Reflect.get(known, name) ?? (() => expect.fail(String(name))) },
+  );
+  return nativeBackend({ name: "native", description: "takes all", native: native as unknown as NativeAddon });
 }
 
 function describe(f: (...args: any[]) => unknown, ...args: Tensor[]): NativeProgram {
@@ -60,4 +65,12 @@ test("an addon of other sources is known by what it lacks", () => {
   const all = Object.fromEntries(["own", "supports", "compile"].map((name) => [name, () => {}]));
   expect(lackingFunction(all)).toBe("destroy");
   expect(lackingFunction(all, ["own", "threads"])).toBe("threads");
+});
+
+test("a native backend is made of an addon that has all functions", () => {
+  const made = (native: unknown) => nativeBackend({ name: "x", description: "y", native: native as NativeAddon });
+  expect(() => made({ supports: () => null })).toThrow(
+    /^nativeBackend: native must have .*, got one without compile\.$/,
+  );
+  expect(() => made(undefined)).toThrow(/^nativeBackend: native must be an object/);
 });
