@@ -1,6 +1,6 @@
 /** Delayed scaling: scales come from the steps before. */
 import type { Tensor } from "@te/tensor";
-import { type Defaults, fail, warnOnce, withDefaults } from "@te/tensor/op";
+import { type Defaults, expectObject, expectTensor, fail, warnOnce, withDefaults } from "@te/tensor/op";
 import { type Float8, Format, type FormatSpec } from "../format.js";
 import { delayedScalingUpdateOp } from "../ops/delayed-scaling-update.js";
 import type { Quantized } from "../quantized.js";
@@ -119,8 +119,15 @@ const stateVariables = (amaxHistoryLen: number): Quantizer<ScaleState>["variable
 function updateRule({ margin, amaxComputeAlgo }: DelayedScaling, dtype: Float8): Quantizer<ScaleState>["rule"] {
   return {
     name: `delayed scaling (${dtype}, margin ${margin}, ${amaxComputeAlgo})`,
-    combine: (a, b) => ({ amax: a.amax.maximum(b.amax) }),
-    next({ scale, amaxHistory }, { amax }) {
+    combine(a, b) {
+      const fn = `${NAME}.combine`;
+      expectObject(fn, { a, b });
+      expectTensor(fn, { "a.amax": a.amax, "b.amax": b.amax });
+      return { amax: a.amax.maximum(b.amax) };
+    },
+    next(state, use) {
+      expectObject(`${NAME}.next`, { state, use });
+      const [{ scale, amaxHistory }, { amax }] = [state, use];
       const params = { dtype, margin, amaxComputeAlgo };
       const { newScale, newHistory } = delayedScalingUpdateOp({ amax, scale, history: amaxHistory }, params);
       return { scale: newScale, amaxHistory: newHistory };
