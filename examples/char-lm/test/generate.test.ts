@@ -1,5 +1,5 @@
 /** Text that the model writes: the KV cache against whole forward passes, and what decides the draw. */
-import { random, type Tensor, tensor } from "@te/tensor";
+import { random, tensor } from "@te/tensor";
 import { describe, expect, test } from "vitest";
 import { encode } from "../src/data.js";
 import { emptyCache, generate } from "../src/generate.js";

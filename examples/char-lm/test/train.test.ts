@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { saveState } from "@te/checkpoint";
-import { memory, type Tensor, tree } from "@te/tensor";
+import { memory, tree } from "@te/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { trainingFlopsPerToken } from "../src/model.js";
 import { UsageError } from "../src/options.js";
