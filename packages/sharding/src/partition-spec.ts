@@ -13,7 +13,10 @@ export class PartitionSpec {
   constructor(...entries: PartitionEntry[]) {
     const used = new Set<string>();
     for (const entry of entries) {
-      for (const axis of Array.from(axesOf(entry))) {
+      const axes = axesOf(entry);
+      // By index, because holes count.
+      for (let i = 0; i < axes.length; i++) {
+        const axis = axes[i]!;
         if (typeof axis !== "string" || axis === "")
           fail(
             "option",

@@ -4,6 +4,7 @@
  */
 import type { DType } from "./dtype.js";
 import { fail } from "./errors.js";
+import { expectString } from "./expect.js";
 
 const TypedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype);
 const getter = (name: PropertyKey): ((this: unknown) => unknown) =>
@@ -92,6 +93,7 @@ function checkMemory(fn: string, what: string, tag: string, view: ArrayBufferVie
 
 /** The bytes of a Uint8Array of any maker, such as a Buffer; undefined for everything else. */
 export function asBytes(fn: string, what: string, value: unknown): Uint8Array<ArrayBuffer> | undefined {
+  expectString("asBytes", { what });
   if (!ArrayBuffer.isView(value) || tagOf.call(value) === undefined) return undefined;
   const { kind, elements } = elementsOf(fn, what, value);
   return kind === "uint8" ? (elements as Uint8Array<ArrayBuffer>) : undefined;

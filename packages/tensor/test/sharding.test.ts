@@ -167,7 +167,7 @@ describe("a shard", () => {
       make({ n: { start: 0, size: 1 } }),
     );
     expectError("option", /factors that may be split, got k. Factors: ...0, n/, make({ k: { start: 0, size: 1 } }));
-    expectError("option", /a part of ...0 must lie in \[0, 2\)/, make({ "...0": { start: 1, size: 2 } }));
+    expectError("option", /a part of ...0 must lie in \[0, 2\], got \[1, 2\]/, make({ "...0": { start: 1, size: 2 } }));
     expectError("option", /no such output, got z/, () => make({})().output("z"));
     expectError("option", /no such factor, got k/, () => make({})().range("k"));
   });

@@ -11,12 +11,15 @@ import { fillOp } from "./fill.js";
 
 /** A number as a tensor of no axes. A number that the dtype cannot hold is an error. */
 export function scalar(fn: string, value: number, dtype: DType): Tensor {
-  if (typeof value !== "number") {
-    fail("dtype", fn, "operands must be tensors or numbers", value ?? String(value), "Make a tensor with tensor(...).");
-  }
+  expectPlain(fn, value);
   checkDType(fn, dtype);
   checkHolds(fn, "a number beside a tensor", value, dtype, 'Cast the tensor with astype("float32").');
   return fillOp({}, { value, shape: [], dtype }).y;
+}
+
+function expectPlain(fn: string, value: unknown): void {
+  if (typeof value === "number") return;
+  fail("dtype", fn, "operands must be tensors or numbers", value ?? String(value), "Make a tensor with tensor(...).");
 }
 
 /** The dtype in which a number meets a tensor: the tensor's, except that bool gives way. */
@@ -30,6 +33,8 @@ export const promote = (fn: string, ...operands: (Tensor | number)[]): [Tensor, 
 /** The same for a list of any length. */
 export function promoteAll(fn: string, operands: readonly (Tensor | number)[]): Tensor[] {
   expectArray(fn, "tensors and numbers", { operands });
+  // By index, because holes count.
+  for (let i = 0; i < operands.length; i++) if (!(operands[i] instanceof Tensor)) expectPlain(fn, operands[i]);
   let dtype: DType | undefined;
   for (const x of operands) if (x instanceof Tensor) dtype = dtype ? promoteTypes(dtype, x.dtype) : x.dtype;
   let common: DType = dtype ?? "float32";

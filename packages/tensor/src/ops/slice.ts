@@ -211,8 +211,10 @@ export function slice(
   expectTensor("slice", { x });
   for (const [name, numbers] of Object.entries({ start, limit, stride })) {
     const left = numbers === undefined && name !== "start";
-    if (!left && !(Array.isArray(numbers) && numbers.every((n) => n === undefined || typeof n === "number")))
-      fail("shape", "slice", `${name} must be an array with a number for each axis`, numbers ?? String(numbers));
+    const rule = `${name} must be an array with a number for each axis`;
+    if (!left && !Array.isArray(numbers)) fail("shape", "slice", rule, numbers ?? String(numbers));
+    const odd = numbers?.slice(0, x.rank).some((n) => n !== undefined && typeof n !== "number");
+    if (odd) fail("shape", "slice", rule, numbers);
   }
   const given = Math.max(start.length, limit?.length ?? 0, stride?.length ?? 0);
   if (given > x.rank) fail("shape", "slice", `there are ${x.rank} axes to slice`, `${given} entries`);

@@ -34,7 +34,7 @@ export class Shard {
       if (!factor || factor.split === "whole")
         fail("option", op.name, "a shard must split factors that may be split", name, `Factors: ${this.names()}.`);
       if (![start, size].every(Number.isSafeInteger) || start < 0 || size < 0 || start + size > factor.size)
-        fail("option", op.name, `a part of ${name} must lie in [0, ${factor.size})`, [start, start + size]);
+        fail("option", op.name, `start and size of a part of ${name} must lie in [0, ${factor.size}]`, [start, size]);
     }
   }
 
