@@ -1,8 +1,7 @@
 /** npm run demo: trains the character model in three precisions, compares them, and lets the last one write. */
 import { mkdir } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { random, setDevice, TeError } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, random, setDevice, TeError } from "@te/tensor";
 import { type Corpus, decode, encode, readCorpus } from "./data.js";
 import { generate } from "./generate.js";
 import { type Options, parseOptions, USAGE, UsageError } from "./options.js";

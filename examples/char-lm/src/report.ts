@@ -2,8 +2,7 @@
 import { join } from "node:path";
 import { writeAtomically, writeSafetensors } from "@te/checkpoint";
 import { productPeak } from "@te/kernels-cpu";
-import { type Tensor, tree } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, type Tensor, tree } from "@te/tensor";
 import { lineChart, type Series } from "./chart.js";
 import { type ModelConfig, trainingFlopsPerToken } from "./model.js";
 import { formatCount } from "./progress.js";

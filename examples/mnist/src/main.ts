@@ -1,7 +1,7 @@
 /** npm start -w @te/example-mnist -- [--dtype bfloat16] [--recipe none|delayed|current] [--epochs 5] */
 import "@te/kernels-cpu";
 import { parseArgs } from "node:util";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend } from "@te/tensor";
 import { readDigits } from "./data.js";
 import { RECIPES, Trainer } from "./train.js";
 

@@ -10,8 +10,8 @@ import {
   trainingFlopsPerToken,
 } from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
-import { makeProgram, memory, random, type Tensor } from "@te/tensor";
-import { currentBackend, fuseElementwise, planMemory, runPasses } from "@te/tensor/backend";
+import { currentBackend, makeProgram, memory, random, type Tensor } from "@te/tensor";
+import { fuseElementwise, planMemory, runPasses } from "@te/tensor/backend";
 import { type Machine, machine, Peak } from "./machine.js";
 import { median, round, settle } from "./timing.js";
 

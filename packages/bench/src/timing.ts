@@ -1,7 +1,6 @@
 /** Time of a call, from dispatch to result or of its kernels alone, and the summaries of several samples. */
 import { profile } from "@te/kernels-cpu";
-import { type Tensor, tree } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, type Tensor, tree } from "@te/tensor";
 
 /** Waits until everything dispatched so far has run: programs run in order, so the last result is enough. */
 export async function settle(results: unknown): Promise<void> {

@@ -1,5 +1,6 @@
 /** The CPU as a device of @te/tensor. */
-import { type Backend, nativeBackend, warnOnce } from "@te/tensor/backend";
+import { type Backend, nativeBackend } from "@te/tensor/backend";
+import { warnOnce } from "@te/tensor/op";
 import type { Native } from "./native.js";
 
 /** Says what was wrong with the settings, and describes what runs. */

@@ -3,8 +3,17 @@ import { fp8Autocast } from "@te/fp8";
 import { cpuInfo, profile } from "@te/kernels-cpu";
 import { LayerNorm, LayerNormDenseGeneral, LayerNormMLP, type Variables } from "@te/layers";
 import { adamw } from "@te/optim";
-import { crossEntropy, grad, jit, logsumexp, random, setDevice, softmax, type Tensor } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import {
+  crossEntropy,
+  currentBackend,
+  grad,
+  jit,
+  logsumexp,
+  random,
+  setDevice,
+  softmax,
+  type Tensor,
+} from "@te/tensor";
 import { normals } from "@te/testkit";
 import { DotProductAttention, rope } from "@te/transformer";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";

@@ -160,16 +160,10 @@ function expectBackend(name: string): Backend {
 /** The device that runs every op: that of the lowest priority. */
 export const fallbackBackend = (): Backend => expectBackend(byPriority().at(-1) ?? "reference");
 
-/** The device that programs run on now. */
+/** The device that programs run on now: its name, one line about it, and what @te/tensor/backend says of devices. */
 export function currentBackend(): Backend {
   if (chosen === undefined || (seen !== shared.changes && !byName)) chosen = automatic();
   return chosen;
-}
-
-/** The name of the device that programs run on now, and one line about it. */
-export function currentDevice(): { name: string; description: string } {
-  const { name, description } = currentBackend();
-  return { name, description };
 }
 
 const identities = new WeakMap<Backend, string>();

@@ -5,7 +5,7 @@ import "./reference/backend.js";
 export type { Aval } from "./aval.js";
 export type { MemoryStats } from "./backend.js";
 export { arange, eye, full, fullLike, iota, ones, onesLike, zeros, zerosLike } from "./create.js";
-export { currentDevice, devices, memory, setDevice } from "./devices.js";
+export { currentBackend, devices, memory, setDevice } from "./devices.js";
 export { DTYPES, type DType, finfo, promoteTypes, type TypedArray } from "./dtype.js";
 export { einsum } from "./einsum.js";
 export { ERROR_CODES, type ErrorCode, TeError } from "./errors.js";

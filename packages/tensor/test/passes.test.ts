@@ -1,6 +1,7 @@
 /** What each pass is for, on the programs that come out of it. */
 import {
   checkpoint,
+  currentBackend,
   dot,
   exp,
   grad,
@@ -14,15 +15,7 @@ import {
   where,
   zeros,
 } from "@te/tensor";
-import {
-  currentBackend,
-  fuseElementwise,
-  type NodeSpec,
-  Program,
-  planMemory,
-  registerBackend,
-  runPasses,
-} from "@te/tensor/backend";
+import { fuseElementwise, type NodeSpec, Program, planMemory, registerBackend, runPasses } from "@te/tensor/backend";
 import { broadcastToOp, castOp, defineOp, reshapeOp, sliceOp, transposeOp, wholeRule } from "@te/tensor/op";
 import { afterEach, describe, expect, test } from "vitest";
 import { Arena } from "../src/program/arena.js";

@@ -1,6 +1,5 @@
 /** Every op's cases on a backend, judged by the reference evaluator in float64. */
-import { setDevice } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, setDevice } from "@te/tensor";
 import { type Case, CaseBuilder, definedOps, type OpDefinition } from "@te/tensor/op";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findOp } from "./oracle.js";

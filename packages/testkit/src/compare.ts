@@ -1,6 +1,5 @@
 /** Comparisons of results with references: within the limits of a row, code by code, or bit by bit. */
-import { type Aval, type DType, Tensor, type TypedArray } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { type Aval, currentBackend, type DType, Tensor, type TypedArray } from "@te/tensor";
 import { formatAval, type HostArray, sameShape, toFloat64 } from "@te/tensor/op";
 import { record } from "./record.js";
 import { errorN, errorX, type Limit, limitOf, type Row } from "./tolerance.js";

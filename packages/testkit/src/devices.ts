@@ -1,6 +1,5 @@
 /** The same tests on every device that this process has. */
-import { devices, setDevice } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, devices, setDevice } from "@te/tensor";
 import { afterAll, beforeAll, describe } from "vitest";
 
 /** The reference, and the devices with kernels that are present, unless TE_KERNELS=off forbids them. */

@@ -1,8 +1,7 @@
 /** Runs recorded calls of modules again: variables from the recorded key, outputs and gradients on the device in force. */
 import { createHash } from "node:crypto";
 import type { Module, Variables, VariableTree } from "@te/layers";
-import { random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
-import { currentBackend } from "@te/tensor/backend";
+import { currentBackend, random, setDevice, Tensor, tree, valueAndGrad } from "@te/tensor";
 import { formatAval } from "@te/tensor/op";
 import { expect } from "vitest";
 import { findDifference, findGradientDifference, valuesOf } from "./compare.js";

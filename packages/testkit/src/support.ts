@@ -1,6 +1,6 @@
 /** Which ops a backend has kernels for, and why not where it has none. */
-import { type Aval, type DType, makeProgram, setDevice, type Tensor, tensor } from "@te/tensor";
-import { currentBackend, type NodeSpec } from "@te/tensor/backend";
+import { type Aval, currentBackend, type DType, makeProgram, setDevice, type Tensor, tensor } from "@te/tensor";
+import type { NodeSpec } from "@te/tensor/backend";
 import { allocate, type Case, CaseBuilder, definedOps, inputNames, type OpDefinition, sizeOf } from "@te/tensor/op";
 import { gradientOfCase, orderedNames, outputAvals } from "./gradient.js";
 import { callOp } from "./oracle.js";

@@ -21,7 +21,7 @@ const LAYER = `
 import { cudaAvailable } from "@te/kernels-cuda";
 import { DenseGeneral } from "@te/layers";
 import { random } from "@te/tensor";
-    import { currentBackend } from "@te/tensor/backend";
+    import { currentBackend } from "@te/tensor";
 const layer = new DenseGeneral({ features: 2 });
 const x = random.normal(random.key(0), [1, 3]);
 layer.apply(layer.init(random.key(1), x), x).data().then((y) =>
@@ -127,7 +127,7 @@ describe("two copies of @te/tensor", () => {
   const BACKEND = `
     import "@te/layers";
     import { ones } from "@te/tensor";
-    import { currentBackend } from "@te/tensor/backend";
+    import { currentBackend } from "@te/tensor";
     ones([2]).add(1).data().then((y) => console.log(y.join(), "on", currentBackend().name));`;
   const outsideOfBundle = ["--external:@te/kernels-cpu"];
   const fromSource = ["--conditions=@te/source", `--import=${import.meta.resolve("tsx")}`];

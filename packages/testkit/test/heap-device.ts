@@ -2,6 +2,8 @@
  * A second device in a hundred lines, made of what @te/tensor/backend gives: memory is byte arrays, programs are planned
  * into one arena, ops run by their own loops. Of SLOW it has no kernels.
  */
+
+import type { Aval } from "@te/tensor";
 import {
   type Backend,
   type DeviceBuffer,
@@ -11,17 +13,7 @@ import {
   type ProgramNode,
   planMemory,
 } from "@te/tensor/backend";
-import {
-  type Aval,
-  allocate,
-  byteSize,
-  definedOps,
-  type HostArray,
-  nameInputs,
-  nameOutputs,
-  sizeOf,
-  viewAs,
-} from "@te/tensor/op";
+import { allocate, byteSize, definedOps, type HostArray, nameInputs, nameOutputs, sizeOf, viewAs } from "@te/tensor/op";
 
 /** Primitives that run on the host, between two programs of the device. */
 const SLOW = ["sin", "sort", "take", "cumsum"];

@@ -96,7 +96,7 @@ describe("packed and installed", () => {
       `for (const name of ["tensor", "kernels-cpu", "sharding", "fp8", "layers", "transformer", "checkpoint"])
          console.log(name, Object.keys(require("@te/" + name)).length > 0);
        for (const door of ["op", "backend"]) console.log(door, Object.keys(require("@te/tensor/" + door)).length > 0);
-       console.log(require("@te/tensor").currentDevice().name);`,
+       console.log(require("@te/tensor").currentBackend().name);`,
     );
     const said = run(process.execPath, ["main.cjs"], home).trim().split("\n");
     expect(said.slice(0, -1).every((line) => line.endsWith(" true"))).toBe(true);

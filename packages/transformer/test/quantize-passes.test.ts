@@ -1,8 +1,8 @@
 /** Norms and activations that quantize their results: which fused ops a train step has, and that these change no bit. */
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe } from "@te/fp8";
 import { LayerNormDenseGeneral, LayerNormMLP, type Module, type Variables } from "@te/layers";
-import { type DType, makeProgram, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { currentBackend, type Pass, type Program, passes, runPasses } from "@te/tensor/backend";
+import { currentBackend, type DType, makeProgram, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { type Pass, type Program, passes, runPasses } from "@te/tensor/backend";
 import { normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { TransformerLayer } from "../src/index.js";

@@ -4,7 +4,7 @@ import "../index.js"; // ops, methods and the reference are there whichever door
 export { asTeError } from "../as-error.js";
 export { byteSize } from "../aval.js";
 export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
-export { currentBackend, fallbackBackend, type RegisterOptions, registerBackend } from "../devices.js";
+export { fallbackBackend, type RegisterOptions, registerBackend } from "../devices.js";
 export { Lru } from "../lru.js";
 export {
   lackingFunction,

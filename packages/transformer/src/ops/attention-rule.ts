@@ -1,6 +1,6 @@
 /** How attention and its gradients are split over a mesh. */
-import { arange, type Tensor } from "@te/tensor";
-import { type Aval, type RuleText, rule, type Shard } from "@te/tensor/op";
+import { type Aval, arange, type Tensor } from "@te/tensor";
+import { type RuleText, rule, type Shard } from "@te/tensor/op";
 import {
   type AttentionOperands,
   type AttentionParams,
