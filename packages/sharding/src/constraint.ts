@@ -1,6 +1,6 @@
 /** Constraints: what a function asks of the partitioner, recorded in the program that is traced from it. */
 import type { Tensor } from "@te/tensor";
-import { currentTrace, expectTensor, fail } from "@te/tensor/op";
+import { currentTrace, expectTensor, fail, warnOnce } from "@te/tensor/op";
 import { activeMesh, meshAxisSize } from "./mesh.js";
 import { shardingConstraintOp } from "./ops/sharding-constraint.js";
 import { PartitionSpec } from "./partition-spec.js";
@@ -12,7 +12,8 @@ import { logicalToMeshAxes } from "./rules.js";
  *
  * The result has the values of x. Under a mesh of several devices it stands in the traced program as a `sharding_constraint`
  * with the mesh axes larger than 1, also where there are none and x is to be whole; the cotangent of x is asked the same.
- * Outside of a traced function, and without such a mesh, the result is x itself.
+ * Outside of a traced function, and without such a mesh, the result is x itself. Nothing is split yet: a line on stderr
+ * says so once.
  */
 export function withShardingConstraintByLogicalAxes(
   x: Tensor,
@@ -47,6 +48,11 @@ function constrain(x: Tensor, spec: PartitionSpec): Tensor {
   const pairs = spec.entries.flatMap((entry, dim) => [entry ?? []].flat().map((axis) => [axis, dim] as const));
   const split = pairs.filter(([axis]) => meshAxisSize(axis, mesh) > 1);
   if (mesh.size === 1 || !currentTrace()) return x;
+  if (split.length > 0)
+    warnOnce(
+      `sharding constraints over ${mesh} are recorded in programs, but nothing is split yet: every process computes everything.`,
+      "sharding constraints",
+    );
   const { y } = shardingConstraintOp(
     { x },
     {

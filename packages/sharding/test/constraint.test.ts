@@ -2,7 +2,7 @@
 import { grad, jit, makeProgram, type Tensor, tensor } from "@te/tensor";
 import { planMemory, runPasses, simplify } from "@te/tensor/backend";
 import { expectError, findBitDifference, onEachDevice } from "@te/testkit";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import {
   withShardingConstraintByLogicalAxes as constrain,
   globalShardGuard,
@@ -66,6 +66,19 @@ const MESH = { mesh: ["data", "tensor"], meshShape: [2, 1] };
 const SPLIT = { axes: ["data"], dims: [0], ...MESH };
 
 describe("a constraint in a program", () => {
+  it("splits nothing yet, and says so once", () => {
+    const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+    programOf((x) => constrain(x, ["nvte_seqlen", "nvte_hidden"]));
+    for (let i = 0; i < 2; i++) programOf((x) => batch(x.exp()));
+    const lines = write.mock.calls.map(([line]) => String(line)).filter((line) => line.includes("sharding"));
+    write.mockRestore();
+    expect(lines).toEqual([
+      expect.stringMatching(
+        /^te: sharding constraints over Mesh.* nothing is split yet: every process computes everything\.\n$/,
+      ),
+    ]);
+  });
+
   it("stands there with the mesh and the axes that are larger than 1", () => {
     expect(String(programOf((x) => batch(x.exp())))).toBe(`program(%0: float32[2,4]) {
   %1: float32[2,4] = exp(%0)

@@ -1,5 +1,5 @@
 /**
- * A second device in a hundred lines, made of what @te/tensor/backend gives: memory is byte arrays, programs are planned
+ * A second device, small because it is made of what @te/tensor/backend gives: memory is byte arrays, programs are planned
  * into one arena, ops run by their own loops. Of SLOW it has no kernels.
  */
 
