@@ -88,6 +88,11 @@ void Program::find_first_write() {
   };
   first_write_ = 0;
   while (first_write_ < steps_.size() && !overwrites(steps_[first_write_])) ++first_write_;
+  for (size_t k = 0; k < steps_.size(); ++k) {
+    if (!steps_[k].kernel->checks_values()) continue;
+    checks_ = true;
+    if (k < first_write_ && has_alias_) checks_before_write_ = true;
+  }
 }
 
 // Slots are for inputs that no output takes over, and for outputs that take over none.
@@ -122,7 +127,7 @@ void Program::run(Buffer* const* inputs, Buffer* const* outputs, char* workspace
     wrote_ = false;
     taken_.assign(outputs_.size(), false);
     try {
-      device_.begin_run(width_);
+      device_.begin_run(width_, checks_);
       resolve(run);
       enqueue(run);
       copy_outputs(run);
@@ -191,7 +196,7 @@ void Program::resolve(const Run& run) {
 void Program::enqueue(const Run& run) {
   if (replays_) fill_slots(run);
   enqueue_part(run, 0, first_write_);
-  if (has_alias_ && first_write_ > 0) device_.settle();
+  if (checks_before_write_) device_.settle();
   wrote_ = true;
   enqueue_part(run, first_write_, steps_.size());
 }
@@ -252,7 +257,7 @@ void Program::copy_outputs(const Run& run) {
 
 // Leaves in the outputs what may turn out to have failed: this run, and what its inputs came from.
 void Program::finish_outputs(const Run& run) {
-  std::shared_ptr<const Outcome> own = device_.end_run();
+  std::shared_ptr<const Outcome> own = device_.end_run(checks_);
   std::shared_ptr<Outcomes> all;
   const auto add = [&](std::shared_ptr<const Outcome> outcome) {
     if (!all) all = std::make_shared<Outcomes>();

@@ -44,7 +44,7 @@ class Cpu : public Device {
     return prepare_kernel(node, why);
   }
   int width() const override { return wanted_threads(); }
-  void begin_run(int width) override { use_threads(width); }
+  void begin_run(int width, bool) override { use_threads(width); }
 };
 
 }  // namespace

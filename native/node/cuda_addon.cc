@@ -1,116 +1,82 @@
-// The functions of te_cuda.node. The CUDA runtime is linked statically and opens the driver by itself: without a driver
-// or a GPU every call answers with an error code, and loading this file is harmless.
+// te_cuda.node: the functions of every device, on a GPU. The CUDA runtime is linked statically and opens the driver by
+// itself: without a driver or a GPU every call answers with an error code, and loading this file is harmless.
 #include <cuda_runtime_api.h>
-#include <napi.h>
 
-#include <cstring>
-
-#include "cuda/registration.h"
-#include "node/parse.h"
+#include "cuda/device.h"
+#include "cuda/gemm/cublaslt.h"
+#include "node/arguments.h"
+#include "node/functions.h"
 
 namespace te {
 namespace {
 
-// {available, reason, devices: {name, computeCapability, memoryBytes}[]}
-Napi::Value cuda_available(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  Napi::Object result = Napi::Object::New(env);
-  Napi::Array devices = Napi::Array::New(env);
-  int count = 0, driver = 0;
+// Why no GPU can be used, where CUDA finds none.
+std::string reason_without(int driver, cudaError_t status) {
+  if (driver == 0) return "there is no NVIDIA driver on this machine";
+  return status == cudaSuccess ? "the driver shows no usable GPU" : cudaGetErrorString(status);
+}
+
+napi_value describe_gpu(napi_env env, const cudaDeviceProp& properties, int ordinal) {
+  napi_value device = js_object(env);
+  set(env, device, "ordinal", js_integer(env, ordinal));
+  set(env, device, "name", js_text(env, properties.name));
+  set(env, device, "computeCapability",
+      js_text(env, std::to_string(properties.major) + "." + std::to_string(properties.minor)));
+  set(env, device, "memoryBytes", js_number(env, static_cast<double>(properties.totalGlobalMem)));
+  if (const std::string reason = cuda::reason_against(properties); !reason.empty())
+    set(env, device, "reason", js_text(env, reason));
+  return device;
+}
+
+// {available, reason, devices: {ordinal, name, computeCapability, memoryBytes, reason}[]}
+napi_value cuda_available(napi_env env, napi_callback_info) {
+  int count = 0, driver = 0, usable = 0;
   cudaDriverGetVersion(&driver);  // 0: there is none
   const cudaError_t status = cudaGetDeviceCount(&count);
+  napi_value devices = js_array(env);
+  std::string reason = reason_without(driver, status);
+  uint32_t listed = 0;
   for (int i = 0; status == cudaSuccess && i < count; ++i) {
     cudaDeviceProp properties;
     if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    Napi::Object device = Napi::Object::New(env);
-    device.Set("name", properties.name);
-    device.Set("computeCapability", std::to_string(properties.major) + "." + std::to_string(properties.minor));
-    device.Set("memoryBytes", static_cast<double>(properties.totalGlobalMem));
-    devices.Set(devices.Length(), device);
+    push(env, devices, listed++, describe_gpu(env, properties, i));
+    const std::string against = cuda::reason_against(properties);
+    against.empty() ? void(++usable) : void(reason = against);
   }
-  const bool available = devices.Length() > 0;
   cudaGetLastError();  // the answer above is the whole of it; later calls start clean
-  result.Set("available", available);
-  if (!available)
-    result.Set("reason", driver == 0             ? "there is no NVIDIA driver on this machine"
-                         : status == cudaSuccess ? "the driver shows no usable GPU"
-                                                 : cudaGetErrorString(status));
-  result.Set("devices", devices);
+  napi_value result = js_object(env);
+  set(env, result, "available", js_boolean(env, usable > 0));
+  if (usable == 0) set(env, result, "reason", js_text(env, reason));
+  set(env, result, "devices", devices);
   return result;
 }
 
-Napi::Value supports(const Napi::CallbackInfo& info) {
-  std::string why;
-  if (prepare_kernel(parse_node({info.Env(), info[0]}), &why)) return info.Env().Null();
-  return Napi::String::New(info.Env(), why);
+// open(ordinal): gives this environment the functions of the GPU.
+napi_value open(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  napi_value functions = js_object(env);
+  open_addon(env, functions, cuda::cuda_device(a.integer(0)));
+  return functions;
 }
 
-class DeviceMemory {
- public:
-  explicit DeviceMemory(size_t bytes) { cuda::check(cudaMalloc(&data, std::max<size_t>(bytes, 1)), "cudaMalloc"); }
-  DeviceMemory(DeviceMemory&& other) noexcept : data(std::exchange(other.data, nullptr)) {}
-  ~DeviceMemory() { cudaFree(data); }
-  void* data = nullptr;
-};
-
-// evaluate(node, inputs: Uint8Array[]): Uint8Array[]: one kernel, with copies both ways; blocks. For tests of kernels.
-Napi::Value evaluate(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Node node = parse_node({info.Env(), info[0]});
-  std::string why;
-  const std::unique_ptr<Kernel> kernel = prepare_kernel(node, &why);
-  if (!kernel) throw Error("unsupported", node.op + ": " + why);
-  const Napi::Array given = info[1].As<Napi::Array>();
-  std::vector<DeviceMemory> memory;
-  std::vector<const void*> in;
-  std::vector<void*> out;
-  for (uint32_t i = 0; i < node.inputs.size(); ++i) {
-    const size_t bytes = node.inputs[i].bytes();
-    const Napi::Uint8Array from = given.Get(i).As<Napi::Uint8Array>();
-    if (from.ByteLength() != bytes)
-      throw Error("shape", node.op + ": input " + std::to_string(i) + " has another size");
-    memory.emplace_back(bytes);
-    in.push_back(memory.back().data);
-    cuda::check(cudaMemcpy(memory.back().data, from.Data(), bytes, cudaMemcpyHostToDevice), "copy to the GPU");
-  }
-  for (const Aval& aval : node.outputs) {
-    memory.emplace_back(aval.bytes());
-    out.push_back(memory.back().data);
-  }
-  memory.emplace_back(kernel->scratch_bytes());
-  kernel->run({in.data(), out.data(), memory.back().data});
-  cuda::check(cudaStreamSynchronize(cuda::stream()), node.op.c_str());
-  Napi::Array results = Napi::Array::New(env);
-  for (uint32_t j = 0; j < node.outputs.size(); ++j) {
-    Napi::Uint8Array to = Napi::Uint8Array::New(env, node.outputs[j].bytes());
-    cuda::check(cudaMemcpy(to.Data(), out[j], to.ByteLength(), cudaMemcpyDeviceToHost), "copy from the GPU");
-    results.Set(j, to);
-  }
-  return results;
+// {products}: what multiplies matrices.
+napi_value describe(napi_env env, napi_callback_info) {
+  napi_value result = js_object(env);
+  const std::string& reason = cuda::lt::library().reason;
+  if (!reason.empty()) set(env, result, "cublasLtReason", js_text(env, reason));
+  return result;
 }
 
-template <Napi::Value (*F)(const Napi::CallbackInfo&)>
-Napi::Value guarded(const Napi::CallbackInfo& info) {
-  try {
-    return F(info);
-  } catch (const Refused&) {
-    throw Napi::Error::New(info.Env());
-  } catch (const Error& error) {
-    Napi::Error thrown = Napi::Error::New(info.Env(), error.what());
-    thrown.Set("code", error.code);
-    throw thrown;
-  }
-}
-
-Napi::Object init(Napi::Env env, Napi::Object exports) {
-  exports.Set("cudaAvailable", Napi::Function::New<guarded<cuda_available>>(env, "cudaAvailable"));
-  exports.Set("supports", Napi::Function::New<guarded<supports>>(env, "supports"));
-  exports.Set("evaluate", Napi::Function::New<guarded<evaluate>>(env, "evaluate"));
-  return exports;
+void init(napi_env env, napi_value exports) {
+  add_function<cuda_available>(env, exports, "cudaAvailable");
+  add_function<open>(env, exports, "open");
+  add_function<describe>(env, exports, "info");
 }
 
 }  // namespace
 }  // namespace te
 
-static Napi::Object init_module(Napi::Env env, Napi::Object exports) { return te::init(env, exports); }
-NODE_API_MODULE(te_cuda, init_module)
+NAPI_MODULE_INIT() {
+  te::guard(env, [&] { te::init(env, exports); });
+  return exports;
+}

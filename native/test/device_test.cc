@@ -90,7 +90,7 @@ class Toy : private ToyParts, public Device {
   void finish() override { stream_.finish(); }
 
   std::unique_ptr<Kernel> prepare(const Node& node, int width, std::string* why) override;
-  void begin_run(int) override {
+  void begin_run(int, bool) override {
     enqueue([this] { failure_ = nullptr; });
   }
   void settle() override {
@@ -98,7 +98,7 @@ class Toy : private ToyParts, public Device {
     finish();
     if (failure_) throw Error(failure_->code, failure_->message);
   }
-  std::shared_ptr<const Outcome> end_run() override {
+  std::shared_ptr<const Outcome> end_run(bool) override {
     auto outcome = std::make_shared<ToyOutcome>();
     enqueue([this, outcome] { outcome->why = failure_, outcome->done = true; });
     return outcome;
@@ -139,6 +139,7 @@ class ToyKernel : public Kernel {
  public:
   ToyKernel(Toy& toy, const Node& node) : toy_(toy), op_(node.op), n_(node.outputs[0].size()) {}
   size_t scratch_bytes() const override { return 256; }
+  bool checks_values() const override { return op_ == "positive"; }
   void run(const Call& call) override {
     const auto *a = call.input<float>(0), *b = op_ == "plus" ? call.input<float>(1) : nullptr;
     auto *y = call.output<float>(0), *scratch = static_cast<float*>(call.scratch);

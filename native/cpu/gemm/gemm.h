@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "cpu/gemm/dims.h"
+#include "plan/dot_dims.h"
 #include "te/dtype.h"
 
 #ifndef TE_ISA_NAMESPACE

@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "cpu/gemm/blocking.h"
-#include "cpu/gemm/dims.h"
+#include "plan/dot_dims.h"
 #include "cpu/gemm/epilogue.h"
 #include "cpu/gemm/gemv_loops.h"
 #include "te/parallel.h"

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "cpu/gemm/dims.h"
+#include "plan/dot_dims.h"
 #include "cpu/permute.h"
 #include "te/kernel.h"
 #include "te/parallel.h"

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "cpu/gemm/blocking.h"
-#include "cpu/gemm/dims.h"
+#include "plan/dot_dims.h"
 #include "cpu/gemm/epilogue.h"
 #include "cpu/gemm/float_tile.h"
 #include "cpu/gemm/pack.h"

@@ -57,12 +57,12 @@ class Device {
   // for one width, and run at that. Any thread.
   virtual int width() const { return 1; }
   // Before the kernels of a run. Kernels throw what they know at once; a device that learns later which values were
-  // wrong gives an outcome at the end, of all runs or of those that can fail.
-  virtual void begin_run(int width) {}
-  // Before a run writes over its donated inputs: throws what its kernels have failed with so far, if need be after
-  // waiting for them, so that a refused value leaves those inputs as they were.
+  // wrong gives an outcome at the end, of all runs or of those with a kernel that `checks` values.
+  virtual void begin_run(int width, bool checks) {}
+  // Before a run writes over its donated inputs, where a kernel before has checked values: throws what its kernels have
+  // failed with so far, if need be after waiting for them, so that a refused value leaves those inputs as they were.
   virtual void settle() {}
-  virtual std::shared_ptr<const Outcome> end_run() { return nullptr; }
+  virtual std::shared_ptr<const Outcome> end_run(bool checks) { return nullptr; }
 
   // --- recordings: for devices to which a kernel costs more than its launch, such as graphs of CUDA
   virtual bool records() const { return false; }

@@ -56,8 +56,10 @@ class Kernel {
   virtual size_t scratch_bytes() const { return 0; }
   // For tests: which of its ways the kernel chose in prepare; empty where there is one.
   virtual std::string path() const { return {}; }
-  // Throws te::Error when the values (not the shapes) make the result impossible, such as an index out of range.
+  // Throws te::Error when the values (not the shapes) make the result impossible, such as an index out of range. Where
+  // the device learns that later, its outcome of the run says so, if the kernel checks_values().
   virtual void run(const Call& call) = 0;
+  virtual bool checks_values() const { return false; }
 };
 
 // Returns nullptr after setting *why when the kernel does not know this dtype, layout or parameter.

@@ -1,5 +1,10 @@
-/** @te/kernels-cuda: says what CUDA offers here. Importing it never throws, whatever the machine lacks. */
-import { type CudaAnswer, loadCuda } from "./load.js";
+/** @te/kernels-cuda: importing it makes the device "cuda" known to @te/tensor, where a GPU and the kernels are to be had. */
+import { registerBackend } from "@te/tensor/backend";
+import { cudaBackend } from "./backend.js";
+import { loadCuda } from "./load.js";
+import type { CudaAnswer } from "./native.js";
+
+registerBackend("cuda", () => cudaBackend(0), { priority: 20 });
 
 /** Whether kernels can run on a GPU of this machine, which GPUs there are, and otherwise the reason. */
 export function cudaAvailable(): CudaAnswer {
@@ -7,4 +12,4 @@ export function cudaAvailable(): CudaAnswer {
   return "reason" in native ? { available: false, reason: native.reason, devices: [] } : native.cudaAvailable();
 }
 
-export type { CudaAnswer, CudaDevice } from "./load.js";
+export type { CudaAnswer, CudaDevice } from "./native.js";

@@ -1,31 +1,10 @@
 /** The native addon te_cuda.node: what it offers, where it may be, and why it could not be loaded. */
 import { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, wantsKernels } from "@te/tensor/backend";
-
-/** The functions of te_cuda.node. */
-export interface NativeCuda {
-  cudaAvailable(): CudaAnswer;
-  supports(node: object): null | string;
-  /** Runs one kernel with copies both ways and blocks until it is done: for tests. */
-  evaluate(node: object, inputs: readonly Uint8Array[]): Uint8Array[];
-}
-
-/** A GPU that was found. */
-export interface CudaDevice {
-  readonly name: string;
-  /** "9.0" on Hopper. */
-  readonly computeCapability: string;
-  readonly memoryBytes: number;
-}
-
-/** Whether the CUDA backend can run here, and why not. */
-export interface CudaAnswer {
-  readonly available: boolean;
-  /** Why not, where not. */
-  readonly reason?: string;
-  readonly devices: readonly CudaDevice[];
-}
+import type { NativeCuda } from "./native.js";
 
 const FILE = "te_cuda.node";
+/** The same kernels on the emulator, by TE_CUDA_EMULATED: for tests on machines without a GPU. */
+const EMULATED: Readonly<Record<string, string>> = { "1": "te_cuda_emulated.node", checked: "te_cuda_checked.node" };
 const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-cuda-linux-x64-cuda13" };
 
 /**
@@ -34,11 +13,12 @@ const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-c
  */
 export function loadCuda(env: NodeJS.ProcessEnv = process.env): NativeCuda | { readonly reason: string } {
   if (!wantsKernels(env)) return { reason: "TE_KERNELS=off" };
+  const file = EMULATED[env.TE_CUDA_EMULATED ?? ""] ?? FILE;
   const own = foldersOf({ url: import.meta.url, filename: () => __filename });
   const folders = env.TE_NATIVE_DIR ? [env.TE_NATIVE_DIR] : [...buildFolders(own, "kernels-cuda"), ...own];
   const name = PACKAGES[`${process.platform}-${process.arch}`];
-  const path = findBeside(folders, FILE) ?? (name && !env.TE_NATIVE_DIR ? findInstalled(own, name) : undefined);
-  if (!path) return { reason: missing(env.TE_NATIVE_DIR, name) };
+  const path = findBeside(folders, file) ?? (name && !env.TE_NATIVE_DIR ? findInstalled(own, name) : undefined);
+  if (!path) return { reason: missing(file, env.TE_NATIVE_DIR, name) };
   try {
     return loadAddon(path) as NativeCuda;
   } catch (error) {
@@ -46,10 +26,10 @@ export function loadCuda(env: NodeJS.ProcessEnv = process.env): NativeCuda | { r
   }
 }
 
-function missing(asked: string | undefined, name: string | undefined): string {
-  if (asked) return `${FILE} does not exist in ${asked} (from TE_NATIVE_DIR)`;
+function missing(file: string, asked: string | undefined, name: string | undefined): string {
+  if (asked) return `${file} does not exist in ${asked} (from TE_NATIVE_DIR)`;
   return name
-    ? `${name} is not installed, and there is no build of ${FILE}`
+    ? `${name} is not installed, and there is no build of ${file}`
     : `there are no CUDA kernels for ${process.platform}-${process.arch}`;
 }
 

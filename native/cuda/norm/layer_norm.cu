@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "cuda/launch.h"
 #include "cuda/reduce.cuh"
 #include "cuda/registration.h"
 
@@ -125,7 +126,6 @@ class NormKernel : public Kernel {
       launch<kWidth>(x, gamma, beta, y, mean, rstd);
     else
       launch<1>(x, gamma, beta, y, mean, rstd);
-    check(cudaGetLastError(), "layer_norm");
   }
 
  private:
@@ -136,16 +136,16 @@ class NormKernel : public Kernel {
     const dim3 grid(static_cast<unsigned>(rows_)), block(static_cast<unsigned>(threads_));
     switch (packs_) {
       case 1:
-        norm_rows<T, G, Width, 1><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        te::cuda::launch("layer_norm", norm_rows<T, G, Width, 1>, {grid, block}, x, gamma, beta, y, mean, rstd, norm_);
         break;
       case 2:
-        norm_rows<T, G, Width, 2><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        te::cuda::launch("layer_norm", norm_rows<T, G, Width, 2>, {grid, block}, x, gamma, beta, y, mean, rstd, norm_);
         break;
       case 4:
-        norm_rows<T, G, Width, 4><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        te::cuda::launch("layer_norm", norm_rows<T, G, Width, 4>, {grid, block}, x, gamma, beta, y, mean, rstd, norm_);
         break;
       default:
-        norm_rows<T, G, Width, 8><<<grid, block, 0, stream()>>>(x, gamma, beta, y, mean, rstd, norm_);
+        te::cuda::launch("layer_norm", norm_rows<T, G, Width, 8>, {grid, block}, x, gamma, beta, y, mean, rstd, norm_);
     }
   }
 

@@ -1,0 +1,115 @@
+// A GPU as a device: one stream for all work, memory from pools, graphs, and outcomes that are known when the stream
+// comes to them.
+#include "cuda/device.h"
+
+#include <map>
+#include <mutex>
+
+#include "cuda/events.h"
+#include "cuda/graph.h"
+#include "cuda/memory.h"
+#include "cuda/report.h"
+#include "cuda/transfers.h"
+
+namespace te::cuda {
+namespace {
+
+// What a run left in the status, copied to the host behind it.
+class RunOutcome : public Outcome {
+ public:
+  RunOutcome(Context& context, Events& events) : status_(static_cast<Status*>(pinned_pool().take(sizeof(Status)))) {
+    cudaMemcpyAsync(status_, context.status, sizeof(Status), cudaMemcpyDeviceToHost, context.main);
+    mark_ = std::make_unique<Mark>(events, context.main);
+  }
+  ~RunOutcome() override {
+    mark_->wait();
+    pinned_pool().give(status_, sizeof(Status));
+  }
+  bool known() const override { return mark_->reached(); }
+  FailurePtr failure() const override {
+    if (FailurePtr failure = cuda::failure_of(mark_->wait())) return failure;
+    return cuda::failure_of(*status_);
+  }
+
+ private:
+  Status* status_;
+  std::unique_ptr<Mark> mark_;
+};
+
+struct Parts {
+  explicit Parts(int ordinal);
+  Context context;
+  Events events;
+  DeviceMemory allocator{context};
+  Pool pool{allocator};
+};
+
+class Cuda : private Parts, public Device {
+ public:
+  Cuda(int ordinal, const std::string& name) : Parts(ordinal), Device(name, pool, pinned_pool()) {}
+
+  void start_thread() override { static thread_local const Using use(context); }
+
+  void upload(void* to, const void* from, size_t bytes) override { transfers_.upload(to, from, bytes); }
+  void copy(void* to, const void* from, size_t bytes) override {
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copy on the GPU");
+  }
+  void download(void* to, const void* from, size_t bytes, Done done) override {
+    transfers_.download(to, from, bytes, std::move(done));
+  }
+  void fence(Done done) override { transfers_.fence(std::move(done)); }
+  void finish() override {
+    const Using use(context);
+    cudaStreamSynchronize(context.main);  // what failed is told to whoever reads
+    transfers_.finish();
+  }
+
+  std::unique_ptr<Kernel> prepare(const Node& node, int, std::string* why) override {
+    const Using use(context);
+    return prepare_kernel(node, why);
+  }
+  void begin_run(int, bool checks) override {
+    if (checks) check(cudaMemsetAsync(context.status, 0xff, sizeof(Status), context.main), "the GPU");
+  }
+  void settle() override {
+    if (const FailurePtr failure = RunOutcome(context, events).failure()) throw Error(failure->code, failure->message);
+  }
+  std::shared_ptr<const Outcome> end_run(bool checks) override {
+    return checks ? std::make_shared<RunOutcome>(context, events) : nullptr;
+  }
+
+  bool records() const override { return true; }
+  std::unique_ptr<Recording> record(const std::function<void()>& body) override { return capture(context, body); }
+
+ private:
+  Transfers transfers_{context, events};
+};
+
+Parts::Parts(int ordinal) {
+  context.ordinal = ordinal;
+  check(cudaGetDeviceProperties(&context.properties, ordinal), "the GPU");
+  if (const std::string reason = reason_against(context.properties); !reason.empty()) throw Error("backend", reason);
+  const Using use(context);
+  for (cudaStream_t* stream : {&context.main, &context.side})
+    check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  check(cudaMalloc(reinterpret_cast<void**>(&context.status), sizeof(Status)), "cudaMalloc");
+}
+
+}  // namespace
+
+std::string reason_against(const cudaDeviceProp& properties) {
+  if (properties.major >= 8) return "";
+  return std::string(properties.name) + " has compute capability " + std::to_string(properties.major) + "." +
+         std::to_string(properties.minor) + ", and the kernels need 8.0 or higher";
+}
+
+Device& cuda_device(int ordinal) {
+  static auto* mutex = new std::mutex;
+  static auto* devices = new std::map<int, Cuda*>;
+  std::lock_guard lock(*mutex);
+  Cuda*& device = (*devices)[ordinal];
+  if (!device) device = new Cuda(ordinal, ordinal == 0 ? "cuda" : "cuda:" + std::to_string(ordinal));
+  return *device;
+}
+
+}  // namespace te::cuda
