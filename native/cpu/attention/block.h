@@ -9,10 +9,10 @@
 #include "cpu/attention/chunks.h"
 #include "cpu/attention/mask.h"
 #include "cpu/attention/panels.h"
-#include "cpu/attention/problem.h"
 #include "cpu/simd/convert.h"
 #include "cpu/simd/weight_exp.h"
 #include "cpu/threefry.h"
+#include "plan/attention_problem.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

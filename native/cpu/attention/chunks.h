@@ -4,13 +4,15 @@
 #include <cstdint>
 
 #include "cpu/attention/panels.h"
-#include "cpu/attention/problem.h"
 #include "cpu/simd/convert.h"
 #include "cpu/simd/stream.h"
+#include "plan/attention_problem.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
+
+using namespace attention;
 
 inline constexpr int64_t kChunk = 256;
 

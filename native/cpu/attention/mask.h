@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "cpu/attention/problem.h"
+#include "plan/attention_problem.h"
 #include "te/parallel.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
+
+using namespace attention;
 
 // No key outside [low, high) is visible; with `holes` some inside may be hidden too.
 struct Range {

@@ -8,13 +8,7 @@
 
 #include "te/kernel.h"
 
-#ifndef TE_ISA_NAMESPACE
-#define TE_ISA_NAMESPACE isa_scalar
-#endif
-
-namespace te {
-namespace TE_ISA_NAMESPACE {
-namespace {
+namespace te::attention {
 
 inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -155,6 +149,4 @@ inline bool read_problem(const Node& node, const Operands& operands, Problem* p,
   return read_operands(node, p, why);
 }
 
-}  // namespace
-}  // namespace TE_ISA_NAMESPACE
-}  // namespace te
+}  // namespace te::attention
