@@ -10,9 +10,16 @@
 namespace te {
 namespace {
 
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
 // Why no GPU can be used, where CUDA finds none.
 std::string reason_without(int driver, cudaError_t status) {
   if (driver == 0) return "there is no NVIDIA driver on this machine";
+  if (status == cudaErrorInsufficientDriver)
+    return "the NVIDIA driver is for CUDA " + version_text(driver) + ", and the kernels need one for CUDA " +
+           version_text(CUDART_VERSION / 1000 * 1000) + " or newer";
   return status == cudaSuccess ? "the driver shows no usable GPU" : cudaGetErrorString(status);
 }
 

@@ -1,5 +1,5 @@
 /** @te/kernels-cpu: importing it makes the device "cpu" known to @te/tensor, where native kernels are to be had. */
-import { registerBackend } from "@te/tensor/backend";
+import { type KernelTiming, profileKernels, registerBackend } from "@te/tensor/backend";
 import { expectFunction, fail, warnOnce } from "@te/tensor/op";
 import { cpuBackend } from "./backend.js";
 import { type Loaded, loadNative } from "./load.js";
@@ -38,40 +38,16 @@ export function setThreads(count: number): void {
   if (used < count) warnOnce(`setThreads: ${count} threads are more than can be had; ${used} are used.`);
 }
 
-/** One kernel of a profiled run. */
-export interface KernelTiming {
-  readonly op: string;
-  /** Position in the compiled program, and which program. */
-  readonly node: number;
-  readonly program: number;
-  /** On the clock of process.hrtime. */
-  readonly startNs: number;
-  readonly ns: number;
-}
-
 /** Runs `body` and returns the time of every kernel that ran meanwhile, in order. Empty without native kernels. */
 export async function profile(body: () => void | Promise<void>): Promise<KernelTiming[]> {
   expectFunction("profile", { body });
   const found = load();
-  if (!("native" in found)) {
-    await body();
-    return [];
-  }
-  const { native } = found;
-  await native.wait();
-  native.profileResults();
-  native.profile(true);
-  try {
-    await body();
-    await native.wait();
-  } finally {
-    native.profile(false);
-  }
-  return native
-    .profileResults()
-    .map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
+  if ("native" in found) return profileKernels(found.native, body);
+  await body();
+  return [];
 }
 
+export type { KernelTiming } from "@te/tensor/backend";
 export { type Loaded, loadNative } from "./load.js";
 export { copyBandwidth, dispatchCost, productPeak } from "./measure.js";
 export type { Native, NativeInfo } from "./native.js";

@@ -1,16 +1,39 @@
 /** A GPU as a device of @te/tensor. */
-import { type Backend, nativeBackend } from "@te/tensor/backend";
-import { loadCuda } from "./load.js";
+import { type Backend, type NativeAddon, nativeBackend } from "@te/tensor/backend";
+import { findGpu } from "./gpus.js";
+import type { LoadedCuda } from "./load.js";
+import type { CudaDevice, CudaLibraries } from "./native.js";
 
-/** The backend of the GPU of this ordinal, or why there is none. */
-export function cudaBackend(ordinal: number): Backend | { readonly reason: string } {
-  const native = loadCuda();
-  if ("reason" in native) return native;
-  const { available, reason, devices } = native.cudaAvailable();
-  const device = devices.find((one) => one.ordinal === ordinal);
-  if (!available || !device) return { reason: reason ?? `there is no GPU ${ordinal}` };
-  if (device.reason) return { reason: device.reason };
-  const { name, computeCapability } = device;
-  const description = `${name}, compute capability ${computeCapability}`;
-  return nativeBackend({ name: ordinal === 0 ? "cuda" : `cuda:${ordinal}`, description, native: native.open(ordinal) });
+/** A GPU in use. */
+export interface Opened {
+  readonly backend: Backend;
+  readonly native: NativeAddon;
+  readonly gpu: CudaDevice;
+  readonly libraries: CudaLibraries;
+}
+
+/** Opens the GPU that a device's name stands for; gives the reason, a sentence without a full stop, where that is impossible. */
+export function openGpu(loaded: LoadedCuda, name: string, env = process.env): Opened | { readonly reason: string } {
+  const found = findGpu(loaded, name, env);
+  if ("reason" in found) return found;
+  const { native, gpu } = found;
+  try {
+    const libraries = native.info();
+    const functions = native.open(gpu.ordinal);
+    const description = describe(gpu, libraries);
+    return { gpu, libraries, native: functions, backend: nativeBackend({ name, description, native: functions }) };
+  } catch (error) {
+    // Another process has it to itself, or its memory is full.
+    return { reason: `${gpu.name} cannot be used: ${error instanceof Error ? error.message : error}` };
+  }
+}
+
+/** One line: the GPU, and what multiplies matrices on it. */
+export const describe = ({ name, computeCapability }: CudaDevice, libraries: CudaLibraries): string =>
+  `${name}, compute capability ${computeCapability}, ${productsOf(libraries)}`;
+
+/** What multiplies matrices, for people. */
+export function productsOf({ cublasLt, cublasLtReason }: CudaLibraries): string {
+  if (cublasLtReason !== undefined) return `products by its own kernels (${cublasLtReason})`;
+  return cublasLt === undefined ? "cuBLASLt" : `cuBLASLt ${cublasLt}`;
 }

@@ -4,9 +4,23 @@ import type { NativeAddon } from "@te/tensor/backend";
 /** The functions of te_cuda.node. */
 export interface NativeCuda {
   cudaAvailable(): CudaAnswer;
-  info(): { readonly cublasLtReason?: string };
+  info(): CudaLibraries;
   /** The functions of one GPU, for this environment. Throws where it cannot be used. */
   open(ordinal: number): NativeAddon;
+}
+
+const FUNCTIONS: readonly (keyof NativeCuda)[] = ["cudaAvailable", "info", "open"];
+
+/** The first function that an addon lacks: it was built from other sources. */
+export const lacking = (addon: object): string | undefined =>
+  FUNCTIONS.find((name) => typeof (addon as Record<string, unknown>)[name] !== "function");
+
+/** What multiplies matrices. */
+export interface CudaLibraries {
+  /** "13.1.0": the version of cuBLASLt, where it was found. */
+  readonly cublasLt?: string;
+  /** Why cuBLASLt is not used, where it is not. */
+  readonly cublasLtReason?: string;
 }
 
 /** A GPU that was found. */

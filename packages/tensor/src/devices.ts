@@ -5,7 +5,8 @@ import { expectFunction, expectString } from "./expect.js";
 import { withDefaults } from "./options.js";
 import { wantsKernels, warnOnce } from "./settings.js";
 
-type Absent = { readonly reason: string };
+/** `unexpected`: the machine has such a device, and it cannot be used; whoever gets another one instead is told. */
+type Absent = { readonly reason: string; readonly unexpected?: boolean };
 type Factory = () => Backend | Absent;
 
 interface Registered {
@@ -47,7 +48,10 @@ export interface RegisterOptions {
   readonly priority?: number | undefined;
 }
 
-/** Makes a device known. The factory runs when the device is first asked for; a reason instead of a backend means absent. */
+/**
+ * Makes a device known. The factory runs when the device is first asked for; a reason instead of a backend means absent.
+ * Where the machine has such a device and it cannot be used, `unexpected` has the reason said when another is taken instead.
+ */
 export function registerBackend(name: string, factory: Factory, options: RegisterOptions = {}): void {
   expectString("registerBackend", { name });
   expectFunction("registerBackend", { factory });
@@ -133,10 +137,15 @@ function automatic(): Backend {
   if (fallback === undefined)
     return fail("backend", "currentBackend", "no device is registered", undefined, "Import @te/tensor itself.");
   const reasons: string[] = [];
+  const unusable: string[] = [];
   for (const name of wantsKernels() ? names : []) {
     const found = resolve(name);
-    if (isBackend(found)) return found;
+    if (isBackend(found)) {
+      for (const reason of unusable) warnOnce(`${reason}; using "${name}"`);
+      return found;
+    }
     reasons.push(found.reason);
+    if (found.unexpected) unusable.push(`"${name}" is not available: ${found.reason}`);
   }
   if (wantsKernels()) {
     // Those of another version have no rank here, and are a reason too.

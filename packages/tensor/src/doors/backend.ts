@@ -15,6 +15,7 @@ export {
 } from "../native/addon.js";
 export { type NativeDevice, nativeBackend } from "../native/backend.js";
 export { describeProgram } from "../native/describe-program.js";
+export { type KernelTiming, profileKernels } from "../native/profile.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
 export { expand } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";

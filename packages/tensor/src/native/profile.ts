@@ -1,0 +1,32 @@
+/** The time of every kernel of a run, on any native device. */
+import type { NativeAddon } from "./addon.js";
+
+/** One kernel of a profiled run. */
+export interface KernelTiming {
+  readonly op: string;
+  /** Position in the compiled program, and which program. */
+  readonly node: number;
+  readonly program: number;
+  /** On the clock of process.hrtime. */
+  readonly startNs: number;
+  readonly ns: number;
+}
+
+/**
+ * Runs `body` and returns the time of every kernel that ran on the device meanwhile, in order. On a GPU a kernel's time
+ * includes its launch and the wait for its end, which are microseconds that an ordinary run does not spend.
+ */
+export async function profileKernels(native: NativeAddon, body: () => void | Promise<void>): Promise<KernelTiming[]> {
+  await native.wait();
+  native.profileResults();
+  native.profile(true);
+  try {
+    await body();
+    await native.wait();
+  } finally {
+    native.profile(false);
+  }
+  return native
+    .profileResults()
+    .map(({ op, node, executable, startNs, ns }) => ({ op, node, program: executable, startNs, ns }));
+}
