@@ -1,3 +1,4 @@
+// Looks at every access of instrumented kernels: bounds, memory that nothing wrote, and races.
 #include "emulator/check.h"
 
 #include <dlfcn.h>

@@ -256,7 +256,6 @@ void group_wait(int pending) {
 }  // namespace te::emu::hopper
 
 // --- the driver's function that describes a tensor to the copy engine
-// -------------------------------------------------
 
 using namespace te::emu;
 

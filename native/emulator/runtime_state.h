@@ -1,0 +1,78 @@
+// What the emulated runtime holds: streams with their queues, events, graphs and memory. Inside of the emulator.
+#pragma once
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "emulator/runtime.h"
+
+namespace te::emu {
+
+using Work = std::function<void()>;
+
+struct EventState {
+  uint64_t recorded = 0, reached = 0;  // how often
+  std::chrono::steady_clock::time_point time;
+};
+
+struct Item {
+  Work work;
+  EventState* await = nullptr;  // goes on when `reached` is at least `count`
+  uint64_t count = 0;
+};
+
+struct GraphState {
+  std::vector<Item> items;
+};
+
+struct StreamState {
+  std::deque<Item> queue;
+  GraphState* capture = nullptr;
+  bool capture_broken = false;
+  bool capture_global = true;  // or calls of the capturing thread alone are restricted
+  std::thread::id capture_thread;
+  bool restricts() const { return capture && (capture_global || capture_thread == std::this_thread::get_id()); }
+};
+
+constexpr size_t kArena = size_t{16} << 30;
+
+extern std::recursive_mutex mutex;  // one thread at a time works for the device
+extern std::string failure_text;
+extern cudaError_t sticky;  // a failed kernel: everything fails from now on, as on a GPU
+
+// The status of a call, which cudaGetLastError tells later.
+cudaError_t result(cudaError_t e);
+
+// --- streams
+StreamState* state(cudaStream_t s);
+void add_stream(StreamState* s);
+void remove_stream(StreamState* s);
+// A call that is not allowed while some stream captures. It breaks the capture.
+bool forbidden();
+cudaError_t enqueue(StreamState* s, Item item);
+// Runs the first thing in the queue. False when it has to wait for an event, or there is none.
+bool advance(StreamState* s);
+// Runs things of all streams in a random order until `done`.
+void run_until(const std::function<bool()>& done);
+void drain(StreamState* s);
+void drain_all();
+
+// --- memory
+size_t memory_limit();
+bool inside(const void* p, size_t bytes);  // of one allocation
+void copy(void* to, const void* from, size_t bytes);
+
+// With TE_EMU_GUARD=1 the pages of device memory can be touched only while an OpenArena lives. It costs system calls.
+class OpenArena {
+ public:
+  OpenArena();
+  ~OpenArena();
+};
+
+}  // namespace te::emu
