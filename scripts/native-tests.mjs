@@ -1,5 +1,5 @@
-// The tests of native code, built and run with every instruction set that this processor has.
-import { readdirSync, readFileSync } from "node:fs";
+// The tests of native code, built and run: with every instruction set that this processor has, and CUDA's on the emulator.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join, relative } from "node:path";
 import { become, INTERRUPTED } from "./become.mjs";
@@ -20,33 +20,69 @@ function instructionSets() {
   ].flatMap(([name, flag]) => (flag.test(flags) ? [name] : []));
 }
 
+/** Builds a target of tests in native/<folder>; says where to look if that fails. */
+function buildTests(folder, target) {
+  const log = join(root, "native", folder, "te-tests.log");
+  const parallel = ["--parallel", String(availableParallelism())];
+  const code = call("cmake", ["--build", join(root, "native", folder), ...parallel, "--target", target], { log });
+  if (code !== 0) say(`The native tests did not build; see ${relative(root, log)}.`);
+  return code === 0;
+}
+
+const testsIn = (folder) => {
+  const path = join(root, "native", folder);
+  const files = existsSync(path) ? readdirSync(path) : [];
+  return files.filter((file) => file.endsWith("_test.cc")).map((file) => basename(file, ".cc"));
+};
+
+/** Runs programs one after another. Gives their numbers and a line about them, or undefined when Ctrl-C ended them. */
+async function runAll(what, programs) {
+  const failed = [];
+  for (const { name, path, env } of programs) {
+    const code = await become(path, [], { env });
+    if (code === INTERRUPTED) return undefined;
+    if (code !== 0) failed.push(name);
+  }
+  const passed = programs.length - failed.length;
+  say(`${what}: ${passed} passed${failed.length ? `, failed: ${failed.join(", ")}` : ""}.`);
+  return { passed, failed: failed.length };
+}
+
 /**
  * Builds the tests of native/test, which reach what no op case does, in native/<folder>, and runs each with every
  * instruction set of the processor. Gives their numbers, or undefined when Ctrl-C ended them.
  */
 export async function nativeTests(folder, { env } = {}) {
-  const build = join(root, "native", folder);
   say("Building the tests of native/test (once, a minute or a few)…");
-  const log = join(build, "te-tests.log");
-  if (
-    call("cmake", ["--build", build, "--parallel", String(availableParallelism()), "--target", "te_tests"], { log }) !==
-    0
-  ) {
-    say(`The native tests did not build; see ${relative(root, log)}.`);
-    return { passed: 0, failed: 1 };
-  }
+  if (!buildTests(folder, "te_tests")) return { passed: 0, failed: 1 };
   const sets = instructionSets();
-  const failed = [];
-  let passed = 0;
-  const names = readdirSync(join(root, "native/test")).filter((file) => file.endsWith("_test.cc"));
-  for (const name of names.map((file) => basename(file, ".cc"))) {
-    for (const TE_CPU_ISA of sets) {
-      const code = await become(join(build, name), [], { env: { TE_TIMES: "0", ...env, TE_CPU_ISA } });
-      if (code === INTERRUPTED) return undefined;
-      if (code === 0) passed++;
-      else failed.push(`${name} (${TE_CPU_ISA})`);
-    }
-  }
-  say(`Native tests on ${sets.join(", ")}: ${passed} passed${failed.length ? `, failed: ${failed.join(", ")}` : ""}.`);
-  return { passed, failed: failed.length };
+  const programs = testsIn("test").flatMap((test) =>
+    sets.map((TE_CPU_ISA) => ({
+      name: `${test} (${TE_CPU_ISA})`,
+      path: join(root, "native", folder, test),
+      env: { TE_TIMES: "0", ...env, TE_CPU_ISA },
+    })),
+  );
+  return runAll(`Native tests on ${sets.join(", ")}`, programs);
+}
+
+/** Whether native/<folder> has CUDA's kernels on the emulator; where not, a line says that their tests are skipped. */
+export function hasEmulator(folder) {
+  const cache = join(root, "native", folder, "CMakeCache.txt");
+  const headers = existsSync(cache) && /^TE_CUDA_HEADERS:PATH=(\/.*)$/m.exec(readFileSync(cache, "utf8"));
+  if (!headers) say("CUDA's headers (cuda_runtime_api.h) are not here: the tests of the emulated GPU are skipped.");
+  return Boolean(headers);
+}
+
+/** Builds the tests of native/test/cuda in native/<folder> and runs each on the emulator, without and with its checker. */
+export async function cudaTests(folder) {
+  say("Building the tests of native/test/cuda (once, a minute or a few)…");
+  if (!buildTests(folder, "te_cuda_tests")) return { passed: 0, failed: 1 };
+  const programs = testsIn("test/cuda").flatMap((test) =>
+    ["emulated", "checked"].map((kind) => ({
+      name: `${test} (${kind})`,
+      path: join(root, "native", folder, `cuda_${test}_${kind}`),
+    })),
+  );
+  return runAll("Native tests of CUDA on the emulator", programs);
 }

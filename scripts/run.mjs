@@ -55,6 +55,9 @@ const commands = {
   async test(args) {
     return (await import("./test.mjs")).test(args);
   },
+  async "test:cuda"(args) {
+    return (await import("./test-cuda.mjs")).testCuda(args);
+  },
   async "test:sanitize"(args) {
     return (await import("./test-sanitize.mjs")).testSanitize(args);
   },
