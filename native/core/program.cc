@@ -168,12 +168,10 @@ void Program::place_outputs(const Run& run) {
 }
 
 void Program::resolve(const Run& run) {
+  if (replays_) replays_->begin();
   for (size_t i = 0; i < input_count(); ++i) given_[i] = run.inputs[i]->data;
   place_outputs(run);
-  const auto place = [&](size_t operand, void* data) {
-    void* slot = replays_ ? replays_->slot(operand) : nullptr;
-    return slot ? slot : data;
-  };
+  const auto place = [&](size_t operand, void* data) { return replays_ ? replays_->place(operand, data) : data; };
   for (size_t v = 0; v < values_.size(); ++v) {
     const auto at = static_cast<size_t>(values_[v].at);
     switch (values_[v].place) {

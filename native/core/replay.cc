@@ -1,16 +1,50 @@
 // Slots, and the recordings that are kept.
 #include "core/replay.h"
 
+#include <utility>
+
+#include "te/status.h"
+
 namespace te {
 
 Replays::Replays(Device& device, const std::vector<size_t>& bytes) : device_(device), slots_(bytes.size()) {
-  for (size_t k = 0; k < bytes.size(); ++k)
-    if (bytes[k] > 0 && bytes[k] <= kSlotBytes) slots_[k] = {device.memory.take(bytes[k]), bytes[k]};
+  for (size_t k = 0; k < bytes.size(); ++k) {
+    slots_[k].bytes = bytes[k];
+    if (bytes[k] > 0 && bytes[k] <= kSlotBytes) slots_[k].data = device.memory.take(bytes[k]);
+  }
 }
 
 Replays::~Replays() {
   entries_.clear();
   for (const Slot& slot : slots_) device_.memory.give(slot.data, slot.bytes);
+}
+
+void Replays::begin() {
+  if (!std::exchange(wants_slots_, false)) return;
+  bool given = false;
+  for (Slot& slot : slots_)
+    if (slot.moved && give(slot)) given = true;
+  if (given) entries_.clear();
+}
+
+// A large slot, where there is room: all of them take an eighth of the memory at most.
+bool Replays::give(Slot& slot) {
+  if (slot.data || slot_bytes_ + slot.bytes > device_.memory.capacity() / 8) return false;
+  try {
+    slot.data = device_.memory.take(slot.bytes);
+  } catch (const Error&) {
+    return false;
+  }
+  slot_bytes_ += slot.bytes;
+  return true;
+}
+
+void* Replays::place(size_t operand, void* data) {
+  Slot& slot = slots_[operand];
+  if (slot.data) return slot.data;
+  slot.moved = slot.bytes > 0 && slot.last && slot.last != data;
+  slot.last = data;
+  return data;
 }
 
 Replays::Entry* Replays::find(size_t part, const std::vector<void*>& pointers) {
@@ -22,7 +56,10 @@ Replays::Entry* Replays::find(size_t part, const std::vector<void*>& pointers) {
 void Replays::run(size_t part, const std::vector<void*>& pointers, const std::function<void()>& body) {
   Entry* entry = find(part, pointers);
   if (!entry) {
-    if (entries_.size() >= kKept) entries_.erase(entries_.begin());
+    if (entries_.size() >= kKept) {
+      entries_.erase(entries_.begin());
+      wants_slots_ = true;
+    }
     entries_.push_back({part, pointers, nullptr});
     return body();
   }

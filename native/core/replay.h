@@ -1,6 +1,7 @@
 // Runs of a program as recordings of its device. A recording holds pointers. So operands that come at another address
 // in every run live in slots of the program and are copied in and out, if they are small; donated memory stays where it
-// is from run to run, and large operands are often the same. The first run over some memory goes kernel by kernel, for
+// is from run to run, and large operands are often the same: they get slots when more recordings than are kept would be
+// needed, as where results are left to the garbage collector. The first run over some memory goes kernel by kernel, for
 // many programs run once and libraries do their one-time work in the first; the second is recorded.
 #pragma once
 #include <functional>
@@ -13,7 +14,7 @@ namespace te {
 
 class Replays {
  public:
-  static constexpr size_t kSlotBytes = size_t{4} << 20;  // larger operands have no slot
+  static constexpr size_t kSlotBytes = size_t{4} << 20;  // larger operands have no slot at first
   static constexpr size_t kKept = 8;                     // recordings
 
   // `bytes`: of the operands that may have slots, 0 for the others.
@@ -21,6 +22,10 @@ class Replays {
   ~Replays();
   Replays(const Replays&) = delete;
 
+  // Before a run: gives slots to operands that were found to need them.
+  void begin();
+  // Where a run must put the operand that comes at `data`: there, or in its slot.
+  void* place(size_t operand, void* data);
   // nullptr: the operand has none.
   void* slot(size_t operand) const { return slots_[operand].data; }
 
@@ -31,7 +36,9 @@ class Replays {
  private:
   struct Slot {
     void* data = nullptr;
-    size_t bytes = 0;
+    size_t bytes = 0;      // 0: never
+    void* last = nullptr;  // where the operand came in the last run
+    bool moved = false;    // it came somewhere else in the run before
   };
   struct Entry {
     size_t part;
@@ -39,10 +46,13 @@ class Replays {
     std::unique_ptr<Recording> recording;
     bool refused = false;
   };
+  bool give(Slot& slot);
   Entry* find(size_t part, const std::vector<void*>& pointers);
 
   Device& device_;
   std::vector<Slot> slots_;
+  size_t slot_bytes_ = 0;       // of the large slots
+  bool wants_slots_ = false;    // a run came with new memory when as many recordings as are kept were there
   std::vector<Entry> entries_;  // the oldest first
 };
 

@@ -11,7 +11,7 @@ template <size_t N>
 struct Arguments {
   Arguments(napi_env e, napi_callback_info info) : env(e) {
     size_t count = N;
-    napi_get_cb_info(env, info, &count, value, nullptr, nullptr);
+    napi_get_cb_info(env, info, &count, value, nullptr, &data);
   }
   int32_t integer(size_t i) const {
     int32_t number;
@@ -43,6 +43,7 @@ struct Arguments {
     throw Error("state", "native: argument " + std::to_string(i + 1) + " is not " + what);
   }
   napi_env env;
+  void* data = nullptr;  // what the function was made with
   napi_value value[N];
 };
 

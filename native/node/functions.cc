@@ -10,12 +10,17 @@
 
 namespace te {
 
-Session& session(napi_env env) {
-  void* data = nullptr;
-  napi_get_instance_data(env, &data);
+Session& session(void* data) {
   auto* found = static_cast<Session*>(data);
   if (!found || found->closed()) throw Error("state", "the environment of this addon is closing");
   return *found;
+}
+
+Session& session(napi_env env, napi_callback_info info) {
+  size_t none = 0;
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &none, nullptr, nullptr, &data);
+  return session(data);
 }
 
 namespace {
@@ -26,77 +31,77 @@ napi_value run(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   size_t count;
   int32_t* handles = a.words(1, &count);
-  session(env).run(a.integer(0), handles, count);
+  session(a.data).run(a.integer(0), handles, count);
   return nullptr;
 }
 
 napi_value create(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  return js_integer(env, session(env).create(a.size(0)));
+  return js_integer(env, session(a.data).create(a.size(0)));
 }
 
 napi_value from_array(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   size_t bytes;
   const auto* from = a.bytes(0, &bytes);
-  return js_integer(env, session(env).from_bytes(from, bytes));
+  return js_integer(env, session(a.data).from_bytes(from, bytes));
 }
 
 napi_value upload(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   size_t bytes;
   const auto* from = a.bytes(0, &bytes);
-  return js_integer(env, session(env).upload(a.value[0], from, bytes));
+  return js_integer(env, session(a.data).upload(a.value[0], from, bytes));
 }
 
 napi_value own(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
-  return js_boolean(env, session(env).own(a.integer(0), a.value[1]));
+  return js_boolean(env, session(a.data).own(a.integer(0), a.value[1]));
 }
 
 napi_value read(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   size_t bytes;
   auto* to = a.bytes(1, &bytes);
-  return session(env).read(a.integer(0), a.value[1], to, bytes);
+  return session(a.data).read(a.integer(0), a.value[1], to, bytes);
 }
 
 napi_value fetch(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  return session(env).fetch(a.integer(0));
+  return session(a.data).fetch(a.integer(0));
 }
 
 napi_value read_sync(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   size_t bytes;
   auto* to = a.bytes(1, &bytes);
-  session(env).read_sync(a.integer(0), to, bytes);
+  session(a.data).read_sync(a.integer(0), to, bytes);
   return nullptr;
 }
 
 napi_value release(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  session(env).release(a.integer(0));
+  session(a.data).release(a.integer(0));
   return nullptr;
 }
 
 napi_value release_donated(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  session(env).release_donated(a.integer(0));
+  session(a.data).release_donated(a.integer(0));
   return nullptr;
 }
 
 napi_value reclaim(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  return js_boolean(env, session(env).reclaim(a.integer(0)));
+  return js_boolean(env, session(a.data).reclaim(a.integer(0)));
 }
 
-napi_value wait(napi_env env, napi_callback_info) { return session(env).wait(); }
+napi_value wait(napi_env env, napi_callback_info info) { return session(env, info).wait(); }
 
-napi_value sweep(napi_env env, napi_callback_info) { return js_boolean(env, session(env).sweep()); }
+napi_value sweep(napi_env env, napi_callback_info info) { return js_boolean(env, session(env, info).sweep()); }
 
-napi_value collect(napi_env env, napi_callback_info) {
-  session(env).collect();
+napi_value collect(napi_env env, napi_callback_info info) {
+  session(env, info).collect();
   return nullptr;
 }
 
@@ -105,7 +110,7 @@ napi_value collect(napi_env env, napi_callback_info) {
 napi_value supports(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   const Node node = parse_node({env, a.value[0]});
-  Device& device = session(env).device();
+  Device& device = session(a.data).device();
   std::string why;
   if (!device.prepare(node, device.width(), &why)) return js_text(env, why);
   napi_value null;
@@ -115,24 +120,24 @@ napi_value supports(napi_env env, napi_callback_info info) {
 
 napi_value compile(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  return js_integer(env, session(env).compile(parse_program({env, a.value[0]})));
+  return js_integer(env, session(a.data).compile(parse_program({env, a.value[0]})));
 }
 
 napi_value own_program(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
-  return js_boolean(env, session(env).own_program(a.integer(0), a.value[1]));
+  return js_boolean(env, session(a.data).own_program(a.integer(0), a.value[1]));
 }
 
 napi_value destroy(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
-  session(env).destroy(a.integer(0));
+  session(a.data).destroy(a.integer(0));
   return nullptr;
 }
 
 // --- memory --------------------------------------------------------------------------------------------------------
 
-napi_value memory(napi_env env, napi_callback_info) {
-  Session& s = session(env);
+napi_value memory(napi_env env, napi_callback_info info) {
+  Session& s = session(env, info);
   s.release_collected();
   const Pool::Stats stats = s.device().memory.stats();
   napi_value result = js_object(env);
@@ -148,30 +153,43 @@ napi_value memory(napi_env env, napi_callback_info) {
   return result;
 }
 
-napi_value reset_peak(napi_env env, napi_callback_info) {
-  session(env).reset_peak();
-  session(env).device().memory.reset_peak();
+napi_value reset_peak(napi_env env, napi_callback_info info) {
+  session(env, info).reset_peak();
+  session(env, info).device().memory.reset_peak();
   return nullptr;
 }
 
-napi_value trim(napi_env env, napi_callback_info) {
-  session(env).device().memory.trim();
+napi_value trim(napi_env env, napi_callback_info info) {
+  session(env, info).device().memory.trim();
   return nullptr;
 }
 
-napi_value busy_ns(napi_env env, napi_callback_info) {
-  return js_number(env, static_cast<double>(session(env).queue().busy_ns()));
+napi_value busy_ns(napi_env env, napi_callback_info info) {
+  return js_number(env, static_cast<double>(session(env, info).queue().busy_ns()));
 }
 
 // --- the environment -----------------------------------------------------------------------------------------------
 
-void open_session(napi_env env, Device& device) {
-  auto state = std::make_unique<Session>(env, device);
-  ask(napi_set_instance_data(
-      env, state.get(), [](napi_env, void* data, void*) { delete static_cast<Session*>(data); }, nullptr));
-  Session* opened = state.release();
+// The sessions of an environment, one for each device that was opened.
+struct Sessions {
+  std::vector<std::unique_ptr<Session>> all;
+};
+
+Session* open_session(napi_env env, Device& device) {
+  void* data = nullptr;
+  ask(napi_get_instance_data(env, &data));
+  if (!data) {
+    auto sessions = std::make_unique<Sessions>();
+    ask(napi_set_instance_data(
+        env, sessions.get(), [](napi_env, void* held, void*) { delete static_cast<Sessions*>(held); }, nullptr));
+    data = sessions.release();
+  }
+  auto& all = static_cast<Sessions*>(data)->all;
+  all.push_back(std::make_unique<Session>(env, device));
+  Session* opened = all.back().get();
   ask(napi_add_env_cleanup_hook(
-      env, [](void* data) { static_cast<Session*>(data)->close(); }, opened));
+      env, [](void* held) { static_cast<Session*>(held)->close(); }, opened));
+  return opened;
 }
 
 // What is registered when the process has begun to end comes before the destructors of libraries, however late those
@@ -193,32 +211,32 @@ void listen_for_exit(napi_env env) {
 }  // namespace
 
 void open_addon(napi_env env, napi_value exports, Device& device) {
-  open_session(env, device);
+  Session* const opened = open_session(env, device);
   listen_for_exit(env);
-  add_function<run>(env, exports, "run");
-  add_function<create>(env, exports, "create");
-  add_function<from_array>(env, exports, "fromArray");
-  add_function<upload>(env, exports, "upload");
-  add_function<own>(env, exports, "own");
-  add_function<read>(env, exports, "read");
-  add_function<fetch>(env, exports, "fetch");
-  add_function<read_sync>(env, exports, "readSync");
-  add_function<release>(env, exports, "release");
-  add_function<release_donated>(env, exports, "releaseDonated");
-  add_function<reclaim>(env, exports, "reclaim");
-  add_function<wait>(env, exports, "wait");
-  add_function<supports>(env, exports, "supports");
-  add_function<compile>(env, exports, "compile");
-  add_function<own_program>(env, exports, "ownProgram");
-  add_function<destroy>(env, exports, "destroy");
-  add_function<sweep>(env, exports, "sweep");
-  add_function<collect>(env, exports, "collect");
-  add_function<memory>(env, exports, "memory");
-  add_function<reset_peak>(env, exports, "resetPeak");
-  add_function<trim>(env, exports, "trim");
-  add_function<busy_ns>(env, exports, "busyNs");
-  add_function<profile>(env, exports, "profile");
-  add_function<profile_results>(env, exports, "profileResults");
+  add_function<run>(env, exports, "run", opened);
+  add_function<create>(env, exports, "create", opened);
+  add_function<from_array>(env, exports, "fromArray", opened);
+  add_function<upload>(env, exports, "upload", opened);
+  add_function<own>(env, exports, "own", opened);
+  add_function<read>(env, exports, "read", opened);
+  add_function<fetch>(env, exports, "fetch", opened);
+  add_function<read_sync>(env, exports, "readSync", opened);
+  add_function<release>(env, exports, "release", opened);
+  add_function<release_donated>(env, exports, "releaseDonated", opened);
+  add_function<reclaim>(env, exports, "reclaim", opened);
+  add_function<wait>(env, exports, "wait", opened);
+  add_function<supports>(env, exports, "supports", opened);
+  add_function<compile>(env, exports, "compile", opened);
+  add_function<own_program>(env, exports, "ownProgram", opened);
+  add_function<destroy>(env, exports, "destroy", opened);
+  add_function<sweep>(env, exports, "sweep", opened);
+  add_function<collect>(env, exports, "collect", opened);
+  add_function<memory>(env, exports, "memory", opened);
+  add_function<reset_peak>(env, exports, "resetPeak", opened);
+  add_function<trim>(env, exports, "trim", opened);
+  add_function<busy_ns>(env, exports, "busyNs", opened);
+  add_function<profile>(env, exports, "profile", opened);
+  add_function<profile_results>(env, exports, "profileResults", opened);
 }
 
 }  // namespace te

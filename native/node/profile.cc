@@ -10,12 +10,12 @@ napi_value profile(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   bool on = false;
   if (napi_get_value_bool(env, a.value[0], &on) != napi_ok) Arguments<1>::wrong(0, "a boolean");
-  session(env).profiling = on;
+  session(a.data).profiling = on;
   return nullptr;
 }
 
-napi_value profile_results(napi_env env, napi_callback_info) {
-  Session& s = session(env);
+napi_value profile_results(napi_env env, napi_callback_info info) {
+  Session& s = session(env, info);
   std::vector<ProfileRecord> records;
   {
     std::lock_guard lock(s.profile_mutex);

@@ -8,6 +8,7 @@
 #include <deque>
 #include <future>
 
+#include "core/replay.h"
 #include "te/host_memory.h"
 #include "te/queue.h"
 #include "te/status.h"
@@ -322,6 +323,27 @@ void check_shared_donation() {
   }
 }
 
+// A large operand that comes somewhere else in every run gets a slot, and from then on all runs replay.
+void check_large_operands() {
+  Toy toy;
+  const size_t bytes = Replays::kSlotBytes + 64;
+  Replays replays(toy, {bytes, bytes, 0});
+  std::vector<char> memory(64);
+  int moves = 0, bodies = 0;
+  const auto run = [&] {
+    replays.begin();
+    replays.run(0, {replays.place(0, &memory[static_cast<size_t>(moves++)]), replays.place(1, &memory[63])},
+                [&] { ++bodies; });
+  };
+  while (!replays.slot(0) && moves < 40) run();
+  expect(replays.slot(0) && moves < 15, "an operand that moves gets a slot");
+  expect(!replays.slot(1) && !replays.slot(2), "one that stays gets none");
+  run(), run();  // by the body, and recorded
+  const int before = bodies, replayed = toy.replays;
+  for (int i = 0; i < 10; ++i) run();
+  expect(bodies == before && toy.replays == replayed + 10, "and every run is a replay");
+}
+
 void check_fetch_and_order() {
   Bench bench;
   Program program(chain("twice", false), bench.toy);
@@ -379,6 +401,7 @@ int main() {
   check_late_failures();
   check_donation();
   check_shared_donation();
+  check_large_operands();
   check_fetch_and_order();
   check_refusals();
   return test::failures();
