@@ -8,15 +8,17 @@
 
 namespace te::cuda {
 
+struct Gathering;
 struct Status;
 
 // One GPU of this process.
 struct Context {
   int ordinal = 0;
   cudaDeviceProp properties{};
-  cudaStream_t main = nullptr;  // that of all work
-  cudaStream_t side = nullptr;  // on which programs are recorded
-  Status* status = nullptr;     // on the device: see cuda/report.h
+  cudaStream_t main = nullptr;     // that of all work
+  cudaStream_t side = nullptr;     // on which programs are recorded
+  Status* status = nullptr;        // on the device: see cuda/report.h
+  Gathering* gathering = nullptr;  // on the device: see cuda/gathering.cuh
   int capability() const { return properties.major * 10 + properties.minor; }
 };
 

@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "cuda/events.h"
+#include "cuda/gathering.h"
 #include "cuda/graph.h"
 #include "cuda/memory.h"
 #include "cuda/report.h"
@@ -93,6 +94,8 @@ Parts::Parts(int ordinal) {
   for (cudaStream_t* stream : {&context.main, &context.side})
     check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "cudaStreamCreate");
   check(cudaMalloc(reinterpret_cast<void**>(&context.status), sizeof(Status)), "cudaMalloc");
+  check(cudaMalloc(reinterpret_cast<void**>(&context.gathering), sizeof(Gathering)), "cudaMalloc");
+  check(cudaMemsetAsync(context.gathering, 0, sizeof(Gathering), context.main), "the GPU");
 }
 
 }  // namespace
