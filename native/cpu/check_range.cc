@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "plan/refusals.h"
 #include "te/kernel.h"
 #include "te/status.h"
 
@@ -41,10 +42,8 @@ class CheckRange : public Kernel {
   [[noreturn]] void refuse(const int32_t* x) const {
     int64_t at = 0;
     while (x[at] >= low_ && x[at] <= high_) ++at;
-    std::string text = fn_ + ": " + what_ + " must be in [" + std::to_string(low_) + ", " + std::to_string(high_) +
-                       "], got " + std::to_string(x[at]);
-    if (!scalar_) text += " at position " + std::to_string(at);
-    throw Error("index", text + "." + (way_out_.empty() ? "" : " " + way_out_));
+    const std::string rule = what_ + " must be in [" + std::to_string(low_) + ", " + std::to_string(high_) + "]";
+    throw Error("index", refused_value(fn_, rule, x[at], scalar_ ? -1 : at, way_out_));
   }
 
   int64_t n_;

@@ -21,14 +21,6 @@ int64_t window_offset(const Shape& shape, const Shape& sizes, const int32_t* sta
   return offset;
 }
 
-bool fits(const Shape& shape, const Shape& sizes, const Aval& start, std::string* why) {
-  bool good =
-      shape.size() == sizes.size() && start.dtype == DType::int32 && start.size() == static_cast<int64_t>(shape.size());
-  for (size_t i = 0; good && i < shape.size(); ++i) good = sizes[i] >= 0 && sizes[i] <= shape[i];
-  if (!good) *why = "the window does not fit";
-  return good;
-}
-
 class DynamicSlice : public Kernel {
  public:
   DynamicSlice(const Aval& x, const Shape& sizes)
@@ -44,7 +36,7 @@ class DynamicSlice : public Kernel {
 
 std::unique_ptr<Kernel> prepare_dynamic_slice(const Node& node, std::string* why) {
   if (!node.params.only({"sizes"}, why)) return nullptr;
-  if (!fits(node.inputs[0].shape, node.outputs[0].shape, node.inputs[1], why)) return nullptr;
+  if (!window_fits(node.inputs[0].shape, node.outputs[0].shape, node.inputs[1], why)) return nullptr;
   return std::make_unique<DynamicSlice>(node.inputs[0], node.outputs[0].shape);
 }
 
@@ -75,7 +67,7 @@ class DynamicUpdateSlice : public Kernel {
 
 std::unique_ptr<Kernel> prepare_dynamic_update_slice(const Node& node, std::string* why) {
   if (!node.params.only({}, why)) return nullptr;
-  if (!fits(node.inputs[0].shape, node.inputs[1].shape, node.inputs[2], why)) return nullptr;
+  if (!window_fits(node.inputs[0].shape, node.inputs[1].shape, node.inputs[2], why)) return nullptr;
   if (node.inputs[0].dtype != node.inputs[1].dtype) {
     *why = "x and update differ in dtype";
     return nullptr;

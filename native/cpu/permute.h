@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/simd/register_transpose.h"
+#include "plan/permute.h"
 #include "te/parallel.h"
 
 namespace te {
@@ -87,38 +88,15 @@ class Permutation {
 
   // shape: of the input; out axis i is in axis perm[i].
   Permutation(const std::vector<int64_t>& shape, const std::vector<int64_t>& perm, size_t element_bytes)
-      : bytes_(static_cast<int64_t>(element_bytes)) {
-    std::vector<int64_t> stride(shape.size(), 1);
-    for (size_t i = shape.size(); i-- > 1;) stride[i - 1] = stride[i] * shape[i];
-    for (int64_t axis : perm) {
-      const int64_t size = shape[static_cast<size_t>(axis)], step = stride[static_cast<size_t>(axis)];
-      if (size == 1) continue;
-      if (!axes_.empty() && axes_.back().step == size * step)
-        axes_.back() = {axes_.back().size * size, step};
-      else
-        axes_.push_back({size, step});
-    }
-    for (const Axis& axis : axes_) count_ *= axis.size;
-    if (count_ == 0) return;
-    // A short contiguous run is a wider element.
-    if (!axes_.empty() && axes_.back().step == 1) {
-      run_ = axes_.back().size;
-      axes_.pop_back();
-      const int64_t wide = run_ * bytes_;
-      if (!axes_.empty() && (wide == 2 || wide == 4 || wide == 8)) {
-        for (Axis& axis : axes_) axis.step /= run_;
-        bytes_ = wide;
-        count_ /= run_;
-        run_ = 1;
-      }
-    }
-    if (run_ == 1 && !axes_.empty()) plan_tiles();
+      : plan_(shape, perm, element_bytes) {
+    stream_ = plan_.count * plan_.bytes >= kStreamed && plan_.across_out * plan_.bytes % 64 == 0;
+    for (const MovedAxis& axis : plan_.outer) stream_ = stream_ && axis.out * plan_.bytes % 64 == 0;
   }
 
   void run(const void* in, void* out) const {
-    if (count_ == 0) return;
-    if (axes_.empty() || run_ > 1) return copy_rows(static_cast<const char*>(in), static_cast<char*>(out));
-    switch (bytes_) {
+    if (plan_.count == 0) return;
+    if (!plan_.tiled()) return copy_rows(static_cast<const char*>(in), static_cast<char*>(out));
+    switch (plan_.bytes) {
       case 1:
         return stream_ ? tiles<true, uint8_t>(in, out) : tiles<false, uint8_t>(in, out);
       case 2:
@@ -131,9 +109,6 @@ class Permutation {
   }
 
  private:
-  struct Axis {
-    int64_t size, step;  // step: in elements of the input
-  };
   static constexpr int64_t kTileBytes = 256;  // of an input row; long enough for the prefetcher, short enough for L1
   static constexpr int64_t kTileRows = 64;
   static constexpr int64_t kGrainBytes = 1 << 17;
@@ -141,42 +116,24 @@ class Permutation {
   // apart also push each other out of the cache.
   static constexpr int64_t kStreamed = 4 << 20;
 
-  // The last output axis is `down_`; the axis that is contiguous in the input is `across_`; the others are outer_.
-  void plan_tiles() {
-    down_ = axes_.back();
-    axes_.pop_back();
-    int64_t out_step = down_.size;
-    for (size_t i = axes_.size(); i-- > 0;) {
-      if (axes_[i].step == 1) {
-        across_ = axes_[i];
-        across_out_ = out_step;
-      } else {
-        outer_.insert(outer_.begin(), axes_[i]);
-        outer_out_.insert(outer_out_.begin(), out_step);
-      }
-      out_step *= axes_[i].size;
-    }
-    stream_ = count_ * bytes_ >= kStreamed && across_out_ * bytes_ % 64 == 0;
-    for (int64_t step : outer_out_) stream_ = stream_ && step * bytes_ % 64 == 0;
-  }
-
   void copy_rows(const char* in, char* out) const {
-    const int64_t length = run_ * bytes_;
-    if (axes_.empty()) {
+    const auto& axes = plan_.axes;
+    const int64_t length = plan_.run * plan_.bytes;
+    if (axes.empty()) {
       return parallel_for(length, kGrainBytes, [&](int64_t begin, int64_t end) {
         std::memcpy(out + begin, in + begin, static_cast<size_t>(end - begin));
       });
     }
-    const int64_t rows = count_ / run_;
+    const int64_t rows = plan_.count / plan_.run;
     const bool stream = streams_rows(rows, length);
     parallel_for(rows, std::max<int64_t>(1, kGrainBytes / length), [&](int64_t begin, int64_t end) {
-      const Axis inner = axes_.back();
+      const PermutedAxes::Axis inner = axes.back();
       for (int64_t row = begin; row < end;) {
         int64_t rest = row / inner.size, from = 0;
-        for (size_t i = axes_.size() - 1; i-- > 0; rest /= axes_[i].size) from += rest % axes_[i].size * axes_[i].step;
+        for (size_t i = axes.size() - 1; i-- > 0; rest /= axes[i].size) from += rest % axes[i].size * axes[i].step;
         const int64_t first = row % inner.size, last = std::min(inner.size, first + end - row);
         for (int64_t i = first; i < last; ++i, ++row)
-          copy_row(out + row * length, in + (from + i * inner.step) * bytes_, length, stream);
+          copy_row(out + row * length, in + (from + i * inner.step) * plan_.bytes, length, stream);
       }
       if (stream) finish_streaming();
     });
@@ -186,29 +143,28 @@ class Permutation {
   template <bool STREAM, class Code>
   void tiles(const void* in, void* out) const {
     const int64_t wide = kTileBytes / static_cast<int64_t>(sizeof(Code)), tall = kTileRows;
-    const int64_t across = (across_.size + wide - 1) / wide, down = (down_.size + tall - 1) / tall;
-    const int64_t outer = count_ / (across_.size * down_.size);
-    const int64_t tile_bytes = std::min(wide, across_.size) * std::min(tall, down_.size) * bytes_;
+    const PermutedAxes::Axis axis_across = plan_.across, axis_down = plan_.down;
+    const int64_t across = (axis_across.size + wide - 1) / wide, down = (axis_down.size + tall - 1) / tall;
+    const int64_t outer = plan_.count / (axis_across.size * axis_down.size);
+    const int64_t tile_bytes = std::min(wide, axis_across.size) * std::min(tall, axis_down.size) * plan_.bytes;
     parallel_for(
         outer * across * down, std::max<int64_t>(1, kGrainBytes / tile_bytes), [&](int64_t begin, int64_t end) {
           for (int64_t tile = begin; tile < end; ++tile) {
             const int64_t p = tile % across * wide, q = tile / across % down * tall;
-            int64_t rest = tile / (down * across), from = q * down_.step + p, to = p * across_out_ + q;
-            for (size_t i = outer_.size(); i-- > 0; rest /= outer_[i].size) {
-              from += rest % outer_[i].size * outer_[i].step;
-              to += rest % outer_[i].size * outer_out_[i];
+            int64_t rest = tile / (down * across), from = q * axis_down.step + p, to = p * plan_.across_out + q;
+            for (size_t i = plan_.outer.size(); i-- > 0; rest /= plan_.outer[i].size) {
+              from += rest % plan_.outer[i].size * plan_.outer[i].in;
+              to += rest % plan_.outer[i].size * plan_.outer[i].out;
             }
-            transpose_block<STREAM>(static_cast<const Code*>(in) + from, down_.step, static_cast<Code*>(out) + to,
-                                    across_out_, std::min(tall, down_.size - q), std::min(wide, across_.size - p));
+            transpose_block<STREAM>(static_cast<const Code*>(in) + from, axis_down.step, static_cast<Code*>(out) + to,
+                                    plan_.across_out, std::min(tall, axis_down.size - q),
+                                    std::min(wide, axis_across.size - p));
           }
           if constexpr (STREAM) finish_streaming();
         });
   }
 
-  std::vector<Axis> axes_, outer_;
-  std::vector<int64_t> outer_out_;
-  Axis down_{1, 1}, across_{1, 1};
-  int64_t bytes_ = 1, count_ = 1, run_ = 1, across_out_ = 1;
+  PermutedAxes plan_;
   bool stream_ = false;
 };
 

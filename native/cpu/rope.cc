@@ -5,21 +5,17 @@
 
 #include "cpu/rows.h"
 #include "cpu/simd/math.h"
+#include "plan/refusals.h"
 #include "te/status.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-constexpr int64_t max_position = int64_t{1} << 24;  // float32 does not hold larger whole numbers
-
 int64_t checked_position(const int32_t* positions, int64_t row) {
   const int64_t position = positions[row];
-  if (position < -max_position || position > max_position) {
-    std::string text = "rope: every position must be in [-16777216, 16777216], got ";
-    text += std::to_string(position) + " at position " + std::to_string(row);
-    throw Error("index", text + ". Count positions from the start of the sequence.");
-  }
+  if (position < -kMaxRopePosition || position > kMaxRopePosition)
+    throw Error("index", refused_rope_position(position, row));
   return position;
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "plan/moves.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
 
@@ -15,16 +16,6 @@
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
-
-inline std::vector<int64_t> strides_of(const Shape& shape) {
-  std::vector<int64_t> strides(shape.size());
-  int64_t step = 1;
-  for (size_t i = shape.size(); i-- > 0;) {
-    strides[i] = step;
-    step *= shape[i];
-  }
-  return strides;
-}
 
 // `rows` runs of `bytes` bytes, a run in one move where its length is common enough to be compiled in.
 template <size_t kBytes>
@@ -71,19 +62,13 @@ inline void copy_row(const T* from, int64_t in, T* to, int64_t out, int64_t n) {
 // Strides and offsets in elements. Neighbouring axes that form one run are merged at construction.
 class StridedCopy {
  public:
+  StridedCopy(const StridedMove& move, size_t width) : StridedCopy(move.shape, move.in, move.out, width) {}
   StridedCopy(const Shape& shape, const std::vector<int64_t>& in, const std::vector<int64_t>& out, size_t width)
       : width_(width), count_(count(shape)) {
-    for (size_t i = 0; i < shape.size(); ++i) {
-      if (shape[i] == 1) continue;
-      if (!shape_.empty() && in_.back() == in[i] * shape[i] && out_.back() == out[i] * shape[i]) {
-        shape_.back() *= shape[i];
-        in_.back() = in[i];
-        out_.back() = out[i];
-      } else {
-        shape_.push_back(shape[i]);
-        in_.push_back(in[i]);
-        out_.push_back(out[i]);
-      }
+    for (const MovedAxis& axis : merged_axes(shape, in, out)) {
+      shape_.push_back(axis.size);
+      in_.push_back(axis.in);
+      out_.push_back(axis.out);
     }
     if (shape_.empty()) shape_ = {1}, in_ = {1}, out_ = {1};
   }
