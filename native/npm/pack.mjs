@@ -1,20 +1,32 @@
-// Packs the platform packages from what native/build holds.
-//   node native/npm/pack.mjs <out folder>        prints the path of each tarball
+// Packs the platform packages, and prints the path of each tarball.
+//   node native/npm/pack.mjs <out folder>            te_cpu.node of native/build, and te_cuda.node built for every GPU where nvcc is
+//   node native/npm/pack.mjs <out folder> --built    what native/build holds: quick, and te_cuda.node for few GPUs
 // A platform package is its package.json, the addon, the shared libraries that a bare system lacks, and their licences.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { buildForEveryGpu } from "../../scripts/setup/native.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
 const bundled = /^lib(dnnl|gomp|OpenCL)\.so/;
 
-/** Packs every platform package whose addon was built; returns their tarballs. */
-export function packNative(out, build = join(root, "native/build")) {
-  return ["kernels-cpu-linux-x64-gnu", "kernels-cuda-linux-x64-cuda13"]
-    .filter((name) => existsSync(join(build, addonOf(name))))
-    .map((name) => packOne(name, out, build));
+/** Packs every platform package whose addon is in one of the folders; returns their tarballs. */
+export function packNative(out, folders = [join(root, "native/build")]) {
+  return ["kernels-cpu-linux-x64-gnu", "kernels-cuda-linux-x64-cuda13"].flatMap((name) => {
+    const build = folders.find((folder) => existsSync(join(folder, addonOf(name))));
+    return build ? [packOne(name, out, build)] : [];
+  });
 }
 
 function addonOf(name) {
@@ -25,14 +37,18 @@ function packOne(name, out, build) {
   const stage = join(out, "stage", name);
   rmSync(stage, { recursive: true, force: true });
   mkdirSync(stage, { recursive: true });
-  for (const file of ["package.json", "README.md"]) copyFileSync(join(here, name, file), join(stage, file));
+  copyFileSync(join(here, name, "package.json"), join(stage, "package.json"));
   copyFileSync(join(root, "LICENSE"), join(stage, "LICENSE"));
 
   const addon = join(stage, addonOf(name));
   copyFileSync(join(build, basename(addon)), addon);
   const libraries = linked(addon).filter((library) => bundled.test(library.name));
   for (const library of libraries) copyFileSync(realpathSync(library.path), join(stage, library.name));
-  writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), libraries.map(licence).join("\n"));
+  const licences = libraries.map(licence);
+  if (name.includes("cuda")) licences.push(cudaRuntime);
+  writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), licences.join("\n"));
+  const size = `\`${basename(addon)}\` is ${(statSync(addon).size / 2 ** 20).toFixed(1)} MiB.\n`;
+  writeFileSync(join(stage, "README.md"), `${readFileSync(join(here, name, "README.md"), "utf8")}\n${size}`);
   expectOwnLibraries(addon, stage);
 
   const packed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], {
@@ -41,6 +57,11 @@ function packOne(name, out, build) {
   });
   return join(out, JSON.parse(packed)[0].filename);
 }
+
+const cudaRuntime = `==== CUDA runtime (libcudart_static), a part of te_cuda.node ====
+
+NVIDIA Corporation's, distributed under the CUDA Toolkit End User License Agreement: https://docs.nvidia.com/cuda/eula/
+`;
 
 /** The shared libraries that the dynamic linker would load for `file`. */
 function linked(file) {
@@ -81,5 +102,6 @@ function packageOf(path) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   const out = resolve(process.argv[2] ?? join(root, "out"));
   mkdirSync(out, { recursive: true });
-  for (const path of packNative(out)) console.log(path);
+  const forEveryGpu = process.argv.includes("--built") ? undefined : buildForEveryGpu();
+  for (const path of packNative(out, [forEveryGpu, join(root, "native/build")].filter(Boolean))) console.log(path);
 }

@@ -12,12 +12,36 @@ const native = join(root, "native");
 const always = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_MODULE_LINKER_FLAGS=-Wl,--disable-new-dtags"];
 const cost = "Running on the reference backend: the same numbers, a hundred times slower or more.";
 
+/** The compute capabilities that a build holds machine code for, by TE_CUDA_ARCH: "90a" unless set, or a list such as "80,90a". */
+function cudaArchitectures() {
+  const text = process.env.TE_CUDA_ARCH || "90a";
+  if (/^\d+[af]?(,\d+[af]?)*$/.test(text)) return text.split(",").map((one) => `${one}-real`);
+  say(`TE_CUDA_ARCH must be compute capabilities without their points, as in 80,90a, got "${text}"; 90a is taken.`);
+  return ["90a-real"];
+}
+
+/** Those of the platform package: the machine code of all GPUs from 8.0 on, and PTX for those to come. */
+const everyGpu = ["80-real", "89-real", "90a-real", "100", "120-real"];
+
+/** Builds te_cuda.node for every GPU, for its platform package. Gives the folder of the build, or undefined after saying why not. */
+export function buildForEveryGpu() {
+  if (!which("nvcc")) {
+    say("te_cuda.node for all GPUs needs nvcc 13, which is not here.");
+    return undefined;
+  }
+  const options = [`-DTE_CUDA_ARCH=${everyGpu.join(";")}`];
+  const isThere = buildNative({ folder: "build-pack", options, targets: ["te_cuda"], addon: "te_cuda.node" });
+  return isThere ? join(native, "build-pack") : undefined;
+}
+
 /**
  * Builds native/ into native/<folder> unless its sources and tools are those of the last build. Returns whether the native code is there.
  * Never throws: without native code everything runs on the reference, and one line says so.
  */
-export function buildNative({ folder = "build", options = [] } = {}) {
+export function buildNative({ folder = "build", options = [], targets = [], addon = "te_cpu.node" } = {}) {
   if (process.env.TE_KERNELS === "off") return false;
+  if (!options.some((option) => option.startsWith("-DTE_CUDA_ARCH")))
+    options = [...options, `-DTE_CUDA_ARCH=${cudaArchitectures().join(";")}`];
   const build = join(native, folder);
   const done = () => {
     const stamp = readStamp(build);
@@ -31,7 +55,7 @@ export function buildNative({ folder = "build", options = [] } = {}) {
       const lacking = findLacking();
       // After the tools are there, and before sources that are edited during the build could count as built.
       const hash = fingerprint(options);
-      const result = { hash, problem: lacking ?? configureAndBuild(build, options) };
+      const result = { hash, problem: lacking ?? configureAndBuild(build, { options, targets, addon }) };
       mkdirSync(build, { recursive: true });
       writeFileSync(join(build, ".te-stamp"), JSON.stringify(result));
       return result;
@@ -48,21 +72,21 @@ function findLacking() {
 }
 
 /** Returns what went wrong, as a sentence, or undefined. */
-function configureAndBuild(build, options) {
+function configureAndBuild(build, { options, targets, addon }) {
   say(`Building the native kernels in ${relative(root, build)} (once, a few minutes)…`);
   const log = join(build, "te-build.log");
   rmSync(log, { force: true });
-  const compile = ["--build", build, "--parallel", String(availableParallelism())];
+  const wanted = targets.length > 0 ? ["--target", ...targets] : [];
+  const compile = ["--build", build, "--parallel", String(availableParallelism()), ...wanted];
   const progress = new Worker(new URL("build-progress.mjs", import.meta.url), {
     workerData: { log, live: process.stderr.isTTY === true },
   });
   const built = configure(build, options, log) && call("cmake", compile, { log }) === 0;
   progress.terminate();
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
-  const addon = join(build, "te_cpu.node");
-  if (built && existsSync(addon)) return undefined;
+  if (built && existsSync(join(build, addon))) return undefined;
   // An addon of an earlier build would not be that of these sources.
-  rmSync(addon, { force: true });
+  rmSync(join(build, addon), { force: true });
   return `The native kernels did not build; see ${relative(root, log)}.`;
 }
 

@@ -41,7 +41,7 @@ beforeAll(async () => {
   for (const { name, filename } of JSON.parse(packed)) tarballs[name] = join(work, filename);
 
   if (native) {
-    for (const path of run("node", ["native/npm/pack.mjs", work], root).trim().split("\n")) {
+    for (const path of run("node", ["native/npm/pack.mjs", work, "--built"], root).trim().split("\n")) {
       const name = path.includes("kernels-cpu") ? "@te/kernels-cpu-linux-x64-gnu" : "@te/kernels-cuda-linux-x64-cuda13";
       tarballs[name] = path;
     }
