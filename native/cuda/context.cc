@@ -27,11 +27,42 @@ Using::~Using() {
   recording = stream_;
 }
 
-void check(cudaError_t status, const char* what) {
-  if (status == cudaSuccess) return;
+namespace {
+
+// Errors that the runtime gives to every later call, too.
+bool ends_gpu(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorHardwareStackError:
+    case cudaErrorAssert:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorDevicesUnavailable:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+Error error_of(cudaError_t status, const char* what) {
   cudaGetLastError();
-  throw Error(status == cudaErrorMemoryAllocation ? "memory" : "backend",
-              std::string(what) + ": " + cudaGetErrorString(status));
+  const std::string text = cudaGetErrorString(status);
+  if (ends_gpu(status))
+    return Error("backend", "the GPU failed: " + text +
+                                ". Tensors on it are lost; those of the host and of the device \"cpu\" live on. Start "
+                                "the process again to use the GPU.");
+  return Error(status == cudaErrorMemoryAllocation ? "memory" : "backend", std::string(what) + ": " + text);
+}
+
+void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) throw error_of(status, what);
 }
 
 }  // namespace te::cuda

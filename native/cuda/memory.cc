@@ -24,9 +24,10 @@ class PinnedMemory : public Allocator {
 void* DeviceMemory::allocate(size_t bytes) {
   const Using use(context_);
   void* data = nullptr;
-  if (cudaMalloc(&data, bytes) == cudaSuccess) return data;
-  cudaGetLastError();
-  return nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes);
+  if (status == cudaErrorMemoryAllocation) return cudaGetLastError(), nullptr;
+  check(status, "cudaMalloc");
+  return data;
 }
 
 void DeviceMemory::release(void* data) {

@@ -11,13 +11,8 @@ namespace te::cuda {
 
 FailurePtr failure_of(cudaError_t status) {
   if (status == cudaSuccess) return nullptr;
-  cudaGetLastError();
-  if (status == cudaErrorMemoryAllocation)
-    return std::make_shared<const Failure>(Failure{"memory", "the GPU has no memory left"});
-  return std::make_shared<const Failure>(
-      Failure{"backend", std::string("the GPU failed: ") + cudaGetErrorString(status) +
-                             ". Tensors on it are lost; those of the host and the device \"cpu\" live on. Start the "
-                             "process again to use the GPU."});
+  const Error error = error_of(status, "the GPU");
+  return std::make_shared<const Failure>(Failure{error.code, error.what()});
 }
 
 Transfers::Transfers(Context& context, Events& events) : context_(context), events_(events) {
