@@ -61,12 +61,14 @@ void Replays::run(size_t part, const std::vector<void*>& pointers, const std::fu
       wants_slots_ = true;
     }
     entries_.push_back({part, pointers, nullptr});
+    ++executed;
     return body();
   }
   if (!entry->recording && !entry->refused) {
     entry->recording = device_.record(body);
     entry->refused = !entry->recording;
   }
+  ++(entry->recording ? replayed : executed);
   entry->recording ? entry->recording->replay() : body();
 }
 

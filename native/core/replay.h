@@ -4,6 +4,8 @@
 // needed, as where results are left to the garbage collector. The first run over some memory goes kernel by kernel, for
 // many programs run once and libraries do their one-time work in the first; the second is recorded.
 #pragma once
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -32,6 +34,9 @@ class Replays {
   // Enqueues what body(part) enqueues, for a part of the program that uses the memory at `pointers`: by a recording, by
   // body after recording it, or by body alone.
   void run(size_t part, const std::vector<void*>& pointers, const std::function<void()>& body);
+
+  // Of this process: parts that were replayed, and those that ran kernel by kernel.
+  static inline std::atomic<uint64_t> replayed{0}, executed{0};
 
  private:
   struct Slot {

@@ -2,6 +2,7 @@
 // itself: without a driver or a GPU every call answers with an error code, and loading this file is harmless.
 #include <cuda_runtime_api.h>
 
+#include "core/replay.h"
 #include "cuda/device.h"
 #include "cuda/gemm/cublaslt.h"
 #include "node/arguments.h"
@@ -74,10 +75,19 @@ napi_value describe(napi_env env, napi_callback_info) {
   return result;
 }
 
+// {replayed, executed}: parts of programs, of this process.
+napi_value replays(napi_env env, napi_callback_info) {
+  napi_value result = js_object(env);
+  set(env, result, "replayed", js_number(env, static_cast<double>(Replays::replayed)));
+  set(env, result, "executed", js_number(env, static_cast<double>(Replays::executed)));
+  return result;
+}
+
 void init(napi_env env, napi_value exports) {
   add_function<cuda_available>(env, exports, "cudaAvailable");
   add_function<open>(env, exports, "open");
   add_function<describe>(env, exports, "info");
+  add_function<replays>(env, exports, "replays");
 }
 
 }  // namespace

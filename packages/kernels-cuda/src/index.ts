@@ -8,7 +8,7 @@ import { expectFunction, expectString, fail } from "@te/tensor/op";
 import { type Opened, openGpu, productsOf } from "./backend.js";
 import { countGpus, gpuNames } from "./gpus.js";
 import { loadCuda } from "./load.js";
-import type { CudaAnswer, CudaDevice } from "./native.js";
+import type { CudaAnswer, CudaDevice, CudaReplays } from "./native.js";
 
 const opened = new Map<string, Opened>();
 
@@ -84,4 +84,10 @@ export function cudaMemory(device = "cuda"): CudaMemory {
   return fail("backend", "cudaMemory", `the device "${device}" must be available`, undefined, `${found.reason}.`);
 }
 
-export type { CudaAnswer, CudaDevice, KernelTiming };
+/** How often programs of this process ran as CUDA graphs. Zeros where there is no build. Never throws. */
+export function cudaReplays(): CudaReplays {
+  const native = loadCuda();
+  return "reason" in native ? { replayed: 0, executed: 0 } : native.replays();
+}
+
+export type { CudaAnswer, CudaDevice, CudaReplays, KernelTiming };

@@ -5,15 +5,24 @@ import type { NativeAddon } from "@te/tensor/backend";
 export interface NativeCuda {
   cudaAvailable(): CudaAnswer;
   info(): CudaLibraries;
+  replays(): CudaReplays;
   /** The functions of one GPU, for this environment. Throws where it cannot be used. */
   open(ordinal: number): NativeAddon;
 }
 
-const FUNCTIONS: readonly (keyof NativeCuda)[] = ["cudaAvailable", "info", "open"];
+const FUNCTIONS: readonly (keyof NativeCuda)[] = ["cudaAvailable", "info", "replays", "open"];
 
 /** The first function that an addon lacks: it was built from other sources. */
 export const lacking = (addon: object): string | undefined =>
   FUNCTIONS.find((name) => typeof (addon as Record<string, unknown>)[name] !== "function");
+
+/** How programs ran in this process. One that writes over a donated input behind a check of values has two parts. */
+export interface CudaReplays {
+  /** Parts that were replayed as a CUDA graph. */
+  readonly replayed: number;
+  /** Parts that ran kernel by kernel: the first run of a program, and runs that come with other memory. */
+  readonly executed: number;
+}
 
 /** What multiplies matrices. */
 export interface CudaLibraries {
