@@ -15,7 +15,7 @@ inline constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // Row (batch b, position i, head n) of an operand starts at element offset + b * batch + i * position + n * head.
 struct Rows {
   int64_t offset = 0, batch = 0, position = 0, head = 0;
-  int64_t at(int64_t b, int64_t i, int64_t n) const { return offset + b * batch + i * position + n * head; }
+  constexpr int64_t at(int64_t b, int64_t i, int64_t n) const { return offset + b * batch + i * position + n * head; }
 };
 
 // Input numbers of the optional operands k, v, bias, ... in the order of the op's definition.

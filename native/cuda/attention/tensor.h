@@ -1,0 +1,26 @@
+// Attention on tensor cores: which problems it takes, and its launches. An own file for each dtype instantiates them.
+#pragma once
+#include "cuda/attention/attention.h"
+#include "cuda/context.h"
+
+namespace te::cuda::attention {
+
+constexpr int64_t kMaxTensorDepth = 256;
+
+inline bool takes_tensor_cores(const te::attention::Problem& p) {
+  return false && dtype_bytes(p.dtype) == 2 && p.depth > 0 && p.value_depth > 0 && p.depth <= kMaxTensorDepth &&
+         p.value_depth <= kMaxTensorDepth;
+}
+
+// Blocks of a forward kernel that takes so many rows at a time.
+inline unsigned forward_blocks(const Operands& a, int rows) {
+  const int64_t blocks = (static_cast<int64_t>(a.fold) * a.queries + rows - 1) / rows;
+  return static_cast<unsigned>(blocks * (a.heads / a.fold) * a.batch * a.splits);
+}
+
+template <class T>
+void tensor_forward_of(const Operands& a);
+
+inline void tensor_forward(const Operands& a, DType dtype) {}
+
+}  // namespace te::cuda::attention
