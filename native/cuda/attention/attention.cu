@@ -54,7 +54,8 @@ class Attention : public Kernel {
     const int64_t rows = fold_ * p.queries, blocks = (rows + kTile - 1) / kTile * p.batch * p.heads / fold_;
     const int64_t key_tiles = (p.keys + kTile - 1) / kTile, wanted = 2 * context().properties.multiProcessorCount;
     if (blocks > 0 && blocks < wanted)
-      splits_ = static_cast<int>(std::clamp<int64_t>(std::min(wanted / blocks, key_tiles / kSplitTiles), 1, kMaxSplits));
+      splits_ =
+          static_cast<int>(std::clamp<int64_t>(std::min(wanted / blocks, key_tiles / kSplitTiles), 1, kMaxSplits));
   }
 
   size_t scratch_bytes() const override { return aligned(state_bytes(p_)) + partial_bytes(); }

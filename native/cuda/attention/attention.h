@@ -19,7 +19,7 @@ struct Operands {
   const float* sink;
   const uint32_t* key;
   void* out;
-  float *max, *sum;  // statistics of the rows; read by gradients
+  float *max, *sum;       // statistics of the rows; read by gradients
   const uint8_t* states;  // of tiles; null where indices say all
 
   te::attention::Rows q_rows, k_rows, v_rows, out_rows;
@@ -54,6 +54,14 @@ struct Operands {
 // are computed by work queued here.
 Operands read_operands(const te::attention::Problem& p, const Call& call, void* scratch);
 size_t state_bytes(const te::attention::Problem& p);
+
+// Blocks of the kernels of gradients.
+inline unsigned query_blocks(const Operands& a) {
+  return static_cast<unsigned>(static_cast<int64_t>(a.query_tiles()) * a.heads * a.batch);
+}
+inline unsigned key_blocks(const Operands& a) {
+  return static_cast<unsigned>(static_cast<int64_t>(a.key_tiles()) * a.groups * a.batch);
+}
 
 inline size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 

@@ -30,8 +30,7 @@ struct ForwardBlock {
     split = rest % a.splits, rest /= a.splits;
     first = (blocks - 1 - rest % blocks) * rows, rest /= blocks;  // with a causal mask the longest rows go first
     head = {rest / heads, rest % heads * a.fold};
-    const Span keys = keys_of(a, a.fold > 1 ? Span{0, a.queries} : Span{first, min(first + rows, a.queries)});
-    tiles = {keys.first / kTile, keys.first < keys.last ? (keys.last + kTile - 1) / kTile : keys.first / kTile};
+    tiles = key_tiles_of(a, a.fold > 1 ? Span{0, a.queries} : Span{first, min(first + rows, a.queries)});
     if (a.splits > 1) {
       const int low = tiles.first, n = tiles.last - tiles.first;
       tiles = {low + static_cast<int>(static_cast<int64_t>(n) * split / a.splits),

@@ -2,8 +2,8 @@
 #pragma once
 #include <cmath>
 
-#include "cuda/threefry.cuh"
 #include "cuda/attention/attention.h"
+#include "cuda/threefry.cuh"
 #include "cuda/values.cuh"
 
 namespace te::cuda::attention {
@@ -48,21 +48,29 @@ __device__ inline Query query_of(const Operands& a, int b, int i) {
           a.segments_q ? a.segments_q[at] : 1};
 }
 
-// Keys first to last - 1.
+// From first to last - 1.
 struct Span {
   int first, last;
 };
 
-// Keys that some query of [first, last) may see, and queries that may see some key of it: by index alone.
-__device__ inline Span keys_of(const Operands& a, Span queries) {
-  if (a.has_positions()) return {0, a.keys};
-  const int low = clamp_int(queries.first + a.below, 0, a.keys);
-  return {low, clamp_int(queries.last + a.above, low, a.keys)};
+// Tiles that hold [low, high).
+__device__ inline Span tiles_of(int low, int high) {
+  return {low / kTile, low < high ? (high + kTile - 1) / kTile : low / kTile};
 }
-__device__ inline Span queries_of(const Operands& a, Span keys) {
-  if (a.has_positions()) return {0, a.queries};
-  const int low = clamp_int(keys.first - a.above, 0, a.queries);
-  return {low, clamp_int(keys.last - a.below, low, a.queries)};
+// Tiles of keys that some query of [first, last) may see, by index alone.
+__device__ inline Span key_tiles_of(const Operands& a, Span queries) {
+  if (a.has_positions()) return {0, a.key_tiles()};
+  const int low = clamp_int(queries.first + a.below, 0, a.keys);
+  return tiles_of(low, clamp_int(queries.last + a.above, low, a.keys));
+}
+__device__ inline Span key_tiles_of(const Operands& a, int query_tile) {
+  return key_tiles_of(a, Span{query_tile * kTile, min((query_tile + 1) * kTile, a.queries)});
+}
+// Tiles of queries that may see some key of a tile.
+__device__ inline Span query_tiles_of(const Operands& a, int key_tile) {
+  if (a.has_positions()) return {0, a.query_tiles()};
+  const int low = clamp_int(key_tile * kTile - a.above, 0, a.queries);
+  return tiles_of(low, clamp_int(min((key_tile + 1) * kTile, a.keys) - a.below, low, a.queries));
 }
 
 // One head of one sample.
@@ -97,6 +105,27 @@ struct Head {
     if (!a.states) return TileState::mixed;
     const int64_t at = b * a.state_batch + head * a.state_head + static_cast<int64_t>(query_tile) * a.key_tiles();
     return static_cast<TileState>(a.states[at + key_tile]);
+  }
+};
+
+// Blocks of the kernels of gradients: a tile of queries of one head, or a tile of keys of one group, whose first head
+// `head` is. With a causal mask those that see the most go first.
+struct QueryBlock {
+  Head head;
+  int tile;
+  __device__ explicit QueryBlock(const Operands& a) {
+    const int tiles = a.query_tiles(), number = blockIdx.x / tiles;
+    tile = tiles - 1 - blockIdx.x % tiles;
+    head = {number / a.heads, number % a.heads};
+  }
+};
+struct KeyBlock {
+  Head head;
+  int tile;
+  __device__ explicit KeyBlock(const Operands& a) {
+    const int tiles = a.key_tiles(), number = blockIdx.x / tiles;
+    tile = blockIdx.x % tiles;
+    head = {number / a.groups, number % a.groups * (a.heads / a.groups)};
   }
 };
 

@@ -42,8 +42,13 @@ struct Lines {
 template <class T>
 __device__ Lines<T> lines_of(const void* data, const Rows& rows, const Head& h, int head, int positions, int fold,
                              int width) {
-  return {static_cast<const T*>(data) + rows.at(h.b, 0, head), rows.position, rows.head, 0, positions * fold,
-          positions, width};
+  return {static_cast<const T*>(data) + rows.at(h.b, 0, head),
+          rows.position,
+          rows.head,
+          0,
+          positions * fold,
+          positions,
+          width};
 }
 template <class T>
 __device__ Lines<T> key_lines(const Operands& a, const Head& h) {
@@ -85,8 +90,8 @@ __device__ void multiply(SimpleMemory& m, const Lines<T>& left, const Lines<T>& 
   }
 }
 
-// sum[r][c] += Σ over k of weights[row][k] (or [k][row]) lines[k][first + column], leaving out weights of 0 whatever the
-// line holds. With `finite` what is not finite in a line counts as 0.
+// sum[r][c] += Σ over k of weights[row][k] (or [k][row]) lines[k][first + column], leaving out weights of 0 whatever
+// the line holds. With `finite` what is not finite in a line counts as 0.
 template <bool Transposed, bool Finite, class T>
 __device__ void accumulate(SimpleMemory& m, const float (&weights)[kTile][kTile + 1], const Lines<T>& lines, int first,
                            TileSums& sum) {
@@ -129,7 +134,8 @@ __device__ inline float row_sum(float x) {
 
 // The rows [first, first + 64) of a block against its part of the keys.
 template <class T>
-__device__ __attribute__((noinline)) void simple_forward(const Operands& a, const ForwardBlock& block, int first, SimpleMemory& m) {
+__device__ __attribute__((noinline)) void simple_forward(const Operands& a, const ForwardBlock& block, int first,
+                                                         SimpleMemory& m) {
   const uint2 key = dropout_key(a);
   const Head& h = block.head;
   const Lines<T> q = lines_of<T>(a.q, a.q_rows, h, h.head, a.queries, a.fold, a.depth).from(first);

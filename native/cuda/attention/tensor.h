@@ -23,4 +23,7 @@ void tensor_forward_of(const Operands& a);
 
 inline void tensor_forward(const Operands& a, DType dtype) {}
 
+inline bool gradients_take_tensor_cores(const te::attention::Problem& p) { return false; }
+inline void tensor_backward(const Operands& a, DType dtype) {}
+
 }  // namespace te::cuda::attention
