@@ -134,8 +134,7 @@ __device__ inline float row_sum(float x) {
 
 // The rows [first, first + 64) of a block against its part of the keys.
 template <class T>
-__device__ __attribute__((noinline)) void simple_forward(const Operands& a, const ForwardBlock& block, int first,
-                                                         SimpleMemory& m) {
+__device__ void simple_forward(const Operands& a, const ForwardBlock& block, int first, SimpleMemory& m) {
   const uint2 key = dropout_key(a);
   const Head& h = block.head;
   const Lines<T> q = lines_of<T>(a.q, a.q_rows, h, h.head, a.queries, a.fold, a.depth).from(first);

@@ -58,8 +58,7 @@ __device__ void store_rows(void* data, const Rows& rows, const Head& h, int head
 
 // dq of one tile of queries.
 template <class T>
-__device__ __attribute__((noinline)) void simple_query_gradient(const Operands& a, const Head& h, int query_tile,
-                                                                SimpleMemory& m) {
+__device__ void simple_query_gradient(const Operands& a, const Head& h, int query_tile, SimpleMemory& m) {
   const uint2 key = dropout_key(a);
   const Span tiles = key_tiles_of(a, query_tile);
   for (int column = 0; column < a.depth; column += kTile) {
@@ -75,8 +74,7 @@ __device__ __attribute__((noinline)) void simple_query_gradient(const Operands& 
 
 // dk and dv of one tile of keys; first: the first head of the group.
 template <class T>
-__device__ __attribute__((noinline)) void simple_key_gradient(const Operands& a, const Head& first, int key_tile,
-                                                              SimpleMemory& m) {
+__device__ void simple_key_gradient(const Operands& a, const Head& first, int key_tile, SimpleMemory& m) {
   const uint2 key = dropout_key(a);
   const int per_group = a.heads / a.groups, group = first.head / per_group;
   const Span tiles = query_tiles_of(a, key_tile);
