@@ -18,6 +18,7 @@ const gpu = (ordinal: number, more: Partial<CudaDevice> = {}): CudaDevice => ({
 const machine = (devices: CudaDevice[], more: Partial<CudaAnswer & NativeCuda> = {}): NativeCuda => ({
   cudaAvailable: () => ({ available: devices.length > 0, devices, ...more }),
   info: () => ({ cublasLt: "13.1.0" }),
+  replays: () => ({ replayed: 0, executed: 0 }),
   open: () => expect.fail("nothing to open"),
   ...more,
 });
