@@ -1,10 +1,19 @@
-// A download that waits.
+// What devices have in common: a download that waits, and times by the clock of the host.
 #include "te/device.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
 namespace te {
+
+int64_t Device::time(const std::function<void()>& body) {
+  using std::chrono::steady_clock;
+  const steady_clock::time_point start = steady_clock::now();
+  body();
+  finish();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - start).count();
+}
 
 FailurePtr download_now(Device& device, void* to, const void* from, size_t bytes) {
   struct {

@@ -236,9 +236,8 @@ void Program::execute(const Run& run, size_t first, size_t last) {
       continue;
     }
     const int64_t start = now_ns();
-    step.kernel->run(call);
-    device_.finish();
-    run.profile->push_back({step.op, step.node, id, start, now_ns() - start});
+    const int64_t ns = device_.time([&] { step.kernel->run(call); });
+    run.profile->push_back({step.op, step.node, id, start, ns});
   }
 }
 

@@ -65,6 +65,28 @@ class Cuda : private Parts, public Device {
     transfers_.finish();
   }
 
+  // Between two events, so that neither the launch nor the wait counts.
+  int64_t time(const std::function<void()>& body) override {
+    const Using use(context);
+    struct Ends {
+      cudaEvent_t begin = nullptr, end = nullptr;
+      ~Ends() {
+        if (begin) cudaEventDestroy(begin);
+        if (end) cudaEventDestroy(end);
+      }
+    } ends;
+    check(cudaEventCreate(&ends.begin), "cudaEventCreate");
+    check(cudaEventCreate(&ends.end), "cudaEventCreate");
+    finish();
+    check(cudaEventRecord(ends.begin, context.main), "the GPU");
+    body();
+    check(cudaEventRecord(ends.end, context.main), "the GPU");
+    finish();
+    float ms = 0;
+    check(cudaEventElapsedTime(&ms, ends.begin, ends.end), "the GPU");
+    return static_cast<int64_t>(static_cast<double>(ms) * 1e6);
+  }
+
   std::unique_ptr<Kernel> prepare(const Node& node, int, std::string* why) override {
     const Using use(context);
     return prepare_kernel(node, why);

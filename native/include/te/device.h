@@ -49,6 +49,8 @@ class Device {
   virtual void fence(Done done) = 0;
   // Returns when everything enqueued so far is done and everyone was told. Any thread.
   virtual void finish() = 0;
+  // Enqueues what `body` does and waits for it. Gives the nanoseconds that it took on the device.
+  virtual int64_t time(const std::function<void()>& body);
 
   // --- programs
   // A kernel for the node, or nullptr after setting *why. Any thread. `width`: that of begin_run, see below.

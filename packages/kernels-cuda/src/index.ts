@@ -51,8 +51,8 @@ export function cudaInfo(device = "cuda"): CudaInfo | { readonly available: fals
 }
 
 /**
- * Runs `body` and returns the time of every kernel that ran on the device meanwhile, in order. Kernels run one by one then:
- * a time includes a launch and a wait of some microseconds, and nothing is replayed. Empty where the GPU cannot be used.
+ * Runs `body` and returns the time of every kernel that ran on the device meanwhile, in order. Kernels run one by one then,
+ * each between two events, and nothing is replayed. Empty where the GPU cannot be used.
  */
 export async function profile(body: () => void | Promise<void>, device = "cuda"): Promise<KernelTiming[]> {
   expectFunction("profile", { body });
