@@ -36,6 +36,8 @@ interface VitestReport {
 export interface RunOptions {
   /** Stop at the first test that fails. */
   readonly bail?: boolean;
+  /** Only tests whose titles match this regular expression. */
+  readonly titles?: string;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -55,7 +57,7 @@ export async function runOnBackends(files: readonly string[]): Promise<TestResul
 /** Runs test files given as "layers/norm". Throws where one does not load; tests that fail are results. */
 export async function runTests(
   files: readonly string[],
-  { bail = false, env = {} }: RunOptions = {},
+  { bail = false, titles, env = {} }: RunOptions = {},
 ): Promise<TestResult[]> {
   // Without a file vitest would run them all.
   if (files.length === 0) return [];
@@ -63,6 +65,7 @@ export async function runTests(
   const output = join(folder, "report.json");
   const args = ["run", ...files.map((file) => pathOf(file)), "--reporter=json", `--outputFile=${output}`];
   if (bail) args.push("--bail=1");
+  if (titles !== undefined) args.push("-t", titles);
   try {
     const log = await execute(args, { TE_TEST_REPORT: folder, ...env });
     return parse(readReport(output, log));

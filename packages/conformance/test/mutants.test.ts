@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { applyEdit, plantEdit } from "../../../scripts/mutant.js";
+import { CUDA } from "../src/mutants/cuda.js";
 import { MUTANTS } from "../src/mutants/mutants.js";
 import { NATIVE } from "../src/mutants/native.js";
 import { root } from "../src/run-tests.js";
 
 describe("mutants", () => {
-  test.each([...MUTANTS, ...NATIVE].map((mutant) => [mutant.name, mutant] as const))(
+  test.each([...MUTANTS, ...NATIVE, ...CUDA].map((mutant) => [mutant.name, mutant] as const))(
     "%s: the text to replace is there",
     (_, edit) => {
       const source = readFileSync(join(root, edit.file), "utf8");

@@ -9,10 +9,11 @@ import { join } from "node:path";
 import { readArgs } from "@te/testkit/command-line";
 import { applyEdit } from "../../../../scripts/mutant.js";
 import { root, runTests } from "../run-tests.js";
+import { CUDA, type CudaMutant } from "./cuda.js";
 import type { Mutant } from "./mutant.js";
 import { MUTANTS } from "./mutants.js";
 import { NATIVE, type NativeMutant } from "./native.js";
-import { checkNative, runNative } from "./native-build.js";
+import { buildCuda, checkNative, hasCudaHeaders, runNative } from "./native-build.js";
 
 const { values } = readArgs("mutants", "npm run mutants -- [--only TEXT]", { options: { only: { type: "string" } } });
 
@@ -45,9 +46,34 @@ async function judgeNative(mutant: NativeMutant): Promise<Verdict> {
   }
 }
 
+/** Runs op cases on the emulator, whose checker looks at every access. */
+async function runCuda(mutant: CudaMutant | undefined, titles: string): Promise<Verdict> {
+  const env = { TE_NATIVE_DIR: await buildCuda(mutant), TE_CUDA_EMULATED: "checked" };
+  const results = await runTests(["kernels-cuda/ops"], { bail: true, titles, env });
+  const failed = results.find(({ passed }) => !passed);
+  if (failed) return { caught: true, why: `${failed.file}: ${failed.title}: ${failed.message}` };
+  if (results.length === 0) throw new Error(`no case is called ${titles}`);
+  return { caught: false, why: `${results.length} cases of ${titles} pass` };
+}
+
+async function judgeCuda(mutant: CudaMutant): Promise<Verdict> {
+  try {
+    return await runCuda(mutant, mutant.cases);
+  } catch (error) {
+    return { caught: false, why: (error as Error).message };
+  }
+}
+
+/** Throws unless the cases pass without a mistake. */
+async function checkCuda(titles: string): Promise<void> {
+  const { caught, why } = await runCuda(undefined, titles);
+  if (caught) throw new Error(`a case fails without a mistake: ${why}`);
+}
+
 const named = ({ name }: { readonly name: string }) => name.includes(values.only ?? "");
 const chosen = MUTANTS.filter(named);
 const native = process.env.TE_KERNELS === "off" ? [] : NATIVE.filter(named);
+const cuda = process.env.TE_KERNELS === "off" || !hasCudaHeaders() ? [] : CUDA.filter(named);
 const waiting = [...chosen];
 const survivors: string[] = [];
 
@@ -67,7 +93,9 @@ await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, wo
 // One after the other: they share a build.
 for (const test of new Set(native.map(({ test }) => test))) await checkNative(test);
 for (const next of native) report(next, await judgeNative(next));
+if (cuda.length > 0) await checkCuda([...new Set(cuda.map(({ cases }) => cases))].join("|"));
+for (const next of cuda) report(next, await judgeCuda(next));
 
-const all = chosen.length + native.length;
+const all = chosen.length + native.length + cuda.length;
 console.log(`mutants: ${all - survivors.length} of ${all} caught`);
 process.exitCode = survivors.length === 0 && all > 0 ? 0 : 1;

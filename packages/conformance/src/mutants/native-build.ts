@@ -5,11 +5,13 @@ import { availableParallelism } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { applyEdit, type Edit } from "../../../../scripts/mutant.js";
 import { root } from "../run-tests.js";
+import type { CudaMutant } from "./cuda.js";
 import { NATIVE_TESTS, type NativeMutant, type NativeTest } from "./native.js";
 
 const native = join(root, "native");
 const folder = join(native, "build-mutants");
 const copy = join(folder, "source");
+const SOURCES = ["core", "cpu", "cuda", "emulator", "include", "node", "plan", "test"];
 
 function filesOf(folder: string): string[] {
   if (!existsSync(folder)) return [];
@@ -21,7 +23,7 @@ function filesOf(folder: string): string[] {
 
 /** Makes the copy that of the sources with the edit. What does not differ is not written, so that it is not compiled again. */
 function copySources(edit?: Edit): void {
-  const sources = ["core", "cpu", "include", "test"].flatMap((name) => filesOf(join(native, name)));
+  const sources = SOURCES.flatMap((name) => filesOf(join(native, name)));
   const wanted = new Set<string>();
   for (const path of [join(native, "CMakeLists.txt"), ...sources]) {
     const to = join(copy, relative(native, path));
@@ -50,19 +52,21 @@ function execute(command: string, args: readonly string[], env: Readonly<Record<
   });
 }
 
+async function make(what: string, ...steps: readonly (readonly string[])[]): Promise<void> {
+  for (const step of steps) {
+    const { code, log } = await execute("cmake", step);
+    if (code !== 0) throw new Error(`${what} did not build:\n${log.slice(-2000)}`);
+  }
+}
+
+const cores = String(availableParallelism());
+
 /** Builds the test and runs it. Gives the first line of its complaint, or undefined where it passes. */
 async function buildAndRun(test: NativeTest): Promise<string | undefined> {
   const build = join(folder, test);
   const kernels = `-DTE_ONLY=${NATIVE_TESTS[test].join(";")}`;
   const options = [kernels, "-DTE_SANITIZE=ON", "-DTE_ADDON=OFF", "-DTE_CUDA=OFF", "-DTE_ISAS=scalar"];
-  const steps = [
-    ["-S", copy, "-B", build, ...options],
-    ["--build", build, "--parallel", String(availableParallelism()), "--target", test],
-  ];
-  for (const step of steps) {
-    const { code, log } = await execute("cmake", step);
-    if (code !== 0) throw new Error(`${test} did not build:\n${log.slice(-2000)}`);
-  }
+  await make(test, ["-S", copy, "-B", build, ...options], ["--build", build, "--parallel", cores, "--target", test]);
   const { code, log } = await execute(join(build, test), [], { TE_TIMES: "0", ASAN_OPTIONS: "detect_leaks=0" });
   if (code === 0) return undefined;
   return log.split("\n").find((line) => /FAILED|ERROR|runtime error/.test(line)) ?? `exit code ${code}`;
@@ -80,3 +84,18 @@ export function runNative(mutant: NativeMutant): Promise<string | undefined> {
   copySources(mutant);
   return buildAndRun(mutant.test);
 }
+
+/** Builds the kernels of GPUs on the emulator with its checker. Gives the folder of the addon. */
+export async function buildCuda(mutant?: CudaMutant): Promise<string> {
+  copySources(mutant);
+  const build = join(folder, "cuda");
+  await make(
+    "te_cuda_checked.node",
+    ["-S", copy, "-B", build, "-DTE_ISAS=scalar", `-DTE_NODE_MODULES=${join(root, "node_modules")}`],
+    ["--build", build, "--parallel", cores, "--target", "te_cuda_checked", "te_emulated_cublaslt"],
+  );
+  return build;
+}
+
+/** Whether the headers of CUDA are there, which the emulator needs. */
+export const hasCudaHeaders = (): boolean => existsSync(join(native, "build", "te_cuda_emulated.node"));
