@@ -1,18 +1,21 @@
 // cuBLASLt without a GPU: column-major products in float32 of float32, bfloat16, float16 and FP8 operands, with scales
-// and epilogues, and with the restrictions that NVIDIA's page has for FP8 on compute capability 9.0. Built as a library
-// of its own that the backend opens as it opens NVIDIA's (TE_CUBLASLT=…/libte_emu.so).
+// and epilogues, and with the rules that NVIDIA's page has: which dtypes go together, what FP8 asks for on compute
+// capability 9.0, and that pointers are aligned as the heuristics were told. Built as a library of its own that the
+// backend opens as it opens NVIDIA's.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_fp8.h>
 #include <cuda_runtime_api.h>
 #include <library_types.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -56,6 +59,16 @@ float load(const void* p, cudaDataType_t t, size_t i) {
       return static_cast<float>(static_cast<const __nv_fp8_e5m2*>(p)[i]);
   }
 }
+// To 10 bits of mantissa, ties to even.
+float tf32(float x) {
+  if (!std::isfinite(x)) return x;
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  bits += 0xfff + (bits >> 13 & 1);
+  bits &= ~uint32_t{0x1fff};
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
 void store(void* p, cudaDataType_t t, size_t i, float x) {
   switch (t) {
     case CUDA_R_32F:
@@ -88,6 +101,27 @@ struct Problem {
   bool ta, tb;
 };
 
+bool is_half(cudaDataType_t t) { return t == CUDA_R_16BF || t == CUDA_R_16F; }
+
+// The tables of dtypes on the page of cublasLtMatmul, for results that are not FP8.
+bool types_go_together(const Desc& desc, cudaDataType_t a, cudaDataType_t b, cudaDataType_t d) {
+  if (is_fp8(a) != is_fp8(b) || (!is_fp8(a) && a != b)) return false;
+  if (a == CUDA_R_8F_E5M2 && b == CUDA_R_8F_E5M2) return false;
+  if (desc.compute != 68 && (desc.compute != 77 || a != CUDA_R_32F)) return false;
+  if (d != CUDA_R_32F && !(is_fp8(a) ? is_half(d) : d == a)) return false;
+  const int epilogue = desc.get<int>(7, 1);
+  if (epilogue == 1) return true;
+  if (is_fp8(a) && (d == CUDA_R_32F || epilogue == 256 || epilogue == 512)) return false;
+  const int bias = desc.get<int>(26, -1);
+  return bias == -1 || bias == static_cast<int>(d);
+}
+
+// What FP8 asks for: "TN", and sizes and steps of 16 bytes.
+bool suits_fp8(const Problem& p) {
+  if (!p.ta || p.tb || p.m % 16 || p.n % 16 || p.k % 16) return false;
+  return p.a.ld % 16 == 0 && p.b.ld % 16 == 0 && p.d.ld * static_cast<int64_t>(bytes_of(p.d.type)) % 16 == 0;
+}
+
 int plan(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, const Layout& d, Problem* p) {
   p->desc = desc, p->a = a, p->b = b, p->c = c, p->d = d;
   p->ta = desc.get<int>(3, 0) == 1, p->tb = desc.get<int>(4, 0) == 1;
@@ -96,18 +130,11 @@ int plan(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, co
   const int64_t kb = static_cast<int64_t>(p->tb ? b.columns : b.rows);
   if (kb != p->k || static_cast<int64_t>(d.rows) != p->m || static_cast<int64_t>(d.columns) != p->n) return kInvalid;
   if (a.ld < static_cast<int64_t>(a.rows) || b.ld < static_cast<int64_t>(b.rows) || d.ld < p->m) return kInvalid;
-  if (is_fp8(a.type) != is_fp8(b.type)) return kNotSupported;
-  if (!is_fp8(a.type) && a.type != b.type) return kNotSupported;
-  if (is_fp8(a.type)) {
-    if (!p->ta || p->tb) return kNotSupported;  // "TN" alone before compute capability 10
-    if (a.type == CUDA_R_8F_E5M2 && b.type == CUDA_R_8F_E5M2) return kNotSupported;
-    if (p->m % 16 || p->n % 16 || p->k % 16) return kNotSupported;
-    if (a.ld % 16 || b.ld % 16 || d.ld * bytes_of(d.type) % 16) return kNotSupported;
-    if (desc.compute != 68) return kNotSupported;
-    const int e = desc.get<int>(7, 1);
-    if (e == 256 || e == 512) return kNotSupported;            // no bias gradient
-    if (e != 1 && d.type == CUDA_R_32F) return kNotSupported;  // with a float32 result no epilogue
-  }
+  if (p->m < 1 || p->n < 1 || p->k < 1) return kInvalid;
+  if (a.batches != b.batches || a.batches != d.batches) return kInvalid;
+  if (desc.get<const void*>(17, nullptr) && !is_fp8(a.type)) return kInvalid;  // scales are for FP8
+  if (!types_go_together(desc, a.type, b.type, d.type)) return kNotSupported;
+  if (is_fp8(a.type) && !suits_fp8(*p)) return kNotSupported;
   return kSuccess;
 }
 
@@ -120,11 +147,11 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
   float* amax = desc.get<float*>(21, nullptr);
   const int epilogue = desc.get<int>(7, 1);
   const void* bias = desc.get<const void*>(8, nullptr);
-  const auto bias_type = static_cast<cudaDataType_t>(
-      desc.get<int>(26, is_fp8(p.d.type) || p.d.type == CUDA_R_32F && is_fp8(p.a.type) ? CUDA_R_16BF : p.d.type));
+  const auto bias_type = static_cast<cudaDataType_t>(desc.get<int>(26, p.d.type));
   char* aux = desc.get<char*>(11, nullptr);
   const int64_t aux_ld = desc.get<int64_t>(12, 0);
   const float scale = alpha * (is_fp8(p.a.type) ? (sa ? *sa : 1) * (sb ? *sb : 1) : 1);
+  const auto rounded = [&](float x) { return desc.compute == 77 ? tf32(x) : x; };
   float highest = 0;
   std::vector<float> row(static_cast<size_t>(p.k)), column(static_cast<size_t>(p.k)),
       gradient(static_cast<size_t>(p.m));
@@ -136,11 +163,11 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
     for (int64_t i = 0; i < p.m; ++i)
       for (int64_t l = 0; l < p.k; ++l)
         left[static_cast<size_t>(i * p.k + l)] =
-            load(ab, p.a.type, static_cast<size_t>(p.ta ? i * p.a.ld + l : l * p.a.ld + i));
+            rounded(load(ab, p.a.type, static_cast<size_t>(p.ta ? i * p.a.ld + l : l * p.a.ld + i)));
     for (int64_t j = 0; j < p.n; ++j) {
       for (int64_t l = 0; l < p.k; ++l)
         column[static_cast<size_t>(l)] =
-            load(bb, p.b.type, static_cast<size_t>(p.tb ? l * p.b.ld + j : j * p.b.ld + l));
+            rounded(load(bb, p.b.type, static_cast<size_t>(p.tb ? l * p.b.ld + j : j * p.b.ld + l)));
       for (int64_t i = 0; i < p.m; ++i) {
         const float* x = &left[static_cast<size_t>(i * p.k)];
         float part[8] = {};
@@ -176,6 +203,7 @@ struct Queued {
   float alpha, beta;
   const char *a, *b, *c;
   char* d;
+  uint64_t algo;
 };
 
 }  // namespace
@@ -198,6 +226,7 @@ void run_queued(void* q) {
     std::fprintf(stderr, "te emulator: cublasLtMatmul: a matrix leaves its allocation\n");
     std::abort();
   }
+  if (w.algo != 2 && std::getenv("TE_EMU_CUBLASLT_LOG")) std::this_thread::sleep_for(std::chrono::microseconds(200));
   run(p, w.alpha, w.beta, w.a, w.b, w.c, w.d);
   te_emu_written(w.d, extent(p.d));
   if (float* amax = p.desc.get<float*>(21, nullptr)) te_emu_written(amax, 4);
@@ -211,6 +240,7 @@ void run_queued(void* q) {
 
 #define TE_API extern "C" __attribute__((visibility("default"))) int
 
+extern "C" __attribute__((visibility("default"))) size_t cublasLtGetVersion() { return 130100; }
 TE_API cublasLtCreate(void** handle) { return *handle = new int(0), kSuccess; }
 TE_API cublasLtDestroy(void* handle) { return delete static_cast<int*>(handle), kSuccess; }
 TE_API cublasLtMatmulDescCreate(Desc** desc, int compute, cudaDataType_t scale) {
@@ -235,41 +265,107 @@ TE_API cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const voi
   if (attribute == 6 && bytes == 8) return std::memcpy(&layout->stride, value, 8), kSuccess;
   return kInvalid;
 }
-TE_API cublasLtMatmulPreferenceCreate(void** p) { return *p = new int(0), kSuccess; }
-TE_API cublasLtMatmulPreferenceDestroy(void* p) { return delete static_cast<int*>(p), kSuccess; }
-TE_API cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return kSuccess; }
-TE_API cublasLtMatmulAlgoGetHeuristic(void*, Desc* desc, Layout* a, Layout* b, Layout* c, Layout* d, void*, int wanted,
-                                      void* results, int* found) {
-  struct Result {
-    uint64_t algo[8];
-    size_t workspace;
-    int state;
-    float waves;
-    int reserved[4];
-  };
+struct Preference {
+  uint64_t workspace = 0;
+  uint32_t alignment[4] = {256, 256, 256, 256};  // of a, b, c, d
+};
+TE_API cublasLtMatmulPreferenceCreate(Preference** p) { return *p = new Preference, kSuccess; }
+TE_API cublasLtMatmulPreferenceDestroy(Preference* p) { return delete p, kSuccess; }
+TE_API cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const void* value, size_t bytes) {
+  if (attribute == 1 && bytes == 8) return std::memcpy(&p->workspace, value, 8), kSuccess;
+  if (attribute < 5 || attribute > 8 || bytes != 4) return kInvalid;
+  return std::memcpy(&p->alignment[attribute - 5], value, 4), kSuccess;
+}
+
+// An algorithm: a mark, its number, the problem's sizes, the alignments that it counts on, and its workspace.
+struct Algo {
+  uint64_t mark, number;
+  int32_t m, n, k, batches;
+  uint32_t alignment[4];
+  uint64_t workspace, unused;
+};
+struct Result {
+  Algo algo;
+  size_t workspace;
+  int state;
+  float waves;
+  int reserved[4];
+};
+static_assert(sizeof(Algo) == 64);
+constexpr uint64_t kMark = 0x7e;
+
+// TE_EMU_CUBLASLT_LOG: a file that gets a line for each call, for tests.
+static void note(const char* what, const Problem& p, uint64_t number) {
+  const char* path = std::getenv("TE_EMU_CUBLASLT_LOG");
+  if (!path) return;
+  if (FILE* file = std::fopen(path, "a")) {
+    std::fprintf(file, "%s %lldx%lldx%lld batches=%d algo=%llu fast=%d tf32=%d epilogue=%d\n", what,
+                 static_cast<long long>(p.m), static_cast<long long>(p.n), static_cast<long long>(p.k), p.d.batches,
+                 static_cast<unsigned long long>(number), p.desc.get<int8_t>(25, 0), p.desc.compute == 77,
+                 p.desc.get<int>(7, 1));
+    std::fclose(file);
+  }
+}
+static bool fits(const Algo& algo, const Problem& p) {
+  return algo.mark == kMark && algo.number < 4 && algo.m == p.m && algo.n == p.n && algo.k == p.k &&
+         algo.batches == p.d.batches;
+}
+
+// Four algorithms, the third of which is the fastest; the second takes all of the workspace.
+TE_API cublasLtMatmulAlgoGetHeuristic(void*, Desc* desc, Layout* a, Layout* b, Layout* c, Layout* d,
+                                      Preference* preference, int wanted, Result* results, int* found) {
   Problem p;
   *found = 0;
   const int status = plan(*desc, *a, *b, *c, *d, &p);
   if (status != kSuccess || wanted < 1) return status == kSuccess ? kInvalid : status;
-  *static_cast<Result*>(results) = Result{{0x7e}, 0, 0, 1, {}};
-  *found = 1;
+  for (uint32_t alignment : preference->alignment)
+    if (is_fp8(a->type) && alignment % 16) return kNotSupported;
+  for (; *found < wanted && *found < 4; ++*found) {
+    Result& r = results[*found];
+    r = {};
+    r.workspace = *found == 1 ? preference->workspace : 0;
+    r.algo = {kMark,
+              static_cast<uint64_t>(*found),
+              static_cast<int32_t>(p.m),
+              static_cast<int32_t>(p.n),
+              static_cast<int32_t>(p.k),
+              p.d.batches,
+              {},
+              r.workspace,
+              0};
+    std::memcpy(r.algo.alignment, preference->alignment, sizeof r.algo.alignment);
+  }
+  note("heuristic", p, 0);
+  return kSuccess;
+}
+TE_API cublasLtMatmulAlgoCheck(void*, Desc* desc, Layout* a, Layout* b, Layout* c, Layout* d, const Algo* algo,
+                               Result* result) {
+  Problem p;
+  if (const int status = plan(*desc, *a, *b, *c, *d, &p); status != kSuccess) return status;
+  if (!fits(*algo, p)) return kInvalid;
+  result->workspace = algo->workspace;
   return kSuccess;
 }
 TE_API cublasLtMatmul(void*, Desc* desc, const void* alpha, const void* a, Layout* la, const void* b, Layout* lb,
-                      const void* beta, const void* c, Layout* lc, void* d, Layout* ld, const void* algo, void*, size_t,
-                      cudaStream_t stream) {
+                      const void* beta, const void* c, Layout* lc, void* d, Layout* ld, const Algo* algo,
+                      void* workspace, size_t workspace_bytes, cudaStream_t stream) {
   Problem p;
   if (const int status = plan(*desc, *la, *lb, *lc, *ld, &p); status != kSuccess) return status;
-  if (algo && *static_cast<const uint64_t*>(algo) != 0x7e) return kInvalid;  // not of the heuristic
-  for (const void* pointer : {a, b, static_cast<const void*>(d)})
-    if (is_fp8(la->type) && reinterpret_cast<uintptr_t>(pointer) % 16) return kInvalid;
+  if (!algo || !fits(*algo, p)) return kInvalid;  // not of the heuristic, or for another problem
+  if (algo->workspace > workspace_bytes || (algo->workspace > 0 && !te_emu_inside(workspace, algo->workspace)))
+    return kInvalid;
+  const void* const pointers[] = {a, b, c, d};
+  for (int i = 0; i < 4; ++i)
+    if (reinterpret_cast<uintptr_t>(pointers[i]) % algo->alignment[i]) return kInvalid;
+  note("matmul", p, algo->number);
   auto* work = new Queued{p,
                           *static_cast<const float*>(alpha),
                           *static_cast<const float*>(beta),
                           static_cast<const char*>(a),
                           static_cast<const char*>(b),
                           static_cast<const char*>(c),
-                          static_cast<char*>(d)};
+                          static_cast<char*>(d),
+                          algo->number};
   return te_emu_queue_library_work(
              stream, run_queued, [](void* q) { delete static_cast<Queued*>(q); }, work) == cudaSuccess
              ? kSuccess

@@ -5,6 +5,8 @@
 //   d: elements 0 … 3 are (g, t), (g, t + 1), (g + 8, t), (g + 8, t + 1)
 #include "emulator/primitives.h"
 
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -19,8 +21,14 @@ float bits_to_float(uint32_t bits) {
   std::memcpy(&x, &bits, 4);
   return x;
 }
-float low(uint32_t pair) { return bits_to_float(pair << 16); }
-float high(uint32_t pair) { return bits_to_float(pair & 0xffff0000u); }
+struct Bfloat16 {
+  static float low(uint32_t pair) { return bits_to_float(pair << 16); }
+  static float high(uint32_t pair) { return bits_to_float(pair & 0xffff0000u); }
+};
+struct Float16 {
+  static float low(uint32_t pair) { return __half2float(__half(__half_raw{static_cast<uint16_t>(pair)})); }
+  static float high(uint32_t pair) { return low(pair >> 16); }
+};
 
 struct Mma {
   float* d;
@@ -28,6 +36,7 @@ struct Mma {
   const uint32_t* b;
 };
 
+template <class Pair>
 void multiply(void* const args[32], uint32_t) {
   float a[16][16], b[16][8], d[16][8];
   for (int i = 0; i < 32; ++i) {
@@ -35,9 +44,9 @@ void multiply(void* const args[32], uint32_t) {
     const int g = i / 4, t = i % 4 * 2;
     for (int half = 0; half < 2; ++half) {
       const int k = t + half * 8;
-      a[g][k] = low(m.a[half * 2]), a[g][k + 1] = high(m.a[half * 2]);
-      a[g + 8][k] = low(m.a[half * 2 + 1]), a[g + 8][k + 1] = high(m.a[half * 2 + 1]);
-      b[k][g] = low(m.b[half]), b[k + 1][g] = high(m.b[half]);
+      a[g][k] = Pair::low(m.a[half * 2]), a[g][k + 1] = Pair::high(m.a[half * 2]);
+      a[g + 8][k] = Pair::low(m.a[half * 2 + 1]), a[g + 8][k + 1] = Pair::high(m.a[half * 2 + 1]);
+      b[k][g] = Pair::low(m.b[half]), b[k + 1][g] = Pair::high(m.b[half]);
     }
     d[g][t] = m.d[0], d[g][t + 1] = m.d[1], d[g + 8][t] = m.d[2], d[g + 8][t + 1] = m.d[3];
   }
@@ -119,7 +128,11 @@ void perform(const Copy& copy) {
 
 void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   Mma m{d, a, b};
-  collective(0xffffffffu, "mma_16x8x16", multiply, &m);
+  collective(0xffffffffu, "mma_16x8x16", multiply<Bfloat16>, &m);
+}
+void mma_16x8x16_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  Mma m{d, a, b};
+  collective(0xffffffffu, "mma_16x8x16_half", multiply<Float16>, &m);
 }
 
 void load_matrices(uint32_t (&r)[4], const void* row) { meet_to_load(r, row, "load_matrices", load<false>); }

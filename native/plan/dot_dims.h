@@ -30,6 +30,11 @@ struct DotDims {
   int64_t batches() const { return count(batch); }
 };
 
+// Batch axes that one number counts for both operands: steps a_step and b_step.
+struct DotBatch {
+  int64_t size, a_step, b_step;
+};
+
 namespace dot_detail {
 
 struct Axis {
@@ -106,6 +111,21 @@ inline DotOperand operand(const Aval& x, const Parts& parts) {
 }
 
 }  // namespace dot_detail
+
+// The batch axes as few as they can be; none where there is one product.
+inline std::vector<DotBatch> merged_batch(const DotDims& dims) {
+  std::vector<DotBatch> merged;
+  for (size_t i = 0; i < dims.batch.size(); ++i) {
+    const DotBatch axis{dims.batch[i], dims.a.batch_steps[i], dims.b.batch_steps[i]};
+    if (axis.size == 1) continue;
+    DotBatch* last = merged.empty() ? nullptr : &merged.back();
+    if (last && last->a_step == axis.a_step * axis.size && last->b_step == axis.b_step * axis.size)
+      *last = {last->size * axis.size, axis.a_step, axis.b_step};
+    else
+      merged.push_back(axis);
+  }
+  return merged;
+}
 
 // Reads lhsContract, rhsContract, lhsBatch and rhsBatch; false and *why when they do not fit the shapes.
 inline bool dot_dims(const Node& node, DotDims* dims, std::string* why) {

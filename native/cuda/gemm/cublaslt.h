@@ -1,5 +1,5 @@
 // The little of cuBLASLt that products need, declared by ourselves: its header is not part of nvcc, and the library is
-// opened at run time. On a machine that has the header, test/cublaslt_abi.cc compares every number.
+// opened at run time. On a machine that has the header, test/cuda/cublaslt_abi_test.cc compares every number.
 #pragma once
 #include <cuda_runtime_api.h>
 #include <library_types.h>
@@ -37,38 +37,41 @@ namespace layout {
 constexpr int batch_count = 5, batch_stride = 6;
 }
 namespace preference {
-constexpr int workspace = 1;
+constexpr int workspace = 1, alignment_a = 5, alignment_b = 6, alignment_c = 7, alignment_d = 8;
 }
 namespace epilogue {
-constexpr int none = 1, bias = 4, gelu_aux = 160, gelu_aux_bias = 164, dgelu = 192, dgelu_bgrad = 208, bgrada = 256,
-              bgradb = 512;
+constexpr int none = 1, bias = 4;
 }
 
-#define TE_CUBLASLT_FUNCTIONS(X)                                                                              \
-  X(Create, (Handle*))                                                                                        \
-  X(Destroy, (Handle))                                                                                        \
-  X(MatmulDescCreate, (Desc*, int compute, cudaDataType_t scale))                                             \
-  X(MatmulDescDestroy, (Desc))                                                                                \
-  X(MatmulDescSetAttribute, (Desc, int, const void*, size_t))                                                 \
-  X(MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t rows, uint64_t columns, int64_t ld))               \
-  X(MatrixLayoutDestroy, (Layout))                                                                            \
-  X(MatrixLayoutSetAttribute, (Layout, int, const void*, size_t))                                             \
-  X(MatmulPreferenceCreate, (Preference*))                                                                    \
-  X(MatmulPreferenceDestroy, (Preference))                                                                    \
-  X(MatmulPreferenceSetAttribute, (Preference, int, const void*, size_t))                                     \
-  X(MatmulAlgoGetHeuristic,                                                                                   \
-    (Handle, Desc, Layout a, Layout b, Layout c, Layout d, Preference, int wanted, Heuristic*, int* found))   \
-  X(Matmul, (Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta, \
-             const void* c, Layout, void* d, Layout, const Algo*, void* workspace, size_t, cudaStream_t))
+#define TE_CUBLASLT_FUNCTIONS(X)                                                                                     \
+  X(size_t, GetVersion, ())                                                                                          \
+  X(int, Create, (Handle*))                                                                                          \
+  X(int, MatmulDescCreate, (Desc*, int compute, cudaDataType_t scale))                                               \
+  X(int, MatmulDescDestroy, (Desc))                                                                                  \
+  X(int, MatmulDescSetAttribute, (Desc, int, const void*, size_t))                                                   \
+  X(int, MatrixLayoutCreate, (Layout*, cudaDataType_t, uint64_t rows, uint64_t columns, int64_t ld))                 \
+  X(int, MatrixLayoutDestroy, (Layout))                                                                              \
+  X(int, MatrixLayoutSetAttribute, (Layout, int, const void*, size_t))                                               \
+  X(int, MatmulPreferenceCreate, (Preference*))                                                                      \
+  X(int, MatmulPreferenceDestroy, (Preference))                                                                      \
+  X(int, MatmulPreferenceSetAttribute, (Preference, int, const void*, size_t))                                       \
+  X(int, MatmulAlgoGetHeuristic,                                                                                     \
+    (Handle, Desc, Layout a, Layout b, Layout c, Layout d, Preference, int wanted, Heuristic*, int* found))          \
+  X(int, MatmulAlgoCheck, (Handle, Desc, Layout a, Layout b, Layout c, Layout d, const Algo*, Heuristic*))           \
+  X(int, Matmul,                                                                                                     \
+    (Handle, Desc, const void* alpha, const void* a, Layout, const void* b, Layout, const void* beta, const void* c, \
+     Layout, void* d, Layout, const Algo*, void* workspace, size_t, cudaStream_t))
 
 struct Library {
-#define X(name, arguments) int(*name) arguments = nullptr;
+#define X(result, name, arguments) result(*name) arguments = nullptr;
   TE_CUBLASLT_FUNCTIONS(X)
 #undef X
-  std::string reason;  // why it is not there
+  std::string version;  // "13.1.0"
+  std::string reason;   // why it is not there; "" where it is
 };
 
-// Opens libcublasLt.so.13 or .12 once; TE_CUBLASLT names another file. Never throws.
+// Opens cuBLASLt once: the file that TE_CUBLASLT names ("off": none), else libcublasLt.so.13 or .12 of CUDA_HOME, of
+// the system, or of NVIDIA's Python packages. Never throws.
 const Library& library();
 
 }  // namespace te::cuda::lt

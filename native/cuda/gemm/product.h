@@ -1,0 +1,46 @@
+// A general product on the GPU: y = round(a b * (a_scale * b_scale) + bias), sums in float32, or in 32 bits for
+// integers. It runs on cuBLASLt where that can do it, and on kernels of our own elsewhere.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "plan/dot_dims.h"
+
+namespace te::cuda {
+
+struct ProductSpec {
+  DotDims dims;
+  DType result = DType::float32;
+  bool scaled = false, biased = false;
+  DType bias = DType::float32;
+};
+
+// Memory of one run; `bias` and the scales are there where the spec says so.
+struct ProductCall {
+  const void *a, *b, *bias;
+  const float *a_scale, *b_scale;
+  void* y;
+  void* scratch;
+};
+
+class Product {
+ public:
+  virtual ~Product() = default;
+  virtual size_t scratch_bytes() const = 0;
+  virtual std::string path() const = 0;  // see Kernel::path
+  virtual void run(const ProductCall& call) = 0;
+};
+
+std::unique_ptr<Product> make_product(const ProductSpec& spec);
+
+// The ways of make_product. The first two give nullptr where they cannot.
+std::unique_ptr<Product> make_cublaslt_product(const ProductSpec& spec);  // cublaslt_product.cc
+std::unique_ptr<Product> make_tile_product(const ProductSpec& spec);      // tile_product.cu: on tensor cores
+std::unique_ptr<Product> make_plain_product(const ProductSpec& spec);  // plain_product.cu: float32, integers, no depth
+
+inline bool is_product_float(DType t) { return t == DType::float32 || t == DType::bfloat16 || t == DType::float16; }
+inline bool is_product_integer(DType t) {
+  return t == DType::int32 || t == DType::uint32 || t == DType::uint8 || t == DType::boolean;
+}
+
+}  // namespace te::cuda
