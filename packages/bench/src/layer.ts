@@ -1,6 +1,7 @@
 /** A pre-LN GELU TransformerLayer, forward and forward + backward, against the machine's best product. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
-import { type DType, jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { type DType, jit, makeProgram, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import type { Program } from "@te/tensor/backend";
 import { TransformerLayer } from "@te/transformer";
 import { type Machine, machine, Peak } from "./machine.js";
 import { best, disposeAll, median, round, settle, timeOnce } from "./timing.js";
@@ -59,6 +60,8 @@ export interface Subject {
   readonly dtype: LayerRow["dtype"];
   readonly forward: () => unknown;
   readonly forwardBackward: () => unknown;
+  /** The program of forwardBackward, before a device sees it. */
+  readonly program: () => Program;
 }
 
 /** The layer as it runs on the device of now. */
@@ -84,11 +87,13 @@ export function subject(dtype: LayerRow["dtype"], { batch, sequence, hidden, mlp
   const loss = (v: typeof variables, input: Tensor, upstream: Tensor): Tensor =>
     apply(v, input).mul(upstream).astype("float32").sum();
   const forward = jit(apply);
-  const backward = jit(valueAndGrad(loss, { argnums: [0, 1] }));
+  const differentiate = valueAndGrad(loss, { argnums: [0, 1] });
+  const backward = jit(differentiate);
   return {
     dtype,
     forward: () => inContext(() => forward(variables, x)),
     forwardBackward: () => inContext(() => backward(variables, x, dy)),
+    program: () => inContext(() => makeProgram(differentiate)(variables, x, dy)),
   };
 }
 

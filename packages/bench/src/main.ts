@@ -1,4 +1,10 @@
-/** npm run -s bench -- layer|ops|step|reference [--json] [--op NAME]. With --json stdout holds one JSON object and nothing else. */
+/**
+ * npm run -s bench -- layer|ops|step|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
+ *   ops        --op NAME: this op alone
+ *   gpu        --plan: estimates, without a GPU; --small: sizes for an emulator; --seconds N: stop measuring then; --out FILE:
+ *              write the report there after each measurement
+ */
+import { writeFileSync } from "node:fs";
 import { readArgs } from "@te/testkit/command-line";
 import { benchLayer } from "./layer.js";
 import { benchOps } from "./ops.js";
@@ -10,16 +16,35 @@ const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|reference [--json] [--op NAME]", {
+const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|reference|gpu [--json]", {
   allowPositionals: true,
-  options: { json: { type: "boolean" }, op: { type: "string" } },
+  options: {
+    json: { type: "boolean" },
+    op: { type: "string" },
+    plan: { type: "boolean" },
+    small: { type: "boolean" },
+    seconds: { type: "string" },
+    out: { type: "string" },
+  },
 });
+
+/** Loaded late: importing it makes a GPU the device that the other benches would run on. */
+async function gpu(): Promise<object> {
+  const { benchGpu, planGpu } = await import("./gpu.js");
+  const { small = false, plan, out, seconds } = values;
+  const save = (report: object): void => void (out && writeFileSync(out, `${JSON.stringify(report, null, 1)}\n`));
+  if (!plan) return benchGpu({ small, log, save, ...(seconds && { seconds: Number(seconds) }) });
+  const report = planGpu({ small });
+  save(report);
+  return report;
+}
 
 const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),
   ops: () => benchOps({ only: values.op, log }),
   step: () => benchStep({ log }),
   reference: () => benchReference({ log }),
+  gpu,
 };
 
 const name = positionals[0] ?? "layer";
