@@ -77,6 +77,9 @@ __device__ inline float exp2_fast(float x) {
   return y;
 }
 
+// Makes the compiler forget what it computed from x, so that it keeps x in a register and not all of that.
+__device__ inline void forget(uint32_t& x) { asm volatile("" : "+r"(x)); }
+
 #endif
 
 }  // namespace te::cuda
