@@ -51,7 +51,7 @@ Program::Program(const ProgramSpec& spec, Device& device)
     scratch_bytes_ = std::max(scratch_bytes_, steps_.back().kernel->scratch_bytes());
   }
   memory_.resize(values_.size());
-  pointers_.resize(operands_.size());
+  pointers_.resize(operands_.size() + 1);
   given_.resize(input_count());
   taken_.resize(outputs_.size());
   find_first_write();
@@ -188,6 +188,7 @@ void Program::resolve(const Run& run) {
   }
   for (size_t k = 0; k < operands_.size(); ++k)
     pointers_[k] = operands_[k] < 0 ? nullptr : memory_[static_cast<size_t>(operands_[k])];
+  pointers_.back() = run.workspace + sizes_.arena;
 }
 
 // The kernels before donated inputs are written over, then the others.
@@ -202,9 +203,7 @@ void Program::enqueue(const Run& run) {
 void Program::enqueue_part(const Run& run, size_t first, size_t last) {
   if (first == last) return;
   if (!replays_ || run.profile) return execute(run, first, last);
-  std::vector<void*> pointers(pointers_);
-  pointers.push_back(run.workspace + sizes_.arena);
-  replays_->run(first, pointers, [&] { execute(run, first, last); });
+  replays_->run(first, pointers_, [&] { execute(run, first, last); });
 }
 
 void Program::fill_slots(const Run& run) {

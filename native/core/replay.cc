@@ -8,10 +8,7 @@
 namespace te {
 
 Replays::Replays(Device& device, const std::vector<size_t>& bytes) : device_(device), slots_(bytes.size()) {
-  for (size_t k = 0; k < bytes.size(); ++k) {
-    slots_[k].bytes = bytes[k];
-    if (bytes[k] > 0 && bytes[k] <= kSlotBytes) slots_[k].data = device.memory.take(bytes[k]);
-  }
+  for (size_t k = 0; k < bytes.size(); ++k) slots_[k].bytes = bytes[k];
 }
 
 Replays::~Replays() {
@@ -27,7 +24,7 @@ void Replays::begin() {
   if (given) entries_.clear();
 }
 
-// A large slot, where there is room: all of them take an eighth of the memory at most.
+// Where there is room: all slots take an eighth of the memory at most.
 bool Replays::give(Slot& slot) {
   if (slot.data || slot_bytes_ + slot.bytes > device_.memory.capacity() / 8) return false;
   try {
@@ -44,6 +41,7 @@ void* Replays::place(size_t operand, void* data) {
   if (slot.data) return slot.data;
   slot.moved = slot.bytes > 0 && slot.last && slot.last != data;
   slot.last = data;
+  if (slot.moved && slot.bytes <= kSlotBytes && give(slot)) return slot.data;
   return data;
 }
 

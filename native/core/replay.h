@@ -1,8 +1,8 @@
 // Runs of a program as recordings of its device. A recording holds pointers. So operands that come at another address
-// in every run live in slots of the program and are copied in and out, if they are small; donated memory stays where it
-// is from run to run, and large operands are often the same: they get slots when more recordings than are kept would be
-// needed, as where results are left to the garbage collector. The first run over some memory goes kernel by kernel, for
-// many programs run once and libraries do their one-time work in the first; the second is recorded.
+// in every run live in slots of the program and are copied in and out. Small ones get a slot when they first move;
+// weights and donated memory stay where they are from run to run. Large ones get theirs when more recordings than are
+// kept would be needed, as where results are left to the garbage collector. The first run over some memory goes kernel
+// by kernel, for many programs run once and libraries do their one-time work in the first; the second is recorded.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace te {
 
 class Replays {
  public:
-  static constexpr size_t kSlotBytes = size_t{4} << 20;  // larger operands have no slot at first
+  static constexpr size_t kSlotBytes = size_t{4} << 20;  // of a small operand, at most
   static constexpr size_t kKept = 8;                     // recordings
 
   // `bytes`: of the operands that may have slots, 0 for the others.
@@ -24,7 +24,7 @@ class Replays {
   ~Replays();
   Replays(const Replays&) = delete;
 
-  // Before a run: gives slots to operands that were found to need them.
+  // Before a run: gives slots to large operands that were found to need them.
   void begin();
   // Where a run must put the operand that comes at `data`: there, or in its slot.
   void* place(size_t operand, void* data);

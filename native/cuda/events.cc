@@ -1,6 +1,8 @@
 // The list of events that are free.
 #include "cuda/events.h"
 
+#include <chrono>
+
 namespace te::cuda {
 
 cudaEvent_t Events::take() {
@@ -13,13 +15,23 @@ cudaEvent_t Events::take() {
     }
   }
   cudaEvent_t event;
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming | cudaEventBlockingSync), "cudaEventCreate");
   return event;
 }
 
 void Events::give(cudaEvent_t event) {
   std::lock_guard lock(mutex_);
   free_.push_back(event);
+}
+
+cudaError_t Mark::wait() const {
+  using std::chrono::steady_clock;
+  const auto until = steady_clock::now() + std::chrono::microseconds(50);
+  do {
+    const cudaError_t status = cudaEventQuery(event_);
+    if (status != cudaErrorNotReady) return status;
+  } while (steady_clock::now() < until);
+  return cudaEventSynchronize(event_);
 }
 
 }  // namespace te::cuda

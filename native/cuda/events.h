@@ -37,8 +37,8 @@ class Mark {
     if (event_) events_->give(event_);
   }
   bool reached() const { return cudaEventQuery(event_) != cudaErrorNotReady; }
-  // Returns how the work before it ended.
-  cudaError_t wait() const { return cudaEventSynchronize(event_); }
+  // Returns how the work before it ended. Looks again and again for a moment, then sleeps.
+  cudaError_t wait() const;
 
  private:
   Events* events_;

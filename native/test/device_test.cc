@@ -323,12 +323,20 @@ void check_shared_donation() {
   }
 }
 
-// A large operand that comes somewhere else in every run gets a slot, and from then on all runs replay.
-void check_large_operands() {
+// An operand that comes somewhere else gets a slot, and from then on all runs replay: a small one at once, a large one
+// when it does so in every run.
+void check_moving_operands() {
   Toy toy;
+  std::vector<char> memory(64);
+  Replays quick(toy, {64});
+  const auto come = [&](int at) { quick.run(0, {quick.place(0, &memory[static_cast<size_t>(at)])}, [] {}); };
+  come(0), come(0);
+  expect(toy.replays == 1 && !quick.slot(0), "a small operand that stays needs no slot");
+  come(1), come(2), come(3), come(4);
+  expect(toy.replays == 4 && quick.slot(0), "one that moves gets one");
+
   const size_t bytes = Replays::kSlotBytes + 64;
   Replays replays(toy, {bytes, bytes, 0});
-  std::vector<char> memory(64);
   int moves = 0, bodies = 0;
   const auto run = [&] {
     replays.begin();
@@ -401,7 +409,7 @@ int main() {
   check_late_failures();
   check_donation();
   check_shared_donation();
-  check_large_operands();
+  check_moving_operands();
   check_fetch_and_order();
   check_refusals();
   return test::failures();

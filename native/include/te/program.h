@@ -125,7 +125,7 @@ class Program {
   std::unique_ptr<Replays> replays_;  // where the device records
   // Of the current run.
   std::vector<void*> memory_;    // of each value
-  std::vector<void*> pointers_;  // of each operand
+  std::vector<void*> pointers_;  // of each operand, then the scratch
   std::vector<void*> given_;     // of each input, before outputs took any over
   std::vector<bool> taken_;      // of each output: it writes over a donated input
   bool wrote_ = false;           // donated inputs are written over, perhaps
