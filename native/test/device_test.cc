@@ -261,12 +261,12 @@ void check_runs_and_recordings() {
   Bench bench;
   Program program(chain("positive", false), bench.toy);
   Floats4 y;
-  for (int i = 0; i < 5; ++i) {  // eagerly, recorded and replayed, replayed ...
+  for (int i = 0; i < 8; ++i) {  // eagerly, once more where an operand got a slot, recorded and replayed, replayed ...
     const auto x = static_cast<float>(i + 1);
     expect(bench.once(program, {x, 2 * x, 0, 1}, &y) == "", "a run on the toy");
     expect(y == Floats4{4 * x, 8 * x, 0, 4}, "its result");
   }
-  expect(kExactMemory || bench.toy.replays == 4, "operands at other addresses do not stop replays");
+  expect(kExactMemory || bench.toy.replays >= 5, "operands at other addresses do not stop replays");
 }
 
 void check_late_failures() {
