@@ -4,8 +4,11 @@
 
 namespace te::cuda {
 
-// 32 random bits of a 64-bit counter: the two output words xored.
-__device__ inline uint32_t threefry_bits(uint32_t k0, uint32_t k1, uint64_t counter) {
+struct ThreefryWords {
+  uint32_t first, second;
+};
+
+__device__ inline ThreefryWords threefry(uint32_t k0, uint32_t k1, uint64_t counter) {
   const uint32_t keys[3] = {k0, k1, k0 ^ k1 ^ 0x1BD11BDAu};
   constexpr int kTurns[2][4] = {{13, 15, 26, 6}, {17, 29, 16, 24}};
   uint32_t x0 = static_cast<uint32_t>(counter >> 32) + k0, x1 = static_cast<uint32_t>(counter) + k1;
@@ -19,7 +22,13 @@ __device__ inline uint32_t threefry_bits(uint32_t k0, uint32_t k1, uint64_t coun
     x0 += keys[(group + 1) % 3];
     x1 += keys[(group + 2) % 3] + group + 1;
   }
-  return x0 ^ x1;
+  return {x0, x1};
+}
+
+// 32 random bits of a 64-bit counter: the two words xored.
+__device__ inline uint32_t threefry_bits(uint32_t k0, uint32_t k1, uint64_t counter) {
+  const ThreefryWords words = threefry(k0, k1, counter);
+  return words.first ^ words.second;
 }
 
 // How many of the 2^23 uniform numbers a rate of dropping keeps: a number is kept when bits >> 9 is below.

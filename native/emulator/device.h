@@ -182,6 +182,10 @@ inline float __fmul_rn(float a, float b) {
   return s;
 }
 inline float __fdiv_rn(float a, float b) { return a / b; }
+inline void sincospif(float x, float* sine, float* cosine) {
+  *sine = static_cast<float>(std::sin(M_PI * static_cast<double>(x)));
+  *cosine = static_cast<float>(std::cos(M_PI * static_cast<double>(x)));
+}
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline float __saturatef(float x) { return x < 0 || x != x ? 0 : x > 1 ? 1 : x; }
 inline int __float_as_int(float x) {

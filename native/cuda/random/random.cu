@@ -1,0 +1,114 @@
+// random_bits(key){shape, width}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
+#include "cuda/launch.h"
+#include "cuda/registration.h"
+#include "cuda/threefry.cuh"
+#include "cuda/vector.cuh"
+
+namespace te::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// A thread makes 16 bytes. Word: what an element is stored in.
+template <class Word>
+__global__ void __launch_bounds__(kThreads) draw_bits(const uint32_t* key, Word* y, int64_t total, uint32_t mask) {
+  constexpr int kWords = kWidest<Word>;
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kWords;
+  if (first >= total) return;
+  const uint32_t k0 = key[0], k1 = key[1];
+  Vector<Word, kWords> drawn;
+#pragma unroll
+  for (int j = 0; j < kWords; ++j)
+    drawn.at[j] = static_cast<Word>(threefry_bits(k0, k1, static_cast<uint64_t>(first + j)) & mask);
+  store_part(drawn, y + first, left_of(total, first));
+}
+
+class RandomBits : public Kernel {
+ public:
+  RandomBits(int64_t size, int64_t width) : size_(size), width_(width) {}
+  void run(const Call& call) override {
+    if (size_ == 0) return;
+    width_ == 8 ? draw<uint8_t>(call) : draw<uint32_t>(call);
+  }
+
+ private:
+  template <class Word>
+  void draw(const Call& call) const {
+    const int64_t per_block = kThreads * 16 / static_cast<int64_t>(sizeof(Word));
+    const uint32_t mask = width_ == 32 ? ~0u : (1u << width_) - 1;
+    launch("random_bits", draw_bits<Word>,
+           {dim3(static_cast<unsigned>((size_ + per_block - 1) / per_block)), dim3(kThreads)}, call.input<uint32_t>(0),
+           call.output<Word>(0), size_, mask);
+  }
+
+  int64_t size_, width_;
+};
+
+bool is_key(const Node& node, std::string* why) {
+  const bool good = node.inputs[0].dtype == DType::uint32 && node.inputs[0].size() == 2;
+  if (!good) *why = "the key is not uint32[2]";
+  return good;
+}
+
+std::unique_ptr<Kernel> prepare_bits(const Node& node, std::string* why) {
+  if (!node.params.only({"shape", "width"}, why) || !is_key(node, why)) return nullptr;
+  const int64_t width = node.params.integer("width", 32);
+  const bool narrow = width == 8 && node.outputs[0].dtype == DType::uint8;
+  const bool wide = (width == 16 || width == 32) && node.outputs[0].dtype == DType::uint32;
+  if (!narrow && !wide) {
+    *why = "width " + std::to_string(width) + " in " + dtype_name(node.outputs[0].dtype);
+    return nullptr;
+  }
+  return std::make_unique<RandomBits>(node.outputs[0].size(), width);
+}
+
+// Both words of each counter: i, or the one that is given.
+__global__ void __launch_bounds__(kThreads)
+    draw_keys(const uint32_t* key, const uint32_t* counter, uint2* y, int64_t count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i >= count) return;
+  const ThreefryWords words = threefry(key[0], key[1], counter ? *counter : static_cast<uint64_t>(i));
+  y[i] = uint2{words.first, words.second};
+}
+
+class RandomSplit : public Kernel {
+ public:
+  explicit RandomSplit(int64_t count) : count_(count) {}
+  void run(const Call& call) override {
+    if (count_ == 0) return;
+    launch("random_split", draw_keys, {dim3(static_cast<unsigned>((count_ + kThreads - 1) / kThreads)), dim3(kThreads)},
+           call.input<uint32_t>(0), nullptr, call.output<uint2>(0), count_);
+  }
+
+ private:
+  int64_t count_;
+};
+
+std::unique_ptr<Kernel> prepare_split(const Node& node, std::string* why) {
+  if (!node.params.only({"count"}, why) || !is_key(node, why)) return nullptr;
+  return std::make_unique<RandomSplit>(node.outputs[0].size() / 2);
+}
+
+class RandomFoldIn : public Kernel {
+ public:
+  void run(const Call& call) override {
+    launch("random_fold_in", draw_keys, {dim3(1), dim3(32)}, call.input<uint32_t>(0), call.input<uint32_t>(1),
+           call.output<uint2>(0), int64_t{1});
+  }
+};
+
+std::unique_ptr<Kernel> prepare_fold_in(const Node& node, std::string* why) {
+  if (!node.params.only({}, why) || !is_key(node, why)) return nullptr;
+  if (node.inputs[1].dtype != DType::uint32 || node.inputs[1].size() != 1) {
+    *why = "data is not uint32[]";
+    return nullptr;
+  }
+  return std::make_unique<RandomFoldIn>();
+}
+
+TE_CUDA_KERNEL(random_bits, prepare_bits);
+TE_CUDA_KERNEL(random_split, prepare_split);
+TE_CUDA_KERNEL(random_fold_in, prepare_fold_in);
+
+}  // namespace
+}  // namespace te::cuda
