@@ -1,6 +1,7 @@
 // attention: out = softmax(scale * q kᵀ + bias over visible keys) v with the statistics of the rows. Tensor cores take
 // bfloat16 and float16 (tensor_forward.cuh), simple.cuh the rest. Where there are few rows and many keys, as in
 // decoding, several blocks share the keys of a row, and a kernel puts their sums together.
+#include "cuda/attention/hopper.h"
 #include "cuda/attention/simple.cuh"
 #include "cuda/attention/tensor.h"
 #include "cuda/launch.h"
@@ -48,7 +49,8 @@ __global__ void __launch_bounds__(kJoinThreads) join_splits(const __grid_constan
 
 class Attention : public Kernel {
  public:
-  explicit Attention(const Problem& p) : p_(p), tensor_(takes_tensor_cores(p)) {
+  explicit Attention(const Problem& p) : p_(p), hopper_(takes_hopper(p)), tensor_(takes_tensor_cores(p)) {
+    if (hopper_) return;
     const int64_t per_group = p.heads_per_group();
     if (per_group > 1 && per_group * p.queries <= kTile && p.mask_heads == 1) fold_ = static_cast<int>(per_group);
     const int64_t rows = fold_ * p.queries, blocks = (rows + kTile - 1) / kTile * p.batch * p.heads / fold_;
@@ -58,8 +60,11 @@ class Attention : public Kernel {
           static_cast<int>(std::clamp<int64_t>(std::min(wanted / blocks, key_tiles / kSplitTiles), 1, kMaxSplits));
   }
 
-  size_t scratch_bytes() const override { return aligned(state_bytes(p_)) + partial_bytes(); }
+  size_t scratch_bytes() const override {
+    return hopper_ ? hopper_forward_bytes(p_) : aligned(state_bytes(p_)) + partial_bytes();
+  }
   std::string path() const override {
+    if (hopper_) return "hopper";
     return std::string(tensor_ ? "tensor cores" : "simple") +
            (splits_ > 1 ? ", " + std::to_string(splits_) + " splits" : "");
   }
@@ -74,6 +79,7 @@ class Attention : public Kernel {
     a.fold = fold_;
     a.splits = splits_;
     a.partial = reinterpret_cast<float*>(scratch + aligned(state_bytes(p_)));
+    if (hopper_) return hopper_forward(a, p_.dtype, scratch);
     switch (p_.dtype) {
       case DType::float32:
         return run_as<float>(a);
@@ -106,7 +112,7 @@ class Attention : public Kernel {
   }
 
   Problem p_;
-  bool tensor_;
+  bool hopper_, tensor_;
   int fold_ = 1, splits_ = 1;
 };
 
