@@ -58,6 +58,12 @@ const commands = {
   async "test:cuda"(args) {
     return (await import("./test-cuda.mjs")).testCuda(args);
   },
+  async "test:gpu"(args) {
+    return (await import("./test-gpu.mjs")).testGpu(args);
+  },
+  async "pack:gpu"(args) {
+    return (await import("./pack-gpu.mjs")).packGpu(args);
+  },
   async "test:sanitize"(args) {
     return (await import("./test-sanitize.mjs")).testSanitize(args);
   },

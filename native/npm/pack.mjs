@@ -40,22 +40,29 @@ function packOne(name, out, build) {
   copyFileSync(join(here, name, "package.json"), join(stage, "package.json"));
   copyFileSync(join(root, "LICENSE"), join(stage, "LICENSE"));
 
-  const addon = join(stage, addonOf(name));
-  copyFileSync(join(build, basename(addon)), addon);
-  const libraries = linked(addon).filter((library) => bundled.test(library.name));
-  for (const library of libraries) copyFileSync(realpathSync(library.path), join(stage, library.name));
+  const { addon, libraries } = stageAddon(join(build, addonOf(name)), stage);
   const licences = libraries.map(licence);
   if (name.includes("cuda")) licences.push(cudaRuntime);
   writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), licences.join("\n"));
   const size = `\`${basename(addon)}\` is ${(statSync(addon).size / 2 ** 20).toFixed(1)} MiB.\n`;
   writeFileSync(join(stage, "README.md"), `${readFileSync(join(here, name, "README.md"), "utf8")}\n${size}`);
-  expectOwnLibraries(addon, stage);
 
   const packed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], {
     cwd: stage,
     encoding: "utf8",
   });
   return join(out, JSON.parse(packed)[0].filename);
+}
+
+/** Copies an addon and the shared libraries that a bare system lacks into a folder, where it finds them. */
+export function stageAddon(from, stage) {
+  const addon = join(stage, basename(from));
+  copyFileSync(from, addon);
+  const libraries = linked(addon).filter((library) => bundled.test(library.name));
+  for (const library of libraries)
+    if (dirname(library.path) !== stage) copyFileSync(realpathSync(library.path), join(stage, library.name));
+  expectOwnLibraries(addon, stage);
+  return { addon, libraries };
 }
 
 const cudaRuntime = `==== CUDA runtime (libcudart_static), a part of te_cuda.node ====
