@@ -1,6 +1,7 @@
 /** Processes and worker threads that use the device: they end cleanly, whatever is queued. */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import { testBusyWorkers } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { loadNative } from "./load.js";
 
@@ -95,55 +96,7 @@ describe.skipIf(!path)("the end of a process", () => {
     expect(await script(body)).toBe("1,2,3 1,2,3 1,2,3 1,2,3");
   });
 
-  // What a worker does over and over until it is terminated.
-  const BUSY = {
-    "runs programs": "for (;;) { native.readSync(run(), new Uint8Array(4)); for (let i = 0; i < 20; i++) run(); }",
-    "reads without waiting":
-      "for (let i = 0; ; i++) { native.read(run(), new Uint8Array(4)); if (i % 64 === 0) native.readSync(x, new Uint8Array(4)); }",
-    "awaits reads": "(async () => { for (;;) await native.read(run(), new Uint8Array(4)); })()",
-    "awaits large results":
-      "(async () => { for (;;) await native.fetch(native.fromArray(new Uint8Array(1 << 17))); })()",
-    "awaits the device": "(async () => { for (;;) { run(); await native.wait(); } })()",
-    compiles:
-      "for (;;) { native.ownProgram(native.compile(spec), {}); native.supports({ op: 'x', inputs: [], outputs: [], params: {} }); }",
-    "gets errors":
-      "for (;;) { try { native.run(program, new ArrayBuffer(0)); } catch {} try { native.release(-1); } catch {} }",
-    uploads:
-      "for (;;) { native.readSync(native.upload(new Uint8Array(1 << 19)), new Uint8Array(1 << 19)); native.collect(); }",
-    asks: "for (;;) { native.info(); native.memory(); native.profileResults(); native.sweep(); }",
-    "reads from timers": "setInterval(() => { native.read(run(), new Uint8Array(4)); native.wait(); }, 0)",
-    exits: "for (let i = 0; i < 20; i++) native.read(run(), new Uint8Array(4)); setTimeout(() => process.exit(), 5)",
-  };
-
-  test.each(Object.entries(BUSY))("a worker that %s is terminated, and nothing else ends", async (_, work) => {
-    const source = `
-      const { parentPort } = require("node:worker_threads");
-      const native = require(${JSON.stringify(path)});
-      const value = (kind) => ({ dtype: "float32", shape: [1], kind, at: 0 });
-      const spec = { values: [value(0), value(2)], inputs: 1, outputs: [{ value: 1, alias: -1 }], arenaBytes: 0,
-        nodes: [{ op: "copy", inputs: [0], outputs: [1], params: {} }] };
-      const program = native.compile(spec);
-      const x = native.fromArray(new Uint8Array(4));
-      const handles = Int32Array.of(x, 0);
-      const run = () => { native.run(program, handles.buffer); native.own(handles[1], {}); return handles[1]; };
-      parentPort.postMessage("ready");
-      ${work};`;
-    const body = `
-      const { Worker } = require("node:worker_threads");
-      const one = (delay) => new Promise((resolve) => {
-        const worker = new Worker(${JSON.stringify(source)}, { eval: true });
-        worker.once("message", () => setTimeout(() => worker.terminate(), delay));
-        worker.once("exit", resolve);
-      });
-      (async () => {
-        for (let i = 0; i < 6; i++) await one(2 * i);
-        await Promise.all([0, 1, 2, 3].map(one));
-        const into = new Uint8Array(3);
-        await native.read(native.fromArray(new Uint8Array([1, 2, 3])), into);
-        console.log(into.join());
-      })();`;
-    expect(await script(body)).toBe("1,2,3");
-  });
+  testBusyWorkers(`require(${JSON.stringify(path)})`);
 
   test("terminating a worker does not wait for what others have queued", async () => {
     const body = `

@@ -1,4 +1,6 @@
 /** What is left when a GPU fails: an error for what depended on it, and the process, host tensors and the CPU. */
+import { join } from "node:path";
+import { testBusyWorkers } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { runChild } from "./child.js";
 
@@ -46,5 +48,25 @@ describe("a GPU without room", () => {
     );
     expect(lines[0]).toMatch(/^large memory .*cannot allocate 268\.4 MB: .* the GPU has 67\.1 MB/);
     expect(lines[1]).toBe("small [3]");
+  });
+});
+
+describe("what ends while the GPU works", () => {
+  const path = join(import.meta.dirname, "../../../native/build/te_cuda_emulated.node");
+  testBusyWorkers(`require(${JSON.stringify(path)}).open(0)`);
+
+  test("a process that exits does so with its own code", () => {
+    const lines = runChild(
+      `te.setDevice("cuda");
+      const twice = te.jit((x) => te.add(te.mul(x, 2), te.take(x, te.tensor([0, 1, 2], { dtype: "int32" }))));
+      setTimeout(() => { console.log("exit"); process.exit(0); }, 100);
+      for (let x = te.tensor([1, 2, 3]), i = 0; ; i++) {
+        x = twice(x);
+        if (i % 7 === 0) x.data().catch(() => {});
+        if (i % 11 === 0) await new Promise((next) => setImmediate(next));
+      }`,
+      {},
+    );
+    expect(lines).toEqual(["exit"]);
   });
 });
