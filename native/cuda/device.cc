@@ -2,8 +2,10 @@
 // comes to them.
 #include "cuda/device.h"
 
+#include <deque>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "cuda/events.h"
 #include "cuda/gathering.h"
@@ -15,32 +17,56 @@
 namespace te::cuda {
 namespace {
 
+// Places of pinned memory that statuses are copied to. One that nobody asks for any more is used again when its copy is
+// done: whoever drops an outcome does not wait.
+class StatusPlaces {
+ public:
+  Status* take() {
+    std::lock_guard lock(mutex_);
+    if (!dropped_.empty() && dropped_.front().second.reached()) {
+      Status* place = dropped_.front().first;
+      dropped_.pop_front();
+      return place;
+    }
+    return static_cast<Status*>(pinned_pool().take(sizeof(Status)));
+  }
+  void drop(Status* place, Mark mark) {
+    std::lock_guard lock(mutex_);
+    dropped_.emplace_back(place, std::move(mark));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::deque<std::pair<Status*, Mark>> dropped_;
+};
+
 // What a run left in the status, copied to the host behind it.
 class RunOutcome : public Outcome {
  public:
-  RunOutcome(Context& context, Events& events) : status_(static_cast<Status*>(pinned_pool().take(sizeof(Status)))) {
-    cudaMemcpyAsync(status_, context.status, sizeof(Status), cudaMemcpyDeviceToHost, context.main);
-    mark_ = std::make_unique<Mark>(events, context.main);
-  }
-  ~RunOutcome() override {
-    mark_->wait();
-    pinned_pool().give(status_, sizeof(Status));
-  }
-  bool known() const override { return mark_->reached(); }
+  RunOutcome(Context& context, Events& events, StatusPlaces& places)
+      : places_(places), status_(places.take()), mark_(copy(context, events)) {}
+  ~RunOutcome() override { places_.drop(status_, std::move(mark_)); }
+  bool known() const override { return mark_.reached(); }
   FailurePtr failure() const override {
-    if (FailurePtr failure = cuda::failure_of(mark_->wait())) return failure;
+    if (FailurePtr failure = cuda::failure_of(mark_.wait())) return failure;
     return cuda::failure_of(*status_);
   }
 
  private:
-  Status* status_;
-  std::unique_ptr<Mark> mark_;
+  Mark copy(Context& context, Events& events) const {
+    check(cudaMemcpyAsync(status_, context.status, sizeof(Status), cudaMemcpyDeviceToHost, context.main), "the GPU");
+    return Mark(events, context.main);
+  }
+  StatusPlaces& places_;
+  Status* const status_;
+  Mark mark_;
 };
 
 struct Parts {
   explicit Parts(int ordinal);
   Context context;
   Events events;
+  StatusPlaces places;
   DeviceMemory allocator{context};
   Pool pool{allocator};
 };
@@ -95,10 +121,11 @@ class Cuda : private Parts, public Device {
     if (checks) check(cudaMemsetAsync(context.status, 0xff, sizeof(Status), context.main), "the GPU");
   }
   void settle() override {
-    if (const FailurePtr failure = RunOutcome(context, events).failure()) throw Error(failure->code, failure->message);
+    if (const FailurePtr failure = RunOutcome(context, events, places).failure())
+      throw Error(failure->code, failure->message);
   }
   std::shared_ptr<const Outcome> end_run(bool checks) override {
-    return checks ? std::make_shared<RunOutcome>(context, events) : nullptr;
+    return checks ? std::make_shared<RunOutcome>(context, events, places) : nullptr;
   }
 
   bool records() const override { return true; }
