@@ -11,7 +11,7 @@ struct FoldedRow {
   int i;
   Head head;
   __device__ FoldedRow(const Operands& a, const Head& first, int r)
-      : inside(r < a.fold * a.queries), i(r), head(first) {
+      : inside(r < a.fold * a.queries), i(inside ? r : 0), head(first) {
     if (a.fold == 1 || !inside) return;
     head.head += r / a.queries;
     i = r % a.queries;
@@ -78,11 +78,19 @@ class RowEnd {
     else
       out_[column] = rounded<T>(sum * scale_);
   }
-  __device__ float scale() const { return scale_; }
-  __device__ T* out() const { return out_; }
-  __device__ float* partial() const { return partial_; }
+  // Two columns, the first of which is even, of rows of an even width.
+  __device__ void store_pair(int column, float low, float high) const {
+    if (partial_)
+      *reinterpret_cast<float2*>(partial_ + column) = make_float2(low, high);
+    else
+      *reinterpret_cast<Pair*>(out_ + column) = {rounded<T>(low * scale_), rounded<T>(high * scale_)};
+  }
 
  private:
+  struct alignas(2 * sizeof(T)) Pair {
+    T low, high;
+  };
+
   // Adds the sink. A row that sees nothing gives zeros, a largest score of -inf (or the sink) and a sum of 0 (or 1).
   __device__ void finish(const Operands& a, int head, int64_t row, float largest, float total, bool writes) {
     const float sink = a.sink ? a.sink[head] : a.off_by_one ? 0.0f : -infinity();

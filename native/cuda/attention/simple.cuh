@@ -75,7 +75,7 @@ __device__ void multiply(SimpleMemory& m, const Lines<T>& left, const Lines<T>& 
       m.right[row][d] = right.at(row, d0 + d);
     }
     __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
     for (int d = 0; d < kStep; ++d) {
       float x[4], y[8];
 #pragma unroll
@@ -104,7 +104,7 @@ __device__ void accumulate(SimpleMemory& m, const float (&weights)[kTile][kTile 
       m.columns[k][c] = Finite && !is_finite(x) ? 0.0f : x;
     }
     __syncthreads();
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < kStep; ++k) {
       float x[4], y[8];
 #pragma unroll

@@ -1,5 +1,8 @@
 // Attention on tensor cores: which problems it takes, and its launches. An own file for each dtype instantiates them.
 #pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include "cuda/attention/attention.h"
 #include "cuda/context.h"
 
@@ -8,7 +11,7 @@ namespace te::cuda::attention {
 constexpr int64_t kMaxTensorDepth = 256;
 
 inline bool takes_tensor_cores(const te::attention::Problem& p) {
-  return false && dtype_bytes(p.dtype) == 2 && p.depth > 0 && p.value_depth > 0 && p.depth <= kMaxTensorDepth &&
+  return dtype_bytes(p.dtype) == 2 && p.depth > 0 && p.value_depth > 0 && p.depth <= kMaxTensorDepth &&
          p.value_depth <= kMaxTensorDepth;
 }
 
@@ -21,7 +24,9 @@ inline unsigned forward_blocks(const Operands& a, int rows) {
 template <class T>
 void tensor_forward_of(const Operands& a);
 
-inline void tensor_forward(const Operands& a, DType dtype) {}
+inline void tensor_forward(const Operands& a, DType dtype) {
+  dtype == DType::bfloat16 ? tensor_forward_of<__nv_bfloat16>(a) : tensor_forward_of<__half>(a);
+}
 
 inline bool gradients_take_tensor_cores(const te::attention::Problem& p) { return false; }
 inline void tensor_backward(const Operands& a, DType dtype) {}

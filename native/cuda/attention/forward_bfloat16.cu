@@ -1,0 +1,8 @@
+// Attention on tensor cores for bfloat16.
+#include "cuda/attention/tensor_forward.cuh"
+
+namespace te::cuda::attention {
+
+template void tensor_forward_of<__nv_bfloat16>(const Operands& a);
+
+}  // namespace te::cuda::attention
