@@ -9,6 +9,11 @@
 
 namespace te::emu::primitives {
 
+using SharedAddress = char*;
+inline SharedAddress address_in_shared(const void* p) { return static_cast<char*>(const_cast<void*>(p)); }
+inline SharedAddress flipped(SharedAddress address, uint32_t bits) {
+  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) ^ bits);
+}
 void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_16x8x16_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void load_matrices(uint32_t (&r)[4], const void* row);

@@ -14,6 +14,7 @@ using te::attention::Problem;
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) simple_attention(const __grid_constant__ Operands a) {
+  if (a.spoilt && !a.spoilt[blockIdx.x]) return;
   const ForwardBlock block(a, kTile);
   simple_forward<T>(a, block, block.first, block_memory<SimpleMemory>());
 }
@@ -53,15 +54,15 @@ class Attention : public Kernel {
     if (hopper_) return;
     const int64_t per_group = p.heads_per_group();
     if (per_group > 1 && per_group * p.queries <= kTile && p.mask_heads == 1) fold_ = static_cast<int>(per_group);
-    const int64_t rows = fold_ * p.queries, blocks = (rows + kTile - 1) / kTile * p.batch * p.heads / fold_;
     const int64_t key_tiles = (p.keys + kTile - 1) / kTile, wanted = 2 * context().properties.multiProcessorCount;
-    if (blocks > 0 && blocks < wanted)
+    if (const int64_t blocks = this->blocks(); blocks > 0 && blocks < wanted)
       splits_ =
           static_cast<int>(std::clamp<int64_t>(std::min(wanted / blocks, key_tiles / kSplitTiles), 1, kMaxSplits));
   }
 
   size_t scratch_bytes() const override {
-    return hopper_ ? hopper_forward_bytes(p_) : aligned(state_bytes(p_)) + partial_bytes();
+    if (hopper_) return hopper_forward_bytes(p_);
+    return aligned(state_bytes(p_)) + partial_bytes() + (tensor_ ? blocks() * splits_ : 0);
   }
   std::string path() const override {
     if (hopper_) return "hopper";
@@ -80,6 +81,7 @@ class Attention : public Kernel {
     a.splits = splits_;
     a.partial = reinterpret_cast<float*>(scratch + aligned(state_bytes(p_)));
     if (hopper_) return hopper_forward(a, p_.dtype, scratch);
+    if (tensor_) a.spoilt = reinterpret_cast<uint8_t*>(scratch + aligned(state_bytes(p_)) + partial_bytes());
     switch (p_.dtype) {
       case DType::float32:
         return run_as<float>(a);
@@ -93,19 +95,17 @@ class Attention : public Kernel {
  private:
   static constexpr int64_t kSplitTiles = 4, kMaxSplits = 128;
 
+  int64_t blocks() const { return (fold_ * p_.queries + kTile - 1) / kTile * p_.batch * p_.heads / fold_; }
   size_t partial_bytes() const {
     return splits_ > 1 ? splits_ * p_.batch * p_.heads * p_.queries * (p_.value_depth + 2) * sizeof(float) : 0;
   }
 
   template <class T>
   void run_as(const Operands& a) const {
-    if (tensor_) {
-      tensor_forward(a, p_.dtype);
-    } else {
-      allow_shared(simple_attention<T>, sizeof(SimpleMemory));
-      launch("attention", simple_attention<T>,
-             {dim3(forward_blocks(a, kTile)), dim3(kSimpleThreads), sizeof(SimpleMemory)}, a);
-    }
+    if (tensor_) tensor_forward(a, p_.dtype);
+    allow_shared(simple_attention<T>, sizeof(SimpleMemory));
+    launch("attention", simple_attention<T>,
+           {dim3(forward_blocks(a, kTile)), dim3(kSimpleThreads), sizeof(SimpleMemory)}, a);
     if (a.splits == 1) return;
     const int64_t blocks = (a.rows() * 32 + kJoinThreads - 1) / kJoinThreads;
     launch("attention", join_splits<T>, {dim3(static_cast<unsigned>(blocks)), dim3(kJoinThreads)}, a);

@@ -33,6 +33,8 @@ struct Operands {
   uint32_t keep_below;   // dropout keeps what has fewer random bits; key is null without dropout
   float kept;            // 1 / (1 - rate)
 
+  uint8_t* spoilt;  // blocks whose work on tensor cores is to be done again without; null: all
+
   // Forward: a block takes all rows of `fold` heads of a group together, or `fold` is 1. `splits` blocks share the keys
   // of a row, and leave their sums in `partial`: value_depth numbers for each split and row, then largest and total.
   int fold, splits;

@@ -37,6 +37,13 @@ struct ForwardBlock {
                low + static_cast<int>(static_cast<int64_t>(n) * (split + 1) / a.splits)};
     }
   }
+  // Says whether infinities, or sums beyond their range, have spoilt 64 of the rows: simple.cuh computes them again, in
+  // blocks of that size.
+  __device__ void mark(const Operands& a, int row, bool spoilt) const {
+    const int blocks = (a.fold * a.queries + kTile - 1) / kTile, heads = a.heads / a.fold;
+    const int number = (head.b * heads + head.head / a.fold) * blocks + blocks - 1 - row / kTile;
+    if (row < a.fold * a.queries) a.spoilt[static_cast<int64_t>(number) * a.splits + split] = spoilt;
+  }
   // Of all of the block's queries against a tile of keys.
   __device__ TileState state(const Operands& a, int tile) const {
     if (!a.states) return TileState::mixed;

@@ -3,6 +3,6 @@
 
 namespace te::cuda::attention {
 
-template void tensor_forward_of<__nv_bfloat16>(const Operands& a);
+void tensor_forward_bfloat16(const Operands& a) { tensor_forward_of<__nv_bfloat16>(a); }
 
 }  // namespace te::cuda::attention

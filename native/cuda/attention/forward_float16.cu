@@ -3,6 +3,6 @@
 
 namespace te::cuda::attention {
 
-template void tensor_forward_of<__half>(const Operands& a);
+void tensor_forward_float16(const Operands& a) { tensor_forward_of<__half>(a); }
 
 }  // namespace te::cuda::attention

@@ -15,7 +15,10 @@ constexpr int kWarps = 4, kThreads = 32 * kWarps;
 template <class T, int Rows, int D>
 struct Tile {
   T data[Rows * D];
+  static constexpr int kRowBytes = D * sizeof(T);
   __device__ T* at(int row, int chunk) { return data + row * D + (chunk ^ row % 8) * 8; }
+  // Of a chunk below 8. Chunk + 2 d is at flipped(…, 32 d), row + 8 n at … + 8 n kRowBytes.
+  __device__ SharedAddress address(int row, int chunk) { return address_in_shared(at(row, chunk)); }
 };
 
 // Where the rows of a tile come from: row r is r positions behind `base`, for blocks of folded heads see FoldedRows.
@@ -37,16 +40,17 @@ struct FoldedRows {
 template <class T, int Rows, int D, class Offset>
 __device__ void load_tile(Tile<T, Rows, D>& tile, const T* base, const Offset& offset, int first, int count, int width,
                           bool aligned) {
-  constexpr int kChunks = D / 8;
+  constexpr int kChunks = D / 8, kStep = kThreads / kChunks;  // rows that are copied at once
   if (aligned) {
+    const int chunk = threadIdx.x % kChunks, row0 = threadIdx.x / kChunks;
+    const int rows = chunk * 8 < width ? count - first : 0;
 #pragma unroll
-    for (int n = 0; n < Rows * kChunks / kThreads; ++n) {
-      const int e = n * kThreads + threadIdx.x, row = first + e / kChunks, chunk = e % kChunks;
-      const bool inside = row < count && chunk * 8 < width;
-      copy_async(tile.at(e / kChunks, chunk), inside ? base + offset(row) + chunk * 8 : base, inside);
-    }
+    for (int row = 0; row < Rows; row += kStep)
+      copy_async(address_in_shared(tile.at(row0 + row, chunk)), base + offset(first + row0 + row) + chunk * 8,
+                 row0 + row < rows);
     return;
   }
+#pragma unroll 1
   for (int e = threadIdx.x; e < Rows * D; e += kThreads) {
     const int row = first + e / D, d = e % D;
     const bool inside = row < count && d < width;
@@ -87,16 +91,19 @@ __device__ void as_left(uint32_t (&a)[4], const float (&left)[4], const float (&
 template <int M, class T, int LeftRows, int Rows, int D>
 __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRows, D>& left, int row,
                                     Tile<T, Rows, D>& right) {
+  constexpr uint32_t kBytes = Tile<T, Rows, D>::kRowBytes;
   const int lane = threadIdx.x % 32;
+  const SharedAddress from_left = left.address(row + lane % 16, lane / 16);
+  const SharedAddress from_right = right.address(lane / 16 * 8 + lane % 8, lane / 8 % 2);
 #pragma unroll
   for (int d = 0; d < D / 16; ++d) {
     uint32_t a[M][4];
 #pragma unroll
-    for (int m = 0; m < M; ++m) load_matrices(a[m], left.at(row + m * 16 + lane % 16, d * 2 + lane / 16));
+    for (int m = 0; m < M; ++m) load_matrices(a[m], flipped(from_left, d * 32) + m * 16 * kBytes);
 #pragma unroll
     for (int n = 0; n < Rows / 16; ++n) {
       uint32_t b[4];
-      load_matrices(b, right.at(n * 16 + lane / 16 * 8 + lane % 8, d * 2 + lane / 8 % 2));
+      load_matrices(b, flipped(from_right, d * 32) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * n], a[m], {b[0], b[1]}, T());
@@ -106,11 +113,13 @@ __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRo
   }
 }
 
-// sum += weights (accumulators of Rows columns) times columns [8 First, 8 (First + Columns / 8)) of `right`.
+// sum += weights (accumulators of Rows columns) times columns [first, first + Columns) of `right`.
 template <int M, class T, int Rows, int D, int Columns>
 __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)[M][Rows / 8][4],
                          Tile<T, Rows, D>& right, int first = 0) {
+  constexpr uint32_t kBytes = Tile<T, Rows, D>::kRowBytes;
   const int lane = threadIdx.x % 32;
+  const SharedAddress from = flipped(right.address(lane % 16, lane / 16), first * 2);
 #pragma unroll
   for (int n = 0; n < Rows / 16; ++n) {
     uint32_t a[M][4];
@@ -119,7 +128,7 @@ __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)
 #pragma unroll
     for (int d = 0; d < Columns / 16; ++d) {
       uint32_t b[4];
-      load_matrices_transposed(b, right.at(n * 16 + lane % 16, first + d * 2 + lane / 16));
+      load_matrices_transposed(b, flipped(from, d * 32) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * d], a[m], {b[0], b[1]}, T());

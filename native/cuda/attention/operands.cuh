@@ -88,9 +88,11 @@ struct Head {
   // The score of a key inside of the keys that the query may see; -inf where the bias is, whatever the key holds.
   __device__ float score(const Operands& a, int i, int j, float product) const {
     if (!a.bias) return product * a.scale;
-    const int64_t at = b * a.bias_batch + head * a.bias_head + static_cast<int64_t>(i) * a.keys + j;
-    const float bias = a.bias_scale * load_real(a.bias_dtype, a.bias, at);
+    const float bias = a.bias_scale * load_real(a.bias_dtype, a.bias, bias_row(a, i) + j);
     return bias == -infinity() ? bias : fmaf(product, a.scale, bias);
+  }
+  __device__ int64_t bias_row(const Operands& a, int i) const {
+    return b * a.bias_batch + head * a.bias_head + static_cast<int64_t>(i) * a.keys;
   }
   // Whether dropout keeps the weight.
   __device__ bool keeps(const Operands& a, int i, int j, uint2 key) const {

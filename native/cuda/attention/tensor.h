@@ -1,8 +1,5 @@
 // Attention on tensor cores: which problems it takes, and its launches. An own file for each dtype instantiates them.
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "cuda/attention/attention.h"
 #include "cuda/context.h"
 
@@ -11,7 +8,8 @@ namespace te::cuda::attention {
 constexpr int64_t kMaxTensorDepth = 256;
 
 inline bool takes_tensor_cores(const te::attention::Problem& p) {
-  return dtype_bytes(p.dtype) == 2 && p.depth > 0 && p.value_depth > 0 && p.depth <= kMaxTensorDepth &&
+  const bool bias = !p.has_bias || p.bias_dtype == p.dtype || p.bias_dtype == DType::float32;
+  return dtype_bytes(p.dtype) == 2 && bias && p.depth > 0 && p.value_depth > 0 && p.depth <= kMaxTensorDepth &&
          p.value_depth <= kMaxTensorDepth;
 }
 
@@ -21,11 +19,11 @@ inline unsigned forward_blocks(const Operands& a, int rows) {
   return static_cast<unsigned>(blocks * (a.heads / a.fold) * a.batch * a.splits);
 }
 
-template <class T>
-void tensor_forward_of(const Operands& a);
+void tensor_forward_bfloat16(const Operands& a);
+void tensor_forward_float16(const Operands& a);
 
 inline void tensor_forward(const Operands& a, DType dtype) {
-  dtype == DType::bfloat16 ? tensor_forward_of<__nv_bfloat16>(a) : tensor_forward_of<__half>(a);
+  dtype == DType::bfloat16 ? tensor_forward_bfloat16(a) : tensor_forward_float16(a);
 }
 
 inline bool gradients_take_tensor_cores(const te::attention::Problem& p) { return false; }

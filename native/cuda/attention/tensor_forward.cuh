@@ -2,8 +2,8 @@
 // rows; tiles of 64 keys and of their values stream through shared memory, keys arriving while values are used and the
 // other way round. Scores and weights never leave registers.
 #pragma once
+#include "cuda/attention/finish.cuh"
 #include "cuda/attention/fragments.cuh"
-#include "cuda/attention/simple.cuh"
 #include "cuda/attention/tensor.h"
 #include "cuda/launch.h"
 
@@ -15,48 +15,74 @@ struct ForwardMemory {
   Tile<T, kTile, D> k, v;
 };
 
-// What infinities, or sums beyond their range, have spoilt is computed again by other means.
-template <class T>
-__device__ __attribute__((noinline)) void forward_again(const Operands& a, const ForwardBlock& block, int first) {
-  simple_forward<T>(a, block, first, block_memory<SimpleMemory>());
-}
-
 // The scores of 16 M rows, and the largest and total of each so far. General: with a bias, dropout, folded heads, or a
 // visibility that does not follow from indices; scores then are in natural units, else scale is still to be applied.
 template <int M, bool General>
 class RowScores {
  public:
+  using Scores = float[M][kTile / 8][4];
+
   __device__ RowScores(const Operands& a, const ForwardBlock& block, int warp_first)
-      : scale_log2_(General ? kLog2e : a.scale * kLog2e) {
-    const int quad = threadIdx.x % 32 / 4;
+      : scale_log2_(General ? kLog2e : a.scale * kLog2e), first_(warp_first + threadIdx.x % 32 / 4) {
 #pragma unroll
     for (int r = 0; r < 2 * M; ++r) {
-      const FoldedRow row(a, block.head, warp_first + 8 * r + quad);
       top_[r] = -infinity();
       total_[r] = 0;
-      head_[r] = row.head.head;
-      query_[r] = General ? query_of(a, block.head.b, row.i) : Query{row.i, 0, 0, 0};
+      if constexpr (General) {
+        const FoldedRow row(a, block.head, first_ + 8 * r);
+        head_[r] = row.head.head;
+        query_[r] = query_of(a, block.head.b, row.i);
+      }
     }
   }
 
-  // Hides what the rows do not see of the tile.
-  __device__ void hide(const Operands& a, const ForwardBlock& block, int tile, bool mixed,
-                       float (&score)[M][kTile / 8][4]) const {
-    for_each(tile, score, [&](int r, int j, float& s) {
-      if constexpr (General) {
-        const Head head{block.head.b, head_[r]};
-        s = mixed && !head.sees(a, query_[r], j) ? -infinity() : head.score(a, query_[r].index, min(j, a.keys - 1), s);
-      } else if (mixed) {
-        const int64_t distance = static_cast<int64_t>(j) - query_[r].index;
-        if (j >= a.keys || distance < a.below || distance > a.above) s = -infinity();
-      }
-    });
+  // Hides what the rows do not see of a tile where only their indices count.
+  __device__ void hide_by_index(const Operands& a, int tile, Scores& score) const {
+    const int key = tile * kTile + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int r = 0; r < 2 * M; ++r) {
+      // Counted from the thread's first key.
+      const int low = clamp_int(first_ + 8 * r + a.below - key, -kTile, kTile);
+      const int high = min(clamp_int(first_ + 8 * r + a.above - key, -kTile, kTile), a.keys - 1 - key);
+#pragma unroll
+      for (int n = 0; n < kTile / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          if (n * 8 + i < low || n * 8 + i > high) score[r / 2][n][r % 2 * 2 + i] = -infinity();
+    }
+  }
+
+  // Scales, adds the bias, and hides what the rows do not see.
+  template <class T>
+  __device__ void finish(const Operands& a, const ForwardBlock& block, int tile, bool mixed, Scores& score) const {
+    const uint32_t seen = mixed ? bits(
+                                      [&](int r, int j) {
+                                        return Head{block.head.b, head_[r]}.sees(a, query_[r], j);
+                                      },
+                                      tile)
+                                : ~0u;
+    if (!a.bias) {
+      for_each(tile, score, [&](int, int, int bit, float& s) { s = seen >> bit & 1 ? s * a.scale : -infinity(); });
+    } else if (a.bias_dtype == DType::float32) {
+      add_bias<float>(a, block, tile, seen, score);
+    } else {
+      add_bias<T>(a, block, tile, seen, score);
+    }
+  }
+
+  // Hides the weights that dropout drops.
+  __device__ void drop(const Operands& a, const ForwardBlock& block, int tile, uint2 key, Scores& score) const {
+    const uint32_t kept = bits(
+        [&](int r, int j) {
+          return Head{block.head.b, head_[r]}.keeps(a, query_[r].index, j, key);
+        },
+        tile);
+    for_each(tile, score, [&](int, int, int bit, float& s) { s = kept >> bit & 1 ? s : 0.0f; });
   }
 
   // Turns scores into weights, and rescales what was summed under the previous largest.
   template <int N>
-  __device__ void weigh(const Operands& a, const ForwardBlock& block, int tile, uint2 key,
-                        float (&score)[M][kTile / 8][4], float (&out)[M][N][4]) {
+  __device__ void weigh(Scores& score, float (&out)[M][N][4]) {
 #pragma unroll
     for (int r = 0; r < 2 * M; ++r) {
       float best = top_[r];
@@ -80,19 +106,15 @@ class RowScores {
 #pragma unroll
       for (int n = 0; n < N; ++n) out[r / 2][n][r % 2 * 2] *= shrink, out[r / 2][n][r % 2 * 2 + 1] *= shrink;
     }
-    if (!General || !a.key) return;
-    for_each(tile, score, [&](int r, int j, float& s) {
-      if (!Head{block.head.b, head_[r]}.keeps(a, query_[r].index, j, key)) s = 0;
-    });
   }
 
   template <class T, int N>
-  __device__ void store(const Operands& a, const ForwardBlock& block, int warp_first, const float (&out)[M][N][4]) {
-    const int quad = threadIdx.x % 32 / 4, pair = threadIdx.x % 4 * 2;
+  __device__ void store(const Operands& a, const ForwardBlock& block, const float (&out)[M][N][4]) {
+    const int pair = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int r = 0; r < 2 * M; ++r) {
       const float total = quad_sum(total_[r]);
-      const FoldedRow row(a, block.head, warp_first + 8 * r + quad);
+      const FoldedRow row(a, block.head, first_ + 8 * r);
       if (!row.inside) continue;
       const RowEnd<T> end(a, block, row, General ? top_[r] : top_[r] * a.scale, total, pair == 0);
 #pragma unroll
@@ -110,21 +132,45 @@ class RowScores {
   }
 
  private:
+  // f(row, key, number of the element, score).
   template <class F>
-  static __device__ void for_each(int tile, float (&score)[M][kTile / 8][4], const F& f) {
+  static __device__ void for_each(int tile, Scores& score, const F& f) {
     const int first = tile * kTile + threadIdx.x % 4 * 2;
 #pragma unroll
-    for (int m = 0; m < M; ++m)
+    for (int n = 0; n < kTile / 8; ++n)
 #pragma unroll
-      for (int n = 0; n < kTile / 8; ++n)
+      for (int i = 0; i < 4; ++i) f(i / 2, first + n * 8 + i % 2, n * 4 + i, score[0][n][i]);
+  }
+  // A bit for each element of the thread. A loop that is not unrolled: what it asks may be long.
+  template <class F>
+  static __device__ uint32_t bits(const F& f, int tile) {
+    const int first = tile * kTile + threadIdx.x % 4 * 2;
+    uint32_t all = 0;
+#pragma unroll 1
+    for (int n = 0; n < kTile / 8; ++n)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) f(m * 2 + i / 2, first + n * 8 + i % 2, score[m][n][i]);
+      for (int i = 0; i < 4; ++i)
+        if (f(i / 2, first + n * 8 + i % 2)) all |= 1u << (n * 4 + i);
+    return all;
+  }
+  template <class B>
+  __device__ void add_bias(const Operands& a, const ForwardBlock& block, int tile, uint32_t seen, Scores& score) const {
+    const B* rows[2];
+    for (int r = 0; r < 2; ++r) {
+      const Head head{block.head.b, head_[r]};
+      rows[r] = static_cast<const B*>(a.bias) + head.bias_row(a, query_[r].index);
+    }
+    for_each(tile, score, [&](int r, int j, int bit, float& s) {
+      const float bias = j < a.keys ? a.bias_scale * static_cast<float>(rows[r][j]) : -infinity();
+      s = seen >> bit & 1 && bias != -infinity() ? fmaf(s, a.scale, bias) : -infinity();
+    });
   }
 
   float scale_log2_;
+  int first_;  // of the thread's rows
   float top_[2 * M], total_[2 * M];
-  int head_[2 * M];
-  Query query_[2 * M];
+  int head_[General ? 2 * M : 1];
+  Query query_[General ? 2 * M : 1];
 };
 
 template <class T, int D, int M, bool General>
@@ -163,7 +209,6 @@ __global__ void __launch_bounds__(kThreads) tensor_attention(const __grid_consta
   if (tile < block.tiles.last) load_keys(tile);
 
   RowScores<M, General> rows(a, block, warp_first);
-  const uint2 key = General ? dropout_key(a) : uint2{};
   float out[M][D / 8][4] = {};
   while (tile < block.tiles.last) {
     wait_copies<0>();
@@ -178,24 +223,27 @@ __global__ void __launch_bounds__(kThreads) tensor_attention(const __grid_consta
     if (next < block.tiles.last) load_keys(next);
     if (active) {
       const bool is_mixed = mixed(tile);
-      if (General || is_mixed) rows.hide(a, block, tile, is_mixed, score);
-      rows.weigh(a, block, tile, key, score, out);
+      if constexpr (General)
+        rows.template finish<T>(a, block, tile, is_mixed, score);
+      else if (is_mixed)
+        rows.hide_by_index(a, tile, score);
+      rows.weigh(score, out);
+      if constexpr (General)
+        if (a.key) rows.drop(a, block, tile, dropout_key(a), score);
       multiply<M, T, kTile, D, D>(out, score, memory.v);
     }
     tile = next;
   }
   wait_copies<0>();
 
-  if (any_of_block(!all_finite(out), spoilt)) {
-    for (int m = 0; m < M; ++m) forward_again<T>(a, block, block.first + m * kTile);
-    return;
-  }
-  if (active) rows.template store<T>(a, block, warp_first, out);
+  const bool is_spoilt = any_of_block(!all_finite(out), spoilt);
+  if (threadIdx.x < M) block.mark(a, block.first + threadIdx.x * kTile, is_spoilt);
+  if (active && !is_spoilt) rows.template store<T>(a, block, out);
 }
 
 template <class T, int D, int M, bool General>
 void launch_forward(const Operands& a) {
-  const size_t bytes = std::max(sizeof(ForwardMemory<T, D, M>), sizeof(SimpleMemory));
+  const size_t bytes = sizeof(ForwardMemory<T, D, M>);
   allow_shared(tensor_attention<T, D, M, General>, bytes);
   launch("attention", tensor_attention<T, D, M, General>, {dim3(forward_blocks(a, kTile * M)), dim3(kThreads), bytes},
          a);
