@@ -28,10 +28,18 @@ using namespace emu::primitives;
 
 __device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
 
-// An address in shared memory, in one register. Numbers are added as usual; flipped() changes bits.
-using SharedAddress = uint32_t;
-__device__ inline SharedAddress address_in_shared(const void* p) { return shared_address(p); }
-__device__ inline SharedAddress flipped(SharedAddress address, uint32_t bits) { return address ^ bits; }
+// An address in shared memory, in one register.
+class SharedAddress {
+ public:
+  __device__ SharedAddress(const void* p) : value_(shared_address(p)) {}
+  __device__ SharedAddress operator+(uint32_t bytes) const { return SharedAddress(value_ + bytes); }
+  __device__ SharedAddress flipped(uint32_t bits) const { return SharedAddress(value_ ^ bits); }
+  __device__ uint32_t value() const { return value_; }
+
+ private:
+  __device__ explicit SharedAddress(uint32_t value) : value_(value) {}
+  uint32_t value_;
+};
 
 // d += a b with a 16×16, b 16×8, bfloat16; accumulates in float32.
 __device__ inline void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -40,6 +48,7 @@ __device__ inline void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const 
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
+
 // The same for float16.
 __device__ inline void mma_16x8x16_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -51,19 +60,19 @@ __device__ inline void mma_16x8x16_half(float (&d)[4], const uint32_t (&a)[4], c
 __device__ inline void load_matrices(uint32_t (&r)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(row)
+               : "r"(row.value())
                : "memory");
 }
 __device__ inline void load_matrices_transposed(uint32_t (&r)[4], SharedAddress row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(row)
+               : "r"(row.value())
                : "memory");
 }
 
 // Starts a copy of 16 bytes from global to shared memory; zeros where not `valid`.
 __device__ inline void copy_async(SharedAddress shared, const void* global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared.value()), "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -9,11 +9,18 @@
 
 namespace te::emu::primitives {
 
-using SharedAddress = char*;
-inline SharedAddress address_in_shared(const void* p) { return static_cast<char*>(const_cast<void*>(p)); }
-inline SharedAddress flipped(SharedAddress address, uint32_t bits) {
-  return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(address) ^ bits);
-}
+class SharedAddress {
+ public:
+  SharedAddress(const void* p) : value_(static_cast<char*>(const_cast<void*>(p))) {}
+  SharedAddress operator+(uint32_t bytes) const { return value_ + bytes; }
+  SharedAddress flipped(uint32_t bits) const {
+    return reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(value_) ^ bits);
+  }
+  operator void*() const { return value_; }
+
+ private:
+  char* value_;
+};
 void mma_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_16x8x16_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void load_matrices(uint32_t (&r)[4], const void* row);

@@ -66,8 +66,8 @@ class Attention : public Kernel {
   }
   std::string path() const override {
     if (hopper_) return "hopper";
-    return std::string(tensor_ ? "tensor cores" : "simple") +
-           (splits_ > 1 ? ", " + std::to_string(splits_) + " splits" : "");
+    if (splits_ > 1) return tensor_ ? "tensor cores, keys split" : "keys split";
+    return tensor_ ? "tensor cores" : "simple";
   }
 
   void run(const Call& call) override {

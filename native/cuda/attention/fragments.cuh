@@ -18,7 +18,7 @@ struct Tile {
   static constexpr int kRowBytes = D * sizeof(T);
   __device__ T* at(int row, int chunk) { return data + row * D + (chunk ^ row % 8) * 8; }
   // Of a chunk below 8. Chunk + 2 d is at flipped(…, 32 d), row + 8 n at … + 8 n kRowBytes.
-  __device__ SharedAddress address(int row, int chunk) { return address_in_shared(at(row, chunk)); }
+  __device__ SharedAddress address(int row, int chunk) { return at(row, chunk); }
 };
 
 // Where the rows of a tile come from: row r is r positions behind `base`, for blocks of folded heads see FoldedRows.
@@ -46,8 +46,7 @@ __device__ void load_tile(Tile<T, Rows, D>& tile, const T* base, const Offset& o
     const int rows = chunk * 8 < width ? count - first : 0;
 #pragma unroll
     for (int row = 0; row < Rows; row += kStep)
-      copy_async(address_in_shared(tile.at(row0 + row, chunk)), base + offset(first + row0 + row) + chunk * 8,
-                 row0 + row < rows);
+      copy_async(tile.at(row0 + row, chunk), base + offset(first + row0 + row) + chunk * 8, row0 + row < rows);
     return;
   }
 #pragma unroll 1
@@ -99,11 +98,11 @@ __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRo
   for (int d = 0; d < D / 16; ++d) {
     uint32_t a[M][4];
 #pragma unroll
-    for (int m = 0; m < M; ++m) load_matrices(a[m], flipped(from_left, d * 32) + m * 16 * kBytes);
+    for (int m = 0; m < M; ++m) load_matrices(a[m], from_left.flipped(d * 32) + m * 16 * kBytes);
 #pragma unroll
     for (int n = 0; n < Rows / 16; ++n) {
       uint32_t b[4];
-      load_matrices(b, flipped(from_right, d * 32) + n * 16 * kBytes);
+      load_matrices(b, from_right.flipped(d * 32) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * n], a[m], {b[0], b[1]}, T());
@@ -119,7 +118,7 @@ __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)
                          Tile<T, Rows, D>& right, int first = 0) {
   constexpr uint32_t kBytes = Tile<T, Rows, D>::kRowBytes;
   const int lane = threadIdx.x % 32;
-  const SharedAddress from = flipped(right.address(lane % 16, lane / 16), first * 2);
+  const SharedAddress from = right.address(lane % 16, lane / 16).flipped(first * 2);
 #pragma unroll
   for (int n = 0; n < Rows / 16; ++n) {
     uint32_t a[M][4];
@@ -128,7 +127,7 @@ __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)
 #pragma unroll
     for (int d = 0; d < Columns / 16; ++d) {
       uint32_t b[4];
-      load_matrices_transposed(b, flipped(from, d * 32) + n * 16 * kBytes);
+      load_matrices_transposed(b, from.flipped(d * 32) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * d], a[m], {b[0], b[1]}, T());
