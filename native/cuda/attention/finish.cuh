@@ -85,6 +85,8 @@ class RowEnd {
     else
       out_[column] = rounded<T>(sum * scale_);
   }
+  __device__ float scale() const { return scale_; }
+  __device__ T* out() const { return out_; }
   // Two columns, the first of which is even, of rows of an even width.
   __device__ void store_pair(int column, float low, float high) const {
     if (partial_)
