@@ -5,8 +5,10 @@
 #include "core/replay.h"
 #include "cuda/device.h"
 #include "cuda/gemm/cublaslt.h"
+#include "cuda/gemm/settings.h"
 #include "node/arguments.h"
 #include "node/functions.h"
+#include "te/settings.h"
 
 namespace te {
 namespace {
@@ -67,11 +69,16 @@ napi_value open(napi_env env, napi_callback_info info) {
   return functions;
 }
 
-// {products}: what multiplies matrices.
+// {cublasLt?, cublasLtReason?, problems}: what multiplies matrices, and what was wrong with settings.
 napi_value describe(napi_env env, napi_callback_info) {
   napi_value result = js_object(env);
-  const std::string& reason = cuda::lt::library().reason;
-  if (!reason.empty()) set(env, result, "cublasLtReason", js_text(env, reason));
+  const auto& library = cuda::lt::library();
+  if (library.reason.empty())
+    set(env, result, "cublasLt", js_text(env, library.version));
+  else
+    set(env, result, "cublasLtReason", js_text(env, library.reason));
+  cuda::product_settings();  // notes what is wrong with its own
+  set(env, result, "problems", js_texts(env, problems()));
   return result;
 }
 

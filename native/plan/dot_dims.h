@@ -135,14 +135,16 @@ inline bool dot_dims(const Node& node, DotDims* dims, std::string* why) {
   *why = "the contracting and batch axes do not fit the shapes";
   if (!split(a, node.params.integers("lhsContract"), node.params.integers("lhsBatch"), &left)) return false;
   if (!split(b, node.params.integers("rhsContract"), node.params.integers("rhsBatch"), &right)) return false;
-  if (left.inner.size() != right.inner.size() || left.batch.size() != right.batch.size()) return false;
-  for (size_t i = 0; i < left.inner.size(); ++i)
+  if (product(left.inner) != product(right.inner) || left.batch.size() != right.batch.size()) return false;
+  // Passes may join the contracted axes of one operand; then those of the other are taken as one, in their order.
+  const bool paired = left.inner.size() == right.inner.size();
+  for (size_t i = 0; paired && i < left.inner.size(); ++i)
     if (left.inner[i].size != right.inner[i].size) return false;
   for (size_t i = 0; i < left.batch.size(); ++i)
     if (left.batch[i].size != right.batch[i].size) return false;
   // The order of summation is free: the one in which the axes of a nest, so that only b may need a copy.
   std::vector<std::pair<Axis, Axis>> inner;
-  for (size_t i = 0; i < left.inner.size(); ++i) inner.emplace_back(left.inner[i], right.inner[i]);
+  for (size_t i = 0; paired && i < left.inner.size(); ++i) inner.emplace_back(left.inner[i], right.inner[i]);
   std::stable_sort(inner.begin(), inner.end(),
                    [](const auto& x, const auto& y) { return x.first.step > y.first.step; });
   for (size_t i = 0; i < inner.size(); ++i) std::tie(left.inner[i], right.inner[i]) = inner[i];

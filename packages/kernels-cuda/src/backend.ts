@@ -1,8 +1,12 @@
 /** A GPU as a device of @te/tensor. */
-import { type Backend, type NativeAddon, nativeBackend } from "@te/tensor/backend";
+import { type Backend, type NativeAddon, nativeBackend, warnOnce } from "@te/tensor/backend";
 import { findGpu } from "./gpus.js";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
+import { transposedCopies } from "./passes/transposed-copies.js";
+
+/** What happens to programs for a GPU, after their elementwise ops are fused. */
+const PASSES = [transposedCopies];
 
 /** A GPU in use. */
 export interface Opened {
@@ -19,9 +23,11 @@ export function openGpu(loaded: LoadedCuda, name: string, env = process.env): Op
   const { native, gpu } = found;
   try {
     const libraries = native.info();
+    for (const problem of libraries.problems ?? []) warnOnce(problem);
     const functions = native.open(gpu.ordinal);
     const description = describe(gpu, libraries);
-    return { gpu, libraries, native: functions, backend: nativeBackend({ name, description, native: functions }) };
+    const backend = nativeBackend({ name, description, native: functions, passes: PASSES });
+    return { gpu, libraries, native: functions, backend };
   } catch (error) {
     // Another process has it to itself, or its memory is full.
     return { reason: `${gpu.name} cannot be used: ${error instanceof Error ? error.message : error}` };

@@ -24,12 +24,14 @@ export interface CudaReplays {
   readonly executed: number;
 }
 
-/** What multiplies matrices. */
+/** What multiplies matrices, and what is wrong with settings of products. */
 export interface CudaLibraries {
   /** "13.1.0": the version of cuBLASLt, where it was found. */
   readonly cublasLt?: string;
   /** Why cuBLASLt is not used, where it is not. */
   readonly cublasLtReason?: string;
+  /** A sentence each. */
+  readonly problems?: readonly string[];
 }
 
 /** A GPU that was found. */

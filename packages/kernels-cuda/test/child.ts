@@ -3,8 +3,11 @@ import { spawnSync } from "node:child_process";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The lines that a module printed. Throws where the process did not end well. */
-export function runChild(body: string, env: Readonly<Record<string, string>>): string[] {
+/** What a module printed on stdout, and on stderr, line by line. Throws where the process did not end well. */
+export function runChildFully(
+  body: string,
+  env: Readonly<Record<string, string>>,
+): { readonly lines: string[]; readonly errors: string[] } {
   const script = `import "@te/kernels-cpu"; import "@te/kernels-cuda"; import * as te from "@te/tensor";\n${body}`;
   const child = spawnSync(
     process.execPath,
@@ -17,5 +20,10 @@ export function runChild(body: string, env: Readonly<Record<string, string>>): s
     },
   );
   if (child.status !== 0) throw new Error(`the process ended with ${child.status ?? child.signal}: ${child.stderr}`);
-  return child.stdout.split("\n").filter((line) => line !== "");
+  const linesOf = (text: string): string[] => text.split("\n").filter((line) => line !== "");
+  return { lines: linesOf(child.stdout), errors: linesOf(child.stderr) };
 }
+
+/** The lines that a module printed. Throws where the process did not end well. */
+export const runChild = (body: string, env: Readonly<Record<string, string>>): string[] =>
+  runChildFully(body, env).lines;

@@ -1,0 +1,2 @@
+/** Imported first: products run on our own kernels. */
+process.env.TE_CUBLASLT = "off";
