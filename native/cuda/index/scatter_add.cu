@@ -97,9 +97,7 @@ __global__ void __launch_bounds__(kThreads) add_rows(const T* updates, T* y, con
   if (rest >= total) return;
   const int64_t column = of.width.split(&rest) * kWidth, row = rest % of.size, outer = rest / of.size;
   const int64_t begin = of.begins[row], end = of.begins[row + 1], chunks = of.n / of.chunk;
-  Sum<T> sums[kWidth];
-#pragma unroll
-  for (int k = 0; k < kWidth; ++k) sums[k] = end - begin == 1 ? -Sum<T>{} : Sum<T>{};  // a single -0 stays -0
+  Sum<T> sums[kWidth] = {};
   const T* from = updates + outer * of.n * of.inner + column;
   const int64_t first = (begin + of.chunk - 1) / of.chunk, last = end / of.chunk;
   if (first < last) {
