@@ -29,27 +29,37 @@ struct Parameter {
 struct Adamw {
   double log_b1, log_b2;
   float b1, b2, g1, g2, eps, eps_root;  // g1 = 1 - b1, g2 = 1 - b2
-  bool apply;
+  float max_norm;
+  bool apply, clip;
 };
-using Parameters = Table<Parameter, sizeof(Adamw) + 16>;
+struct Scalars {
+  const float* lr;
+  const int32_t* count;
+  const float* norm;  // these of gradients that are clipped
+  const bool* small;
+};
+using Parameters = Table<Parameter, sizeof(Adamw) + sizeof(Scalars)>;
 
-// lr / (1 - b1^t), 1 / (1 - b2^t) and lr.
+// lr / (1 - b1^t), 1 / (1 - b2^t), lr, and what gradients are divided by where they are clipped.
 struct Rates {
-  float rate, correction, lr;
+  float rate, correction, lr, norm;
+  bool clips;
 };
 
 __device__ double one_minus_power(double log_b, double t) { return log_b == -INFINITY ? 1.0 : -expm1(t * log_b); }
 
-__device__ Rates rates_of(const Adamw& a, const float* lr, const int32_t* count) {
-  const double t = *count;
-  return {static_cast<float>(*lr / one_minus_power(a.log_b1, t)), static_cast<float>(1 / one_minus_power(a.log_b2, t)),
-          *lr};
+__device__ Rates rates_of(const Adamw& a, const Scalars& s) {
+  const double t = *s.count;
+  const float lr = *s.lr;
+  return {static_cast<float>(lr / one_minus_power(a.log_b1, t)), static_cast<float>(1 / one_minus_power(a.log_b2, t)),
+          lr, a.clip ? *s.norm : 0.0f, a.clip && !*s.small};
 }
 
 // The three results for one element: out[0] is the update, rounded to p's dtype only where it is added to p.
 __device__ void step(const Adamw& a, const Rates& r, const Parameter& p, const float (&in)[4], float (&out)[3]) {
-  out[1] = fmaf(a.b1, in[1], a.g1 * in[0]);
-  out[2] = fmaf(a.b2, in[2], a.g2 * (in[0] * in[0]));
+  const float g = r.clips ? in[0] / r.norm * a.max_norm : in[0];
+  out[1] = fmaf(a.b1, in[1], a.g1 * g);
+  out[2] = fmaf(a.b2, in[2], a.g2 * (g * g));
   const float root = sqrtf(fmaf(out[2], r.correction, a.eps_root)) + a.eps;
   out[0] = -fmaf(r.rate, out[1] / root, r.lr * (p.decay * in[3]));
   if (a.apply) out[0] = in[3] + round_real(p.out_type[0], out[0]);
@@ -69,10 +79,9 @@ __device__ const Parameter& parameter_of(const Parameters& table) {
 }
 
 __global__ __launch_bounds__(kThreads) void adamw(const __grid_constant__ Parameters table,
-                                                  const __grid_constant__ Adamw a, const float* lr,
-                                                  const int32_t* count) {
+                                                  const __grid_constant__ Adamw a, Scalars scalars) {
   __shared__ Rates shared;
-  if (threadIdx.x == 0) shared = rates_of(a, lr, count);
+  if (threadIdx.x == 0) shared = rates_of(a, scalars);
   const Parameter& p = parameter_of(table);
   const int64_t begin = (static_cast<int64_t>(blockIdx.x) - p.first) * kChunk;
   const int64_t end = begin + kChunk < p.size ? begin + kChunk : p.size;
@@ -114,7 +123,9 @@ class AdamwUpdate : public Kernel {
       : a_(a), parameters_(std::move(parameters)), joined_(joined) {}
 
   void run(const Call& call) override {
-    const int before = joined_ ? 2 : 0, lr = joined_ ? 0 : 4;
+    const int before = joined_ ? a_.clip ? 4 : 2 : 0, lr = joined_ ? 0 : 4;
+    const Scalars scalars{call.input<float>(lr), call.input<int32_t>(lr + 1), a_.clip ? call.input<float>(2) : nullptr,
+                          a_.clip ? call.input<bool>(3) : nullptr};
     std::vector<Parameter> some;  // those with elements
     for (size_t k = 0; k < parameters_.size(); ++k) {
       if (parameters_[k].size == 0) continue;
@@ -128,8 +139,7 @@ class AdamwUpdate : public Kernel {
         table.entry[k].first = blocks;
         blocks += (table.entry[k].size + kChunk - 1) / kChunk;
       }
-      launch("adamw_update", adamw, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, table, a_,
-             call.input<float>(lr), call.input<int32_t>(lr + 1));
+      launch("adamw_update", adamw, {dim3(static_cast<unsigned>(blocks)), dim3(kThreads)}, table, a_, scalars);
     });
   }
 
@@ -147,15 +157,19 @@ Adamw read_numbers(const Params& params) {
   a.b2 = static_cast<float>(b2), a.g2 = static_cast<float>(1 - b2);
   a.eps = static_cast<float>(params.number("eps", 1e-8)), a.eps_root = static_cast<float>(params.number("epsRoot"));
   a.apply = params.flag("apply");
+  a.clip = params.flag("clip");
+  a.max_norm = static_cast<float>(params.number("maxNorm"));
   return a;
 }
 
 std::unique_ptr<Kernel> prepare(const Node& node, std::string* why) {
   const bool joined = node.op != "adamw_update";
-  const auto known = joined ? node.params.only({"b1", "b2", "eps", "epsRoot", "weightDecay", "apply"}, why)
-                            : node.params.only({"b1", "b2", "eps", "epsRoot", "weightDecay"}, why);
+  const auto known =
+      joined ? node.params.only({"b1", "b2", "eps", "epsRoot", "weightDecay", "apply", "clip", "maxNorm"}, why)
+             : node.params.only({"b1", "b2", "eps", "epsRoot", "weightDecay"}, why);
   if (!known) return nullptr;
-  const size_t lr = joined ? 0 : 4, before = joined ? 2 : 0, count = node.outputs.size() / 3;
+  const Adamw a = read_numbers(node.params);
+  const size_t lr = joined ? 0 : 4, before = joined ? a.clip ? 4 : 2 : 0, count = node.outputs.size() / 3;
   if (node.inputs[lr].dtype != DType::float32 || node.inputs[lr + 1].dtype != DType::int32)
     return *why = "lr must be float32 and count int32", nullptr;
   const std::vector<double> decays =
@@ -172,7 +186,7 @@ std::unique_ptr<Kernel> prepare(const Node& node, std::string* why) {
          {p.in_type[0], p.in_type[1], p.in_type[2], p.in_type[3], p.out_type[0], p.out_type[1], p.out_type[2]})
       if (t > DType::float16) return *why = std::string("no update of ") + dtype_name(t), nullptr;
   }
-  return std::make_unique<AdamwUpdate>(read_numbers(node.params), std::move(parameters), joined);
+  return std::make_unique<AdamwUpdate>(a, std::move(parameters), joined);
 }
 TE_CUDA_KERNEL(adamw_update, prepare);
 TE_CUDA_KERNEL(joined_adamw_update, prepare);

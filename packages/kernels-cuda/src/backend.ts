@@ -3,10 +3,12 @@ import { type Backend, type NativeAddon, nativeBackend, warnOnce } from "@te/ten
 import { findGpu } from "./gpus.js";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
+import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "./passes/multi-tensor.js";
 import { transposedCopies } from "./passes/transposed-copies.js";
 
-/** What happens to programs for a GPU, after their elementwise ops are fused. */
-const PASSES = [transposedCopies];
+/** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
+const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
+const PASSES = [transposedCopies, joinScalingUpdates];
 
 /** A GPU in use. */
 export interface Opened {
@@ -26,7 +28,8 @@ export function openGpu(loaded: LoadedCuda, name: string, env = process.env): Op
     for (const problem of libraries.problems ?? []) warnOnce(problem);
     const functions = native.open(gpu.ordinal);
     const description = describe(gpu, libraries);
-    const backend = nativeBackend({ name, description, native: functions, passes: PASSES });
+    const passes = { passesBefore: PASSES_BEFORE, passes: PASSES };
+    const backend = nativeBackend({ name, description, native: functions, ...passes });
     return { gpu, libraries, native: functions, backend };
   } catch (error) {
     // Another process has it to itself, or its memory is full.

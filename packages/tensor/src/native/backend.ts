@@ -20,6 +20,8 @@ export interface NativeDevice {
   /** One line for people: what runs here. */
   readonly description: string;
   readonly native: NativeAddon;
+  /** What the device does to a program before its elementwise ops are fused. */
+  readonly passesBefore?: readonly Pass[];
   /** What the device does to a program after its elementwise ops are fused. */
   readonly passes?: readonly Pass[];
 }
@@ -31,13 +33,13 @@ export interface NativeDevice {
 export function nativeBackend(device: NativeDevice): Backend {
   const fn = "nativeBackend";
   expectObject(fn, { device });
-  const { name, description, native, passes = [] } = device;
+  const { name, description, native, passesBefore = [], passes = [] } = device;
   expectString(fn, { name, description });
   expectObject(fn, { native });
   const lacking = lackingFunction(native);
   if (lacking !== undefined)
     fail("option", fn, `native must have the functions of NativeAddon`, `one without ${lacking}`);
-  expectArray(fn, "passes", { passes });
+  expectArray(fn, "passes", { passesBefore, passes });
   return new NativeBackend(device);
 }
 
@@ -48,11 +50,11 @@ class NativeBackend implements Backend {
   private readonly native: NativeAddon;
   private readonly answers = new Lru<true | string>(4096);
 
-  constructor({ name, description, native, passes = [] }: NativeDevice) {
+  constructor({ name, description, native, passesBefore = [], passes = [] }: NativeDevice) {
     this.name = name;
     this.description = description;
     this.native = native;
-    this.passes = [{ name: "fuse elementwise", run: fuseElementwise }, ...passes];
+    this.passes = [...passesBefore, { name: "fuse elementwise", run: fuseElementwise }, ...passes];
   }
 
   supports(node: NodeSpec): true | string {
