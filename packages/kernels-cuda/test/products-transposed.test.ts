@@ -5,8 +5,8 @@ import "@te/kernels-cuda";
 import { DelayedScaling, fp8Autocast, quantizeOp, scaledDotOp } from "@te/fp8";
 import { LayerNormMLP } from "@te/layers";
 import { currentBackend, jit, makeProgram, ones, random, setDevice, type Tensor, valueAndGrad } from "@te/tensor";
-import { type Pass, type Program, type ProgramNode, runPasses } from "@te/tensor/backend";
-import { findBitDifference, normals } from "@te/testkit";
+import { fuseElementwise, type Pass, type Program, type ProgramNode, runPasses } from "@te/tensor/backend";
+import { expectClose, findBitDifference, normals } from "@te/testkit";
 import { beforeAll, describe, expect, test } from "vitest";
 import { transposedCopies } from "../src/passes/transposed-copies.js";
 
@@ -119,6 +119,63 @@ describe("the pass", () => {
   });
 });
 
+/** What the backward pass of a bias does beside its products. */
+function biased(x: Tensor, grad: Tensor): Tensor[] {
+  const g = grad.mul(2);
+  const q = quantize(g, "float8_e5m2");
+  return [product(quantize(x), q, [0, 1], [0, 1]), g.astype("float32").sum([0, 1]).astype("bfloat16")];
+}
+
+describe("sums over leading axes", () => {
+  const fused = (f: (...args: any[]) => unknown, args: Tensor[]): Program =>
+    runPasses(makeProgram(f)(...args), () => true, [{ name: "fuse", run: fuseElementwise }, transposedCopies]);
+
+  test("are written by what rounds, and the cast that they read is not stored", () => {
+    const program = fused(biased, [x, grad]);
+    expect(opsOf(program)).toEqual([
+      "elementwise",
+      "quantize_transposed",
+      "quantize_transposed",
+      "scaled_dot",
+      "elementwise",
+    ]);
+    expect(program.nodes[0]!.outputs.length).toBe(1);
+    const [sum] = program.nodes[4]!.inputs;
+    expect(program.nodes.find(({ outputs }) => outputs.includes(sum!))!.outputs.indexOf(sum!)).toBe(3);
+    expect(program.values[sum!]).toEqual({ shape: [3, 16], dtype: "float32" });
+  });
+
+  test("of a float32 tensor are read from it", () => {
+    const f = (x: Tensor, grad: Tensor) => {
+      const g = grad.astype("float32");
+      return [product(quantize(x), quantize(g), [0, 1], [0, 1]), g.sum([0, 1])];
+    };
+    expect(opsOf(fused(f, [x, grad]))).not.toContain("reduce_sum");
+  });
+
+  test.each<[string, (g: Tensor) => Tensor]>([
+    ["over other axes", (g) => g.astype("float32").sum([0])],
+    ["over axes behind", (g) => g.astype("float32").sum([2, 3])],
+    ["of something else", (g) => g.astype("float32").mul(3).sum([0, 1])],
+    ["of 16 bits", (g) => g.sum([0, 1])],
+  ])("%s stay", (_, sum) => {
+    const f = (x: Tensor, grad: Tensor) => [
+      product(quantize(x), quantize(grad, "float8_e5m2"), [0, 1], [0, 1]),
+      sum(grad),
+    ];
+    expect(opsOf(fused(f, [x, grad]))).toContain("reduce_sum");
+  });
+
+  test("that the scale comes from stay", () => {
+    const f = (x: Tensor, grad: Tensor) => {
+      const total = grad.astype("float32").sum([0, 1]);
+      const q = quantizeOp({ x: grad, scale: total.max().reshape([1]) }).q;
+      return [product(quantize(x), q, [0, 1], [0, 1]), total];
+    };
+    expect(opsOf(fused(f, [x, grad]))).toContain("reduce_sum");
+  });
+});
+
 describe("on the GPU", () => {
   beforeAll(() => setDevice("cuda"));
 
@@ -131,6 +188,10 @@ describe("on the GPU", () => {
     const together = jit(step)(x, kernel, grad);
     const apart = step(x, kernel, grad);
     together.forEach((y, i) => expect(findBitDifference(y, apart[i]!), `product ${i}`).toBeUndefined());
+  });
+
+  test("sums are those of the sum, in another order", () => {
+    expectClose(jit(biased)(x, grad)[1]!, biased(x, grad)[1]!, "op");
   });
 
   test("a block trains as on the CPU", async () => {

@@ -6,9 +6,20 @@
  *     q, amax = quantize(x, scale)                  q, amax, qT = quantize_transposed(x, scale)
  *     scaled_dot(q, b) { lhsContract: [0] }    →    scaled_dot(qT, b) { lhsContract: [1] }
  *
- * to the bit. qT is [columns, rows], all leading axes as one and all others as one.
+ * to the bit. qT is [columns, rows], all leading axes as one and all others as one. Sums of x over the same leading axes,
+ * such as the gradient of a bias, become an output too:
+ *
+ *     s = sum(float32(x), leading axes)             q, amax, qT, s = quantize_transposed(x, scale)
  */
-import { Links, type Pass, type PassContext, type Program, type ProgramNode, replaceNodes } from "@te/tensor/backend";
+import {
+  elementwiseOp,
+  Links,
+  type Pass,
+  type PassContext,
+  type Program,
+  type ProgramNode,
+  replaceNodes,
+} from "@te/tensor/backend";
 import type { OpDefinition } from "@te/tensor/op";
 
 /** The ops that round to FP8 and may write a transposed copy as their last output, where the device has a kernel for it. */
@@ -121,8 +132,57 @@ class Copies {
     const op = withTransposed(maker.op);
     if (this.supports({ ...spec, op: op.name, outputs: [...spec.outputs, aval] }) !== true) return undefined;
     const value = this.values.push(aval) - 1;
-    this.replaced.set(maker, [{ ...maker, op, outputs: [...maker.outputs, value] }]);
+    const outputs = [...maker.outputs, value];
+    const sum = maker.op.name === "quantize" ? this.sumOver(maker, lead) : undefined;
+    if (sum) {
+      const withSum = [...spec.outputs, aval, this.values[sum.outputs[0]!]!];
+      if (this.supports({ ...spec, op: op.name, outputs: withSum }) === true) {
+        this.replaced.set(sum, []);
+        this.dropCast(sum);
+        outputs.push(sum.outputs[0]!);
+      }
+    }
+    this.replaced.set(maker, [{ ...maker, op, outputs }]);
     return { lead, value };
+  }
+
+  /** The float32 sum of what a rounding reads over its leading axes, if nobody needs it before the rounding. */
+  private sumOver(maker: ProgramNode, lead: number): ProgramNode | undefined {
+    const { links } = this;
+    return this.program.nodes.find((node) => {
+      const { op, inputs, outputs, params } = node;
+      if (op.name !== "reduce_sum" || this.replaced.has(node)) return false;
+      if (!this.isWide(inputs[0]!, maker.inputs[0]!)) return false;
+      const axes = params.axes as readonly number[];
+      const { shape } = this.values[inputs[0]!]!;
+      if (axes.length !== lead || leading(axes, shape.length) !== lead) return false;
+      return links.usersOf(outputs[0]!).every((user) => links.isBefore(maker, user));
+    });
+  }
+
+  /** Whether a value is x in float32: x itself, or a register of a fused node that x was cast to. */
+  private isWide(value: number, x: number): boolean {
+    if (this.values[value]!.dtype !== "float32") return false;
+    if (value === x) return true;
+    const fused = this.links.producerOf(value);
+    if (fused?.op !== elementwiseOp) return false;
+    const registers = fused.params.outputs as readonly number[];
+    const code = fused.params.code as readonly string[];
+    const of = fused.outputs.includes(x) ? registers[fused.outputs.indexOf(x)]! : fused.inputs.indexOf(x);
+    const instruction = code[registers[fused.outputs.indexOf(value)]! - fused.inputs.length];
+    return of >= 0 && instruction === `cast float32 %${of}`;
+  }
+
+  /** Does not store a cast that only a sum has read. */
+  private dropCast(sum: ProgramNode): void {
+    const value = sum.inputs[0]!;
+    const maker = this.links.producerOf(value);
+    if (maker?.op !== elementwiseOp || maker.outputs.length === 1 || this.links.onlyUserOf(value) !== sum) return;
+    const fused = this.replaced.get(maker)?.[0] ?? maker;
+    const at = fused.outputs.indexOf(value);
+    const without = (list: readonly number[]): number[] => list.filter((_, i) => i !== at);
+    const outputs = without(fused.params.outputs as readonly number[]);
+    this.replaced.set(maker, [{ ...fused, outputs: without(fused.outputs), params: { ...fused.params, outputs } }]);
   }
 }
 
