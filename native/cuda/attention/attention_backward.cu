@@ -2,6 +2,7 @@
 // along the keys of tiles of queries for dq, one along the queries of tiles of keys for dk and dv; each computes the
 // scores again, so that no sum is shared and results have the same bits in every run.
 #include "cuda/attention/gradient.h"
+#include "cuda/attention/hopper.h"
 #include "cuda/attention/simple_gradient.cuh"
 #include "cuda/attention/tensor.h"
 #include "cuda/launch.h"
@@ -36,16 +37,21 @@ void simple_backward(const Operands& a) {
 
 class AttentionBackward : public Kernel {
  public:
-  explicit AttentionBackward(const Problem& p) : p_(p), tensor_(gradients_take_tensor_cores(p)) {}
-  size_t scratch_bytes() const override { return gradient_bytes(p_); }
-  std::string path() const override { return tensor_ ? "tensor cores" : "simple"; }
+  explicit AttentionBackward(const Problem& p)
+      : p_(p), hopper_(takes_hopper(p)), tensor_(gradients_take_tensor_cores(p)) {}
+  size_t scratch_bytes() const override {
+    return aligned(gradient_bytes(p_)) + (hopper_ ? hopper_backward_bytes(p_) : 0);
+  }
+  std::string path() const override { return hopper_ ? "hopper" : tensor_ ? "tensor cores" : "simple"; }
 
   void run(const Call& call) override {
     Operands a = read_gradient(p_, call, call.scratch);
     a.dq = call.out[0];
     a.dk = p_.packing == "qkv" ? a.dq : call.out[1];
     a.dv = p_.packing == "none" ? call.out[2] : a.dk;
-    if (tensor_)
+    if (hopper_)
+      hopper_backward(a, p_.dtype, static_cast<char*>(call.scratch) + aligned(gradient_bytes(p_)));
+    else if (tensor_)
       tensor_backward(a, p_.dtype);
     else if (p_.dtype == DType::float32)
       simple_backward<float>(a);
@@ -57,7 +63,7 @@ class AttentionBackward : public Kernel {
 
  private:
   Problem p_;
-  bool tensor_;
+  bool hopper_, tensor_;
 };
 
 std::unique_ptr<Kernel> prepare_attention_backward(const Node& node, std::string* why) {

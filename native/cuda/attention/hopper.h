@@ -23,4 +23,8 @@ inline size_t hopper_forward_bytes(const te::attention::Problem& p) {
 }
 void hopper_forward(const Operands& a, DType dtype, void* scratch);
 
+// Scratch besides that of every gradient.
+size_t hopper_backward_bytes(const te::attention::Problem& p);
+void hopper_backward(const Operands& a, DType dtype, void* scratch);
+
 }  // namespace te::cuda::attention

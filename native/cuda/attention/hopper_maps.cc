@@ -45,12 +45,12 @@ CUtensorMap rows_map(const void* data, DType dtype, const te::attention::Rows& r
                 static_cast<const char*>(data) + rows.offset * 2, dims, strides, sides, CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
-CUtensorMap table_map(const float* data, int columns, int rows, int slices) {
+CUtensorMap table_map(const float* data, int columns, int stride, int rows, int slices, int box) {
   const auto size = [](int64_t n) { return static_cast<cuuint64_t>(n); };
   const cuuint64_t dims[] = {size(columns), size(rows), size(slices), 1};
-  const cuuint64_t row = size(columns) * sizeof(float), slice = size(rows) * row;
+  const cuuint64_t row = size(stride) * sizeof(float), slice = size(rows) * row;
   const cuuint64_t strides[] = {row, slice, slice * size(slices)};
-  const cuuint32_t sides[] = {64, static_cast<cuuint32_t>(rows), 1, 1};
+  const cuuint32_t sides[] = {static_cast<cuuint32_t>(box), static_cast<cuuint32_t>(rows), 1, 1};
   return encode(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, data, dims, strides, sides, CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 

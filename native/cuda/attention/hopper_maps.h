@@ -11,7 +11,8 @@ namespace te::cuda::attention {
 CUtensorMap rows_map(const void* data, DType dtype, const te::attention::Rows& rows, int depth, int heads,
                      int positions, int batch, int box);
 
-// Boxes of 64 columns of all `rows` rows of slices of float32 [slices, rows, columns]. Coordinates: column, row, slice.
-CUtensorMap table_map(const float* data, int columns, int rows, int slices);
+// Boxes of `box` columns of all `rows` rows of one slice of float32 [slices, rows, stride], of which `columns` columns
+// are filled: others hold zeros. Coordinates: column, row, slice, 0.
+CUtensorMap table_map(const float* data, int columns, int stride, int rows, int slices, int box);
 
 }  // namespace te::cuda::attention
