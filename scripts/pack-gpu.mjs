@@ -51,7 +51,7 @@ function bundle(entry, outfile) {
 
 /** Our declarations of cuBLASLt and what compares them with NVIDIA's, which only the other machine has. */
 function packAbi(folder) {
-  const files = ["cuda/gemm/cublaslt.h", "test/cuda/cublaslt_abi.cc"].filter((file) =>
+  const files = ["cuda/gemm/cublaslt.h", "test/cuda/cublaslt_abi_test.cc"].filter((file) =>
     existsSync(join(root, "native", file)),
   );
   for (const file of files) cpSync(join(root, "native", file), join(folder, "abi", file));

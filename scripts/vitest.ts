@@ -11,9 +11,15 @@ const report = process.env.TE_TEST_REPORT;
 const mutant = process.env.TE_MUTANT;
 const testkit = (file: string) => join(import.meta.dirname, "../packages/testkit/src", file);
 
+/** Setup files by TE_TEST_NATIVE. */
+const setUps: Readonly<Record<string, readonly string[]>> = {
+  "1": ["native-setup.ts"],
+  cuda: ["native-setup.ts", "cuda-setup.ts"],
+};
+
 /**
  * How every package runs its tests. Files named *.slow.test.ts run only with TE_SLOW=1. With TE_TEST_NATIVE=1 the native
- * kernels are there even for packages that do not know them. TE_MUTANT holds an edit that the sources are compiled with.
+ * kernels are there even for packages that do not know them, with TE_TEST_NATIVE=cuda those of GPUs too. TE_MUTANT holds an edit that the sources are compiled with.
  */
 export const packageTests = defineConfig({
   plugins: mutant ? [plantEdit(JSON.parse(mutant))] : [],
@@ -25,7 +31,7 @@ export const packageTests = defineConfig({
     passWithNoTests: true,
     setupFiles: [
       ...(report ? [testkit("record-setup.ts")] : []),
-      ...(process.env.TE_TEST_NATIVE === "1" ? [testkit("native-setup.ts")] : []),
+      ...(setUps[process.env.TE_TEST_NATIVE ?? ""] ?? []).map(testkit),
     ],
     // A native crash must take down one test file, not the run.
     pool: "forks",

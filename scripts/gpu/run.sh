@@ -72,12 +72,12 @@ environment() {
 
 abi() {
   local header runtime
-  [ -f "$here/abi/test/cuda/cublaslt_abi.cc" ] || { echo "there is no check"; return 0; }
+  [ -f "$here/abi/test/cuda/cublaslt_abi_test.cc" ] || { echo "there is no check"; return 0; }
   header=$(find / -name cublasLt.h -not -path '/proc/*' 2>/dev/null | head -n 1)
   runtime=$(find / -name cuda_runtime_api.h -not -path '/proc/*' 2>/dev/null | head -n 1)
   [ -n "$header" ] && [ -n "$runtime" ] || { echo "NVIDIA's headers are not here"; return 0; }
   g++ -std=c++20 -fsyntax-only -I"$here/abi" -I"$(dirname "$header")" -I"$(dirname "$runtime")" \
-    "$here/abi/test/cuda/cublaslt_abi.cc" && echo "the declarations of cuBLASLt agree"
+    "$here/abi/test/cuda/cublaslt_abi_test.cc" && echo "the declarations of cuBLASLt agree"
 }
 
 # A sample under one of NVIDIA's checkers. Those of memory and races slow kernels down by a factor of ten and more.

@@ -1,76 +1,56 @@
-/** The train step on the device "cuda", emulated where there is no GPU: the losses of the CPU, as CUDA graphs, without the host. */
+/** The demo on a GPU, or where TE_CUDA_EMULATED does not say otherwise on the emulator; and what it says where there is none. */
 process.env.TE_CUDA_EMULATED ??= "1";
-await import("@te/kernels-cpu");
-const { cudaAvailable, cudaReplays, profile } = await import("@te/kernels-cuda");
 
-import type { KernelTiming } from "@te/kernels-cuda";
-import { setDevice, tensor } from "@te/tensor";
-import { afterAll, describe, expect, test } from "vitest";
-import { SMALL_MODEL } from "../src/model.js";
-import { createTrainer, disposeAll, PRECISIONS, type Precision } from "../src/train.js";
+import "@te/kernels-cpu";
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { cudaAvailable } from "@te/kernels-cuda";
+import { memory, setDevice } from "@te/tensor";
+import { presentDevices } from "@te/testkit";
+import { describe, expect, test } from "vitest";
+import { run } from "../src/run.js";
+import { disposeAll, PRECISIONS } from "../src/train.js";
+import { corpus, settingsOf } from "./tiny.js";
 
-const CONFIG = { ...SMALL_MODEL, sequence: 16, vocabulary: 40 };
-const BATCH = 2;
-const CURRENT: Precision = { name: "bfloat16 + current scaling", dtype: "bfloat16", recipe: "current" };
-/** Relative: rounding orders differ, and the steps carry it on. */
-const LIMITS = { float32: 1e-5, bfloat16: 2e-2 };
+const STEPS = 6;
+const other = presentDevices().includes("cpu") ? "cpu" : "reference";
 
-const tokensOf = (step: number) =>
-  tensor(
-    Int32Array.from({ length: BATCH * (CONFIG.sequence + 1) }, (_, i) => (i * 7 + step * 13 + ((i * i) % 11)) % 40),
-    { shape: [BATCH, CONFIG.sequence + 1] },
+describe.runIf(cudaAvailable().available)("training on a GPU", () => {
+  test.each(PRECISIONS.map((precision) => [precision.name, precision] as const))(
+    "in %s goes as on the CPU",
+    {
+      timeout: 120_000,
+    },
+    async (_, precision) => {
+      const of = async (device: string) => {
+        setDevice(device);
+        const { losses, heldOut, state } = await run(corpus, settingsOf(precision, STEPS));
+        disposeAll(state);
+        return { losses, heldOut };
+      };
+      const [gpu, cpu] = [await of("cuda"), await of(other)];
+      expect(gpu.losses).toHaveLength(STEPS);
+      for (const [i, loss] of gpu.losses.entries()) expect(Math.abs(loss - cpu.losses[i]!)).toBeLessThan(0.03);
+      expect(Math.abs(gpu.heldOut! - cpu.heldOut!)).toBeLessThan(0.03);
+      expect(gpu.losses.at(-1)).toBeLessThan(gpu.losses[0]!);
+    },
   );
 
-/** The losses of some steps. Nothing is disposed of: the garbage collector gets all of it. */
-async function train(device: string, precision: Precision, steps: number): Promise<number[]> {
-  setDevice(device);
-  const trainer = createTrainer(CONFIG, precision, { steps: 100, seed: 0 });
-  let state = trainer.start();
-  const losses: number[] = [];
-  for (let step = 0; step < steps; step++) {
-    const [next, loss] = trainer.step(state, tokensOf(step));
-    state = next;
-    losses.push(Number((await loss.data())[0]));
-  }
-  disposeAll(state);
-  return losses;
-}
-
-afterAll(() => setDevice("auto"));
-
-describe.skipIf(!cudaAvailable().available)("a train step on cuda", () => {
-  test.each([...PRECISIONS, CURRENT])("$name has the losses of the CPU", async (precision) => {
-    const expected = await train("cpu", precision, 3);
-    const losses = await train("cuda", precision, 3);
-    losses.forEach((loss, i) => expect(Math.abs(loss / expected[i]! - 1)).toBeLessThan(LIMITS[precision.dtype]));
+  test("gives its memory back", async () => {
+    setDevice("cuda");
+    const train = async () => disposeAll((await run(corpus, settingsOf(PRECISIONS[1]!, 2))).state);
+    await train();
+    const before = memory().live;
+    await train();
+    expect(memory().live - before).toBeLessThanOrEqual(0);
   });
+});
 
-  test("is one program from the first kernel to the last: no op of it runs on the host", async () => {
-    for (const precision of [...PRECISIONS, CURRENT]) {
-      setDevice("cuda");
-      const trainer = createTrainer(CONFIG, precision, { steps: 100, seed: 0 });
-      const state = trainer.start();
-      let next: unknown;
-      const kernels: KernelTiming[] = await profile(async () => {
-        const [after, loss] = trainer.step(state, tokensOf(0));
-        next = after;
-        await loss.data();
-      });
-      disposeAll(next);
-      expect(new Set(kernels.map(({ program }) => program)).size).toBe(1);
-    }
-  });
-
-  test("replays as a graph in code that leaves its tensors to the garbage collector", async () => {
-    const steps = 24;
-    await train("cuda", PRECISIONS[1]!, 2);
-    const before = cudaReplays();
-    await train("cuda", PRECISIONS[1]!, steps);
-    const after = cudaReplays();
-    const replayed = after.replayed - before.replayed;
-    const executed = after.executed - before.executed;
-    // A step has two parts, and its first run and that of each program at the start go kernel by kernel.
-    expect(replayed / (2 * steps)).toBeGreaterThan(0.9);
-    expect(executed).toBeLessThan(20);
-  });
+test("--device cuda where it is not available is one sentence", () => {
+  const main = join(import.meta.dirname, "../src/main.ts");
+  const args = ["--conditions=@te/source", "--import", "tsx", main, "--device", "cuda"];
+  const env = { ...process.env, TE_CUDA_EMULATED: "1", TE_CUDA_DEVICE: "7" };
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: "utf8", env });
+  expect([status, stdout]).toEqual([1, ""]);
+  expect(stderr).toMatch(/^demo: setDevice: "cuda" is not available: [^\n]+\n$/);
 });

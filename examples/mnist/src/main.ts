@@ -1,11 +1,12 @@
-/** npm start -w @te/example-mnist -- [--dtype bfloat16] [--recipe none|delayed|current] [--epochs 5] */
+/** npm start -w @te/example-mnist -- [--device auto|cpu|reference|cuda] [--dtype bfloat16] [--recipe none|delayed|current] [--epochs 5] */
 import "@te/kernels-cpu";
 import { parseArgs } from "node:util";
-import { currentBackend } from "@te/tensor";
+import { currentBackend, setDevice, TeError } from "@te/tensor";
 import { readDigits } from "./data.js";
 import { RECIPES, Trainer } from "./train.js";
 
 const options = {
+  device: { type: "string", default: "auto" },
   dtype: { type: "string", default: "bfloat16" },
   recipe: { type: "string", default: "none" },
   epochs: { type: "string", default: "5" },
@@ -15,7 +16,7 @@ function readOptions() {
   try {
     return parseArgs({ options }).values;
   } catch (error) {
-    process.stderr.write(`${(error as Error).message}. The options are --dtype, --recipe and --epochs.\n`);
+    process.stderr.write(`${(error as Error).message}. The options are --device, --dtype, --recipe and --epochs.\n`);
     return process.exit(2);
   }
 }
@@ -31,6 +32,16 @@ function oneOf<T extends string>(name: string, value: string, allowed: readonly 
 const dtype = oneOf("dtype", values.dtype, ["float32", "bfloat16", "float16"] as const);
 const recipe = oneOf("recipe", values.recipe, Object.keys(RECIPES) as (keyof typeof RECIPES)[]);
 const epochs = Number(oneOf("epochs", values.epochs, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"] as const));
+
+try {
+  const device = oneOf("device", values.device, ["auto", "cpu", "reference", "cuda"] as const);
+  if (device === "cuda") await import("@te/kernels-cuda");
+  setDevice(device);
+} catch (error) {
+  if (!TeError.is(error)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}
 
 const [train, test] = [readDigits("train"), readDigits("t10k")];
 console.log(`MNIST: ${train.count} digits to train on, ${test.count} to test on. Device: ${currentBackend().name}.`);

@@ -44,13 +44,17 @@ export interface RunOptions {
 /** Packages that know no kernels: their tests run on the reference, and with the kernels loaded for them on these. */
 const KERNEL_FREE = /^(fp8|tensor)\//;
 
-/** Runs test files on every backend: those of packages that know no kernels once without and once with the native ones. */
-export async function runOnBackends(files: readonly string[]): Promise<TestResult[]> {
+/**
+ * Runs test files on every backend: those of packages that know no kernels once without and once with the native ones. With
+ * a device all files see its kernels: tests that name no device run on it, and the others on every one that is there.
+ */
+export async function runOnBackends(files: readonly string[], device?: string): Promise<TestResult[]> {
   const free = files.filter((file) => KERNEL_FREE.test(file));
-  const results = await runTests(files);
-  const native = await runTests(free, { env: { TE_TEST_NATIVE: "1" } });
   const on = (device: string, tests: readonly TestResult[]) =>
     tests.map((test) => ({ ...test, device: test.device ?? (KERNEL_FREE.test(test.file) ? device : undefined) }));
+  if (device) return on(device, await runTests(files, { env: { TE_TEST_NATIVE: device } }));
+  const results = await runTests(files);
+  const native = await runTests(free, { env: { TE_TEST_NATIVE: "1" } });
   return [...on("reference", results), ...on("cpu", native).filter(({ device }) => device !== "reference")];
 }
 
