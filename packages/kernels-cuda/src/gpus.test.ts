@@ -36,6 +36,7 @@ describe("GPUs", () => {
     rmSync(folder, { recursive: true });
     expect(countGpus({}, folder)).toBe(0);
     expect(countGpus({ TE_CUDA_EMULATED: "1" }, folder)).toBe(1);
+    expect(countGpus({ TE_CUDA_EMULATED: "1", TE_EMU_DEVICES: "3" }, folder)).toBe(3);
   });
 
   test.each([

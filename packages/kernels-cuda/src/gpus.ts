@@ -7,10 +7,10 @@ type Env = NodeJS.ProcessEnv;
 
 /**
  * How many GPUs the system shows, without the driver: loading it takes a moment, and importing this package must not. The
- * emulator is one.
+ * emulator is one, or as many as TE_EMU_DEVICES says.
  */
 export function countGpus(env: Env = process.env, folder = "/dev"): number {
-  if (env.TE_CUDA_EMULATED) return 1;
+  if (env.TE_CUDA_EMULATED) return Number(env.TE_EMU_DEVICES || 1);
   try {
     const names = readdirSync(folder);
     // Under Windows' subsystem for Linux there is one file, whatever the number of GPUs.

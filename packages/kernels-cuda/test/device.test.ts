@@ -62,7 +62,8 @@ describe("a program that imports the package", () => {
   const SOURCE = `
     import "@te/kernels-cpu";
     import "@te/kernels-cuda";
-    import { currentBackend, ones } from "@te/tensor";
+    import { currentBackend, ones, setDevice } from "@te/tensor";
+    if (process.argv[2]) setDevice(process.argv[2]);
     ones([2]).add(1).data().then((y) => console.log(y.join(), "on", currentBackend().name));`;
   const program = join(folder, "program.mjs");
   const entry = join(import.meta.dirname, "../out-device.mjs");
@@ -73,9 +74,9 @@ describe("a program that imports the package", () => {
   rmSync(entry);
 
   const native = process.env.TE_NATIVE_DIR ?? join(root, "native/build");
-  function run(env: Record<string, string>) {
+  function run(env: Record<string, string>, device?: string) {
     const { TE_CUDA_EMULATED: _, TE_KERNELS: __, ...plain } = process.env;
-    const { stdout, stderr } = spawnSync(process.execPath, [program], {
+    const { stdout, stderr } = spawnSync(process.execPath, [program, ...(device ? [device] : [])], {
       encoding: "utf8",
       env: { ...plain, TE_NATIVE_DIR: native, ...env },
     });
@@ -88,6 +89,13 @@ describe("a program that imports the package", () => {
 
   test.skipIf(!available)("runs on the GPU", () => {
     expect(run({ TE_CUDA_EMULATED: "1" })).toEqual(["2,2 on cuda", ""]);
+  });
+
+  test.skipIf(!available)("takes another GPU by its number", () => {
+    const two = { TE_CUDA_EMULATED: "1", TE_EMU_DEVICES: "2" };
+    expect(run(two, "cuda:1")).toEqual(["2,2 on cuda:1", ""]);
+    expect(run({ ...two, TE_CUDA_DEVICE: "1" })).toEqual(["2,2 on cuda", ""]);
+    expect(run({ ...two, TE_CUDA_DEVICE: "1" }, "cuda:0")).toEqual(["2,2 on cuda:0", ""]);
   });
 
   test.skipIf(!available)("runs on the CPU and says why, where the GPU cannot be used", () => {
