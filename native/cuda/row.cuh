@@ -87,8 +87,8 @@ struct RowPlan {
   int group = 1;  // threads of a row
   int threads = 128;
 
-  // width: elements of a pack. most: the largest `packs` that the kernel has.
-  RowPlan(int64_t row_count, int64_t column_count, int width, int most)
+  // width: elements of a pack. most: the largest `packs` that the kernel has; more than `wanted` where threads run out.
+  RowPlan(int64_t row_count, int64_t column_count, int width, int most, int wanted = 4)
       : rows(row_count), columns(static_cast<int>(column_count)) {
     const int64_t all = (column_count + (column_count % width == 0 ? 0 : width - 1) + width - 1) / width;
     const auto whole_warps = [&](int64_t held) { return (all + held * 32 - 1) / (held * 32) * 32; };
@@ -96,7 +96,7 @@ struct RowPlan {
     if (all <= 32) {
       while (group < all) group *= 2;
     } else {
-      while (packs < std::min<int64_t>(4, most) && all > 32 * packs) packs *= 2;
+      while (packs < std::min(wanted, most) && all > 32 * packs) packs *= 2;
       while (packs < most && whole_warps(packs) > kRowThreads) packs *= 2;
       if (whole_warps(packs) > kRowThreads) packs = 0;
       group = packs == 0 ? kRowThreads : static_cast<int>(whole_warps(packs));
@@ -141,6 +141,7 @@ struct Place {
   int64_t start;    // of the row, in elements
   int columns;      // 0: there is no such row
   int first, step;  // columns of pack 0, and from pack to pack
+  bool aligned = true;
 
   __device__ Place(const Group& group, int64_t row, int64_t rows, int row_columns)
       : start(row * row_columns), columns(row < rows ? row_columns : 0), step(group.size() * W) {
@@ -148,10 +149,18 @@ struct Place {
   }
   __device__ Place(const Group& group, const RowPlan& plan) : Place(group, group.row(), plan.rows, plan.columns) {}
 
+  // The same columns in every row, for sums over rows. Where rows begin inside of a pack, no pack moves as one.
+  __device__ static Place of_columns(const Group& group, int64_t row, int64_t rows, int row_columns) {
+    Place place(group, row, rows, row_columns);
+    place.first = group.rank() * W;
+    place.aligned = row_columns % W == 0;
+    return place;
+  }
+
   __device__ int column(int i) const { return first + i * step; }
   __device__ bool has(int c) const { return static_cast<unsigned>(c) < static_cast<unsigned>(columns); }
   __device__ bool any_at(int c) const { return c < columns; }
-  __device__ bool whole_at(int c) const { return c >= 0 && c + W <= columns; }
+  __device__ bool whole_at(int c) const { return aligned && c >= 0 && c + W <= columns; }
 };
 
 // Elements [column, column + W) of a row; where there are none, the bits `absent`. from: column 0; a whole pack is
@@ -189,61 +198,53 @@ __device__ inline void put_numbers(T* to, const Place<W>& place, int column, con
   put_pack(to, place, column, encode<T>(v));
 }
 
-// The row of `place`. N: plan.packs.
+// The numbers of a pack. Those of 16 bits take half the registers of what a look at them computes:
+// they are kept, and decoded by each look.
+template <class T, int W>
+__device__ inline void look(Pack<T, W> pack, float (&v)[W]) {
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (uint32_t& word : pack.word) forget(word);
+  }
+  decode(pack, v);
+}
+
+// The row of `place`. N: plan.packs, which are held; with 0 every look reads the row, a few packs at once, and what is
+// visited may be written over.
 template <class T, int N, int W = kPackWidth<T>>
 class Row {
  public:
-  __device__ Row(const T* base, const Place<W>& place, uint32_t absent = 0) : place_(place) {
+  static constexpr int kHeld = N;
+
+  // absent: the bits of elements of a pack that lie outside of the row.
+  __device__ Row(const T* base, const Place<W>& place, uint32_t absent = 0)
+      : place_(place), from_(base + place.start), absent_(absent) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) held_[i] = take_pack(base + place.start, place, place.column(i), absent);
+    for (int i = 0; i < N; ++i) held_[i] = take(i);
   }
+  __device__ const Place<W>& place() const { return place_; }
+  __device__ Pack<T, W> take(int i) const { return take_pack(from_, place_, place_.column(i), absent_); }
+  __device__ const Pack<T, W>& held(int i) const { return held_[i]; }
 
   // visit(column, v) for every pack of this thread that has an element of the row.
   template <class Visit>
   __device__ void each(const Visit& visit) const {
+    const auto visit_pack = [&](const Pack<T, W>& pack, int column) {
+      if (!place_.any_at(column)) return;
+      float v[W];
+      look(pack, v);
+      visit(column, v);
+    };
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const int column = place_.column(i);
-      if (place_.any_at(column)) visit_pack(held_[i], column, visit);
-    }
-  }
-
-  template <class Visit>
-  __device__ static void visit_pack(const Pack<T, W>& pack, int column, const Visit& visit) {
-    // 16-bit numbers take half the registers of what a look at them computes: they are kept, and decoded by each look.
-    Pack<T, W> seen = pack;
-    if constexpr (sizeof(T) == 2) {
+    for (int i = 0; i < N; ++i) visit_pack(held_[i], place_.column(i));
+    if constexpr (N == 0) {
+      constexpr int kAtOnce = 4;
+      for (int i = 0; place_.any_at(place_.column(i)); i += kAtOnce) {
+        Pack<T, W> packs[kAtOnce];
 #pragma unroll
-      for (uint32_t& word : seen.word) forget(word);
-    }
-    float v[W];
-    decode(seen, v);
-    visit(column, v);
-  }
-
- private:
-  Place<W> place_;
-  Pack<T, W> held_[N];
-};
-
-// A row that is not held: every look reads it, a few packs at once. What is visited may be written over.
-template <class T, int W>
-class Row<T, 0, W> {
- public:
-  __device__ Row(const T* base, const Place<W>& place, uint32_t absent = 0)
-      : place_(place), from_(base + place.start), absent_(absent) {}
-
-  template <class Visit>
-  __device__ void each(const Visit& visit) const {
-    constexpr int kAtOnce = 4;
-    for (int i = 0; place_.any_at(place_.column(i)); i += kAtOnce) {
-      Pack<T, W> packs[kAtOnce];
+        for (int k = 0; k < kAtOnce; ++k) packs[k] = take(i + k);
 #pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) packs[k] = take_pack(from_, place_, place_.column(i + k), absent_);
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        const int column = place_.column(i + k);
-        if (place_.any_at(column)) Row<T, 1, W>::visit_pack(packs[k], column, visit);
+        for (int k = 0; k < kAtOnce; ++k) visit_pack(packs[k], place_.column(i + k));
       }
     }
   }
@@ -252,23 +253,58 @@ class Row<T, 0, W> {
   Place<W> place_;
   const T* from_;
   uint32_t absent_;
+  Pack<T, W> held_[N > 0 ? N : 1];
 };
 
-// A row of one array that every row of another meets, such as gamma, of any float dtype.
-struct SharedRow {
+// visit(i, column, v, w) for the packs of two rows of one place; i counts them.
+template <class T, class U, int N, int W, class Visit>
+__device__ inline void each_of_two(const Row<T, N, W>& first, const Row<U, N, W>& second, const Visit& visit) {
+  const Place<W>& place = first.place();
+  const auto visit_packs = [&](const Pack<T, W>& a, const Pack<U, W>& b, int i) {
+    const int column = place.column(i);
+    if (!place.any_at(column)) return;
+    float v[W], w[W];
+    look(a, v);
+    look(b, w);
+    visit(i, column, v, w);
+  };
+#pragma unroll
+  for (int i = 0; i < N; ++i) visit_packs(first.held(i), second.held(i), i);
+  if constexpr (N == 0) {
+    for (int i = 0; place.any_at(place.column(i)); i += 2) {
+      const Pack<T, W> a[2] = {first.take(i), first.take(i + 1)};
+      const Pack<U, W> b[2] = {second.take(i), second.take(i + 1)};
+      visit_packs(a[0], b[0], i);
+      visit_packs(a[1], b[1], i + 1);
+    }
+  }
+}
+
+// Elements of any float dtype, from column 0 of a row on.
+struct AnyRow {
   const void* data = nullptr;
   DType dtype = DType::float32;
+
+  __device__ AnyRow at(int64_t element) const {
+    return {static_cast<const char*>(data) + element * (dtype == DType::float32 ? 4 : 2), dtype};
+  }
 };
 
 template <int W>
-__device__ inline void take_shared(const SharedRow& row, const Place<W>& place, int column, float (&v)[W]) {
-  const bool aligned = column % W == 0;
+__device__ inline void take_numbers(const AnyRow& row, const Place<W>& place, int column, float (&v)[W],
+                                    bool aligned = true) {
   if (row.dtype == DType::float32)
     decode(take_pack(static_cast<const float*>(row.data), place, column, 0, aligned), v);
   else if (row.dtype == DType::bfloat16)
     decode(take_pack(static_cast<const __nv_bfloat16*>(row.data), place, column, 0, aligned), v);
   else
     decode(take_pack(static_cast<const __half*>(row.data), place, column, 0, aligned), v);
+}
+
+// Of a row that every row of another array meets, such as gamma.
+template <int W>
+__device__ inline void take_shared(const AnyRow& row, const Place<W>& place, int column, float (&v)[W]) {
+  take_numbers(row, place, column, v, column % W == 0);
 }
 
 }  // namespace te::cuda

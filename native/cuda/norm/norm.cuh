@@ -12,7 +12,7 @@ namespace te::cuda {
 
 // What is common to all rows.
 struct Norm {
-  SharedRow gamma, beta;
+  AnyRow gamma, beta;
   float gamma_offset = 0, epsilon = 0;
 };
 
@@ -68,7 +68,7 @@ __device__ inline void norm_of_row(const T* x, const Norm& norm, float* mean, fl
   const Place<W> place(group, plan);
   const Row<T, N> row(x, place);
   const RowStatistics s = row_statistics<kLayer>(row, place, group, plan.columns, norm.epsilon);
-  if (group.rank() == 0 && place.columns > 0) {
+  if (group.rank() == 0 && group.row() < plan.rows) {
     if constexpr (kLayer) mean[group.row()] = s.mean;
     rstd[group.row()] = s.rstd;
   }
