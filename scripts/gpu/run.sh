@@ -93,8 +93,10 @@ peers() {
   python3 "$here/peers.py" "$@" $small
 }
 
-# Its report is in bench.json; what it says on the way is its log.
-bench() { "$node" --expose-gc "$here/bench.mjs" gpu --json --out "$out/bench.json" --seconds 120 $small >/dev/null; }
+# Its report is in bench.json; what it says on the way is its log. Products take the fastest algorithm of cuBLASLt, found once.
+bench() {
+  TE_TUNE=1 TE_TUNE_FILE="$work/products.txt" "$node" --expose-gc "$here/bench.mjs" gpu --json --out "$out/bench.json" --seconds 120 $small >/dev/null
+}
 
 export here node small work out
 export -f environment abi sanitize peers bench have

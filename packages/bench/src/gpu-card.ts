@@ -11,6 +11,8 @@ export interface Card {
   readonly driver: string;
   /** What multiplies matrices. */
   readonly products: string;
+  /** The variables that decide how products are computed, where they were set. */
+  readonly settings: Readonly<Record<string, string>>;
   readonly commit: string;
   readonly node: string;
   /** Day and time, UTC. */
@@ -29,11 +31,17 @@ export function cardOf(device: string): Card {
     memoryBytes,
     driver: driverVersion(),
     products,
+    settings: settings(),
     commit: commit(),
     node: process.version,
     date,
   };
 }
+
+const SETTINGS = ["TE_TUNE", "TE_MATMUL_PRECISION", "TE_FP8_ACCUMULATION"];
+
+const settings = () =>
+  Object.fromEntries(SETTINGS.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])));
 
 function driverVersion(): string {
   try {

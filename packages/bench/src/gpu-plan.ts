@@ -3,12 +3,12 @@
  * nothing is measured; real kernels take longer.
  */
 import { createTrainer, type Precision } from "@te/example-char-lm";
+import { cudaPasses } from "@te/kernels-cuda";
 import { currentBackend, type DType, jit, setDevice, type Tensor, zeros } from "@te/tensor";
 import {
   type Backend,
   byteSize,
   type DeviceBuffer,
-  fuseElementwise,
   type Program,
   type ProgramNode,
   planMemory,
@@ -49,7 +49,7 @@ let compiled: Program | undefined;
 const plannedDevice: Backend = {
   name: PLANNED,
   description: "nothing is computed: programs are compiled to be read",
-  passes: [{ name: "fuse elementwise", run: fuseElementwise }],
+  passes: cudaPasses,
   supports: () => true,
   compile(program) {
     compiled = program;

@@ -1,5 +1,6 @@
 /** The GPU's kernels and steps: judged, timed, and held against a copy and the best product of the same run. */
 import "@te/kernels-cpu";
+import { type CudaReplays, cudaReplays } from "@te/kernels-cuda";
 import { currentBackend, jit, makeProgram, setDevice, type Tensor } from "@te/tensor";
 import { byteSize, type Program } from "@te/tensor/backend";
 import { type Card, cardOf, commit } from "./gpu-card.js";
@@ -45,6 +46,8 @@ export interface GpuRow {
   /** Of the best copy of this run. */
   readonly copyShare?: number;
   readonly tokensPerSecond?: number;
+  /** Parts of programs that ran as a graph and kernel by kernel while a step was judged and timed. */
+  readonly replays?: CudaReplays;
   /** Ops that have no kernel on the device, where there are any: the time is that of what stands for them. */
   readonly withoutKernel?: readonly string[];
   /** Why it was not measured. */
@@ -157,20 +160,32 @@ class Bench {
     for (const dtype of ["bfloat16", "fp8"] as const)
       await this.add({ group: "layer", name: "forward and backward", shape, dtype }, async () => {
         const layer = subject(dtype, sizes.layer);
-        const times = await timeLayer(dtype, layer, this.pace);
-        return { ...timesOf(times), ...speedOf(layerFlops(sizes.layer), times), ...withoutKernel(layer.program()) };
+        const [times, replays] = await replaysOf(() => timeLayer(dtype, layer, this.pace));
+        return {
+          ...timesOf(times),
+          replays,
+          ...speedOf(layerFlops(sizes.layer), times),
+          ...withoutKernel(layer.program()),
+        };
       });
     const { model, batch } = sizes;
     for (const precision of MODEL_PRECISIONS)
       await this.add(
         { group: "train step", name: "GPT-2 124M's size", shape: shapeOfModel(model, batch), dtype: precision.name },
         async () => {
-          const times = await timeTrainStep(sizes, precision, this.pace);
+          const [times, replays] = await replaysOf(() => timeTrainStep(sizes, precision, this.pace));
           const tokensPerSecond = Math.round((batch * model.sequence * 1000) / times.ms);
-          return { ...timesOf(times), ...speedOf(stepFlops(model, batch), times), tokensPerSecond };
+          return { ...timesOf(times), replays, ...speedOf(stepFlops(model, batch), times), tokensPerSecond };
         },
       );
   }
+}
+
+async function replaysOf<T>(body: () => Promise<T>): Promise<[result: T, replays: CudaReplays]> {
+  const before = cudaReplays();
+  const result = await body();
+  const { replayed, executed } = cudaReplays();
+  return [result, { replayed: replayed - before.replayed, executed: executed - before.executed }];
 }
 
 const timesOf = ({ ms, least, most, hostMs }: Times) => ({

@@ -29,7 +29,7 @@ describe("estimates", () => {
   test("are those of the program that a device compiles", () => {
     const { longest, kernels, estimatedTflops } = of("layer", "fp8");
     expect(longest[0]).toMatchObject({ op: "scaled_dot", kernels: 12 });
-    expect(longest.map(({ op }) => op)).toContain("layer_norm_quantize");
+    expect(longest.map(({ op }) => op)).toContainEqual(expect.stringMatching(/^layer_norm_quantize/));
     expect(kernels).toBeGreaterThan(30);
     expect(estimatedTflops).toBeLessThan(1979);
     expect(of("layer", "bfloat16").estimatedMs).toBeGreaterThan(of("layer", "fp8").estimatedMs);

@@ -1,5 +1,12 @@
 /** A GPU as a device of @te/tensor. */
-import { type Backend, type NativeAddon, nativeBackend, warnOnce } from "@te/tensor/backend";
+import {
+  type Backend,
+  fuseElementwise,
+  type NativeAddon,
+  nativeBackend,
+  type Pass,
+  warnOnce,
+} from "@te/tensor/backend";
 import { findGpu } from "./gpus.js";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
@@ -9,6 +16,13 @@ import { transposedCopies } from "./passes/transposed-copies.js";
 /** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
 const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
 const PASSES = [transposedCopies, joinScalingUpdates];
+
+/** All that happens to a program of nodes that have kernels before a GPU runs it, in order. For reading what it would run. */
+export const cudaPasses: readonly Pass[] = [
+  ...PASSES_BEFORE,
+  { name: "fuse elementwise", run: fuseElementwise },
+  ...PASSES,
+];
 
 /** A GPU in use. */
 export interface Opened {

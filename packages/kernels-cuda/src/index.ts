@@ -90,4 +90,5 @@ export function cudaReplays(): CudaReplays {
   return "reason" in native ? { replayed: 0, executed: 0 } : native.replays();
 }
 
+export { cudaPasses } from "./backend.js";
 export type { CudaAnswer, CudaDevice, CudaReplays, KernelTiming };

@@ -5,7 +5,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cudaAvailable, cudaInfo, cudaMemory, profile } from "@te/kernels-cuda";
+import { cudaAvailable, cudaInfo, cudaMemory, cudaPasses, profile } from "@te/kernels-cuda";
 import { currentBackend, devices, ones, setDevice, tensor } from "@te/tensor";
 import { afterAll, describe, expect, test } from "vitest";
 import { countGpus } from "../src/gpus.js";
@@ -22,6 +22,11 @@ describe.skipIf(!available)("the device", () => {
       `${info.name}, compute capability ${info.computeCapability}, ${info.products}`,
     );
     expect(devices()).toContainEqual({ name: "cuda", available: true, description: currentBackend().description });
+  });
+
+  test("has the passes that it says it has", () => {
+    setDevice("cuda");
+    expect(currentBackend().passes?.map(({ name }) => name)).toEqual(cudaPasses.map(({ name }) => name));
   });
 
   test("tells the time of every kernel", async () => {
