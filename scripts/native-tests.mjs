@@ -1,7 +1,7 @@
 // The tests of native code, built and run: with every instruction set that this processor has, and CUDA's on the emulator.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { basename, join, relative } from "node:path";
+import { join, relative } from "node:path";
 import { become, INTERRUPTED } from "./become.mjs";
 import { call, root, say } from "./setup/shell.mjs";
 
@@ -29,11 +29,15 @@ function buildTests(folder, target) {
   return code === 0;
 }
 
-const testsIn = (folder) => {
+/** The tests of a folder of native/: their names, and what they are written in. */
+function testsIn(folder) {
   const path = join(root, "native", folder);
   const files = existsSync(path) ? readdirSync(path) : [];
-  return files.filter((file) => file.endsWith("_test.cc")).map((file) => basename(file, ".cc"));
-};
+  return files.flatMap((file) => {
+    const [, name, language] = /^(.*_test)\.(cc|cu)$/.exec(file) ?? [];
+    return name ? [{ name, language }] : [];
+  });
+}
 
 /** Runs programs one after another. Gives their numbers and a line about them, or undefined when Ctrl-C ended them. */
 async function runAll(what, programs) {
@@ -56,10 +60,10 @@ export async function nativeTests(folder, { env } = {}) {
   say("Building the tests of native/test (once, a minute or a few)…");
   if (!buildTests(folder, "te_tests")) return { passed: 0, failed: 1 };
   const sets = instructionSets();
-  const programs = testsIn("test").flatMap((test) =>
+  const programs = testsIn("test").flatMap(({ name }) =>
     sets.map((TE_CPU_ISA) => ({
-      name: `${test} (${TE_CPU_ISA})`,
-      path: join(root, "native", folder, test),
+      name: `${name} (${TE_CPU_ISA})`,
+      path: join(root, "native", folder, name),
       env: { TE_TIMES: "0", ...env, TE_CPU_ISA },
     })),
   );
@@ -74,14 +78,14 @@ export function hasEmulator(folder) {
   return Boolean(headers);
 }
 
-/** Builds the tests of native/test/cuda in native/<folder> and runs each on the emulator, without and with its checker. */
+/** Builds the tests of native/test/cuda in native/<folder> and runs each on the emulator; those with kernels under its checker too. */
 export async function cudaTests(folder) {
   say("Building the tests of native/test/cuda (once, a minute or a few)…");
   if (!buildTests(folder, "te_cuda_tests")) return { passed: 0, failed: 1 };
-  const programs = testsIn("test/cuda").flatMap((test) =>
-    ["emulated", "checked"].map((kind) => ({
-      name: `${test} (${kind})`,
-      path: join(root, "native", folder, `cuda_${test}_${kind}`),
+  const programs = testsIn("test/cuda").flatMap(({ name, language }) =>
+    [`cuda_${name}`, ...(language === "cu" ? [`cuda_${name}_checked`] : [])].map((program) => ({
+      name: program,
+      path: join(root, "native", folder, program),
     })),
   );
   return runAll("Native tests of CUDA on the emulator", programs);
