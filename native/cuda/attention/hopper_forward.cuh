@@ -85,7 +85,7 @@ struct OnlineSoftmax {
   float shrink[2] = {1, 1};  // of what was summed before
 
   template <int N>
-  __device__ void take(float (&s)[N]) {
+  __device__ void take(const float (&s)[N], float (&weights)[N]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float best = top[r];
@@ -101,8 +101,8 @@ struct OnlineSoftmax {
       for (int i = 2 * r; i < N; i += 4)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          s[i + e] = exp2_fast(fmaf(s[i + e], c, -next));
-          part += s[i + e];
+          weights[i + e] = exp2_fast(fmaf(s[i + e], c, -next));
+          part += weights[i + e];
         }
       sum[r] = fmaf(sum[r], shrink[r], part);
     }
@@ -112,13 +112,13 @@ struct OnlineSoftmax {
   }
 };
 
-// Hides the scores of a tile of keys from `first` on that the rows of a group from `row` on do not see.
+// Whether all rows of a group, from `row` on, see all of the tile of `keys` keys from `first` on.
+__device__ inline bool all_visible(const Operands& a, int row, int first, int keys) {
+  return first >= row + 63 + a.below && first + keys <= row + 1 + a.above && first + keys <= a.keys;
+}
+// Hides the scores that they do not see.
 template <int N>
 __device__ void hide(const Operands& a, float (&s)[N], int row, int first, const GroupLane& me) {
-  const int keys = N * 2;
-  if (first >= clamp_int(row + 63 + a.below, INT32_MIN, INT32_MAX) &&
-      first + keys <= clamp_int(row + 1 + a.above, INT32_MIN, a.keys))
-    return;  // all is visible
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int i = row + me.row + 8 * r, shift = first + me.column;
@@ -168,7 +168,7 @@ __device__ void compute_forward(const Operands& a, const Schedule& schedule, For
   const int own = 1 + group, other = 1 + (group + 1) % Plan::kGroups;
   if (group == Plan::kGroups - 1) meeting_arrive(other, 256);
   int turn = 0, count = 0;
-  float s[kScores], o[D / 2];
+  float o[D / 2];
   uint32_t p[kScores / 2];
   for (int number = blockIdx.x; number < schedule.count; number += gridDim.x) {
     const QueryTile tile = query_tile_of<D>(a, schedule, number);
@@ -180,18 +180,24 @@ __device__ void compute_forward(const Operands& a, const Schedule& schedule, For
       int first = (tile.keys.last - 1) * Plan::kKeys, stage = turn % Plan::kStages, parity = turn / Plan::kStages % 2;
       barrier_wait(&m.q_full, count % 2);
       barrier_wait(&m.k_full[stage], parity);
+      float s[kScores], weights[kScores];
       group_begin();
       multiply_rows(s, m.q, group * 64, m.k[stage]);
       group_commit();
       group_wait<0>();
       hold(s);
       release(&m.k_empty[stage]);
-      hide(a, s, row, first, me);
-      softmax.take(s);
-      pack_rows<T>(p, s);
-      for (int i = 1; i < tiles; ++i) {
-        const int next = (turn + 1) % Plan::kStages, next_parity = (turn + 1) / Plan::kStages % 2;
-        barrier_wait(&m.k_full[next], next_parity);
+      if (!all_visible(a, row, first, Plan::kKeys)) hide(a, s, row, first, me);
+      softmax.take(s, weights);
+      pack_rows<T>(p, weights);
+      const auto wait_for_keys = [&](int later) {
+        barrier_wait(&m.k_full[later % Plan::kStages], later / Plan::kStages % 2);
+      };
+      if (tiles > 1) wait_for_keys(turn + 1);
+      // The scores of the next tile and the product with the values of this one.
+      const auto step = [&](auto masked, bool more) {
+        const int next = (turn + 1) % Plan::kStages;
+        float s[kScores], weights[kScores];
         meeting_wait(own, 256);
         group_begin();
         multiply_rows(s, m.q, group * 64, m.k[next]);
@@ -204,18 +210,28 @@ __device__ void compute_forward(const Operands& a, const Schedule& schedule, For
         group_wait<1>();
         hold(s);
         release(&m.k_empty[next]);
-        first -= Plan::kKeys;
-        hide(a, s, row, first, me);
-        softmax.take(s);
+        if constexpr (masked) hide(a, s, row, first, me);
+        softmax.take(s, weights);
+        hold(weights);
+        // This branch, and none before it, keeps the compiler from waiting for the product with the values before the
+        // softmax, which is to run meanwhile.
+        if (more) wait_for_keys(turn + 2);
         group_wait<0>();
         hold(o);
         hold(p);
         release(&m.v_empty[stage]);
 #pragma unroll
         for (int e = 0; e < D / 2; ++e) o[e] *= softmax.shrink[e / 2 % 2];
-        pack_rows<T>(p, s);
-        stage = next, parity = next_parity;
+        pack_rows<T>(p, weights);
         ++turn;
+        stage = next, parity = turn / Plan::kStages % 2;
+      };
+      for (int i = 1; i < tiles; ++i) {
+        first -= Plan::kKeys;
+        if (all_visible(a, row, first, Plan::kKeys))
+          step(std::false_type{}, i + 1 < tiles);
+        else
+          step(std::true_type{}, i + 1 < tiles);
       }
       release(&m.q_empty);
       ++count;
