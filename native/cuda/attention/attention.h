@@ -58,10 +58,10 @@ Operands read_operands(const te::attention::Problem& p, const Call& call, void* 
 size_t state_bytes(const te::attention::Problem& p);
 
 // Blocks of the kernels of gradients.
-inline unsigned query_blocks(const Operands& a) {
+constexpr unsigned query_blocks(const Operands& a) {
   return static_cast<unsigned>(static_cast<int64_t>(a.query_tiles()) * a.heads * a.batch);
 }
-inline unsigned key_blocks(const Operands& a) {
+constexpr unsigned key_blocks(const Operands& a) {
   return static_cast<unsigned>(static_cast<int64_t>(a.key_tiles()) * a.groups * a.batch);
 }
 

@@ -15,24 +15,16 @@ using te::attention::Problem;
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) query_gradient(const __grid_constant__ Operands a) {
+  if (a.spoilt && !a.spoilt[blockIdx.x]) return;
   const QueryBlock block(a);
   simple_query_gradient<T>(a, block.head, block.tile, block_memory<SimpleMemory>());
 }
 template <class T>
-__global__ void __launch_bounds__(kSimpleThreads) key_gradient(const __grid_constant__ Operands a) {
+__global__ void __launch_bounds__(kSimpleThreads) key_gradient(const __grid_constant__ Operands a, int parts) {
+  const uint8_t* spoilt = a.spoilt ? a.spoilt + query_blocks(a) + blockIdx.x : nullptr;
+  if (spoilt && !spoilt[0] && !spoilt[(parts - 1) * gridDim.x]) return;
   const KeyBlock block(a);
   simple_key_gradient<T>(a, block.head, block.tile, block_memory<SimpleMemory>());
-}
-
-template <class T>
-void simple_backward(const Operands& a) {
-  const size_t bytes = sizeof(SimpleMemory);
-  allow_shared(query_gradient<T>, bytes);
-  allow_shared(key_gradient<T>, bytes);
-  if (query_blocks(a) > 0)
-    launch("attention_backward", query_gradient<T>, {dim3(query_blocks(a)), dim3(kSimpleThreads), bytes}, a);
-  if (key_blocks(a) > 0)
-    launch("attention_backward", key_gradient<T>, {dim3(key_blocks(a)), dim3(kSimpleThreads), bytes}, a);
 }
 
 class AttentionBackward : public Kernel {
@@ -40,7 +32,10 @@ class AttentionBackward : public Kernel {
   explicit AttentionBackward(const Problem& p)
       : p_(p), hopper_(takes_hopper(p)), tensor_(gradients_take_tensor_cores(p)) {}
   size_t scratch_bytes() const override {
-    return aligned(gradient_bytes(p_)) + (hopper_ ? hopper_backward_bytes(p_) : 0);
+    if (hopper_) return aligned(gradient_bytes(p_)) + hopper_backward_bytes(p_);
+    const int64_t query_blocks = tiles(p_.queries) * p_.batch * p_.heads;
+    const int64_t key_blocks = tiles(p_.keys) * p_.batch * p_.groups;
+    return gradient_bytes(p_) + (tensor_ ? query_blocks + parts() * key_blocks : 0);
   }
   std::string path() const override { return hopper_ ? "hopper" : tensor_ ? "tensor cores" : "simple"; }
 
@@ -49,11 +44,12 @@ class AttentionBackward : public Kernel {
     a.dq = call.out[0];
     a.dk = p_.packing == "qkv" ? a.dq : call.out[1];
     a.dv = p_.packing == "none" ? call.out[2] : a.dk;
-    if (hopper_)
-      hopper_backward(a, p_.dtype, static_cast<char*>(call.scratch) + aligned(gradient_bytes(p_)));
-    else if (tensor_)
+    if (hopper_) return hopper_backward(a, p_.dtype, static_cast<char*>(call.scratch) + aligned(gradient_bytes(p_)));
+    if (tensor_) {
+      a.spoilt = static_cast<uint8_t*>(call.scratch) + gradient_bytes(p_);
       tensor_backward(a, p_.dtype);
-    else if (p_.dtype == DType::float32)
+    }
+    if (p_.dtype == DType::float32)
       simple_backward<float>(a);
     else if (p_.dtype == DType::bfloat16)
       simple_backward<__nv_bfloat16>(a);
@@ -62,6 +58,22 @@ class AttentionBackward : public Kernel {
   }
 
  private:
+  static int64_t tiles(int64_t positions) { return (positions + kTile - 1) / kTile; }
+  int parts() const { return key_gradient_parts(static_cast<int>(std::max(p_.depth, p_.value_depth))); }
+
+  // All blocks, or those that the tensor cores marked.
+  template <class T>
+  void simple_backward(const Operands& a) const {
+    const dim3 threads(kSimpleThreads);
+    const size_t bytes = sizeof(SimpleMemory);
+    allow_shared(query_gradient<T>, bytes);
+    allow_shared(key_gradient<T>, bytes);
+    if (query_blocks(a) > 0)
+      launch("attention_backward", query_gradient<T>, {dim3(query_blocks(a)), threads, bytes}, a);
+    if (key_blocks(a) > 0)
+      launch("attention_backward", key_gradient<T>, {dim3(key_blocks(a)), threads, bytes}, a, parts());
+  }
+
   Problem p_;
   bool hopper_, tensor_;
 };

@@ -26,7 +26,18 @@ inline void tensor_forward(const Operands& a, DType dtype) {
   dtype == DType::bfloat16 ? tensor_forward_bfloat16(a) : tensor_forward_float16(a);
 }
 
-inline bool gradients_take_tensor_cores(const te::attention::Problem& p) { return false; }
-inline void tensor_backward(const Operands& a, DType dtype) {}
+// Gradients keep four tiles in shared memory, which not every GPU has room for.
+inline bool gradients_take_tensor_cores(const te::attention::Problem& p) {
+  constexpr size_t kWide = size_t{4} * kTile * kMaxTensorDepth * 2 + 2048;
+  const bool wide = std::max(p.depth, p.value_depth) > 128;
+  return takes_tensor_cores(p) && (!wide || context().properties.sharedMemPerBlockOptin >= kWide);
+}
+// Blocks of the kernel of dk and dv that share a tile of keys.
+constexpr int key_gradient_parts(int depth) { return depth > 128 ? 2 : 1; }
+void tensor_backward_bfloat16(const Operands& a);
+void tensor_backward_float16(const Operands& a);
+inline void tensor_backward(const Operands& a, DType dtype) {
+  dtype == DType::bfloat16 ? tensor_backward_bfloat16(a) : tensor_backward_float16(a);
+}
 
 }  // namespace te::cuda::attention
