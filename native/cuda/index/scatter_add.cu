@@ -55,9 +55,8 @@ struct Updates {
   const int32_t* list;     // the updates in that order
   const int32_t* begins;
   double* chunks;  // [outer, chunk, inner]: sums of chunks of the list that belong to one row
-  int64_t outer, size, n, chunk;
-  Divisor width;  // accesses of a row
-  int64_t inner;
+  int64_t outer, n, chunk, inner;
+  Divisor size, width;  // rows, and accesses of a row
 };
 
 template <class T, int kWidth>
@@ -95,7 +94,8 @@ template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) add_rows(const T* updates, T* y, const Updates of, int64_t total) {
   int64_t rest = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (rest >= total) return;
-  const int64_t column = of.width.split(&rest) * kWidth, row = rest % of.size, outer = rest / of.size;
+  const bool small = total < int64_t{1} << 31;
+  const int64_t column = of.width.split(&rest, small) * kWidth, row = of.size.split(&rest, small), outer = rest;
   const int64_t begin = of.begins[row], end = of.begins[row + 1], chunks = of.n / of.chunk;
   Sum<T> sums[kWidth] = {};
   const T* from = updates + outer * of.n * of.inner + column;
@@ -118,7 +118,7 @@ __global__ void __launch_bounds__(kThreads) add_rows(const T* updates, T* y, con
     else
       result.at[k] = static_cast<T>(static_cast<float>(sums[k]));
   }
-  store_vector(result, y + (outer * of.size + row) * of.inner + column);
+  store_vector(result, y + (outer * of.size.value + row) * of.inner + column);
 }
 
 int bits_of(int64_t largest) {
@@ -162,7 +162,7 @@ class ScatterAdd : public Kernel {
       sorter_.run(keys, sorted, list, next);
     }
     launch("scatter_add: rows", find_rows, threads(y_.length + 1), sorted, begins, n_, y_.length);
-    const Updates of{sorted, list, begins, chunks, y_.outer, y_.length, n_, chunk_, {}, y_.inner};
+    const Updates of{sorted, list, begins, chunks, y_.outer, n_, chunk_, y_.inner, Divisor(y_.length), {}};
     switch (dtype_) {
       case DType::float32:
         return add<float>(call, of);

@@ -32,6 +32,15 @@ struct Divisor {
     return rest;
   }
 
+  // `small`: n has 31 bits.
+  __device__ int64_t split(int64_t* n, bool small) const {
+    if (!small) return split(n);
+    uint32_t narrow = static_cast<uint32_t>(*n);
+    const uint32_t rest = split(&narrow);
+    *n = narrow;
+    return rest;
+  }
+
   int64_t value = 1;
   uint32_t magic = 0;
   int32_t shift = 0;

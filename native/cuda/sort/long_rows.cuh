@@ -24,7 +24,7 @@ struct LongRows {
 
   __device__ int64_t element(int64_t row, int64_t k) const {
     row += first_row;
-    return row / inner * length * inner + row % inner + k * inner;
+    return inner == 1 ? row * length + k : row / inner * length * inner + row % inner + k * inner;
   }
 };
 

@@ -11,7 +11,7 @@ struct ShortRows {
   int padded_bits, together_bits;  // items of a row in shared memory, rows of a block: powers of two
 
   __device__ int64_t element(int64_t row, int k) const {
-    return row / inner * length * inner + row % inner + k * inner;
+    return inner == 1 ? row * length + k : row / inner * length * inner + row % inner + k * inner;
   }
 };
 
