@@ -139,7 +139,8 @@ int plan(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, co
 }
 
 // Everything by value: a descriptor may be destroyed once the call is queued. Scales are read when the work runs.
-void run(const Problem& p, float alpha, float beta, const char* a, const char* b, const char* c, char* d) {
+void run(const Problem& p, float alpha, float beta, const char* a, const char* b, const char* c, char* d,
+         bool rounds_parts) {
   const auto& desc = p.desc;
   const float* sa = desc.get<const float*>(17, nullptr);
   const float* sb = desc.get<const float*>(18, nullptr);
@@ -174,6 +175,8 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
         int64_t l = 0;
         for (; l + 8 <= p.k; l += 8)
           for (int u = 0; u < 8; ++u) part[u] += x[l + u] * column[static_cast<size_t>(l + u)];
+        if (rounds_parts)
+          for (float& x : part) store(&x, p.d.type, 0, x), x = load(&x, p.d.type, 0);
         float sum = part[0] + part[1] + part[2] + part[3] + part[4] + part[5] + part[6] + part[7];
         for (; l < p.k; ++l) sum += x[l] * column[static_cast<size_t>(l)];
         float y = sum * scale;
@@ -204,6 +207,7 @@ struct Queued {
   const char *a, *b, *c;
   char* d;
   uint64_t algo;
+  bool rounds_parts;
 };
 
 }  // namespace
@@ -226,8 +230,8 @@ void run_queued(void* q) {
     std::fprintf(stderr, "te emulator: cublasLtMatmul: a matrix leaves its allocation\n");
     std::abort();
   }
-  if (w.algo != 2 && std::getenv("TE_EMU_CUBLASLT_LOG")) std::this_thread::sleep_for(std::chrono::microseconds(200));
-  run(p, w.alpha, w.beta, w.a, w.b, w.c, w.d);
+  if (w.algo != 2 && std::getenv("TE_EMU_CUBLASLT_LOG")) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  run(p, w.alpha, w.beta, w.a, w.b, w.c, w.d, w.rounds_parts);
   te_emu_written(w.d, extent(p.d));
   if (float* amax = p.desc.get<float*>(21, nullptr)) te_emu_written(amax, 4);
   const int epilogue = p.desc.get<int>(7, 1);
@@ -267,12 +271,14 @@ TE_API cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const voi
 }
 struct Preference {
   uint64_t workspace = 0;
+  uint32_t reduction = 7;                        // how a split depth may be added up: 4 is in the dtype of d
   uint32_t alignment[4] = {256, 256, 256, 256};  // of a, b, c, d
 };
 TE_API cublasLtMatmulPreferenceCreate(Preference** p) { return *p = new Preference, kSuccess; }
 TE_API cublasLtMatmulPreferenceDestroy(Preference* p) { return delete p, kSuccess; }
 TE_API cublasLtMatmulPreferenceSetAttribute(Preference* p, int attribute, const void* value, size_t bytes) {
   if (attribute == 1 && bytes == 8) return std::memcpy(&p->workspace, value, 8), kSuccess;
+  if (attribute == 3 && bytes == 4) return std::memcpy(&p->reduction, value, 4), kSuccess;
   if (attribute < 5 || attribute > 8 || bytes != 4) return kInvalid;
   return std::memcpy(&p->alignment[attribute - 5], value, 4), kSuccess;
 }
@@ -282,7 +288,7 @@ struct Algo {
   uint64_t mark, number;
   int32_t m, n, k, batches;
   uint32_t alignment[4];
-  uint64_t workspace, unused;
+  uint64_t workspace, rounds_parts;
 };
 struct Result {
   Algo algo;
@@ -332,7 +338,7 @@ TE_API cublasLtMatmulAlgoGetHeuristic(void*, Desc* desc, Layout* a, Layout* b, L
               p.d.batches,
               {},
               r.workspace,
-              0};
+              preference->reduction & 4};
     std::memcpy(r.algo.alignment, preference->alignment, sizeof r.algo.alignment);
   }
   note("heuristic", p, 0);
@@ -365,7 +371,8 @@ TE_API cublasLtMatmul(void*, Desc* desc, const void* alpha, const void* a, Layou
                           static_cast<const char*>(b),
                           static_cast<const char*>(c),
                           static_cast<char*>(d),
-                          algo->number};
+                          algo->number,
+                          algo->rounds_parts != 0};
   return te_emu_queue_library_work(
              stream, run_queued, [](void* q) { delete static_cast<Queued*>(q); }, work) == cudaSuccess
              ? kSuccess

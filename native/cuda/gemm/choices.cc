@@ -2,11 +2,13 @@
 #include "cuda/gemm/choices.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <mutex>
 
 #include "cuda/gemm/settings.h"
 #include "cuda/gemm/tune_file.h"
+#include "te/status.h"
 
 namespace te::cuda {
 namespace {
@@ -83,13 +85,21 @@ lt::Algo time_choices(Matmul& matmul, const MatmulCall& call) {
   const std::vector<lt::Algo> algos = matmul.recommended(kCandidates);
   if (algos.empty()) throw Error("backend", "cuBLASLt takes back what it recommended");
   Timer timer;
-  std::vector<float> best(algos.size(), 1e30f);
+  constexpr float kNever = std::numeric_limits<float>::infinity();
+  std::vector<float> best(algos.size(), kNever);
+  std::vector<bool> fails(algos.size(), false);
   for (int round = 0; round <= kRounds; ++round) {  // the first warms up
     for (size_t i = 0; i < algos.size(); ++i) {
-      const float ms = timer([&] {
-        for (int run = 0; run < kRuns; ++run) matmul.run(call, algos[i]);
-      });
-      if (round > 0) best[i] = std::min(best[i], ms);
+      if (fails[i]) continue;
+      try {
+        const float ms = timer([&] {
+          for (int run = 0; run < kRuns; ++run) matmul.run(call, algos[i]);
+        });
+        if (round > 0) best[i] = std::min(best[i], ms);
+      } catch (const Error&) {  // recommended, and refused with these operands
+        fails[i] = true;
+        best[i] = kNever;
+      }
     }
   }
   const auto fastest = static_cast<size_t>(std::min_element(best.begin(), best.end()) - best.begin());

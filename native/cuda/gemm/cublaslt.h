@@ -37,7 +37,10 @@ namespace layout {
 constexpr int batch_count = 5, batch_stride = 6;
 }
 namespace preference {
-constexpr int workspace = 1, alignment_a = 5, alignment_b = 6, alignment_c = 7, alignment_d = 8;
+constexpr int workspace = 1, reduction = 3, alignment_a = 5, alignment_b = 6, alignment_c = 7, alignment_d = 8;
+}
+namespace reduction {
+constexpr uint32_t compute_type = 2;
 }
 namespace epilogue {
 constexpr int none = 1, bias = 4;

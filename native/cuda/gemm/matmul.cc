@@ -117,6 +117,8 @@ std::vector<lt::Algo> Matmul::recommended(int wanted) const {
     ok(lib.MatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value), "preference");
   };
   prefer(lt::preference::workspace, uint64_t{resources().bytes});
+  // Where the depth is split, parts are added in float32, so that results are rounded once.
+  prefer(lt::preference::reduction, lt::reduction::compute_type);
   prefer(lt::preference::alignment_a, static_cast<uint32_t>(shape_.a_alignment));
   prefer(lt::preference::alignment_b, static_cast<uint32_t>(shape_.b_alignment));
   prefer(lt::preference::alignment_c, static_cast<uint32_t>(shape_.d_alignment));

@@ -19,8 +19,8 @@ const dots: readonly Case[] = [
   ),
   c.case(
     "batches in another order in each operand, more than there are calls for",
-    { a: c.normal([70, 66, 3, 4]), b: c.normal([66, 70, 4, 5]) },
-    { lhsContract: [3], rhsContract: [2], lhsBatch: [0, 1], rhsBatch: [1, 0] },
+    { a: c.normal([9, 9, 9, 3, 4]), b: c.normal([9, 9, 9, 4, 5]) },
+    { lhsContract: [4], rhsContract: [3], lhsBatch: [0, 1, 2], rhsBatch: [2, 1, 0] },
     FORWARD,
   ),
   c.case(
@@ -41,6 +41,15 @@ const dots: readonly Case[] = [
       bias: c.normal([n], { dtype: bias }),
     }),
     ({ result }) => ({ lhsContract: [1], rhsContract: [0], dtype: result }),
+    FORWARD,
+  ),
+  c.case(
+    "parts of the depth that add up in float32 only",
+    {
+      a: c.values([1, 16], [256, -256, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0], "bfloat16"),
+      b: c.values([16, 1], Array(16).fill(1), "bfloat16"),
+    },
+    { lhsContract: [1], rhsContract: [0] },
     FORWARD,
   ),
   c.case(
