@@ -1,13 +1,16 @@
-// Gradients of attention on Hopper. One kernel, of keys or of queries: a block keeps tiles x1 and x2 of 128 of its own
-// rows, tiles y1 and y2 of the other side stream by, and for each
+// Gradients of attention on Hopper. One kernel, of keys or of queries: a block
+// keeps tiles x1 and x2 of 128 of its own rows, tiles y1 and y2 of the other
+// side stream by, and for each
 //
-//   s = x1 y1ᵀ    p = exp(scale s - max) / sum    dp = x2 y2ᵀ    ds = p (dp - D)
+//   s = x1 y1ᵀ    p = exp(scale s - max) / sum    dp = x2 y2ᵀ    ds = p (dp -
+//   D)
 //
-//   of keys:     x = k, v     y = q, dout     dk = scale Σ ds q     dv = Σ p dout
-//   of queries:  x = q, dout  y = k, v        dq = scale Σ ds k
+//   of keys:     x = k, v     y = q, dout     dk = scale Σ ds q     dv = Σ p
+//   dout of queries:  x = q, dout  y = k, v        dq = scale Σ ds k
 //
-// Scores, weights and their gradients stay in registers: what a product gives is laid out as the next one takes it. No
-// sum is shared by blocks, so that results have the same bits in every run.
+// Scores, weights and their gradients stay in registers: what a product gives
+// is laid out as the next one takes it. No sum is shared by blocks, so that
+// results have the same bits in every run.
 #pragma once
 #include "cuda/attention/hopper_tiles.cuh"
 
@@ -19,7 +22,8 @@ struct GradientPlan {
   static constexpr int kThreads = 128 * (kGroups + 1), kCopyRegisters = 24, kRegisters = 240;
 };
 
-// Of the queries of all heads, in rows of numbers along the queries: what p and ds are counted from.
+// Of the queries of all heads, in rows of numbers along the queries: what p and
+// ds are counted from.
 enum TableRow { kMax, kLogSum, kMean, kTableRows };  // max, log2(sum), D
 
 template <class T, int D, bool OfKeys>
@@ -31,11 +35,12 @@ struct GradientMemory {
   uint64_t x_full, full[Plan::kStages], empty[Plan::kStages];
 };
 
-// Numbers of a row of the table, of which `queries` are filled: rows begin at multiples of 16 bytes.
+// Numbers of a row of the table, of which `queries` are filled: rows begin at
+// multiples of 16 bytes.
 constexpr int table_columns(const Operands& a) { return (a.queries + 3) / 4 * 4; }
 
-// A tile of keys of one group of heads, or of queries of one head, and what streams by: tiles of each of `heads` heads
-// from `other` on.
+// A tile of keys of one group of heads, or of queries of one head, and what
+// streams by: tiles of each of `heads` heads from `other` on.
 struct GradientTile {
   int b, own, other, heads, first;
   Span stream;
@@ -82,18 +87,28 @@ __device__ void copy_gradient(const GradientTile& t, int heads, GradientMemory<T
   }
 }
 
-// Hides the scores of a tile of columns from `first` on that a group's rows, from `row` on, do not see or are not seen
-// by.
+// Which columns go with row i: i + below to i + above, of those there are.
+template <bool OfKeys>
+struct Columns {
+  int64_t below, above;
+  int count;
+  __device__ explicit Columns(const Operands& a)
+      : below(OfKeys ? -a.above : a.below), above(OfKeys ? -a.below : a.above), count(OfKeys ? a.queries : a.keys) {}
+  // Whether all of a tile of `columns` columns from `first` on go with all of a
+  // group's rows from `row` on.
+  __device__ bool all(int row, int first, int columns) const {
+    return first >= row + 63 + below && first + columns <= row + 1 + above && first + columns <= count;
+  }
+};
+
+// Hides the scores of those that do not.
 template <bool OfKeys, int N>
-__device__ void hide_gradient(const Operands& a, float (&s)[N], int row, int first, const GroupLane& me) {
-  // Row i goes with columns i + below to i + above.
-  const int64_t below = OfKeys ? -a.above : a.below, above = OfKeys ? -a.below : a.above;
-  const int others = OfKeys ? a.queries : a.keys;
-  if (first >= row + 63 + below && first + N * 2 <= row + 1 + above && first + N * 2 <= others) return;
+__device__ void hide_gradient(const Columns<OfKeys>& columns, float (&s)[N], int row, int first, const GroupLane& me) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int i = row + me.row + 8 * r, shift = first + me.column;
-    const int low = clamp_int(i + below, 0, others) - shift, high = clamp_int(i + 1 + above, 0, others) - shift;
+    const int low = clamp_int(i + columns.below, 0, columns.count) - shift,
+              high = clamp_int(i + 1 + columns.above, 0, columns.count) - shift;
 #pragma unroll
     for (int n = 2 * r; n < N; n += 4)
 #pragma unroll
@@ -104,7 +119,8 @@ __device__ void hide_gradient(const Operands& a, float (&s)[N], int row, int fir
   }
 }
 
-// A number of the table for each of a thread's elements: of its two rows, or of its columns in shared memory.
+// A number of the table for each of a thread's elements: of its two rows, or of
+// its columns in shared memory.
 template <bool OfKeys>
 struct TableNumbers {
   float rows[2];
@@ -127,16 +143,17 @@ __device__ void compute_gradient(const Operands& a, const GradientTile& t, Gradi
       for (int r = 0; r < 2; ++r)
         numbers[n].rows[r] = table[(static_cast<int64_t>(t.b * a.heads + t.own) * kTableRows + n) * table_columns(a) +
                                    min(row + me.row + 8 * r, a.queries - 1)];
-  float s[kScores], dp[kScores], with_ds[D / 2], with_p[OfKeys ? D / 2 : 1];
+  float with_ds[D / 2], with_p[OfKeys ? D / 2 : 1];
   uint32_t p[kScores / 2], ds[kScores / 2];
 #pragma unroll
   for (float& x : with_ds) x = 0;
 #pragma unroll
   for (float& x : with_p) x = 0;
-  if (turns > 0) barrier_wait(&m.x_full, 0);
-  for (int turn = 0; turn < turns; ++turn) {
+  const Columns<OfKeys> columns(a);
+  const auto wait_for_turn = [&](int turn) { barrier_wait(&m.full[turn % Plan::kStages], turn / Plan::kStages % 2); };
+  const auto step = [&](auto masked, int turn) {
     const int stage = turn % Plan::kStages;
-    barrier_wait(&m.full[stage], turn / Plan::kStages % 2);
+    float s[kScores], weights[kScores], dp[kScores];
     group_begin();
     multiply_rows(s, m.x1, group * 64, m.y1[stage]);
     group_commit();
@@ -147,12 +164,16 @@ __device__ void compute_gradient(const Operands& a, const GradientTile& t, Gradi
       for (int n = 0; n < kTableRows; ++n) numbers[n].columns = m.table[stage][n] + me.column;
     group_wait<1>();
     hold(s);
-    hide_gradient<OfKeys>(a, s, row, t.tile_of(turn) * Plan::kStream, me);
+    if constexpr (masked) hide_gradient(columns, s, row, t.tile_of(turn) * Plan::kStream, me);
 #pragma unroll
     for (int i = 0; i < kScores; ++i)
-      s[i] = exp2_fast(fmaf(fmaf(s[i], a.scale, -numbers[kMax].of(i)), kLog2e, -numbers[kLogSum].of(i)));
+      weights[i] = exp2_fast(fmaf(fmaf(s[i], a.scale, -numbers[kMax].of(i)), kLog2e, -numbers[kLogSum].of(i)));
+    hold(weights);
+    // This branch, and none before it, keeps the compiler from waiting for dp
+    // before the weights are there.
+    if (turn + 1 < turns) wait_for_turn(turn + 1);
     if constexpr (OfKeys) {
-      pack_rows<T>(p, s);
+      pack_rows<T>(p, weights);
       group_begin();
       accumulate_rows(with_p, p, m.y2[stage]);
       group_commit();
@@ -162,8 +183,8 @@ __device__ void compute_gradient(const Operands& a, const GradientTile& t, Gradi
     }
     hold(dp);
 #pragma unroll
-    for (int i = 0; i < kScores; ++i) dp[i] = s[i] * (dp[i] - numbers[kMean].of(i));
-    pack_rows<T>(ds, dp);
+    for (int i = 0; i < kScores; ++i) weights[i] *= dp[i] - numbers[kMean].of(i);
+    pack_rows<T>(ds, weights);
     group_begin();
     accumulate_rows(with_ds, ds, m.y1[stage]);
     group_commit();
@@ -175,6 +196,16 @@ __device__ void compute_gradient(const Operands& a, const GradientTile& t, Gradi
       hold(p);
     }
     if (me.lane == 0) barrier_arrive(&m.empty[stage]);
+  };
+  if (turns > 0) {
+    barrier_wait(&m.x_full, 0);
+    wait_for_turn(0);
+  }
+  for (int turn = 0; turn < turns; ++turn) {
+    if (columns.all(row, t.tile_of(turn) * Plan::kStream, Plan::kStream))
+      step(std::false_type{}, turn);
+    else
+      step(std::true_type{}, turn);
   }
 
   const int length = OfKeys ? a.keys : a.queries;
