@@ -137,6 +137,8 @@ int matmul(cudaDataType_t ta, cudaDataType_t tb, cudaDataType_t td, bool transpo
   lt.MatrixLayoutCreate(&ld, td, m, n, m);
   cuda::lt::Preference preference;
   lt.MatmulPreferenceCreate(&preference);
+  const uint32_t reduction = cuda::lt::reduction::compute_type;  // or parts of a sum may be rounded to the dtype of d
+  lt.MatmulPreferenceSetAttribute(preference, cuda::lt::preference::reduction, &reduction, sizeof reduction);
   cuda::lt::Heuristic heuristic;
   int found = 0;
   int status = lt.MatmulAlgoGetHeuristic(handle, desc, la, lb, ld, ld, preference, 1, &heuristic, &found);
