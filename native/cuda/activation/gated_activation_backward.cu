@@ -1,7 +1,10 @@
 // gated_activation_backward(dy [..., F], u [..., A, F]) -> du [..., A, F]:
 //   du_a = dy act_a'(u_a) product over b != a of act_b(u_b)
+// and gated_activation_backward_quantize(dy, u, scale) -> q, amax, made by passes: the float32 du goes to float8
+// directly.
 #include "cuda/activation/gated.cuh"
 #include "cuda/launch.h"
+#include "cuda/quantize/float8.cuh"
 #include "cuda/registration.h"
 
 namespace te::cuda {
@@ -47,10 +50,10 @@ __device__ void slot_gradients(const Gated& g, const float (&dy)[N], const Load&
   }
 }
 
-template <int Slots>
-__global__ __launch_bounds__(kGatedThreads) void gated_gradients(const __grid_constant__ Gated g, DType dy_type,
-                                                                 DType du_type, const void* dy_at, const void* u,
-                                                                 void* du) {
+// The walk of the backward pass: puts eight elements of du by put(at, values), one by put_one(at, value).
+template <int Slots, class Put, class PutOne>
+__device__ void gated_backward(const Gated& g, DType dy_type, const void* dy_at, const void* u, const Put& put,
+                               const PutOne& put_one) {
   for_gated(
       g,
       [&](int64_t in_y, int64_t in_u) {
@@ -65,14 +68,40 @@ __global__ __launch_bounds__(kGatedThreads) void gated_gradients(const __grid_co
             [&](int a, float(&x)[kOctet]) {
               decode_octet(g.u, Slots > 0 ? held[Slots > 0 ? a : 0] : load_octet(g.u, u, in_u + a * g.width), x);
             },
-            [&](int a, const float(&values)[kOctet]) { store_octet(du_type, du, in_u + a * g.width, values); });
+            [&](int a, const float(&values)[kOctet]) { put(in_u + a * g.width, values); });
       },
       [&](int64_t in_y, int64_t in_u) {
         const float dy[1] = {load_real(dy_type, dy_at, in_y)};
         slot_gradients<Slots>(
             g, dy, [&](int a, float(&x)[1]) { x[0] = load_real(g.u, u, in_u + a * g.width); },
-            [&](int a, const float(&values)[1]) { store_real(du_type, du, in_u + a * g.width, values[0]); });
+            [&](int a, const float(&values)[1]) { put_one(in_u + a * g.width, values[0]); });
       });
+}
+
+template <int Slots>
+__global__ __launch_bounds__(kGatedThreads) void gated_gradients(const __grid_constant__ Gated g, DType dy_type,
+                                                                 DType du_type, const void* dy, const void* u,
+                                                                 void* du) {
+  gated_backward<Slots>(
+      g, dy_type, dy, u, [&](int64_t at, const float(&values)[kOctet]) { store_octet(du_type, du, at, values); },
+      [&](int64_t at, float value) { store_real(du_type, du, at, value); });
+}
+
+template <int Slots, DType Q>
+__global__ __launch_bounds__(kGatedThreads) void gated_gradient_codes(const __grid_constant__ Gated g, DType dy_type,
+                                                                      const void* dy, const void* u,
+                                                                      const float* scale_at, uint8_t* q,
+                                                                      Gathering* blocks, float* amax) {
+  const float scale = *scale_at;
+  uint32_t most = 0;
+  gated_backward<Slots>(
+      g, dy_type, dy, u,
+      [&](int64_t at, const float(&values)[kOctet]) { most = store_octet_codes<Q>(q + at, values, scale, most); },
+      [&](int64_t at, float value) {
+        most = larger_magnitude(most, value);
+        q[at] = float8_code<Q>(value * scale);
+      });
+  gather_maximum(most, blocks, amax);
 }
 
 class GatedActivationBackward : public Kernel {
@@ -100,6 +129,36 @@ std::unique_ptr<Kernel> prepare(const Node& node, std::string* why) {
   return std::make_unique<GatedActivationBackward>(g, dy, du);
 }
 TE_CUDA_KERNEL(gated_activation_backward, prepare);
+
+template <DType Q>
+class GatedActivationBackwardQuantize : public Kernel {
+ public:
+  GatedActivationBackwardQuantize(const Gated& g, DType dy) : g_(g), dy_(dy), blocks_(gated_blocks(g)) {}
+  void run(const Call& call) override {
+    const auto kernel = g_.slots == 1   ? gated_gradient_codes<1, Q>
+                        : g_.slots == 2 ? gated_gradient_codes<2, Q>
+                                        : gated_gradient_codes<0, Q>;
+    launch("gated_activation_backward_quantize", kernel, {dim3(blocks_), dim3(kGatedThreads)}, g_, dy_, call.in[0],
+           call.in[1], call.input<float>(2), call.output<uint8_t>(0), context().gathering, call.output<float>(1));
+  }
+
+ private:
+  Gated g_;
+  DType dy_;
+  unsigned blocks_;
+};
+
+std::unique_ptr<Kernel> prepare_quantize(const Node& node, std::string* why) {
+  Gated g;
+  if (!node.params.only({"activations", "limit", "alpha", "offset", "dtype"}, why) || !read_gated(node, 1, &g, why))
+    return nullptr;
+  const DType dy = node.inputs[0].dtype, q = node.outputs[0].dtype;
+  if (dy > DType::float16) return *why = "dy must be of a float type", nullptr;
+  if (q == DType::float8_e4m3fn) return std::make_unique<GatedActivationBackwardQuantize<DType::float8_e4m3fn>>(g, dy);
+  if (q == DType::float8_e5m2) return std::make_unique<GatedActivationBackwardQuantize<DType::float8_e5m2>>(g, dy);
+  return *why = "q must be float8_e4m3fn or float8_e5m2", nullptr;
+}
+TE_CUDA_KERNEL(gated_activation_backward_quantize, prepare_quantize);
 
 }  // namespace
 }  // namespace te::cuda

@@ -15,14 +15,7 @@ __global__ __launch_bounds__(kGatedThreads) void gated_codes(const __grid_consta
   const float scale = *scale_at;
   uint32_t most = 0;
   gated_forward<Slots>(
-      g, u,
-      [&](int64_t at, const float(&y)[kOctet]) {
-#pragma unroll
-        for (int k = 0; k < kOctet; ++k) most = larger_magnitude(most, y[k]);
-        *reinterpret_cast<uint2*>(q + at) =
-            uint2{float8_codes<Q>(y[0] * scale, y[1] * scale, y[2] * scale, y[3] * scale),
-                  float8_codes<Q>(y[4] * scale, y[5] * scale, y[6] * scale, y[7] * scale)};
-      },
+      g, u, [&](int64_t at, const float(&y)[kOctet]) { most = store_octet_codes<Q>(q + at, y, scale, most); },
       [&](int64_t at, float y) {
         most = larger_magnitude(most, y);
         q[at] = float8_code<Q>(y * scale);

@@ -28,4 +28,14 @@ __device__ inline uint8_t float8_code(float x) {
   return __nv_cvt_float_to_fp8(x, __NV_SATFINITE, kFloat8<Q>);
 }
 
+// Stores the codes of eight numbers, scaled; returns the larger of the bits `most` and their magnitudes before.
+template <DType Q>
+__device__ inline uint32_t store_octet_codes(uint8_t* to, const float (&y)[8], float scale, uint32_t most) {
+#pragma unroll
+  for (int k = 0; k < 8; ++k) most = larger_magnitude(most, y[k]);
+  *reinterpret_cast<uint2*>(to) = uint2{float8_codes<Q>(y[0] * scale, y[1] * scale, y[2] * scale, y[3] * scale),
+                                        float8_codes<Q>(y[4] * scale, y[5] * scale, y[6] * scale, y[7] * scale)};
+  return most;
+}
+
 }  // namespace te::cuda

@@ -28,6 +28,7 @@ const ROUNDING: ReadonlySet<string> = new Set([
   "layer_norm_quantize",
   "rms_norm_quantize",
   "gated_activation_quantize",
+  "gated_activation_backward_quantize",
 ]);
 
 /** Sizes that tensor cores read as they lie. */
