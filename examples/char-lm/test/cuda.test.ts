@@ -4,15 +4,17 @@ process.env.TE_CUDA_EMULATED ??= "1";
 import "@te/kernels-cpu";
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { cudaAvailable } from "@te/kernels-cuda";
-import { memory, setDevice } from "@te/tensor";
+import { cudaAvailable, profile } from "@te/kernels-cuda";
+import { memory, setDevice, zeros } from "@te/tensor";
 import { presentDevices } from "@te/testkit";
 import { describe, expect, test } from "vitest";
+import { SMALL_MODEL } from "../src/model.js";
 import { run } from "../src/run.js";
-import { disposeAll, PRECISIONS } from "../src/train.js";
+import { createTrainer, disposeAll, PRECISIONS } from "../src/train.js";
 import { corpus, settingsOf } from "./tiny.js";
 
 const STEPS = 6;
+const MODEL = { ...SMALL_MODEL, sequence: 16, vocabulary: 40 };
 const other = presentDevices().includes("cpu") ? "cpu" : "reference";
 
 describe.runIf(cudaAvailable().available)("training on a GPU", () => {
@@ -35,6 +37,24 @@ describe.runIf(cudaAvailable().available)("training on a GPU", () => {
       expect(gpu.losses.at(-1)).toBeLessThan(gpu.losses[0]!);
     },
   );
+
+  test("updates all parameters and all FP8 state in a launch each, and stores no gradient of an activation", async () => {
+    setDevice("cuda");
+    const trainer = createTrainer(MODEL, PRECISIONS[2]!, { steps: 100, seed: 0 });
+    const tokens = zeros([2, MODEL.sequence + 1], { dtype: "int32" });
+    const state = trainer.start();
+    let next: unknown;
+    const kernels = await profile(() => {
+      [next] = trainer.step(state, tokens);
+    });
+    disposeAll(next);
+    const count = (op: string): number => kernels.filter((kernel) => kernel.op === op).length;
+    for (const op of ["joined_adamw_update", "joined_square_sum", "joined_delayed_scaling_update"])
+      expect([op, count(op)]).toEqual([op, 1]);
+    for (const op of ["adamw_update", "delayed_scaling_update", "gated_activation_backward"])
+      expect([op, count(op)]).toEqual([op, 0]);
+    expect(count("gated_activation_backward_quantize_transposed")).toBe(MODEL.layers);
+  });
 
   test("gives its memory back", async () => {
     setDevice("cuda");
