@@ -4,11 +4,13 @@ import "@te/kernels-cpu";
 import "@te/kernels-cuda";
 import { type DType, setDevice, type Tensor, tensor } from "@te/tensor";
 import { errorN, generator, seedOf } from "@te/testkit";
-import { type AttentionParams, attentionBackwardOp, attentionOp } from "@te/transformer";
+import { attentionBackwardOp, attentionOp } from "@te/transformer";
 import { afterAll, describe, expect, test } from "vitest";
 import { integers } from "./against-reference.js";
 
 afterAll(() => setDevice("auto"));
+
+type Params = NonNullable<Parameters<typeof attentionOp>[1]>;
 
 interface Call {
   readonly queries: number;
@@ -17,7 +19,7 @@ interface Call {
   readonly groups?: number;
   readonly depth?: number;
   readonly valueDepth?: number;
-  readonly params?: Partial<AttentionParams>;
+  readonly params?: Partial<Params>;
   readonly more?: (call: Call) => Record<string, Tensor>;
   /** Element of k and v that is NaN or infinite. */
   readonly odd?: readonly [key: number, value: number];
