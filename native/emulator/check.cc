@@ -229,6 +229,8 @@ void check_async_write_ends(void* p, size_t bytes) { access(static_cast<char*>(p
 
 }  // namespace te::emu
 
+// Also for code that is compiled at run time.
+#pragma GCC visibility push(default)
 #define TE_EMU_ACCESS(n)                                                                       \
   void __tsan_read##n(void* p) { te::emu::access(static_cast<char*>(p), n, false); }           \
   void __tsan_write##n(void* p) { te::emu::access(static_cast<char*>(p), n, true); }           \
@@ -252,6 +254,7 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
 }
+#pragma GCC visibility pop
 
 // Of host code in the same file: reference counts and guards of statics.
 #define TE_EMU_ATOMICS(bits, type)                                                                              \

@@ -31,7 +31,7 @@ struct Context {
   const char* arguments = nullptr;  // of the kernel
   size_t argument_bytes = 0;
 };
-extern Context context;
+__attribute__((visibility("default"))) extern Context context;  // also for code that is compiled at run time
 // Whether this thread of the processor is the one that executes a kernel: others may run the host's code meanwhile.
 extern thread_local bool executing;
 

@@ -1,13 +1,11 @@
-// Reads the instruction list of an elementwise node and turns it into row steps. Register r < inputs is an input; every
-// instruction appends one: "add float32 %0 %1", "const bfloat16 0.5", "cast float8_e4m3fn %3".
+// Turns the instructions of an elementwise node into row steps.
 #pragma once
-#include <cstdlib>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "cpu/elementwise/casts.h"
 #include "cpu/elementwise/instructions.h"
+#include "plan/elementwise_code.h"
 #include "te/kernel.h"
 
 namespace te {
@@ -57,18 +55,11 @@ class CodeReader {
   }
 
   bool read(const std::string& line) {
-    std::istringstream words(line);
-    std::string op, dtype, word;
-    std::vector<int> operands;
-    words >> op >> dtype;
-    Register result{DType::float32};
-    if (!dtype_from_name(dtype, &result.dtype) || result.dtype == DType::float64) return fail("unknown dtype in", line);
-    while (words >> word && word[0] == '%') {
-      const int r = std::atoi(word.c_str() + 1);
-      if (r < 0 || r >= static_cast<int>(registers.size())) return fail("unknown register in", line);
-      operands.push_back(r);
-    }
-    if (op == "const") return constant(result, word);
+    Instruction instruction;
+    if (!read_instruction(line, registers.size(), &instruction, why_)) return false;
+    const auto& [op, dtype, operands, value] = instruction;
+    const Register result{dtype};
+    if (op == "const") return constant(result, value);
     const int out = static_cast<int>(registers.size());
     registers.push_back(result);
     const bool known = operands.size() == 1   ? unary(op, operands[0], out)
@@ -101,8 +92,7 @@ class CodeReader {
     steps.push_back({run, a, -1, -1, out, saturate ? RowStep::Rounds::saturating : RowStep::Rounds::plain});
   }
 
-  bool constant(Register result, const std::string& word) {
-    const double value = word == "true" ? 1 : word == "false" ? 0 : std::strtod(word.c_str(), nullptr);
+  bool constant(Register result, double value) {
     result.constant = true;
     switch (row_kind(result.dtype)) {
       case RowKind::real: {

@@ -209,24 +209,14 @@ std::unique_ptr<Kernel> prepare_elementwise(const Node& node, std::string* why) 
   CodeReader code(node, why);
   for (const std::string& line : node.params.texts("code"))
     if (!code.read(line)) return nullptr;
-  std::vector<int> outputs;
-  std::vector<DType> output_dtypes;
-  const std::vector<int64_t> wanted = node.params.integers("outputs");
-  const auto known = static_cast<int64_t>(code.registers.size());
-  for (size_t j = 0; j < node.outputs.size(); ++j) {
-    if (j >= wanted.size() || wanted[j] < 0 || wanted[j] >= known || node.outputs[j].shape != node.outputs[0].shape ||
-        code.registers[wanted[j]].dtype != node.outputs[j].dtype) {
-      *why = "the outputs do not fit the code";
-      return nullptr;
-    }
-    const Register& reg = code.registers[wanted[j]];
-    outputs.push_back(reg.input >= 0 || reg.constant ? code.copy_of(static_cast<int>(wanted[j]))
-                                                     : static_cast<int>(wanted[j]));
-    output_dtypes.push_back(node.outputs[j].dtype);
-  }
-  if (outputs.empty()) {
-    *why = "there is no output";
-    return nullptr;
+  std::vector<DType> dtypes, output_dtypes;
+  for (const Register& reg : code.registers) dtypes.push_back(reg.dtype);
+  std::vector<int> outputs = output_registers(node, dtypes, why);
+  if (outputs.empty()) return nullptr;
+  for (int& r : outputs) {
+    const Register& reg = code.registers[r];
+    output_dtypes.push_back(reg.dtype);
+    if (reg.input >= 0 || reg.constant) r = code.copy_of(r);
   }
   Walk walk;
   if (!plan_walk(node, &walk, why)) return nullptr;

@@ -1,80 +1,15 @@
-// Where the rows of an elementwise node live and how its inputs are read: which registers share a row of scratch, which
-// point straight into an operand, and how an input of smaller shape is repeated.
+// Where the rows of an elementwise node live: which registers share a row of scratch, and which point straight into an
+// operand.
 #pragma once
 #include <algorithm>
 #include <climits>
 #include <vector>
 
 #include "cpu/elementwise/code.h"
+#include "plan/elementwise_code.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
-
-// How an input's elements follow the output's order.
-struct InputPlan {
-  enum class Mode { full, scalar, strided } mode = Mode::full;
-  std::vector<int64_t> strides;  // strided: per collapsed dimension; the last is 0 or 1
-};
-
-// The output's dimensions, merged as far as all inputs allow, and the inputs' strides over them.
-struct Walk {
-  std::vector<int64_t> sizes;
-  std::vector<InputPlan> inputs;
-  int64_t total = 1;
-  bool any_strided = false;
-  int64_t inner() const { return sizes.empty() ? 1 : sizes.back(); }
-};
-
-inline bool plan_walk(const Node& node, Walk* walk, std::string* why) {
-  const Shape& shape = node.outputs[0].shape;
-  const size_t rank = shape.size(), count = node.inputs.size();
-  walk->total = node.outputs[0].size();
-  std::vector<std::vector<int64_t>> strides(count, std::vector<int64_t>(rank, 0));
-  for (size_t i = 0; i < count; ++i) {
-    const Shape& from = node.inputs[i].shape;
-    int64_t step = 1;
-    for (size_t k = 0; k < rank; ++k) {
-      const size_t d = rank - 1 - k;
-      const int64_t size = k < from.size() ? from[from.size() - 1 - k] : 1;
-      if (size != 1 && size != shape[d]) {
-        *why = "an input's shape does not broadcast to the output's";
-        return false;
-      }
-      strides[i][d] = size == 1 ? 0 : step;
-      step *= size;
-    }
-    if (from.size() > rank && node.inputs[i].size() != walk->total && node.inputs[i].size() != 1) {
-      *why = "an input has more dimensions than the output";
-      return false;
-    }
-  }
-  std::vector<std::vector<int64_t>> merged(count);
-  for (size_t d = 0; d < rank; ++d) {
-    if (shape[d] == 1) continue;
-    bool joins = !walk->sizes.empty();
-    for (size_t i = 0; i < count && joins; ++i) joins = merged[i].back() == strides[i][d] * shape[d];
-    if (joins)
-      walk->sizes.back() *= shape[d];
-    else
-      walk->sizes.push_back(shape[d]);
-    for (size_t i = 0; i < count; ++i) {
-      if (joins)
-        merged[i].back() = strides[i][d];
-      else
-        merged[i].push_back(strides[i][d]);
-    }
-  }
-  walk->inputs.resize(count);
-  for (size_t i = 0; i < count; ++i) {
-    InputPlan& plan = walk->inputs[i];
-    plan.strides = merged[i];
-    const bool repeats = std::any_of(plan.strides.begin(), plan.strides.end(), [](int64_t s) { return s == 0; });
-    const bool moves = std::any_of(plan.strides.begin(), plan.strides.end(), [](int64_t s) { return s != 0; });
-    plan.mode = !moves ? InputPlan::Mode::scalar : repeats ? InputPlan::Mode::strided : InputPlan::Mode::full;
-    walk->any_strided = walk->any_strided || plan.mode == InputPlan::Mode::strided;
-  }
-  return true;
-}
 
 // What a block does: loads and row steps in order, then the stores.
 struct BlockStep {
