@@ -2,7 +2,7 @@
 // operations depends on the shape alone.
 #include "cpu/fill_value.h"
 #include "cpu/reduce_fold.h"
-#include "cpu/reduce_plan.h"
+#include "plan/reduce_plan.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {

@@ -5,11 +5,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/rows.h"
+#include "te/kernel.h"
 
 namespace te {
-namespace TE_ISA_NAMESPACE {
-namespace {
 
 // Offsets of the row-major multi-indices of some axes.
 struct Offsets {
@@ -62,6 +60,4 @@ struct ReducePlan {
   int64_t results() const { return kept.count * inner; }
 };
 
-}  // namespace
-}  // namespace TE_ISA_NAMESPACE
 }  // namespace te

@@ -46,8 +46,8 @@ std::string kernel_cache_folder() {
 #ifdef TE_CUDA_EMULATED
   return "";  // what it compiles is of this build of the emulator
 #endif
-  if (!cache.empty()) return cache + "/transformer-engine-ts/kernels";
-  return home.empty() ? "" : home + "/.cache/transformer-engine-ts/kernels";
+  if (!cache.empty()) return cache + "/te/kernels";
+  return home.empty() ? "" : home + "/.cache/te/kernels";
 }
 
 bool read_cached(const std::string& folder, const std::string& key, std::string* image) {

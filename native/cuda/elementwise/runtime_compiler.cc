@@ -1,6 +1,7 @@
 // From a source to a kernel: the process's own, the disk's, or NVRTC's.
 #include "cuda/elementwise/runtime_compiler.h"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 
@@ -42,6 +43,8 @@ Loaded compile(const std::string& source, const std::string& architecture, const
     return {kernel, ""};
   } catch (const Error& error) {
     cudaGetLastError();
+    static std::atomic<bool> noted = false;
+    if (!noted.exchange(true)) note_problem(std::string("Elementwise code is interpreted, slowly: ") + error.what());
     return {nullptr, error.what()};
   }
 }
