@@ -49,8 +49,8 @@ struct Axes {
 struct Problem {
   Axes kept, reduced;
   Size length;
-  int64_t inner, rows;  // rows: runs of `length` that one result folds
-  Size parts;
+  int64_t inner, rows;    // rows: runs of `length` that one result folds
+  Size parts, tiles;      // tiles: of neighbouring results, for each kept index
   int64_t results, part;  // part: elements of one, along the reduced axes
   int group;              // threads of a row, or of a tile's width
   DType result;
@@ -156,9 +156,8 @@ __global__ void __launch_bounds__(kThreads) fold_columns(const T* x, void* y, ty
   using Accumulator = typename P::Accumulator;
   Accumulator* const shared = &block_memory<Accumulator>();
   const int height = kThreads / p.group, width = p.group * V;
-  const int64_t tiles = (p.inner + width - 1) / width;
-  const int64_t task = blockIdx.x, part = task % p.parts.n, tile = task / p.parts.n % tiles;
-  const int64_t outer = task / p.parts.n / tiles;
+  const int64_t task = blockIdx.x, tiles = p.parts.quotient(task), part = task - tiles * p.parts.n;
+  const int64_t outer = p.tiles.quotient(tiles), tile = tiles - outer * p.tiles.n;
   const int in_tile = static_cast<int>(threadIdx.x) % p.group * V, above = static_cast<int>(threadIdx.x) / p.group;
   const int64_t column = tile * width + in_tile;
   Accumulator a[V];
@@ -246,7 +245,8 @@ class Folding : public Kernel {
       blocks_ = (p_.results * p_.parts.n * p_.group + kThreads - 1) / kThreads;
     } else {
       p_.group = power_above(p_.inner / at_once, 32);
-      const int64_t tiles = plan.kept.count * ((p_.inner + p_.group * at_once - 1) / (p_.group * at_once));
+      p_.tiles = size_of((p_.inner + p_.group * at_once - 1) / (p_.group * at_once), narrow_);
+      const int64_t tiles = plan.kept.count * p_.tiles.n;
       share(all, tiles, 2 * kLoads * kThreads / p_.group);
       blocks_ = tiles * p_.parts.n;
     }
