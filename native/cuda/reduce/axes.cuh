@@ -235,7 +235,8 @@ class Folding : public Kernel {
       : dtype_(x.dtype), policy_(policy), p_(problem), narrow_(x.size() < INT32_MAX) {
     p_.length = size_of(plan.empty ? 0 : plan.length, narrow_), p_.inner = plan.inner, p_.rows = plan.reduced.count;
     p_.results = plan.results(), p_.result = y.dtype;
-    const int64_t all = p_.rows * p_.length.n, widest = 16 / static_cast<int64_t>(dtype_bytes(x.dtype));
+    const int64_t all = p_.rows * p_.length.n,
+                  widest = std::min<int64_t>(8, 16 / static_cast<int64_t>(dtype_bytes(x.dtype)));
     rows_ = p_.inner == 1;
     vector_ = (rows_ ? p_.length.n : p_.inner) % widest == 0;
     const int64_t at_once = vector_ ? widest : 1;
@@ -289,7 +290,7 @@ class Folding : public Kernel {
   template <class T>
   void fold(const Call& call) {
     if (vector_)
-      start<T, kWidest<T>>(call);
+      start<T, std::min(8, kWidest<T>)>(call);  // 16 sums of bytes at once would not fit into registers
     else
       start<T, 1>(call);
   }

@@ -18,8 +18,8 @@ struct Scan {
 };
 
 // The total as a number: W is double for floats, uint32_t for integers.
-template <class W>
-__device__ W number(DType t, uint32_t code) {
+template <class W, class T>
+__device__ W number(DType t, T code) {
   if constexpr (std::is_same_v<W, double>) return static_cast<double>(value_of(t, code));
   return static_cast<W>(code);
 }
@@ -80,9 +80,10 @@ template <class W, class T>
 __global__ void __launch_bounds__(kThreads) scan_columns(const T* x, T* y, const Scan s) {
   constexpr int kHeight = kThreads / kWidth;
   __shared__ W sums[kHeight][kWidth];
-  const int64_t tiles = (s.inner + kWidth - 1) / kWidth, outer = blockIdx.x / tiles;
+  const uint32_t tiles = static_cast<uint32_t>((s.inner + kWidth - 1) / kWidth);
+  const int64_t outer = blockIdx.x / tiles;
   const int across = static_cast<int>(threadIdx.x) % kWidth, above = static_cast<int>(threadIdx.x) / kWidth;
-  const int64_t column = blockIdx.x % tiles * kWidth + across, base = outer * s.length * s.inner + column;
+  const int64_t column = int64_t{blockIdx.x % tiles} * kWidth + across, base = outer * s.length * s.inner + column;
   const int64_t piece = (s.length + kHeight - 1) / kHeight, begin = piece * above;
   const int64_t end = column >= s.inner ? begin : begin + piece < s.length ? begin + piece : s.length;
   const auto at = [&](int64_t k) { return base + (s.reverse ? s.length - 1 - k : k) * s.inner; };

@@ -6,21 +6,15 @@
 
 namespace te::cuda::reduce {
 
-__device__ inline float value_of(DType t, uint32_t code) {
-  switch (t) {
-    case DType::bfloat16:
-      return element::value_bfloat16(code);
-    case DType::float16:
-      return element::value_float16(code);
-    case DType::float8_e4m3fn:
-      return element::value_float8_e4m3fn(code);
-    case DType::float8_e5m2:
-      return element::value_float8_e5m2(code);
-    case DType::float8_e8m0fnu:
-      return element::value_float8_e8m0fnu(code);
-    default:
-      return element::bits_float(code);
-  }
+// The width of a code leaves few formats, which keeps the kernels' inner loops short.
+__device__ inline float value_of(DType, uint32_t code) { return element::bits_float(code); }
+__device__ inline float value_of(DType t, uint16_t code) {
+  return t == DType::bfloat16 ? element::value_bfloat16(code) : element::value_float16(code);
+}
+__device__ inline float value_of(DType t, uint8_t code) {
+  return t == DType::float8_e4m3fn ? element::value_float8_e4m3fn(code)
+         : t == DType::float8_e5m2 ? element::value_float8_e5m2(code)
+                                   : element::value_float8_e8m0fnu(code);
 }
 __device__ inline uint32_t code_of(DType t, float x) {
   switch (t) {
@@ -47,7 +41,10 @@ struct Sum {
   };
   DType dtype;
   __device__ Accumulator initial() const { return {0, 0}; }
-  __device__ void take(Accumulator& a, uint32_t code, uint32_t) const { add(a, value_of(dtype, code)); }
+  template <class T>
+  __device__ void take(Accumulator& a, T code, uint32_t) const {
+    add(a, value_of(dtype, code));
+  }
   __device__ void combine(Accumulator& a, const Accumulator& b) const {
     add(a, b.high);
     a.low += b.low;
@@ -70,7 +67,10 @@ struct Product {
   using Accumulator = double;
   DType dtype;
   __device__ double initial() const { return 1; }
-  __device__ void take(double& a, uint32_t code, uint32_t) const { a *= static_cast<double>(value_of(dtype, code)); }
+  template <class T>
+  __device__ void take(double& a, T code, uint32_t) const {
+    a *= static_cast<double>(value_of(dtype, code));
+  }
   __device__ void combine(double& a, double b) const { a *= b; }
   __device__ uint32_t result(double a) const { return code_of(dtype, static_cast<float>(a)); }
 };
@@ -90,8 +90,9 @@ struct Integers {
 struct Order {
   DType dtype;
   bool reversed;
-  __device__ uint32_t key(uint32_t code) const {
-    if (!is_float_code(dtype)) return turned(dtype == DType::int32 ? code ^ 0x80000000u : code);
+  template <class T>
+  __device__ uint32_t key(T code) const {
+    if (sizeof(T) != 2 && !is_float_code(dtype)) return turned(dtype == DType::int32 ? code ^ 0x80000000u : code);
     const float x = value_of(dtype, code) + 0.0f;
     const uint32_t u = element::float_bits(x);
     return x != x ? ~0u : turned(u >> 31 ? ~u : u | 0x80000000u);
@@ -117,7 +118,10 @@ struct Extreme {
   using Accumulator = uint32_t;
   Order order;
   __device__ uint32_t initial() const { return order.least(); }
-  __device__ void take(uint32_t& a, uint32_t code, uint32_t) const { combine(a, order.key(code)); }
+  template <class T>
+  __device__ void take(uint32_t& a, T code, uint32_t) const {
+    combine(a, order.key(code));
+  }
   __device__ void combine(uint32_t& a, uint32_t b) const { a = b > a ? b : a; }
   __device__ uint32_t result(uint32_t a) const { return order.code(a); }
 };
@@ -127,7 +131,8 @@ struct Place {
   using Accumulator = unsigned long long;
   Order order;
   __device__ Accumulator initial() const { return 0; }
-  __device__ void take(Accumulator& a, uint32_t code, uint32_t index) const {
+  template <class T>
+  __device__ void take(Accumulator& a, T code, uint32_t index) const {
     combine(a, static_cast<Accumulator>(order.key(code)) << 32 | ~index);
   }
   __device__ void combine(Accumulator& a, Accumulator b) const { a = b > a ? b : a; }
