@@ -25,12 +25,13 @@ __global__ __launch_bounds__(kRowThreads) void cross_entropy_gradient(const T* x
   const Place<W> place(group, plan);
   const Row<T, N> logits(x, place);
   const int label = checked_label(rows.labels, row, plan.columns, group.rank() == 0, site);
-  const float max = rows.max[row], dloss = rows.dloss[row], share = dloss / rows.sum[row];
+  const float max = rows.max[row], share = rows.dloss[row] / rows.sum[row];
   logits.each([&](int column, const float(&v)[W]) {
     float d[W];
 #pragma unroll
     for (int k = 0; k < W; ++k) d[k] = weight_exp<T>(v[k] - max) * share;
     if (label >= column && label < column + W) {
+      const float dloss = rows.dloss[row];  // read again: a register less for all others
 #pragma unroll
       for (int k = 0; k < W; ++k) d[k] -= label == column + k ? dloss : 0.0f;
     }
