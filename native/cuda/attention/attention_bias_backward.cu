@@ -21,16 +21,16 @@ __global__ void __launch_bounds__(kSimpleThreads)
   const int samples = bias_batch > 1 ? 1 : a.batch, heads = bias_heads > 1 ? 1 : a.heads;
   const uint2 key = dropout_key(a);
   const Span tiles = key_tiles_of(a, query_tile);
-  TileSums sum = {}, ds;
+  TileSums sum = {};
   for (int b = b0; b < b0 + samples && key_tile >= tiles.first && key_tile < tiles.last; ++b) {
     for (int head = head0; head < head0 + heads; ++head) {
       const Head h{b, head};
       if (h.state(a, query_tile, key_tile) == TileState::hidden) continue;
-      gradient_tile<T>(a, h, query_tile, key_tile, key, m, ds);
+      gradient_tile<T>(a, h, query_tile, key_tile, key, m);
 #pragma unroll
       for (int r = 0; r < 4; ++r)
 #pragma unroll
-        for (int c = 0; c < 8; ++c) sum[r][c] += ds[r][c];
+        for (int c = 0; c < 8; ++c) sum[r][c] += m.dscores[tile_row(r)][tile_column(c)];
     }
   }
 #pragma unroll

@@ -17,8 +17,18 @@ struct Tile {
   T data[Rows * D];
   static constexpr int kRowBytes = D * sizeof(T);
   __device__ T* at(int row, int chunk) { return data + row * D + (chunk ^ row % 8) * 8; }
-  // Of a chunk below 8. Chunk + 2 d is at flipped(…, 32 d), row + 8 n at … + 8 n kRowBytes.
+  // N rows from `first` on, a multiple of 8.
+  template <int N>
+  __device__ Tile<T, N, D>& rows(int first) {
+    return reinterpret_cast<Tile<T, N, D>&>(data[first * D]);
+  }
+  // Of a chunk below 8. Row + 8 n is at … + 8 n kRowBytes.
   __device__ SharedAddress address(int row, int chunk) { return at(row, chunk); }
+  // Chunk + 2 d of the row with `chunk` below 2: chunks are permuted among eight, so that four addresses and constant
+  // distances reach all.
+  static __device__ SharedAddress along(SharedAddress chunk, int d) {
+    return chunk.flipped(d % 4 * 32) + static_cast<uint32_t>(d / 4 * 128);
+  }
 };
 
 // Where the rows of a tile come from: row r is r positions behind `base`, for blocks of folded heads see FoldedRows.
@@ -44,7 +54,7 @@ __device__ void load_tile(Tile<T, Rows, D>& tile, const T* base, const Offset& o
   if (aligned) {
     const int chunk = threadIdx.x % kChunks, row0 = threadIdx.x / kChunks;
     const int rows = chunk * 8 < width ? count - first : 0;
-#pragma unroll
+#pragma unroll 4
     for (int row = 0; row < Rows; row += kStep)
       copy_async(tile.at(row0 + row, chunk), base + offset(first + row0 + row) + chunk * 8, row0 + row < rows);
     return;
@@ -90,7 +100,8 @@ __device__ void as_left(uint32_t (&a)[4], const float (&left)[4], const float (&
 template <int M, class T, int LeftRows, int Rows, int D>
 __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRows, D>& left, int row,
                                     Tile<T, Rows, D>& right) {
-  constexpr uint32_t kBytes = Tile<T, Rows, D>::kRowBytes;
+  using Right = Tile<T, Rows, D>;
+  constexpr uint32_t kBytes = Right::kRowBytes;
   const int lane = threadIdx.x % 32;
   const SharedAddress from_left = left.address(row + lane % 16, lane / 16);
   const SharedAddress from_right = right.address(lane / 16 * 8 + lane % 8, lane / 8 % 2);
@@ -98,11 +109,11 @@ __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRo
   for (int d = 0; d < D / 16; ++d) {
     uint32_t a[M][4];
 #pragma unroll
-    for (int m = 0; m < M; ++m) load_matrices(a[m], from_left.flipped(d * 32) + m * 16 * kBytes);
+    for (int m = 0; m < M; ++m) load_matrices(a[m], Right::along(from_left, d) + m * 16 * kBytes);
 #pragma unroll
     for (int n = 0; n < Rows / 16; ++n) {
       uint32_t b[4];
-      load_matrices(b, from_right.flipped(d * 32) + n * 16 * kBytes);
+      load_matrices(b, Right::along(from_right, d) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * n], a[m], {b[0], b[1]}, T());
@@ -116,9 +127,10 @@ __device__ void multiply_transposed(float (&sum)[M][Rows / 8][4], Tile<T, LeftRo
 template <int M, class T, int Rows, int D, int Columns>
 __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)[M][Rows / 8][4],
                          Tile<T, Rows, D>& right, int first = 0) {
-  constexpr uint32_t kBytes = Tile<T, Rows, D>::kRowBytes;
+  using Right = Tile<T, Rows, D>;
+  constexpr uint32_t kBytes = Right::kRowBytes;
   const int lane = threadIdx.x % 32;
-  const SharedAddress from = right.address(lane % 16, lane / 16).flipped(first * 2);
+  const SharedAddress from = Right::along(right.address(lane % 16, lane / 16), first / 16);
 #pragma unroll
   for (int n = 0; n < Rows / 16; ++n) {
     uint32_t a[M][4];
@@ -127,7 +139,7 @@ __device__ void multiply(float (&sum)[M][Columns / 8][4], const float (&weights)
 #pragma unroll
     for (int d = 0; d < Columns / 16; ++d) {
       uint32_t b[4];
-      load_matrices_transposed(b, from.flipped(d * 32) + n * 16 * kBytes);
+      load_matrices_transposed(b, Right::along(from, d) + n * 16 * kBytes);
 #pragma unroll
       for (int m = 0; m < M; ++m) {
         mma(sum[m][2 * d], a[m], {b[0], b[1]}, T());

@@ -68,7 +68,7 @@ __device__ void multiply(SimpleMemory& m, const Lines<T>& left, const Lines<T>& 
     for (int c = 0; c < 8; ++c) sum[r][c] = 0;
   for (int d0 = 0; d0 < left.width; d0 += kStep) {
     __syncthreads();
-#pragma unroll
+#pragma unroll 2
     for (int n = 0; n < kTile * kStep / kSimpleThreads; ++n) {
       const int e = threadIdx.x + n * kSimpleThreads, row = e / kStep, d = e % kStep;
       m.left[row][d] = left.at(row, d0 + d);

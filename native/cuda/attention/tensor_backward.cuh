@@ -8,7 +8,8 @@
 
 namespace te::cuda::attention {
 
-using TileScores = float[1][kTile / 8][4];
+template <int Columns>
+using TileScores = float[1][Columns / 8][4];
 
 // What a weight takes from the statistics of its row: e^(score - max) share, and the mean D.
 struct RowStatistics {
@@ -20,11 +21,13 @@ __device__ inline RowStatistics statistics_of(const Operands& a, const Head& h, 
   return {a.max[row], 1 / a.sum[row], a.mean[row]};
 }
 
-// A thread's elements of a tile of queries and keys. KeysFirst: the rows of its accumulators are keys.
-template <bool KeysFirst>
+// A thread's elements of some columns of a tile of queries and keys. KeysFirst: the rows of its accumulators are keys.
+// Where sums take most of the registers, a tile is gone through in parts of 32 or 16 columns.
+template <bool KeysFirst, int Columns>
 struct GradientTile {
+  using Scores = TileScores<Columns>;
   Head h;
-  int query_tile, key_tile, row;  // of the warp
+  int query_tile, key_tile, row, first_column;  // of the warp, in the tile
   TileState state;
 
   // f(number, query, key): element `number` = 4 n + i.
@@ -38,10 +41,9 @@ struct GradientTile {
     return j0 + kTile - 1 > i0 + a.above || j0 < i0 + kTile - 1 + a.below;
   }
 
-  // Turns products q · k into weights after dropout, and dout · v into gradients of scores.
+  // Turns products q · k into weights before dropout, and says which of them it keeps.
   template <class T, class Statistics>
-  __device__ void differentiate(const Operands& a, const Statistics& statistics, TileScores& score,
-                                TileScores& dscore) const {
+  __device__ uint32_t weigh(const Operands& a, const Statistics& statistics, Scores& score) const {
     if (!a.bias) {
       for_each([&](int n, int i) { score[0][n][i] *= a.scale; });
     } else if (a.bias_dtype == DType::float32) {
@@ -59,23 +61,33 @@ struct GradientTile {
       kept = bits([&](int i, int j) { return h.keeps(a, i, j, key); });
     }
     for_each([&](int n, int i) {
-      const RowStatistics row = statistics(n, i);
+      const RowStatistics& row = statistics(n, i);
       float& s = score[0][n][i];
-      const float p = s == -infinity() ? 0.0f : exp2_fast((s - row.max) * kLog2e) * row.share;
+      s = s == -infinity() ? 0.0f : exp2_fast((s - row.max) * kLog2e) * row.share;
+    });
+    return kept;
+  }
+
+  // Turns products dout · v into gradients of scores, and weights into those after dropout.
+  template <class Statistics>
+  __device__ void differentiate(const Operands& a, const Statistics& statistics, uint32_t kept, Scores& weight,
+                                Scores& dscore) const {
+    for_each([&](int n, int i) {
+      float& p = weight[0][n][i];
       const float keep = kept >> (4 * n + i) & 1 ? a.kept : 0.0f;
-      s = p * keep;
-      dscore[0][n][i] = p * fmaf(dscore[0][n][i], keep, -row.mean);
+      dscore[0][n][i] = p * fmaf(dscore[0][n][i], keep, -statistics(n, i).mean);
+      p *= keep;
     });
   }
 
  private:
   __device__ int first(int i) const { return row + threadIdx.x % 32 / 4 + i / 2 * 8; }
-  static __device__ int column(int n, int i) { return n * 8 + threadIdx.x % 4 * 2 + i % 2; }
+  __device__ int column(int n, int i) const { return first_column + n * 8 + threadIdx.x % 4 * 2 + i % 2; }
 
   template <class F>
   static __device__ void for_each(const F& f) {
 #pragma unroll
-    for (int n = 0; n < kTile / 8; ++n)
+    for (int n = 0; n < Columns / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) f(n, i);
   }
@@ -84,14 +96,14 @@ struct GradientTile {
   __device__ uint32_t bits(const F& f) const {
     uint32_t all = 0;
 #pragma unroll 1
-    for (int n = 0; n < kTile / 8; ++n)
-#pragma unroll
+    for (int n = 0; n < Columns / 8; ++n)
+#pragma unroll 1
       for (int i = 0; i < 4; ++i)
         if (f(query(n, i), key(n, i))) all |= 1u << (4 * n + i);
     return all;
   }
   template <class B>
-  __device__ void add_bias(const Operands& a, TileScores& score) const {
+  __device__ void add_bias(const Operands& a, Scores& score) const {
     const B* bias = static_cast<const B*>(a.bias) + h.bias_row(a, 0);
     for_each([&](int n, int i) {
       const int q = query(n, i), k = key(n, i);
@@ -144,9 +156,9 @@ struct QueryMemory {
 };
 
 template <class T, int D>
-__global__ void __launch_bounds__(kThreads) tensor_query_gradient(const __grid_constant__ Operands a) {
+__global__ void __launch_bounds__(kThreads, 2) tensor_query_gradient(const __grid_constant__ Operands a) {
   auto& memory = block_memory<QueryMemory<T, D>>();
-  constexpr int kStages = QueryMemory<T, D>::kStages;
+  constexpr int kStages = QueryMemory<T, D>::kStages, kColumns = D > 128 ? 32 : 64;
   __shared__ int spoilt;
   const QueryBlock block(a);
   const Head h = block.head;
@@ -178,13 +190,19 @@ __global__ void __launch_bounds__(kThreads) tensor_query_gradient(const __grid_c
     __syncthreads();  // this tile is there, and nobody uses the previous one any more
     if (kStages == 2 && next < tiles.last) load(next, other);
     commit_copies();
-    TileScores score = {}, dscore = {};
-    multiply_transposed(score, memory.q, row, memory.k[stage]);
-    multiply_transposed(dscore, memory.dout, row, memory.v[stage]);
-    const GradientTile<false> part{h, block.tile, tile, row, h.state(a, block.tile, tile)};
-    part.template differentiate<T>(
-        a, [&](int, int i) { return statistics[i / 2]; }, score, dscore);
-    multiply<1, T, kTile, D, D>(dq, dscore, memory.k[stage]);
+    const auto of_row = [&](int, int i) -> const RowStatistics& { return statistics[i / 2]; };
+#pragma unroll 1
+    for (int first = 0; first < kTile; first += kColumns) {
+      auto& k = memory.k[stage].template rows<kColumns>(first);
+      auto& v = memory.v[stage].template rows<kColumns>(first);
+      const GradientTile<false, kColumns> part{h, block.tile, tile, row, first, h.state(a, block.tile, tile)};
+      TileScores<kColumns> score = {}, dscore = {};
+      multiply_transposed(score, memory.q, row, k);
+      const uint32_t kept = part.template weigh<T>(a, of_row, score);
+      multiply_transposed(dscore, memory.dout, row, v);
+      part.differentiate(a, of_row, kept, score, dscore);
+      multiply<1, T, kColumns, D, D>(dq, dscore, k);
+    }
     if (kStages == 1) {
       __syncthreads();
       if (next < tiles.last) load(next, 0);
@@ -203,14 +221,14 @@ template <class T, int D>
 struct KeyMemory {
   static constexpr int kStages = D <= 128 ? 2 : 1;
   Tile<T, kTile, D> k, v, q[kStages], dout[kStages];
-  RowStatistics statistics[kStages][kTile];
+  RowStatistics statistics[2][kTile];
 };
 
 // Columns [W n, W (n + 1)) of dk and dv, with n = blockIdx.y.
 template <class T, int D, int W>
-__global__ void __launch_bounds__(kThreads) tensor_key_gradient(const __grid_constant__ Operands a) {
+__global__ void __launch_bounds__(kThreads, 2) tensor_key_gradient(const __grid_constant__ Operands a) {
   auto& memory = block_memory<KeyMemory<T, D>>();
-  constexpr int kStages = KeyMemory<T, D>::kStages;
+  constexpr int kStages = KeyMemory<T, D>::kStages, kColumns = D > 64 ? 16 : 64;
   __shared__ int spoilt;
   const KeyBlock block(a);
   const int row = threadIdx.x / 32 * 16, b = block.head.b, per_group = a.heads / a.groups;
@@ -229,46 +247,54 @@ __global__ void __launch_bounds__(kThreads) tensor_key_gradient(const __grid_con
     load_rows(memory.q[stage], a.q, a.q_rows, b, head, tile, a.queries, a.depth);
     load_rows(memory.dout[stage], a.dout, a.out_rows, b, head, tile, a.queries, a.value_depth);
   };
-  const auto statistics_at = [&](int step) {
-    if (threadIdx.x >= kTile || step >= steps) return RowStatistics{};
-    return statistics_of(a, head_of(step), tile_of(step) * kTile + threadIdx.x);
-  };
-  const auto keep_statistics = [&](const RowStatistics& row_statistics, int stage) {
-    if (threadIdx.x < kTile) memory.statistics[stage][threadIdx.x] = row_statistics;
+  const auto load_statistics = [&](int step, int turn) {
+    if (threadIdx.x < kTile)
+      memory.statistics[turn][threadIdx.x] =
+          statistics_of(a, head_of(step), tile_of(step) * kTile + static_cast<int>(threadIdx.x));
   };
 
   load_rows(memory.k, a.k, a.k_rows, b, group, block.tile, a.keys, a.depth);
   load_rows(memory.v, a.v, a.v_rows, b, group, block.tile, a.keys, a.value_depth);
-  int step = next_step(0), stage = 0;
-  if (step < steps) load(step, 0);
+  int step = next_step(0), turn = 0;
+  if (step < steps) {
+    load(step, 0);
+    load_statistics(step, 0);
+  }
   commit_copies();
-  keep_statistics(statistics_at(step), 0);
 
   float dk[1][W / 8][4] = {}, dv[1][W / 8][4] = {};
   while (step < steps) {
-    const int next = next_step(step + 1), other = kStages - 1 - stage;
+    const int next = next_step(step + 1), stage = turn % kStages;
     wait_copies<0>();
     __syncthreads();  // this tile is there, and nobody uses the previous one any more
-    if (kStages == 2 && next < steps) load(next, other);
+    if (kStages == 2 && next < steps) load(next, 1 - stage);
     commit_copies();
-    const RowStatistics coming = statistics_at(next);
-    TileScores score = {}, dscore = {};
-    multiply_transposed(score, memory.k, row, memory.q[stage]);
-    multiply_transposed(dscore, memory.v, row, memory.dout[stage]);
+    if (next < steps) load_statistics(next, 1 - turn);
     const Head h = head_of(step);
-    const GradientTile<true> part{h, tile_of(step), block.tile, row, h.state(a, tile_of(step), block.tile)};
-    part.template differentiate<T>(
-        a, [&](int n, int i) { return memory.statistics[stage][n * 8 + threadIdx.x % 4 * 2 + i % 2]; }, score, dscore);
-    multiply<1, T, kTile, D, W>(dv, score, memory.dout[stage], column);
-    multiply<1, T, kTile, D, W>(dk, dscore, memory.q[stage], column);
+#pragma unroll 1
+    for (int first = 0; first < kTile; first += kColumns) {
+      auto& q = memory.q[stage].template rows<kColumns>(first);
+      auto& dout = memory.dout[stage].template rows<kColumns>(first);
+      const GradientTile<true, kColumns> part{h,   tile_of(step), block.tile,
+                                              row, first,         h.state(a, tile_of(step), block.tile)};
+      const auto of_query = [&](int n, int i) -> const RowStatistics& {
+        return memory.statistics[turn][first + n * 8 + threadIdx.x % 4 * 2 + i % 2];
+      };
+      TileScores<kColumns> score = {}, dscore = {};
+      multiply_transposed(score, memory.k, row, q);
+      const uint32_t kept = part.template weigh<T>(a, of_query, score);
+      multiply_transposed(dscore, memory.v, row, dout);
+      part.differentiate(a, of_query, kept, score, dscore);
+      multiply<1, T, kColumns, D, W>(dv, score, dout, column);
+      multiply<1, T, kColumns, D, W>(dk, dscore, q, column);
+    }
     if (kStages == 1) {
       __syncthreads();
       if (next < steps) load(next, 0);
       commit_copies();
     }
-    keep_statistics(coming, other);
     step = next;
-    stage = other;
+    turn = 1 - turn;
   }
   wait_copies<0>();
   const bool is_spoilt = any_of_block(!all_finite(dk) || !all_finite(dv), spoilt);

@@ -148,7 +148,7 @@ class RowScores {
     uint32_t all = 0;
 #pragma unroll 1
     for (int n = 0; n < kTile / 8; ++n)
-#pragma unroll
+#pragma unroll 1
       for (int i = 0; i < 4; ++i)
         if (f(i / 2, first + n * 8 + i % 2)) all |= 1u << (n * 4 + i);
     return all;
@@ -174,7 +174,7 @@ class RowScores {
 };
 
 template <class T, int D, int M, bool General>
-__global__ void __launch_bounds__(kThreads) tensor_attention(const __grid_constant__ Operands a) {
+__global__ void __launch_bounds__(kThreads, 2) tensor_attention(const __grid_constant__ Operands a) {
   auto& memory = block_memory<ForwardMemory<T, D, M>>();
   __shared__ int spoilt;
   const ForwardBlock block(a, kTile * M);
