@@ -253,12 +253,12 @@ template <class T>
 void tensor_forward_of(const Operands& a) {
   const int depth = std::max(a.depth, a.value_depth);
   const bool plain = !a.bias && !a.states && !a.key && a.scale > 0 && a.fold == 1 && a.splits == 1;
-  // Blocks of 128 rows where there are enough for all multiprocessors.
+  // Blocks of 128 rows where there are enough for all multiprocessors, and where their sums fit into registers.
   const bool many = forward_blocks(a, 2 * kTile) >= static_cast<unsigned>(context().properties.multiProcessorCount);
   if (depth <= 64)
     plain&& many ? launch_forward<T, 64, 2, false>(a) : launch_forward<T, 64, 1, true>(a);
   else if (depth <= 128)
-    plain&& many ? launch_forward<T, 128, 2, false>(a) : launch_forward<T, 128, 1, true>(a);
+    plain ? launch_forward<T, 128, 1, false>(a) : launch_forward<T, 128, 1, true>(a);
   else
     launch_forward<T, 256, 1, true>(a);
 }
