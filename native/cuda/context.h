@@ -40,8 +40,8 @@ class Using {
   cudaStream_t stream_;
 };
 
-// The error that a failed call stands for: "memory" where there is none left, else "backend" with CUDA's words. After some
-// failures a GPU can do nothing more in this process, and the error says so.
+// The error that a failed call stands for: "memory" where there is none left, else "backend" with CUDA's words. After
+// some failures a GPU can do nothing more in this process, and the error says so.
 Error error_of(cudaError_t status, const char* what);
 void check(cudaError_t status, const char* what);
 

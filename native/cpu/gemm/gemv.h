@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "cpu/gemm/blocking.h"
-#include "plan/dot_dims.h"
 #include "cpu/gemm/epilogue.h"
 #include "cpu/gemm/gemv_loops.h"
+#include "plan/dot_dims.h"
 #include "te/parallel.h"
 
 namespace te {

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "plan/dot_dims.h"
 #include "cpu/permute.h"
+#include "plan/dot_dims.h"
 #include "te/kernel.h"
 #include "te/parallel.h"
 

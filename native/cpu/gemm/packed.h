@@ -10,11 +10,11 @@
 #include <string>
 
 #include "cpu/gemm/blocking.h"
-#include "plan/dot_dims.h"
 #include "cpu/gemm/epilogue.h"
 #include "cpu/gemm/float_tile.h"
 #include "cpu/gemm/pack.h"
 #include "cpu/gemm/tile.h"
+#include "plan/dot_dims.h"
 #include "te/parallel.h"
 
 namespace te {

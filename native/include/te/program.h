@@ -118,7 +118,7 @@ class Program {
   ProgramSizes sizes_;
   size_t scratch_bytes_ = 0;
   std::vector<int> donated_inputs_;
-  size_t first_write_;  // the first step that writes over a donated input
+  size_t first_write_;                                 // the first step that writes over a donated input
   bool checks_ = false, checks_before_write_ = false;  // a kernel checks values: any, one before first_write_
   bool has_alias_ = false;
   int width_ = 1;
