@@ -44,4 +44,25 @@ export const CUDA: readonly CudaMutant[] = [
     "begins[row] = static_cast<int32_t>(low < n ? low + 1 : low);",
     "scatter_add ",
   ),
+  mutant(
+    "a tile is read before all of it is written",
+    "cuda/move/permute.cu",
+    "  __syncthreads();\n  if constexpr (sizeof(T) <= 4) {\n    if (t.wide_out)",
+    "  if constexpr (sizeof(T) <= 4) {\n    if (t.wide_out)",
+    "transpose ",
+  ),
+  mutant(
+    "keys are multiplied before their copy was waited for",
+    "cuda/attention/tensor_forward.cuh",
+    "    wait_copies<0>();\n    __syncthreads();  // the keys are there",
+    "    __syncthreads();  // the keys are there",
+    "attention .*bfloat16",
+  ),
+  mutant(
+    "queries and keys are read at places of another swizzle",
+    "cuda/attention/fragments.cuh",
+    "chunk.flipped(d % 4 * 32)",
+    "chunk.flipped(d % 2 * 32)",
+    "attention .*bfloat16",
+  ),
 ];
