@@ -103,6 +103,20 @@ class PrimitiveTile : public TileProduct {
   std::vector<Piece> pieces_;
 };
 
+// Runs a product of zeros, once in the process. oneDNN makes code that its products share (the configuration of tiles)
+// when the first one runs, and unmaps it when the process ends: what it registers for that must come before what waits
+// there for the thread that multiplies.
+void run_first(const PrimitiveTile& tile, const dnnl::matmul::primitive_desc& desc) {
+  static const bool ran = [&] {
+    const auto zeros = [](const memory::desc& of) { return std::vector<char>(of.get_size() + 64); };
+    std::vector<char> a = zeros(desc.src_desc()), b = zeros(desc.weights_desc()), c = zeros(desc.dst_desc());
+    std::vector<char> scratch = zeros(desc.scratchpad_desc());
+    tile.run(0, a.data(), b.data(), c.data(), scratch.data());
+    return true;
+  }();
+  (void)ran;
+}
+
 std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) {
   using tag = memory::format_tag;
   const memory::desc a({spec.rows, spec.depth}, memory::data_type::bf16, memory::dims{spec.a_row, 1});
@@ -122,8 +136,10 @@ std::unique_ptr<TileProduct> create_primitive(const TileSpec& spec, int pieces) 
     const std::string implementation = desc.impl_info_str();
     if (implementation.rfind("ref", 0) == 0) return nullptr;
     PanelLayout layout;
-    if (describe(desc.weights_desc(), spec.columns, &layout))
-      return std::make_unique<PrimitiveTile>(desc, layout, pieces);
+    if (!describe(desc.weights_desc(), spec.columns, &layout)) continue;
+    auto tile = std::make_unique<PrimitiveTile>(desc, layout, pieces);
+    run_first(*tile, desc);
+    return tile;
   }
   return nullptr;
 }

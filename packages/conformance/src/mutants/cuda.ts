@@ -19,8 +19,8 @@ export const CUDA: readonly CudaMutant[] = [
   mutant(
     "a warp's sum reads the wrong lanes",
     "cuda/reduce.cuh",
-    "for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);",
-    "for (int offset = 16; offset > 1; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);",
+    "__shfl_xor_sync(0xffffffffu, x.item[k], offset)",
+    "__shfl_xor_sync(0xffffffffu, x.item[k], offset / 2)",
     "layer_norm ",
   ),
   mutant(

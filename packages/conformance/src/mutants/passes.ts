@@ -289,8 +289,8 @@ export const PASSES: readonly Mutant[] = [
   mutant(
     "programs are not fused for the device",
     "tensor/src/native/backend.ts",
-    '[{ name: "fuse elementwise", run: fuseElementwise }, ...passes]',
-    "passes",
+    '[...passesBefore, { name: "fuse elementwise", run: fuseElementwise }, ...passes]',
+    "[...passesBefore, ...passes]",
     "tensor/native",
   ),
   mutant(

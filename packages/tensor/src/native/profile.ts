@@ -1,5 +1,8 @@
 /** The time of every kernel of a run, on any native device. */
-import type { NativeAddon } from "./addon.js";
+
+import { fail } from "../errors.js";
+import { expectFunction, expectObject } from "../expect.js";
+import { lackingFunction, type NativeAddon } from "./addon.js";
 
 /** One kernel of a profiled run. */
 export interface KernelTiming {
@@ -13,10 +16,15 @@ export interface KernelTiming {
 }
 
 /**
- * Runs `body` and returns the time of every kernel that ran on the device meanwhile, in order. On a GPU a kernel's time
- * includes its launch and the wait for its end, which are microseconds that an ordinary run does not spend.
+ * Runs `body` and returns the time of every kernel that ran on the device meanwhile, in order. Kernels run one by one then,
+ * and nothing is replayed.
  */
 export async function profileKernels(native: NativeAddon, body: () => void | Promise<void>): Promise<KernelTiming[]> {
+  expectObject("profileKernels", { native });
+  const lacking = lackingFunction(native);
+  if (lacking !== undefined)
+    fail("option", "profileKernels", "native must have the functions of NativeAddon", `one without ${lacking}`);
+  expectFunction("profileKernels", { body });
   await native.wait();
   native.profileResults();
   native.profile(true);
