@@ -5,6 +5,7 @@
  *              write the report there after each measurement
  */
 import { writeFileSync } from "node:fs";
+import { TeError } from "@te/tensor";
 import { readArgs } from "@te/testkit/command-line";
 import { benchLayer } from "./layer.js";
 import { benchOps } from "./ops.js";
@@ -53,7 +54,14 @@ if (!run) {
   log(`bench: unknown bench "${name}". Use one of ${Object.keys(BENCHES).join(", ")}.`);
   process.exitCode = 2;
 } else {
-  const report = await run();
-  if (values.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  else printReport(report);
+  try {
+    const report = await run();
+    if (values.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+    else printReport(report);
+  } catch (error) {
+    if (!(error instanceof TeError)) throw error;
+    // What is missing, such as a GPU, is one sentence.
+    log(`bench: ${error.message}`);
+    process.exitCode = 1;
+  }
 }
