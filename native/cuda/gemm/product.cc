@@ -11,8 +11,8 @@ namespace {
 void say_once_that_products_are_our_own() {
   static const bool said = [] {
     std::fprintf(stderr,
-                 "te: %s. Products run on kernels of Transformer Engine: about half as fast in bfloat16 and float16, "
-                 "FP8 no faster than these.\n",
+                 "te: %s. Products run on kernels of Transformer Engine, which are slower, and FP8 ones no faster than "
+                 "those in bfloat16.\n",
                  lt::library().reason.c_str());
     return true;
   }();

@@ -100,8 +100,17 @@ const PRECISIONS: Readonly<Record<string, Precision>> = {
   "delayed scaling": { dtype: "bfloat16", recipe: new DelayedScaling({ amaxHistoryLen: 4 }) },
   "current scaling": { dtype: "bfloat16", recipe: new Float8CurrentScaling() },
 };
-/** Relative. Dropout draws the same bits everywhere; rounding orders differ, and the steps carry it on. */
-const LIMITS: Readonly<Record<string, number>> = { float32: 1e-5, bfloat16: 2e-2, float16: 4e-3 };
+/**
+ * Relative, two to three times what orders of rounding do in two steps. A float8 value that rounds the other way moves a loss
+ * further than one of 16 bits. Dropout draws the same bits everywhere.
+ */
+const LIMITS: Readonly<Record<keyof typeof PRECISIONS, number>> = {
+  float32: 1e-6,
+  bfloat16: 5e-3,
+  float16: 1e-3,
+  "delayed scaling": 3e-2,
+  "current scaling": 1.2e-2,
+};
 
 /** The losses of two steps on a device, and the kernels of the second. */
 async function train(device: string, options: TransformerLayerOptions, { dtype, recipe }: Precision) {
@@ -144,12 +153,10 @@ afterAll(() => setDevice("auto"));
 describe.skipIf(!cudaAvailable().available).each(Object.entries(SHAPES))(
   "a train step of the shape of %s",
   (_, options) => {
-    test.each(Object.entries(PRECISIONS))("in %s", async (_, precision) => {
+    test.each(Object.entries(PRECISIONS))("in %s", async (name, precision) => {
       const expected = await train("cpu", options, precision);
       const { losses, kernels } = await train("cuda", options, precision);
-      losses.forEach((loss, i) =>
-        expect(Math.abs(loss / expected.losses[i]! - 1)).toBeLessThan(LIMITS[precision.dtype]!),
-      );
+      losses.forEach((loss, i) => expect(Math.abs(loss / expected.losses[i]! - 1)).toBeLessThan(LIMITS[name]!));
       // A stretch on the host would cut the step into several programs.
       expect(new Set(kernels.map(({ program }) => program)).size).toBe(1);
     });
