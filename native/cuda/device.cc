@@ -10,6 +10,7 @@
 #include "cuda/events.h"
 #include "cuda/gathering.h"
 #include "cuda/graph.h"
+#include "cuda/machine_code.h"
 #include "cuda/memory.h"
 #include "cuda/report.h"
 #include "cuda/transfers.h"
@@ -140,6 +141,7 @@ Parts::Parts(int ordinal) {
   check(cudaGetDeviceProperties(&context.properties, ordinal), "the GPU");
   if (const std::string reason = reason_against(context.properties); !reason.empty()) throw Error("backend", reason);
   const Using use(context);
+  expect_machine_code(context);
   for (cudaStream_t* stream : {&context.main, &context.side})
     check(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "cudaStreamCreate");
   check(cudaMalloc(reinterpret_cast<void**>(&context.status), sizeof(Status)), "cudaMalloc");

@@ -71,7 +71,6 @@ cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t library, co
       new LoadedKernel{reinterpret_cast<void (*)(void*)>(call), *static_cast<const unsigned long*>(bytes)});
   return cudaSuccess;
 }
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* to, const void*) { return *to = {}, cudaSuccess; }
 // For kernels of libraries, which have one argument; those of the build are queued by cuda/launch.h.
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t* config, const void* function, void** arguments) {
   const auto* kernel = static_cast<const LoadedKernel*>(function);

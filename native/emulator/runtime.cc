@@ -130,6 +130,11 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       return result(cudaErrorInvalidValue);
   }
 }
+// TE_EMU_NO_CODE=1: the kernels are for other GPUs.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+  *attributes = {};
+  return std::getenv("TE_EMU_NO_CODE") ? result(cudaErrorNoKernelImageForDevice) : cudaSuccess;
+}
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {
   std::lock_guard lock(mutex);
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value > 227 << 10)

@@ -108,4 +108,10 @@ describe("a program that imports the package", () => {
       'te: "cuda" is not available: TE_CUDA_DEVICE must be 0, the number of the only GPU, got "4"; using "cpu"';
     expect(run({ TE_CUDA_EMULATED: "1", TE_CUDA_DEVICE: "4" })).toEqual(["2,2 on cpu", said]);
   });
+
+  test.skipIf(!available)("says how to build for a GPU that the build has no code for", () => {
+    const reason = "this build of te_cuda.node has no code for compute capability 9.0; build it with TE_CUDA_ARCH=90";
+    const said = `te: "cuda" is not available: emulated on the CPU cannot be used: ${reason}; using "cpu"`;
+    expect(run({ TE_CUDA_EMULATED: "1", TE_EMU_NO_CODE: "1" })).toEqual(["2,2 on cpu", said]);
+  });
 });
