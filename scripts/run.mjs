@@ -3,7 +3,7 @@
 
 import { join } from "node:path";
 import { become } from "./become.mjs";
-import { buildNative } from "./setup/native.mjs";
+import { buildFor, buildNative } from "./setup/native.mjs";
 import { installPackages } from "./setup/packages.mjs";
 import { root, say } from "./setup/shell.mjs";
 
@@ -21,15 +21,15 @@ function program(path, args) {
 
 const commands = {
   async demo(args) {
-    buildNative();
+    buildFor(args);
     return program("examples/char-lm/src/main.ts", args);
   },
   async bench(args) {
-    buildNative();
+    buildFor(args);
     return program("packages/bench/src/main.ts", args);
   },
   async conformance(args) {
-    buildNative();
+    buildFor(args);
     return program("packages/conformance/src/main.ts", args);
   },
   async mutants(args) {
@@ -41,7 +41,7 @@ const commands = {
       if (!env) return 1;
       // For its children: it needs no sanitizers itself.
       process.env.TE_FUZZ_ENV = JSON.stringify(env);
-    } else buildNative();
+    } else buildFor(args);
     return program("packages/fuzz/src/main.ts", args);
   },
   async native() {

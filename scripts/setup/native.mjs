@@ -26,6 +26,17 @@ function cudaArchitectures() {
 /** Those of the platform package: the machine code of all GPUs from 8.0 on, and PTX for those to come. */
 const everyGpu = ["80-real", "89-real", "90a-real", "100", "120-real"];
 
+/**
+ * Builds what a program needs that is run with these arguments: the kernels of the CPU; where a GPU is or is asked for, all.
+ * Kernels of GPUs take longer to compile than all others, and tests alone need their emulator.
+ */
+export function buildFor(args) {
+  const gpu = process.env.TE_CUDA_EMULATED || args.some((one) => /^(--device=)?(cuda|gpu)/.test(one)) || hasGpu();
+  return buildNative(gpu ? {} : { targets: ["te_cpu"] });
+}
+
+const hasGpu = () => existsSync("/dev/nvidia0") || existsSync("/dev/dxg");
+
 /** Builds te_cuda.node for every GPU, for its platform package. Gives the folder of the build, or undefined after saying why not. */
 export function buildForEveryGpu() {
   if (!which("nvcc")) {
@@ -38,7 +49,8 @@ export function buildForEveryGpu() {
 }
 
 /**
- * Builds native/ into native/<folder> unless its sources and tools are those of the last build. Returns whether the native code is there.
+ * Builds native/ into native/<folder>, or these targets of it, unless its sources and tools are those of the last build.
+ * Returns whether the native code is there.
  * Never throws: without native code everything runs on the reference, and one line says so.
  */
 export function buildNative({ folder = "build", options = [], targets = [], addon = "te_cpu.node" } = {}) {
@@ -50,9 +62,11 @@ export function buildNative({ folder = "build", options = [], targets = [], addo
       `-DTE_CUDA_STRICT=${strict ? "ON" : "OFF"}`,
     ];
   const build = join(native, folder);
+  // A build of everything serves whoever wants less.
+  const serves = ({ targets: built = [] }) => built.length === 0 || String(built) === String(targets);
   const done = () => {
     const stamp = readStamp(build);
-    return stamp?.hash === fingerprint(options) ? stamp : undefined;
+    return stamp?.hash === fingerprint(options) && serves(stamp) ? stamp : undefined;
   };
   const stamp =
     done() ??
@@ -62,7 +76,7 @@ export function buildNative({ folder = "build", options = [], targets = [], addo
       const lacking = findLacking();
       // After the tools are there, and before sources that are edited during the build could count as built.
       const hash = fingerprint(options);
-      const result = { hash, problem: lacking ?? configureAndBuild(build, { options, targets, addon }) };
+      const result = { hash, targets, problem: lacking ?? configureAndBuild(build, { options, targets, addon }) };
       mkdirSync(build, { recursive: true });
       writeFileSync(join(build, ".te-stamp"), JSON.stringify(result));
       return result;
