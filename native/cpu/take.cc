@@ -68,13 +68,8 @@ class Take : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_take(const Node& node, std::string* why) {
-  if (!node.params.only({"axis"}, why)) return nullptr;
   AroundAxis around;
-  if (!around_axis(node.inputs[0].shape, node.params.integer("axis"), &around, why)) return nullptr;
-  if (node.inputs[1].dtype != DType::int32) {
-    *why = "indices that are not int32";
-    return nullptr;
-  }
+  if (!read_take(node, &around, why)) return nullptr;
   return std::make_unique<Take>(around, node.inputs[1].size(), dtype_bytes(node.inputs[0].dtype));
 }
 
@@ -119,15 +114,8 @@ class TakeAlongAxis : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_take_along_axis(const Node& node, std::string* why) {
-  if (!node.params.only({"axis"}, why)) return nullptr;
   AroundAxis x, y;
-  const int64_t axis = node.params.integer("axis");
-  if (!around_axis(node.inputs[0].shape, axis, &x, why) || !around_axis(node.outputs[0].shape, axis, &y, why))
-    return nullptr;
-  if (node.inputs[1].dtype != DType::int32 || x.outer != y.outer || x.inner != y.inner) {
-    *why = "indices that do not fit x";
-    return nullptr;
-  }
+  if (!read_take_along_axis(node, &x, &y, why)) return nullptr;
   return std::make_unique<TakeAlongAxis>(x, y.length, dtype_bytes(node.inputs[0].dtype));
 }
 

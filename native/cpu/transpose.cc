@@ -19,19 +19,9 @@ class Transpose : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_transpose(const Node& node, std::string* why) {
-  if (!node.params.only({"perm"}, why)) return nullptr;
   const Aval& x = node.inputs[0];
-  const std::vector<int64_t> perm = node.params.integers("perm");
-  std::vector<bool> seen(x.shape.size());
-  bool valid = perm.size() == x.shape.size() && node.outputs[0].bytes() == x.bytes();
-  for (int64_t axis : perm) {
-    valid = valid && axis >= 0 && axis < static_cast<int64_t>(seen.size()) && !seen[static_cast<size_t>(axis)];
-    if (valid) seen[static_cast<size_t>(axis)] = true;
-  }
-  if (!valid) {
-    *why = "perm must name every axis of x once";
-    return nullptr;
-  }
+  std::vector<int64_t> perm;
+  if (!read_transpose(node, &perm, why)) return nullptr;
   return std::make_unique<Transpose>(Permutation(x.shape, perm, dtype_bytes(x.dtype)));
 }
 

@@ -1,9 +1,11 @@
 // A permutation of axes as the fewest loops: runs that stay together, or a transposition of two axes inside of others.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "plan/strides.h"
+#include "te/kernel.h"
 
 namespace te {
 
@@ -70,5 +72,20 @@ struct PermutedAxes {
     }
   }
 };
+
+// Reads the parameters of a transposition; false and *why where they do not fit.
+inline bool read_transpose(const Node& node, std::vector<int64_t>* perm, std::string* why) {
+  if (!node.params.only({"perm"}, why)) return false;
+  const Aval& x = node.inputs[0];
+  *perm = node.params.integers("perm");
+  std::vector<bool> seen(x.shape.size());
+  bool valid = perm->size() == x.shape.size() && node.outputs[0].bytes() == x.bytes();
+  for (int64_t axis : *perm) {
+    valid = valid && axis >= 0 && axis < static_cast<int64_t>(seen.size()) && !seen[static_cast<size_t>(axis)];
+    if (valid) seen[static_cast<size_t>(axis)] = true;
+  }
+  if (!valid) *why = "perm must name every axis of x once";
+  return valid;
+}
 
 }  // namespace te

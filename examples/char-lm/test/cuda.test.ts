@@ -59,11 +59,12 @@ describe.runIf(cudaAvailable().available)("training on a GPU", () => {
 
   test("replays as a graph in code that leaves its tensors to the garbage collector", async () => {
     setDevice("cuda");
-    const steps = 60;
+    const [first, steps] = [10, 60]; // in the first ones programs run kernel by kernel once, and find their slots
     const trainer = createTrainer(MODEL, PRECISIONS[1]!, { steps, seed: 0 });
     let state = trainer.start();
-    const before = cudaReplays();
+    let before = cudaReplays();
     for (let step = 0; step < steps; step++) {
+      if (step === first) before = cudaReplays();
       const tokens = tensor(
         Int32Array.from({ length: 2 * (MODEL.sequence + 1) }, (_, i) => (i * 7 + step) % MODEL.vocabulary),
         { shape: [2, MODEL.sequence + 1] },
@@ -75,7 +76,7 @@ describe.runIf(cudaAvailable().available)("training on a GPU", () => {
     const after = cudaReplays();
     disposeAll(state);
     const [replayed, executed] = [after.replayed - before.replayed, after.executed - before.executed];
-    expect(replayed + executed).toBeGreaterThanOrEqual(steps);
+    expect(replayed + executed).toBeGreaterThanOrEqual(steps - first);
     expect(replayed / (replayed + executed)).toBeGreaterThan(0.95);
   });
 
@@ -85,7 +86,8 @@ describe.runIf(cudaAvailable().available)("training on a GPU", () => {
     await train();
     const before = memory().live;
     await train();
-    expect(memory().live - before).toBeLessThanOrEqual(0);
+    // Keys and losses are left to the garbage collector; a parameter is larger.
+    expect(memory().live - before).toBeLessThan(1024);
   });
 });
 

@@ -8,8 +8,8 @@
 
 #include "cuda/launch.h"
 #include "cuda/octet.cuh"
-#include "cuda/optimizer/table.h"
 #include "cuda/registration.h"
+#include "cuda/table.cuh"
 
 namespace te::cuda {
 namespace {
@@ -65,24 +65,11 @@ __device__ void step(const Adamw& a, const Rates& r, const Parameter& p, const f
   if (a.apply) out[0] = in[3] + round_real(p.out_type[0], out[0]);
 }
 
-// The parameter that a block works on: the last whose first block is not behind it.
-__device__ const Parameter& parameter_of(const Parameters& table) {
-  int low = 0, high = table.count - 1;
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (table.entry[middle].first <= blockIdx.x)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return table.entry[low];
-}
-
 __global__ __launch_bounds__(kThreads) void adamw(const __grid_constant__ Parameters table,
                                                   const __grid_constant__ Adamw a, Scalars scalars) {
   __shared__ Rates shared;
   if (threadIdx.x == 0) shared = rates_of(a, scalars);
-  const Parameter& p = parameter_of(table);
+  const Parameter& p = entry_of_block(table);
   const int64_t begin = (static_cast<int64_t>(blockIdx.x) - p.first) * kChunk;
   const int64_t end = begin + kChunk < p.size ? begin + kChunk : p.size;
   __syncthreads();

@@ -8,8 +8,8 @@
 #include <cmath>
 
 #include "cuda/launch.h"
-#include "cuda/optimizer/table.h"
 #include "cuda/registration.h"
+#include "cuda/table.cuh"
 
 namespace te::cuda {
 namespace {

@@ -3,6 +3,7 @@
 #include "cuda/registration.h"
 #include "cuda/threefry.cuh"
 #include "cuda/vector.cuh"
+#include "plan/random.h"
 
 namespace te::cuda {
 namespace {
@@ -44,21 +45,9 @@ class RandomBits : public Kernel {
   int64_t size_, width_;
 };
 
-bool is_key(const Node& node, std::string* why) {
-  const bool good = node.inputs[0].dtype == DType::uint32 && node.inputs[0].size() == 2;
-  if (!good) *why = "the key is not uint32[2]";
-  return good;
-}
-
 std::unique_ptr<Kernel> prepare_bits(const Node& node, std::string* why) {
-  if (!node.params.only({"shape", "width"}, why) || !is_key(node, why)) return nullptr;
-  const int64_t width = node.params.integer("width", 32);
-  const bool narrow = width == 8 && node.outputs[0].dtype == DType::uint8;
-  const bool wide = (width == 16 || width == 32) && node.outputs[0].dtype == DType::uint32;
-  if (!narrow && !wide) {
-    *why = "width " + std::to_string(width) + " in " + dtype_name(node.outputs[0].dtype);
-    return nullptr;
-  }
+  int64_t width;
+  if (!read_random_bits(node, &width, why)) return nullptr;
   return std::make_unique<RandomBits>(node.outputs[0].size(), width);
 }
 
@@ -85,7 +74,7 @@ class RandomSplit : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_split(const Node& node, std::string* why) {
-  if (!node.params.only({"count"}, why) || !is_key(node, why)) return nullptr;
+  if (!read_random_split(node, why)) return nullptr;
   return std::make_unique<RandomSplit>(node.outputs[0].size() / 2);
 }
 
@@ -98,11 +87,7 @@ class RandomFoldIn : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_fold_in(const Node& node, std::string* why) {
-  if (!node.params.only({}, why) || !is_key(node, why)) return nullptr;
-  if (node.inputs[1].dtype != DType::uint32 || node.inputs[1].size() != 1) {
-    *why = "data is not uint32[]";
-    return nullptr;
-  }
+  if (!read_random_fold_in(node, why)) return nullptr;
   return std::make_unique<RandomFoldIn>();
 }
 

@@ -3,9 +3,9 @@
 // order depends on the number of elements alone: chunks, and in them eight sums for each thread.
 #include "cuda/launch.h"
 #include "cuda/octet.cuh"
-#include "cuda/optimizer/table.h"
 #include "cuda/reduce.cuh"
 #include "cuda/registration.h"
+#include "cuda/table.cuh"
 
 namespace te::cuda {
 namespace {
@@ -27,19 +27,6 @@ __device__ float sum_of_block(float x) {
   return block.sum(Floats<1>{{x}}).item[0];
 }
 
-// The entry that a block works on: the last whose first block is not behind it.
-__device__ const Summed& entry_of(const SummedTable& table) {
-  int low = 0, high = table.count - 1;
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (table.entry[middle].first <= blockIdx.x)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return table.entry[low];
-}
-
 // Each product is rounded before it is added, as where the products were stored.
 template <bool Squares>
 __device__ float term(float x) {
@@ -48,7 +35,7 @@ __device__ float term(float x) {
 
 template <bool Squares>
 __global__ __launch_bounds__(kThreads) void sum_chunks(const __grid_constant__ SummedTable table) {
-  const Summed& s = entry_of(table);
+  const Summed& s = entry_of_block(table);
   const int64_t chunk = static_cast<int64_t>(blockIdx.x) - s.first, begin = chunk * kChunk;
   const int64_t end = begin + kChunk < s.size ? begin + kChunk : s.size;
   float sums[kOctet] = {};

@@ -14,6 +14,21 @@ struct Table {
   Entry entry[kLength];
 };
 
+// The entry that a block works on, where each says the `first` of its blocks: the last whose first is not behind this
+// one.
+template <class Entry, size_t Others>
+__device__ inline const Entry& entry_of_block(const Table<Entry, Others>& table) {
+  int low = 0, high = table.count - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (table.entry[middle].first <= blockIdx.x)
+      low = middle;
+    else
+      high = middle - 1;
+  }
+  return table.entry[low];
+}
+
 // launch(table) for all entries, as many at a time as a table holds.
 template <class Filled, class Entry, class Launch>
 void for_tables(const std::vector<Entry>& entries, const Launch& launch) {
