@@ -1,1 +1,6 @@
-export { library as default } from "../../scripts/tsup.ts";
+import { library } from "../../scripts/tsup.ts";
+
+/** Two doors: for users, and for those who read and run partitioned programs. */
+const doors = { index: "src/index.ts", partition: "src/doors/partition.ts" };
+
+export default { ...library, entry: doors };

@@ -1,6 +1,6 @@
 /** Constraints: what a function asks of the partitioner, recorded in the program that is traced from it. */
 import type { Tensor } from "@te/tensor";
-import { currentTrace, expectTensor, fail, warnOnce } from "@te/tensor/op";
+import { expectTensor, fail } from "@te/tensor/op";
 import { activeMesh, meshAxisSize } from "./mesh.js";
 import { shardingConstraintOp } from "./ops/sharding-constraint.js";
 import { PartitionSpec } from "./partition-spec.js";
@@ -10,10 +10,9 @@ import { logicalToMeshAxes } from "./rules.js";
  * Asks that x be split as its logical axis names say. No names (null, undefined or an empty list) ask for nothing. There must
  * be one name, or null for whole, per dimension, whether or not a mesh is active.
  *
- * The result has the values of x. Under a mesh of several devices it stands in the traced program as a `sharding_constraint`
- * with the mesh axes larger than 1, also where there are none and x is to be whole; the cotangent of x is asked the same.
- * Outside of a traced function, and without such a mesh, the result is x itself. Nothing is split yet: a line on stderr
- * says so once.
+ * The result has the values of x. Under a mesh of several devices it is split, or whole where no axis with more than one
+ * device splits it; in a traced program stands a `sharding_constraint` with these axes, and the cotangent of x is asked the
+ * same. Without such a mesh the result is x itself. Throws where a dimension does not divide by the number of its parts.
  */
 export function withShardingConstraintByLogicalAxes(
   x: Tensor,
@@ -47,12 +46,7 @@ function constrain(x: Tensor, spec: PartitionSpec): Tensor {
   if (!mesh) return x;
   const pairs = spec.entries.flatMap((entry, dim) => [entry ?? []].flat().map((axis) => [axis, dim] as const));
   const split = pairs.filter(([axis]) => meshAxisSize(axis, mesh) > 1);
-  if (mesh.size === 1 || !currentTrace()) return x;
-  if (split.length > 0)
-    warnOnce(
-      `sharding constraints over ${mesh} are recorded in programs, but nothing is split yet: every process computes everything.`,
-      "sharding constraints",
-    );
+  if (mesh.size === 1) return x;
   const { y } = shardingConstraintOp(
     { x },
     {

@@ -11,6 +11,7 @@ export class Mesh {
   readonly shape: Readonly<Record<string, number>>;
   /** Number of devices. */
   readonly size: number;
+  private readonly strides: Readonly<Record<string, number>>;
 
   /** Throws unless there is at least one axis, every size is a positive integer, and names are not empty or numbers. */
   constructor(shape: Readonly<Record<string, number>>) {
@@ -26,8 +27,28 @@ export class Mesh {
     }
     this.axisNames = Object.freeze(entries.map(([name]) => name));
     this.shape = Object.freeze(Object.fromEntries(entries));
-    this.size = entries.reduce((product, [, size]) => product * size, 1);
+    let stride = 1;
+    this.strides = Object.fromEntries(
+      entries.reverse().map(([name, size]) => {
+        stride *= size;
+        return [name, stride / size];
+      }),
+    );
+    this.size = stride;
     Object.freeze(this);
+  }
+
+  /** How far devices that are neighbours along an axis are from each other in the order of devices. */
+  strideOf(axis: string): number {
+    meshAxisSize(axis, this);
+    return this.strides[axis]!;
+  }
+
+  /** The index of a device along an axis. */
+  placeOf(device: number, axis: string): number {
+    if (!Number.isSafeInteger(device) || device < 0 || device >= this.size)
+      fail("option", "Mesh.placeOf", `device must be one of the ${this.size} of ${this}`, device);
+    return Math.floor(device / this.strideOf(axis)) % this.shape[axis]!;
   }
 
   toString(): string {

@@ -2,7 +2,7 @@
 import { grad, jit, makeProgram, type Tensor, tensor } from "@te/tensor";
 import { planMemory, runPasses, simplify } from "@te/tensor/backend";
 import { expectError, findBitDifference, onEachDevice } from "@te/testkit";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   withShardingConstraintByLogicalAxes as constrain,
   globalShardGuard,
@@ -30,11 +30,23 @@ describe("withShardingConstraintByLogicalAxes", () => {
     globalShardGuard(resource, () => expect(constrain(x, ["nvte_batch", "mine"])).toBe(x));
   });
 
-  it("is x on one device, and outside of a traced function", () => {
-    globalShardGuard(resource, () => {
-      expect(withMesh(new Mesh({ data: 1, tensor: 1 }), () => constrain(x, ["nvte_batch", "nvte_hidden_tp"]))).toBe(x);
-      expect(withMesh(new Mesh({ data: 2, tensor: 2 }), () => constrain(x, ["nvte_batch", "nvte_hidden_tp"]))).toBe(x);
-    });
+  it("is x on one device, and splits it on several", async () => {
+    const split = (mesh: Mesh) =>
+      globalShardGuard(resource, () => withMesh(mesh, () => constrain(x, ["nvte_batch", "nvte_hidden_tp"])));
+    expect(split(new Mesh({ data: 1, tensor: 1 }))).toBe(x);
+    const y = split(new Mesh({ data: 2, tensor: 2 }));
+    expect(String(y.sharding?.spec)).toBe('PartitionSpec("data", "tensor")');
+    expect(await y.data()).toEqual(await x.data());
+  });
+
+  it("refuses what does not divide, with the nearest sizes that do", () => {
+    const message =
+      /dimension 1 of float32\[2,4\] is split into 3 parts along tensor=3 of Mesh\(.*\), and must be a multiple of that, got 4\. Use 3 or 6, or leave/;
+    globalShardGuard(resource, () =>
+      withMesh(new Mesh({ data: 2, tensor: 3 }), () =>
+        expectError("shape", message, () => constrain(x, ["nvte_batch", "nvte_hidden_tp"])),
+      ),
+    );
   });
 
   it("takes an array of names only", () => {
@@ -66,19 +78,6 @@ const MESH = { mesh: ["data", "tensor"], meshShape: [2, 1] };
 const SPLIT = { axes: ["data"], dims: [0], ...MESH };
 
 describe("a constraint in a program", () => {
-  it("splits nothing yet, and says so once", () => {
-    const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-    programOf((x) => constrain(x, ["nvte_seqlen", "nvte_hidden"]));
-    for (let i = 0; i < 2; i++) programOf((x) => batch(x.exp()));
-    const lines = write.mock.calls.map(([line]) => String(line)).filter((line) => line.includes("sharding"));
-    write.mockRestore();
-    expect(lines).toEqual([
-      expect.stringMatching(
-        /^te: sharding constraints over Mesh.* nothing is split yet: every process computes everything\.\n$/,
-      ),
-    ]);
-  });
-
   it("stands there with the mesh and the axes that are larger than 1", () => {
     expect(String(programOf((x) => batch(x.exp())))).toBe(`program(%0: float32[2,4]) {
   %1: float32[2,4] = exp(%0)
@@ -124,7 +123,7 @@ describe("a constraint in a program", () => {
     });
     const under = (mesh: Mesh) => withMesh(mesh, () => globalShardGuard(resource, () => f(x)));
     const twos = new Float32Array(8).fill(2);
-    for (const mesh of [new Mesh({ data: 2, tensor: 1 }), new Mesh({ data: 4, tensor: 1 })])
+    for (const mesh of [new Mesh({ data: 2, tensor: 1 }), new Mesh({ data: 1, tensor: 4 })])
       expect(await under(mesh).data()).toEqual(twos);
     expect(count).toBe(2);
     expect(await under(new Mesh({ data: 2, tensor: 1 })).data()).toEqual(twos);

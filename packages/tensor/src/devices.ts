@@ -169,10 +169,21 @@ function expectBackend(name: string): Backend {
 /** The device that runs every op: that of the lowest priority. */
 export const fallbackBackend = (): Backend => expectBackend(byPriority().at(-1) ?? "reference");
 
+let spread: ((device: Backend) => Backend) | undefined;
+
+/**
+ * Has programs run on what `over` makes of the chosen device: how they are split over the devices of a mesh. It is asked for
+ * every program, and must give the same object where it means the same. There is one such function.
+ */
+export function spreadPrograms(over: (device: Backend) => Backend): void {
+  expectFunction("spreadPrograms", { over });
+  spread = over;
+}
+
 /** The device that programs run on now: its name, one line about it, and what @te/tensor/backend says of devices. */
 export function currentBackend(): Backend {
   if (chosen === undefined || (seen !== shared.changes && !byName)) chosen = automatic();
-  return chosen;
+  return spread ? spread(chosen) : chosen;
 }
 
 const identities = new WeakMap<Backend, string>();

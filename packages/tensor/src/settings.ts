@@ -3,7 +3,7 @@ import { expectObject, expectString } from "./expect.js";
 import { Lru } from "./lru.js";
 
 const KERNELS = ["on", "off"];
-const LOGS = ["compile", "passes"];
+const LOGS = ["compile", "passes", "partition"];
 
 const said = new Lru<true>(1024);
 

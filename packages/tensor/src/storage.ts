@@ -124,6 +124,11 @@ export class Storage {
     return this.gone !== undefined;
   }
 
+  /** What the device that holds the bytes knows of them; undefined while they are in host memory, and at their end. */
+  get deviceBuffer(): DeviceBuffer | undefined {
+    return this.isGone ? undefined : this.buffer;
+  }
+
   get bytes(): number {
     return byteSize(this.aval);
   }

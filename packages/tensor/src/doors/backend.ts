@@ -4,7 +4,7 @@ import "../index.js"; // ops, methods and the reference are there whichever door
 export { asTeError } from "../as-error.js";
 export { byteSize } from "../aval.js";
 export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
-export { fallbackBackend, type RegisterOptions, registerBackend } from "../devices.js";
+export { fallbackBackend, type RegisterOptions, registerBackend, spreadPrograms } from "../devices.js";
 export { Lru } from "../lru.js";
 export {
   lackingFunction,
@@ -17,9 +17,11 @@ export { type NativeDevice, nativeBackend } from "../native/backend.js";
 export { describeProgram } from "../native/describe-program.js";
 export { type KernelTiming, profileKernels } from "../native/profile.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
+export { type Compiled, compile, dispose } from "../program/compile.js";
 export { expand } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
 export { Links, replaceNodes } from "../program/links.js";
+export { lower } from "../program/lower.js";
 export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";
 export { type Location, type MemoryPlan, planMemory } from "../program/plan-memory.js";
 export { Program, type ProgramConstant, type ProgramNode } from "../program/program.js";

@@ -1,0 +1,70 @@
+/** Tensors that lie over a mesh: how they get there, and what they know of it. */
+import { Tensor } from "@te/tensor";
+import { expectTensor, fail } from "@te/tensor/op";
+import { withShardingConstraint } from "./constraint.js";
+import { withMesh } from "./mesh.js";
+import { MeshBuffer } from "./mesh-buffer.js";
+import { devicesOf, partOf, partShape, partsOn } from "./partition/layout.js";
+import { NamedSharding, PartitionSpec } from "./partition-spec.js";
+
+/** A part of a tensor as one device of the mesh holds it. */
+export interface AddressableShard {
+  /** The number of the device in the mesh. */
+  readonly device: number;
+  readonly shape: readonly number[];
+  /** The bytes of its elements, in row-major order. */
+  data(): Promise<Uint8Array>;
+}
+
+declare module "@te/tensor" {
+  interface Tensor {
+    /** How the tensor lies over a mesh; undefined where it was not made under one, or is traced. */
+    readonly sharding: NamedSharding | undefined;
+    /** The parts that devices of this process hold; none where the tensor was not made under a mesh. */
+    readonly addressableShards: readonly AddressableShard[];
+  }
+}
+
+/**
+ * x as it lies under a sharding: split over its mesh, or whole on all of its devices where the spec names no axis. The values
+ * are those of x. Every process of the mesh calls it with the same x. Throws where a dimension does not divide.
+ */
+export function devicePut(x: Tensor, sharding: NamedSharding): Tensor {
+  expectTensor("devicePut", { x });
+  if (!(sharding instanceof NamedSharding))
+    fail("option", "devicePut", "sharding must be a NamedSharding", sharding ?? String(sharding));
+  return withMesh(sharding.mesh, () => withShardingConstraint(x, sharding.spec));
+}
+
+const placedBuffer = (x: Tensor): MeshBuffer | undefined => {
+  const buffer = x.storage?.deviceBuffer;
+  return buffer instanceof MeshBuffer ? buffer : undefined;
+};
+
+Object.defineProperty(Tensor.prototype, "sharding", {
+  configurable: true,
+  get(this: Tensor): NamedSharding | undefined {
+    const placement = placedBuffer(this)?.placement;
+    if (!placement) return undefined;
+    const entries = placement.layout.dims.map((axes) =>
+      axes.length === 0 ? null : axes.length === 1 ? axes[0]! : axes,
+    );
+    return new NamedSharding(placement.mesh, new PartitionSpec(...entries));
+  },
+});
+
+Object.defineProperty(Tensor.prototype, "addressableShards", {
+  configurable: true,
+  get(this: Tensor): readonly AddressableShard[] {
+    const buffer = placedBuffer(this);
+    if (!buffer?.placement) return [];
+    const { mesh, layout } = buffer.placement;
+    const shape = partShape(mesh, layout, this.shape);
+    const held = partsOn(mesh, layout, devicesOf(mesh)).map(({ part }) => part);
+    return devicesOf(mesh).map((device) => ({
+      device,
+      shape,
+      data: () => buffer.parts[held.indexOf(partOf(mesh, layout, device))]!.read(),
+    }));
+  },
+});

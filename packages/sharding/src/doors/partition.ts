@@ -1,0 +1,16 @@
+/** @te/sharding/partition, for those who read, test and run partitioned programs: the partitioner and its parts. */
+import "../index.js";
+
+export { type Exchange, emit, type Parts } from "../partition/emit.js";
+export { devicesOf, formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
+export { partition } from "../partition/partition.js";
+export {
+  type Collective,
+  type MoveStep,
+  type OpStep,
+  PartitionedProgram,
+  type SplitValue,
+  type Step,
+} from "../partition/partitioned.js";
+export { bytesIn, type Move } from "../partition/reshard.js";
+export { exchangeInProgram } from "../partition/virtual.js";

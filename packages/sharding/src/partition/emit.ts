@@ -1,0 +1,86 @@
+/** From a partitioned program to what some of its devices run, as one program of their parts. */
+import type { Tensor } from "@te/tensor";
+import { slice } from "@te/tensor";
+import { lower, type Program } from "@te/tensor/backend";
+import { applyShard, type Range, Shard, withTrace } from "@te/tensor/op";
+import type { Mesh } from "../mesh.js";
+import { countAlong, partOf, partShape, partsOn, placeAlong } from "./layout.js";
+import type { MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
+import type { Move } from "./reshard.js";
+
+/** What a value is on some devices: by device. */
+export type Parts = ReadonlyMap<number, Tensor>;
+
+/** How devices exchange parts: gives each device what it has after the move. */
+export type Exchange = (mesh: Mesh, move: Exclude<Move, { kind: "slice" }>, parts: Parts) => Parts;
+
+/**
+ * The program of some devices. Its inputs are the distinct parts that they hold of each input, in order; so are its outputs.
+ * What several devices compute alike stands in it as often, and is merged when it is compiled.
+ */
+export function emit(partitioned: PartitionedProgram, devices: readonly number[], exchange: Exchange): Program {
+  const { mesh, values, inputs, outputs, steps, donated } = partitioned;
+  return withTrace((trace) => {
+    const known = new Map<number, Parts>();
+    const given: Tensor[] = [];
+    const donatedParts: number[] = [];
+    inputs.forEach((id, position) => {
+      const { aval, layout } = values[id]!;
+      const of = { shape: partShape(mesh, layout, aval.shape), dtype: aval.dtype };
+      const byPart = new Map(partsOn(mesh, layout, devices).map(({ part }) => [part, trace.input(of)]));
+      for (const part of byPart.values()) {
+        if (donated.includes(position)) donatedParts.push(given.length);
+        given.push(part);
+      }
+      known.set(id, new Map(devices.map((device) => [device, byPart.get(partOf(mesh, layout, device))!])));
+    });
+    for (const step of steps) {
+      if ("move" in step) known.set(step.output, move(partitioned, step, known.get(step.input)!, exchange));
+      else call(mesh, step, devices, known);
+    }
+    const results = outputs.flatMap((id) => {
+      const parts = known.get(id)!;
+      return partsOn(mesh, values[id]!.layout, devices).map(({ device }) => parts.get(device)!);
+    });
+    return lower(trace, given, results, donatedParts);
+  });
+}
+
+function call(mesh: Mesh, step: OpStep, devices: readonly number[], known: Map<number, Parts>): void {
+  const { node, rule, assignment } = step;
+  const results = step.outputs.map(() => new Map<number, Tensor>());
+  for (const device of devices) {
+    const ranges: Record<string, Range> = {};
+    for (const [factor, axes] of assignment) {
+      const length = rule.factors[factor]!.size / countAlong(mesh, axes);
+      ranges[factor] = { start: placeAlong(mesh, device, axes) * length, size: length };
+    }
+    const parts = step.inputs.map((id) => (id < 0 ? undefined : known.get(id)!.get(device)!));
+    applyShard(new Shard(node.op, rule, ranges), parts, node.params).forEach((part, i) => {
+      results[i]!.set(device, part);
+    });
+  }
+  step.outputs.forEach((id, i) => {
+    known.set(id, results[i]!);
+  });
+}
+
+function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts, exchange: Exchange): Parts {
+  const { move, output } = step;
+  if (move.kind !== "slice") return exchange(mesh, move, parts);
+  const { aval, layout } = values[output]!;
+  const shape = partShape(mesh, layout, aval.shape);
+  return new Map(
+    [...parts].map(([device, part]) => [device, cut(part, move.dim, placeAlong(mesh, device, [move.axis]), shape)]),
+  );
+}
+
+/** The part of x of the given shape that stands at a place along a dimension. */
+export function cut(x: Tensor, dim: number, place: number, shape: readonly number[]): Tensor {
+  const start = shape.map((length, i) => (i === dim ? place * length : 0));
+  return slice(
+    x,
+    start,
+    start.map((at, i) => at + shape[i]!),
+  );
+}

@@ -1,0 +1,109 @@
+/** A program that is split over a mesh: what every device does, as data. */
+import type { Aval } from "@te/tensor";
+import type { ProgramNode } from "@te/tensor/backend";
+import { formatAval, formatParams, type Rule } from "@te/tensor/op";
+import type { Mesh } from "../mesh.js";
+import type { Assignment } from "./factors.js";
+import { countAlong, formatLayout, type Layout } from "./layout.js";
+import { bytesIn, bytesSent, type Move } from "./reshard.js";
+
+/** A value with its whole shape, and how it lies over the mesh. */
+export interface SplitValue {
+  readonly aval: Aval;
+  readonly layout: Layout;
+}
+
+/** A call of an op by every device, each on its part. */
+export interface OpStep {
+  readonly node: ProgramNode;
+  readonly rule: Rule;
+  readonly assignment: Assignment;
+  /** Numbers of values; -1 for an optional input left out. */
+  readonly inputs: readonly number[];
+  readonly outputs: readonly number[];
+}
+
+/** A value goes from one layout to another. */
+export interface MoveStep {
+  readonly move: Move;
+  readonly input: number;
+  readonly output: number;
+  /** The op that asked for it, or "return". */
+  readonly for: string;
+}
+
+export type Step = OpStep | MoveStep;
+
+/** What a program sends, step by step. */
+export interface Collective {
+  readonly kind: Exclude<Move["kind"], "slice">;
+  /** The axes of the mesh along which devices exchange, and how many exchange with each other. */
+  readonly axes: readonly string[];
+  readonly devices: number;
+  /** Bytes of the larger of what a device gives and what it gets: all of what is gathered, scattered, reduced or exchanged. */
+  readonly bytes: number;
+  /** Bytes that each device sends, by the best known algorithm. */
+  readonly sent: number;
+  /** The op that asked for it, or "return". */
+  readonly for: string;
+}
+
+/** A program of whole values together with how each of them is split, the calls, and what is exchanged between them. */
+export class PartitionedProgram {
+  constructor(
+    readonly mesh: Mesh,
+    readonly values: readonly SplitValue[],
+    readonly inputs: readonly number[],
+    readonly steps: readonly Step[],
+    readonly outputs: readonly number[],
+    /** Positions in `inputs` whose memory the outputs may take over. */
+    readonly donated: readonly number[],
+  ) {}
+
+  /** What is exchanged, in order. */
+  collectives(): Collective[] {
+    return this.steps.flatMap((step): Collective[] => {
+      if (!("move" in step) || step.move.kind === "slice") return [];
+      const { move } = step;
+      const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
+      const [from, to] = [this.values[step.input]!, this.values[step.output]!];
+      const bytes = Math.max(...[from, to].map(({ aval, layout }) => bytesIn(this.mesh, layout, aval)));
+      const sent = bytesSent(this.mesh, from.aval, from.layout, { move, layout: to.layout });
+      return [{ kind: move.kind, axes, devices: countAlong(this.mesh, axes), bytes, sent, for: step.for }];
+    });
+  }
+
+  /** The program as text, one step per line, with the layout of each value. Equal programs print equally. */
+  toString(): string {
+    const name = (id: number): string => (id < 0 ? "-" : `%${id}`);
+    const typed = (id: number): string => {
+      const { aval, layout } = this.values[id]!;
+      return `${name(id)}: ${formatAval(aval)}${formatLayout(layout)}`;
+    };
+    const lines = this.steps.map((step) => {
+      if ("move" in step) return `  ${typed(step.output)} = ${formatMove(step.move)}(${name(step.input)})`;
+      const { op, params } = step.node;
+      const options = Object.keys(params).length > 0 ? ` ${formatParams(params)}` : "";
+      return `  ${step.outputs.map(typed).join(", ")} = ${op.key}(${step.inputs.map(name).join(", ")})${options}`;
+    });
+    const head = `program over ${this.mesh} (${this.inputs.map(typed).join(", ")}) {`;
+    return [head, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return this.toString();
+  }
+}
+
+function formatMove(move: Move): string {
+  switch (move.kind) {
+    case "all_reduce":
+      return `all_reduce[${move.reduction} over ${move.axes.join(" ")}]`;
+    case "reduce_scatter":
+      return `reduce_scatter[${move.reduction} over ${move.axis}, dimension ${move.dim}]`;
+    case "all_to_all":
+      return `all_to_all[${move.axis}, dimension ${move.from} to ${move.to}]`;
+    default:
+      return `${move.kind}[${move.axis}, dimension ${move.dim}]`;
+  }
+}
