@@ -1,5 +1,6 @@
 /** The class Module, which every layer extends: how it is called, and how its variables are made and found. */
 import { type InspectOptions, inspect, isDeepStrictEqual } from "node:util";
+import { splitParameter } from "@te/sharding";
 import { type DType, evalShape, random, TeError, Tensor, tree } from "@te/tensor";
 import { fail, isFloat, isStateCollection, markState, runTraced, UNCHANGING, withDefaults } from "@te/tensor/op";
 import { checkMutable, expectVariables, isPlainObject, namedRngs, splitOptions } from "./apply-arguments.js";
@@ -185,7 +186,10 @@ export abstract class Module {
     return this.scope.session.initializing;
   }
 
-  /** A trainable parameter, made by `init` on first use. `axes` are recorded in params_axes. */
+  /**
+   * A trainable parameter, made by `init` on first use. `axes` are recorded in params_axes, and say how it and its gradient
+   * are split under a mesh.
+   */
   protected param(
     name: string,
     init: Initializer,
@@ -209,9 +213,10 @@ export abstract class Module {
         const rule = `the initializer of ${name} must give a tensor of shape [${shape}]`;
         fail("option", this.constructor.name, rule, made ?? String(made));
       }
-      scope.set("params", name, made);
+      const placed = splitParameter(made, axes);
+      scope.set("params", name, placed);
       scope.set("params_axes", name, axes);
-      return made;
+      return placed;
     }
     if (!(found instanceof Tensor) || String(found.shape) !== String(shape)) {
       const rule = `${pathOf(scope, "params", name)} must have shape [${shape.join(",")}]`;
@@ -220,7 +225,7 @@ export abstract class Module {
     }
     if (isFloat(dtype) && !isFloat(found.dtype))
       fail("dtype", scope.describe(), `${pathOf(scope, "params", name)} must be floating`, found, PASS_VARIABLES);
-    return found;
+    return splitParameter(found, axes);
   }
 
   /** "DenseGeneral { features: 4, useBias: true }": options that are not at their defaults, and submodules in properties. */

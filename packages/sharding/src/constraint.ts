@@ -2,9 +2,10 @@
 import type { Tensor } from "@te/tensor";
 import { expectTensor, fail } from "@te/tensor/op";
 import { activeMesh, meshAxisSize } from "./mesh.js";
+import { isResourceGiven } from "./mesh-resource.js";
 import { shardingConstraintOp } from "./ops/sharding-constraint.js";
 import { PartitionSpec } from "./partition-spec.js";
-import { logicalToMeshAxes } from "./rules.js";
+import { currentLogicalAxisRules, logicalToMeshAxes } from "./rules.js";
 
 /**
  * Asks that x be split as its logical axis names say. No names (null, undefined or an empty list) ask for nothing. There must
@@ -27,6 +28,18 @@ export function withShardingConstraintByLogicalAxes(
     fail("shape", fn, `there must be one logical name per dimension of x: ${x.dtype}[${x.shape.join(",")}]`, names);
   }
   return constrain(x, logicalToMeshAxes(names));
+}
+
+/**
+ * Splits a parameter as the logical names of its axes say, where a mesh is active and the rules in force split any of them;
+ * otherwise it stays as it is. Its gradient lies likewise.
+ */
+export function splitParameter(x: Tensor, names: readonly (string | null)[]): Tensor {
+  expectTensor("splitParameter", { x });
+  const hasRules = isResourceGiven() || currentLogicalAxisRules().length > 0;
+  if (names.length !== x.rank || !activeMesh() || !hasRules) return x;
+  const spec = logicalToMeshAxes(names);
+  return spec.axes.some((axis) => meshAxisSize(axis) > 1) ? constrain(x, spec) : x;
 }
 
 /** Asks that x be split as the spec says over the active mesh; the same rules. */

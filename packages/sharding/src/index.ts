@@ -1,7 +1,7 @@
 // @te/sharding: meshes, the resources and rules that name their axes, and constraints on how tensors are split.
 import "./mesh-backend.js";
 
-export { withShardingConstraint, withShardingConstraintByLogicalAxes } from "./constraint.js";
+export { splitParameter, withShardingConstraint, withShardingConstraintByLogicalAxes } from "./constraint.js";
 export { type AddressableShard, devicePut } from "./device-put.js";
 export {
   BATCH_AXES,

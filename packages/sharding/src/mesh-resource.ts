@@ -112,6 +112,9 @@ export function globalMeshResource(): MeshResource {
 export const resourceOrNone = (): MeshResource =>
   scope.current() || activeMesh() ? globalMeshResource() : new MeshResource();
 
+/** Whether a guard has put a resource in force. */
+export const isResourceGiven = (): boolean => scope.current() !== undefined;
+
 function checkTensorAxes(resource: MeshResource, mesh: Mesh | undefined): void {
   if (!mesh) return;
   const sizes = [meshAxisSize(resource.tpResource, mesh), meshAxisSize(resource.tpspResource, mesh)];

@@ -26,6 +26,9 @@ export interface Asked {
 /** Steps of a loop nest that take as long as a byte on the wire: a device computes so much faster than it sends. */
 const STEPS_PER_BYTE = 32;
 
+/** Bytes that go towards a wish after the work count so often: better the work is done where its result is wanted. */
+const AFTERWARDS = 2;
+
 /** Axes with more candidates than this are decided one after the other. */
 const MOST_CHOICES = 256;
 
@@ -103,18 +106,32 @@ function tryChoice(mesh: Mesh, { rule }: Asked, splits: readonly Split[]): Choic
   return { assignment, inputs, outputs };
 }
 
-function costOfChoice(mesh: Mesh, asked: Asked, { assignment, inputs, outputs }: Choice): number {
+function costOfChoice(mesh: Mesh, asked: Asked, choice: Choice): number {
   const { rule, avals } = asked;
+  const { assignment, inputs, outputs } = choice;
   let cost = 0;
   for (const [i, to] of inputs.entries()) if (to) cost += costOf(mesh, avals.inputs[i]!, asked.inputs[i]!, to);
-  const isMoved = cost > 0;
-  for (const [i, from] of outputs.entries()) {
-    const dims = asked.wishes[i];
-    // What inputs that stay where they are leave to be combined has to be combined in any case.
-    if (!isMoved && Object.keys(from.partial).length > 0) continue;
-    cost += costOf(mesh, avals.outputs[i]!, from, { dims: dims ?? from.dims, partial: {} });
+  const left = leftBehind(mesh, asked, assignment);
+  for (const [i, { dims, partial }] of outputs.entries()) {
+    const wished = (asked.wishes[i] ?? dims).map((axes) => axes.filter((axis) => !left.has(axis) || !partial[axis]));
+    const counted = Object.fromEntries(Object.entries(partial).filter(([axis]) => !left.has(axis)));
+    cost += AFTERWARDS * costOf(mesh, avals.outputs[i]!, { dims, partial: counted }, { dims: wished, partial: {} });
   }
   const steps = Object.values(rule.factors).reduce((n, { size }) => n * size, 1);
   const parts = [...assignment.values()].reduce((n, axes) => n * countAlong(mesh, axes), 1);
   return cost + steps / STEPS_PER_BYTE / parts;
+}
+
+/** Axes that split a factor of inputs as these lie already: what they leave to be combined has to be combined in any case. */
+function leftBehind(mesh: Mesh, { rule, inputs }: Asked, assignment: Assignment): Set<string> {
+  const moved = new Set<string>();
+  for (const [i, layout] of inputs.entries()) {
+    const operand = rule.inputs[i];
+    if (!layout || !operand) continue;
+    const names = new Set(operand.dims.flat());
+    const there = new Set(splitsOf(mesh, rule, operand, layout.dims).map(({ factor, axis }) => `${factor} ${axis}`));
+    for (const [factor, axes] of assignment)
+      for (const axis of axes) if (names.has(factor) && !there.has(`${factor} ${axis}`)) moved.add(axis);
+  }
+  return new Set([...assignment.values()].flat().filter((axis) => !moved.has(axis)));
 }

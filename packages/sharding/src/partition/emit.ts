@@ -2,7 +2,7 @@
 import type { Tensor } from "@te/tensor";
 import { slice } from "@te/tensor";
 import { lower, type Program } from "@te/tensor/backend";
-import { applyShard, type Range, Shard, withTrace } from "@te/tensor/op";
+import { applyShard, barrierOp, type Range, Shard, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { countAlong, partOf, partShape, partsOn, placeAlong } from "./layout.js";
 import type { MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
@@ -67,13 +67,17 @@ function call(mesh: Mesh, step: OpStep, devices: readonly number[], known: Map<n
 
 function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts, exchange: Exchange): Parts {
   const { move, output } = step;
-  if (move.kind !== "slice") return exchange(mesh, move, parts);
+  if (move.kind !== "slice") return exchange(mesh, move, step.again ? apart(parts, -step.output) : parts);
   const { aval, layout } = values[output]!;
   const shape = partShape(mesh, layout, aval.shape);
   return new Map(
     [...parts].map(([device, part]) => [device, cut(part, move.dim, placeAlong(mesh, device, [move.axis]), shape)]),
   );
 }
+
+/** The same parts, behind marks that keep what is made of them from being merged with what was made before. */
+const apart = (parts: Parts, id: number): Parts =>
+  new Map([...parts].map(([device, x]) => [device, barrierOp({ x }, { id }).y]));
 
 /** The part of x of the given shape that stands at a place along a dimension. */
 export function cut(x: Tensor, dim: number, place: number, shape: readonly number[]): Tensor {

@@ -54,7 +54,8 @@ class Partitioner {
   private readonly moved = new Map<string, { readonly value: number; used: number; readonly isGathered: boolean }>();
   private readonly rules = new Map<ProgramNode, Rule>();
   private readonly wishes: Wishes;
-  private readonly given: ReadonlySet<number>;
+  /** Values that are what was given, or a part of it. */
+  private readonly given = new Set<number>();
   private at = 0;
 
   constructor(
@@ -64,7 +65,6 @@ class Partitioner {
     private readonly asked: readonly (Layout | undefined)[],
   ) {
     for (const node of program.nodes) this.rules.set(node, ruleOf(program, node));
-    this.given = new Set(program.given);
     const known: Wishes = new Map();
     program.given.forEach((id, i) => {
       const { dims } = inputs[i]!;
@@ -80,6 +80,7 @@ class Partitioner {
     const given = this.program.given.map((id, i) => {
       const value = this.add(id, this.inputs[i]!);
       this.made.set(id, value);
+      this.given.add(value);
       return value;
     });
     for (const node of this.program.nodes) {
@@ -112,8 +113,9 @@ class Partitioner {
       if (known && isFresh) known.used = this.at;
       else {
         const output = this.add(id, layout);
-        this.steps.push({ move, input: value, output, for: op });
-        const isGathered = this.given.has(id) && move.kind === "all_gather";
+        this.steps.push({ move, input: value, output, for: op, again: known !== undefined });
+        const isGathered = this.given.has(value) && move.kind === "all_gather";
+        if (this.given.has(value) && move.kind === "slice") this.given.add(output);
         this.moved.set(key, { value: output, used: this.at, isGathered });
       }
       value = this.moved.get(key)!.value;
@@ -121,10 +123,16 @@ class Partitioner {
     return value;
   }
 
+  /**
+   * A constraint says how parts lie. Partial results go on waiting, unless an axis of theirs is to split it: whoever reads it
+   * may want them scattered.
+   */
   private constrain(node: ProgramNode): void {
     const [x, y] = [node.inputs[0]!, node.outputs[0]!];
     const dims = dimsOfConstraint(this.mesh, this.program.values[x]!, node.params);
-    this.made.set(y, this.bring(x, { dims, partial: {} }, "sharding_constraint"));
+    const wanted = new Set(dims.flat());
+    const partial = Object.entries(this.layoutOf(x).partial).filter(([axis]) => !wanted.has(axis));
+    this.made.set(y, this.bring(x, { dims, partial: Object.fromEntries(partial) }, "sharding_constraint"));
   }
 
   private call(node: ProgramNode): void {

@@ -30,6 +30,8 @@ export interface MoveStep {
   readonly output: number;
   /** The op that asked for it, or "return". */
   readonly for: string;
+  /** It was made before, and let go of. */
+  readonly again: boolean;
 }
 
 export type Step = OpStep | MoveStep;
