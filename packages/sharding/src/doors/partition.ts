@@ -6,6 +6,7 @@ export { devicesOf, formatLayout, type Layout, partOf, partShape, partsOn, whole
 export { partition } from "../partition/partition.js";
 export {
   type Collective,
+  type JoinedStep,
   type MoveStep,
   type OpStep,
   PartitionedProgram,

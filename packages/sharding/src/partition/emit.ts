@@ -1,11 +1,10 @@
 /** From a partitioned program to what some of its devices run, as one program of their parts. */
-import type { Tensor } from "@te/tensor";
-import { slice } from "@te/tensor";
+import { concat, slice, type Tensor } from "@te/tensor";
 import { lower, type Program } from "@te/tensor/backend";
 import { applyShard, barrierOp, type Range, Shard, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { countAlong, partOf, partShape, partsOn, placeAlong } from "./layout.js";
-import type { MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
+import type { JoinedStep, MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
 import type { Move } from "./reshard.js";
 
 /** What a value is on some devices: by device. */
@@ -35,7 +34,8 @@ export function emit(partitioned: PartitionedProgram, devices: readonly number[]
       known.set(id, new Map(devices.map((device) => [device, byPart.get(partOf(mesh, layout, device))!])));
     });
     for (const step of steps) {
-      if ("move" in step) known.set(step.output, move(partitioned, step, known.get(step.input)!, exchange));
+      if ("moves" in step) moveTogether(mesh, step, known, exchange);
+      else if ("move" in step) known.set(step.output, move(partitioned, step, known.get(step.input)!, exchange));
       else call(mesh, step, devices, known);
     }
     const results = outputs.flatMap((id) => {
@@ -73,6 +73,26 @@ function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts
   return new Map(
     [...parts].map(([device, part]) => [device, cut(part, move.dim, placeAlong(mesh, device, [move.axis]), shape)]),
   );
+}
+
+/** The parts of all values as one line of elements, which is exchanged and cut again. */
+function moveTogether(mesh: Mesh, { moves }: JoinedStep, known: Map<number, Parts>, exchange: Exchange): void {
+  const given = moves.map(({ input }) => known.get(input)!);
+  const devices = [...given[0]!.keys()];
+  const lines = devices.map(
+    (device) => [device, concat(given.map((parts) => parts.get(device)!.reshape([-1])))] as const,
+  );
+  const together = exchange(mesh, moves[0]!.move as Exclude<Move, { kind: "slice" }>, new Map(lines));
+  let start = 0;
+  moves.forEach(({ output }, i) => {
+    const { shape, size } = given[i]!.get(devices[0]!)!;
+    const from = start;
+    known.set(
+      output,
+      new Map(devices.map((device) => [device, slice(together.get(device)!, [from], [from + size]).reshape(shape)])),
+    );
+    start += size;
+  });
 }
 
 /** The same parts, behind marks that keep what is made of them from being merged with what was made before. */

@@ -4,6 +4,7 @@ import { wantsLog } from "@te/tensor/backend";
 import { type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
+import { joinReductions } from "./buckets.js";
 import { type Choice, choose } from "./choose.js";
 import { dimsOfConstraint } from "./constraint-dims.js";
 import { type Layout, sameLayout, wholeLayout } from "./layout.js";
@@ -92,7 +93,8 @@ class Partitioner {
       const { layout } = this.values[this.made.get(id)!]!;
       return this.bring(id, this.asked[i] ?? { dims: this.wishes.get(id) ?? layout.dims, partial: {} }, "return");
     });
-    return new PartitionedProgram(this.mesh, this.values, given, this.steps, outputs, this.program.donated);
+    const steps = joinReductions(this.mesh, this.values, this.steps);
+    return new PartitionedProgram(this.mesh, this.values, given, steps, outputs, this.program.donated);
   }
 
   private add(id: number, layout: Layout): number {

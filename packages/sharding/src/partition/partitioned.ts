@@ -34,7 +34,12 @@ export interface MoveStep {
   readonly again: boolean;
 }
 
-export type Step = OpStep | MoveStep;
+/** All-reduces over the same axes, by the same reduction and of the same dtype, in one message. */
+export interface JoinedStep {
+  readonly moves: readonly MoveStep[];
+}
+
+export type Step = OpStep | MoveStep | JoinedStep;
 
 /** What a program sends, step by step. */
 export interface Collective {
@@ -46,7 +51,7 @@ export interface Collective {
   readonly bytes: number;
   /** Bytes that each device sends, by the best known algorithm. */
   readonly sent: number;
-  /** The op that asked for it, or "return". */
+  /** The ops that asked for it, with commas between, or "return". */
   readonly for: string;
 }
 
@@ -65,13 +70,19 @@ export class PartitionedProgram {
   /** What is exchanged, in order. */
   collectives(): Collective[] {
     return this.steps.flatMap((step): Collective[] => {
-      if (!("move" in step) || step.move.kind === "slice") return [];
-      const { move } = step;
+      if ("node" in step) return [];
+      const moves = "moves" in step ? step.moves : [step];
+      const { move } = moves[0]!;
+      if (move.kind === "slice") return [];
       const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
-      const [from, to] = [this.values[step.input]!, this.values[step.output]!];
-      const bytes = Math.max(...[from, to].map(({ aval, layout }) => bytesIn(this.mesh, layout, aval)));
-      const sent = bytesSent(this.mesh, from.aval, from.layout, { move, layout: to.layout });
-      return [{ kind: move.kind, axes, devices: countAlong(this.mesh, axes), bytes, sent, for: step.for }];
+      const askers = [...new Set(moves.map((each) => each.for))].join(", ");
+      let [bytes, sent] = [0, 0];
+      for (const { input, output, move } of moves) {
+        const [from, to] = [this.values[input]!, this.values[output]!];
+        bytes += Math.max(...[from, to].map(({ aval, layout }) => bytesIn(this.mesh, layout, aval)));
+        sent += bytesSent(this.mesh, from.aval, from.layout, { move, layout: to.layout });
+      }
+      return [{ kind: move.kind, axes, devices: countAlong(this.mesh, axes), bytes, sent, for: askers }];
     });
   }
 
@@ -83,10 +94,13 @@ export class PartitionedProgram {
       return `${name(id)}: ${formatAval(aval)}${formatLayout(layout)}`;
     };
     const lines = this.steps.map((step) => {
-      if ("move" in step) return `  ${typed(step.output)} = ${formatMove(step.move)}(${name(step.input)})`;
-      const { op, params } = step.node;
+      const moves = "moves" in step ? step.moves : "move" in step ? [step] : undefined;
+      if (moves)
+        return `  ${moves.map(({ output }) => typed(output)).join(", ")} = ${formatMove(moves[0]!.move)}(${moves.map(({ input }) => name(input)).join(", ")})`;
+      const { node, inputs, outputs } = step as OpStep;
+      const { op, params } = node;
       const options = Object.keys(params).length > 0 ? ` ${formatParams(params)}` : "";
-      return `  ${step.outputs.map(typed).join(", ")} = ${op.key}(${step.inputs.map(name).join(", ")})${options}`;
+      return `  ${outputs.map(typed).join(", ")} = ${op.key}(${inputs.map(name).join(", ")})${options}`;
     });
     const head = `program over ${this.mesh} (${this.inputs.map(typed).join(", ")}) {`;
     return [head, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");
