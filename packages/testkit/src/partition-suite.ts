@@ -101,7 +101,7 @@ export function runPartitioned(
 }
 
 /** A function of tensors with concrete arguments, and which of its results are exact. */
-interface Subject {
+export interface SplitSubject {
   readonly f: (...args: Tensor[]) => readonly Tensor[];
   readonly given: readonly HostArray[];
   readonly names: readonly string[];
@@ -109,7 +109,11 @@ interface Subject {
 }
 
 /** Says how a partitioned program differs from the whole one, or nothing. */
-function compare({ f, given, names, exact }: Subject, mesh: Mesh, uniform: () => number): string | undefined {
+export function findSplitError(
+  { f, given, names, exact }: SplitSubject,
+  mesh: Mesh,
+  uniform: () => number,
+): string | undefined {
   const program: Program = makeProgram(f)(...given.map(toTensor));
   const constants = program.constants.map(
     ({ tensor }): HostArray => ({
@@ -141,24 +145,24 @@ export function findPartitionError(op: OpDefinition, of: Case, seed: string): st
   const names = orderedNames(op, of);
   const given = names.map((name) => byName[name]!);
   const avals = outputAvals(op, of);
-  const forward: Subject = {
+  const forward: SplitSubject = {
     f: (...xs) => callOp(op, Object.fromEntries(names.map((name, i) => [name, xs[i]!])), of.params),
     given,
     names: op.outputs,
     exact: avals.map(({ dtype }) => isExact(dtype) || op.moves !== undefined),
   };
   const mesh = MESHES[Math.floor(uniform() * MESHES.length)]!;
-  const found = compare(forward, mesh, uniform);
+  const found = findSplitError(forward, mesh, uniform);
   if (found) return found;
   const gradient = gradientOfCase(op, of);
   if (!gradient) return undefined;
-  const pull: Subject = {
+  const pull: SplitSubject = {
     f: gradient.pull,
     given: [...drawCotangents(gradient.avals, `${op.name}/${of.name}`), ...given],
     names: gradient.wrt.map((name) => `gradient of ${name}`),
     exact: gradient.wrt.map(() => false),
   };
-  return compare(pull, mesh, uniform);
+  return findSplitError(pull, mesh, uniform);
 }
 
 /** Declares one test for every op: its small cases, each split in `rounds` drawn ways, give what they give whole. */
