@@ -3,7 +3,7 @@ import { Tensor } from "@te/tensor";
 import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
 import { withMesh } from "./mesh.js";
-import { MeshBuffer } from "./mesh-buffer.js";
+import { MeshBuffer, type Placement } from "./mesh-buffer.js";
 import { devicesOf, partOf, partShape, partsOn } from "./partition/layout.js";
 import { NamedSharding, PartitionSpec } from "./partition-spec.js";
 
@@ -41,10 +41,13 @@ const placedBuffer = (x: Tensor): MeshBuffer | undefined => {
   return buffer instanceof MeshBuffer ? buffer : undefined;
 };
 
+/** How a tensor lies over a mesh, as its memory knows; undefined where it was not made under one. */
+export const placementOf = (x: Tensor): Placement | undefined => placedBuffer(x)?.placement;
+
 Object.defineProperty(Tensor.prototype, "sharding", {
   configurable: true,
   get(this: Tensor): NamedSharding | undefined {
-    const placement = placedBuffer(this)?.placement;
+    const placement = placementOf(this);
     if (!placement) return undefined;
     const entries = placement.layout.dims.map((axes) =>
       axes.length === 0 ? null : axes.length === 1 ? axes[0]! : axes,

@@ -19,6 +19,7 @@ export {
   W_NO_SHARD_AXES,
   W_TP_AXES,
 } from "./logical-axes.js";
+export { makePartitioned } from "./make-partitioned.js";
 export { activeMesh, Mesh, meshAxisSize, withMesh } from "./mesh.js";
 export {
   activeResourceAxis,
@@ -29,5 +30,6 @@ export {
   type ResourceField,
 } from "./mesh-resource.js";
 export { type ShardingConstraint, shardingConstraintOp } from "./ops/sharding-constraint.js";
+export type { Collective, PartitionedProgram } from "./partition/partitioned.js";
 export { NamedSharding, type PartitionEntry, PartitionSpec } from "./partition-spec.js";
 export { currentLogicalAxisRules, extendLogicalAxisRules, logicalAxisRules, logicalToMeshAxes } from "./rules.js";

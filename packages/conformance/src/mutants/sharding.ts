@@ -3,7 +3,9 @@ import { type Mutant, mutant } from "./mutant.js";
 
 const ATTENTION = "transformer/src/ops/attention-rule.ts";
 const CONSTRAINT = "sharding/src/constraint.ts";
+const VIRTUAL = "sharding/src/partition/virtual.ts";
 const JUDGE = "testkit/sharding";
+const PROGRAMS = "testkit/partitioned-programs";
 
 export const SHARDING: readonly Mutant[] = [
   mutant(
@@ -72,5 +74,75 @@ export const SHARDING: readonly Mutant[] = [
     "meshAxisSize(axis, mesh) > 0",
     "sharding/constraint",
   ),
-  mutant("one device records how its shards lie", CONSTRAINT, "mesh.size === 1 || ", "", "sharding/constraint"),
+  mutant(
+    "one device records how its shards lie",
+    CONSTRAINT,
+    "if (mesh.size === 1) return x;",
+    "",
+    "sharding/constraint",
+  ),
+  // Partition
+  mutant(
+    "every device keeps the first part of a sum",
+    VIRTUAL,
+    "cutEvenly(all, move.dim, place",
+    "cutEvenly(all, move.dim, 0",
+    PROGRAMS,
+  ),
+  mutant(
+    "parts are put together backwards",
+    VIRTUAL,
+    "concat(members, move.dim)",
+    "concat([...members].reverse(), move.dim)",
+    PROGRAMS,
+  ),
+  mutant(
+    "devices exchange with the wrong one",
+    VIRTUAL,
+    "cutEvenly(part, move.to, place",
+    "cutEvenly(part, move.to, members.length - 1 - place",
+    PROGRAMS,
+  ),
+  mutant(
+    "a reader is served before its bucket",
+    "sharding/src/partition/buckets.ts",
+    "if (key !== undefined) flush(key);",
+    "",
+    PROGRAMS,
+  ),
+  mutant(
+    "an axis splits two factors",
+    "sharding/src/partition/choose.ts",
+    "[...candidates.filter((split) => split.axis === axis), undefined]",
+    "candidates.map((split) => split)",
+    PROGRAMS,
+  ),
+  mutant(
+    "an inner factor is split inside of a whole one",
+    "sharding/src/partition/factors.ts",
+    "if (along.length > 0 && !isOpen) return undefined;",
+    "",
+    PROGRAMS,
+  ),
+  mutant(
+    "the maximum of rows is summed",
+    "sharding/src/partition/choose.ts",
+    "for (const axis of axes) partial[axis] = split;",
+    'for (const axis of axes) partial[axis] = "sum";',
+    "testkit/partitioned",
+  ),
+  mutant(
+    "a constraint takes a sum for whole",
+    "sharding/src/partition/partition.ts",
+    ".filter(([axis]) => !wanted.has(axis))",
+    ".filter(() => false)",
+    "transformer/mesh-collectives",
+  ),
+  mutant(
+    "a gathered weight is kept for the backward pass",
+    "sharding/src/partition/partition.ts",
+    "this.at - known.used <= GATHERED_FOR",
+    "true",
+    "transformer/mesh-collectives",
+  ),
 ];

@@ -1,0 +1,142 @@
+/** What devices exchange in a train step of a layer: kinds, counts and bytes are those of closed formulas. */
+import { DelayedScaling, fp8Autocast } from "@te/fp8";
+import {
+  type Collective,
+  Mesh,
+  MeshResource,
+  makePartitioned,
+  PartitionSpec,
+  withShardingConstraint,
+} from "@te/sharding";
+import { random, type Tensor, valueAndGrad } from "@te/tensor";
+import { normals } from "@te/testkit";
+import { describe, expect, test } from "vitest";
+import { TransformerLayer } from "../src/index.js";
+import { PARALLELISMS, under } from "./mesh-setup.js";
+
+const [BATCH, LENGTH, HIDDEN, MLP] = [4, 32, 64, 256];
+const ITEM = 4;
+const TOKENS = BATCH * LENGTH;
+
+/** Bytes of the kernels of a layer, in float32: qkv, out, wi, wo. */
+const KERNELS = [3 * HIDDEN * HIDDEN, HIDDEN * HIDDEN, HIDDEN * MLP, MLP * HIDDEN].map((n) => n * ITEM);
+const SCALES = 2 * HIDDEN * ITEM;
+const LOSS = ITEM;
+const ACTIVATION = TOKENS * HIDDEN * ITEM;
+
+/** The collectives of a step that gives the loss and the gradients of all parameters, and of x where `input` says so. */
+function collectivesOf(name: string, { input = false, layers = 1, fp8 = false } = {}): readonly Collective[] {
+  const parallelism = PARALLELISMS.find((each) => each.name === name)!;
+  const options = {
+    hiddenSize: HIDDEN,
+    mlpHiddenSize: MLP,
+    numAttentionHeads: 4,
+    hiddenDropout: 0,
+    attentionDropout: 0,
+    enableRelativeEmbedding: false,
+    layernormType: "rmsnorm",
+    selfAttnMaskType: "causal",
+    mlpActivations: ["gelu"],
+    enableSequenceParallel: parallelism.sequence,
+  } as const;
+  const stack = Array.from({ length: layers }, () => new TransformerLayer(options));
+  const x = normals([BATCH, LENGTH, HIDDEN]);
+  const g = normals([BATCH, LENGTH, HIDDEN], { seed: "g" });
+  return under(parallelism, () => {
+    const build = () => {
+      const variables: any[] = stack.map((layer, i) => layer.init(random.key(i), x));
+      const loss = (variables: any[], x: Tensor): Tensor =>
+        stack
+          .reduce((y, layer, i) => layer.apply(variables[i], y) as Tensor, x)
+          .mul(g)
+          .sum();
+      const step = valueAndGrad(loss, { argnums: input ? [0, 1] : [0] }) as (variables: any[], x: Tensor) => unknown;
+      return makePartitioned(step)(variables, x).collectives();
+    };
+    return fp8 ? fp8Autocast({ enabled: true, fp8Recipe: new DelayedScaling() }, build) : build();
+  });
+}
+
+/** Bytes by kind and axes, the largest first. */
+function summary(collectives: readonly Collective[]): Record<string, number[]> {
+  const found: Record<string, number[]> = {};
+  for (const { kind, axes, bytes } of collectives) {
+    const key = `${kind} ${axes.join(" ")}`;
+    found[key] = [...(found[key] ?? []), bytes];
+  }
+  for (const list of Object.values(found)) list.sort((a, b) => b - a);
+  return found;
+}
+
+const sorted = (list: readonly number[]): number[] => [...list].sort((a, b) => b - a);
+const sum = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0);
+
+describe("a layer exchanges", () => {
+  test("dp: the gradients of its parameters and the loss, once", () => {
+    expect(summary(collectivesOf("dp2"))).toEqual({ "all_reduce data": [sum(KERNELS) + SCALES + LOSS] });
+  });
+
+  test("tp: the results of both row products, and the gradients of both column products", () => {
+    const activations = new Array(4).fill(ACTIVATION);
+    expect(summary(collectivesOf("tp2", { input: true }))).toEqual({ "all_reduce tensor": activations });
+  });
+
+  test("tpsp: the same as a gather and a scatter each, and what only a part of the sequence gave", () => {
+    const activations = new Array(4).fill(ACTIVATION);
+    expect(summary(collectivesOf("tpsp2", { input: true }))).toEqual({
+      "all_gather tensor": activations,
+      "reduce_scatter tensor": activations,
+      "all_reduce tensor": [SCALES + LOSS],
+    });
+  });
+
+  test("fsdp: each kernel before its use, and its gradient", () => {
+    expect(summary(collectivesOf("fsdp2"))).toMatchObject({
+      "reduce_scatter fully": sorted(KERNELS),
+      "all_reduce fully": [SCALES + LOSS],
+    });
+  });
+
+  test("fsdp: kernels of layers far from their backward pass are gathered again", () => {
+    const { "all_gather fully": gathered } = summary(collectivesOf("fsdp2", { layers: 4 }));
+    const count = (bytes: number): number => gathered!.filter((each) => each === bytes).length;
+    const [qkv, out] = [KERNELS[0]!, KERNELS[1]!];
+    expect([count(qkv), count(out)]).toEqual([8, 8]);
+  });
+
+  test("dp and tp: either on its own axis", () => {
+    const halves = sum(KERNELS) / 2 + SCALES + LOSS;
+    const both = summary(collectivesOf("dp2 x tp2"));
+    expect(Object.keys(both).sort()).toEqual(["all_reduce data", "all_reduce tensor"]);
+    expect(both["all_reduce data"]).toEqual([halves]);
+    expect(both["all_reduce tensor"]).toEqual(new Array(4).fill(ACTIVATION / 2));
+  });
+
+  test("FP8: amaxes in one message, and weights and activations as FP8 bytes", () => {
+    const fully = summary(collectivesOf("fsdp2", { fp8: true }));
+    expect(fully["all_reduce fully"]).toContain(12 * ITEM);
+    expect(sorted([...new Set(fully["all_gather fully"])])).toEqual(sorted([...new Set(KERNELS.map((n) => n / ITEM))]));
+    const sequence = summary(collectivesOf("tpsp2", { fp8: true }));
+    expect(sequence["all_gather tensor"]!.filter((bytes) => bytes === ACTIVATION / ITEM)).toHaveLength(4);
+  });
+});
+
+test("a constraint that splits what waits for a sum scatters it", () => {
+  const parallelism = { name: "", mesh: new Mesh({ tensor: 2 }), resource: new MeshResource(), sequence: false };
+  const [x, w] = [normals([8, 6]), normals([6, 4])];
+  under(parallelism, () => {
+    const split = (spec: PartitionSpec) =>
+      makePartitioned((x: Tensor, w: Tensor) => {
+        const [a, b] = [
+          withShardingConstraint(x, new PartitionSpec(null, "tensor")),
+          withShardingConstraint(w, new PartitionSpec("tensor")),
+        ];
+        return withShardingConstraint(a.matmul(b), spec);
+      })(x, w)
+        .collectives()
+        .map(({ kind, bytes, sent }) => ({ kind, bytes, sent }));
+    const bytes = 8 * 4 * ITEM;
+    expect(split(new PartitionSpec("tensor"))).toEqual([{ kind: "reduce_scatter", bytes, sent: bytes / 2 }]);
+    expect(split(new PartitionSpec())).toEqual([{ kind: "all_reduce", bytes, sent: bytes }]);
+  });
+});
