@@ -1,12 +1,16 @@
 // te_cpu.node: the functions of every device, and those of the CPU alone.
+#include <chrono>
 #include <dnnl.hpp>
+#include <thread>
 
 #include "cpu/device.h"
 #include "node/arguments.h"
 #include "node/functions.h"
 #include "te/parallel.h"
 #include "te/peak.h"
+#include "te/queue.h"
 #include "te/settings.h"
+#include "te/world.h"
 
 namespace te {
 namespace {
@@ -57,12 +61,32 @@ napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
   return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
 }
 
+// joinWorld(library) blocks until all processes have joined, and returns who this one is.
+napi_value join(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  join_world(Js(env, a.value[0]).text("library"));
+  napi_value result = js_object(env);
+  set(env, result, "rank", js_integer(env, world_rank()));
+  set(env, result, "size", js_integer(env, world_size()));
+  return result;
+}
+
+// leaveWorld() blocks until what was queued is done and all processes have come here.
+napi_value leave(napi_env env, napi_callback_info) {
+  const std::shared_ptr<Queue> queue = Queue::acquire(cpu_device());
+  while (!queue->idle()) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  leave_world();
+  return nullptr;
+}
+
 void init(napi_env env, napi_value exports) {
   open_addon(env, exports, cpu_device());
   add_function<describe>(env, exports, "info");
   add_function<set_threads>(env, exports, "setThreads");
   add_function<product_peak>(env, exports, "productPeak");
   add_function<copy_bandwidth>(env, exports, "copyBandwidth");
+  add_function<join>(env, exports, "joinWorld");
+  add_function<leave>(env, exports, "leaveWorld");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 /** The CPU as a device of @te/tensor. */
-import { type Backend, nativeBackend } from "@te/tensor/backend";
+import { availableParallelism, cpus } from "node:os";
+import { type Backend, nativeBackend, type World } from "@te/tensor/backend";
 import { warnOnce } from "@te/tensor/op";
 import type { Native } from "./native.js";
 
@@ -8,5 +9,15 @@ export function cpuBackend(native: Native): Backend {
   const { isa, threads, oneDNN, problems } = native.info();
   for (const problem of problems) warnOnce(problem);
   const description = `oneDNN ${oneDNN} and ${isa} kernels, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  return nativeBackend({ name: "cpu", description, native });
+  return nativeBackend({ name: "cpu", description, native, joinWorld: (library) => joinWorld(native, library) });
+}
+
+/** Processes of one machine share its cores, unless OMP_NUM_THREADS says how many each may take. */
+function joinWorld(native: Native, library: string): World {
+  const { rank, size } = native.joinWorld(library);
+  const { OMP_NUM_THREADS, OMPI_COMM_WORLD_LOCAL_SIZE, MPI_LOCALNRANKS } = process.env;
+  const neighbours = Number(OMPI_COMM_WORLD_LOCAL_SIZE ?? MPI_LOCALNRANKS ?? 1) || 1;
+  const share = Math.max(1, Math.floor(cpus().length / neighbours));
+  if (size > 1 && !OMP_NUM_THREADS) native.setThreads(Math.min(share, availableParallelism()));
+  return { rank, size, leave: () => native.leaveWorld() };
 }

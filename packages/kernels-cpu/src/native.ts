@@ -9,6 +9,11 @@ export interface Native extends NativeAddon {
   /** Yardsticks for benchmarks; they block the calling thread. GFLOP/s and GB/s. */
   productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
   copyBandwidth(seconds: number, bytes: number): number;
+
+  /** Waits until all processes that mpirun started have joined. `library`: the file of MPI, or "". */
+  joinWorld(library: string): { readonly rank: number; readonly size: number };
+  /** Waits until the work of this process is done and all processes have come here. */
+  leaveWorld(): void;
 }
 
 const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {
@@ -16,6 +21,8 @@ const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {
   setThreads: true,
   productPeak: true,
   copyBandwidth: true,
+  joinWorld: true,
+  leaveWorld: true,
 };
 
 /** The first function that an addon lacks: it was built from other sources. */

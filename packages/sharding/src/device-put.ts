@@ -4,8 +4,9 @@ import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
 import { withMesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
-import { devicesOf, partOf, partShape, partsOn } from "./partition/layout.js";
+import { partOf, partShape, partsOn } from "./partition/layout.js";
 import { NamedSharding, PartitionSpec } from "./partition-spec.js";
+import { devicesOf } from "./world.js";
 
 /** A part of a tensor as one device of the mesh holds it. */
 export interface AddressableShard {

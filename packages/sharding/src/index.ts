@@ -33,3 +33,4 @@ export { type ShardingConstraint, shardingConstraintOp } from "./ops/sharding-co
 export type { Collective, PartitionedProgram } from "./partition/partitioned.js";
 export { NamedSharding, type PartitionEntry, PartitionSpec } from "./partition-spec.js";
 export { currentLogicalAxisRules, extendLogicalAxisRules, logicalAxisRules, logicalToMeshAxes } from "./rules.js";
+export { type DistributedOptions, initDistributed, processCount, processIndex } from "./world.js";

@@ -15,22 +15,30 @@ import {
 import { activeMesh, type Mesh } from "./mesh.js";
 import { MeshBuffer } from "./mesh-buffer.js";
 import { emit } from "./partition/emit.js";
-import { devicesOf, formatLayout, type Layout, partsOn } from "./partition/layout.js";
+import { formatLayout, type Layout, partsOn } from "./partition/layout.js";
 import { partition } from "./partition/partition.js";
 import type { PartitionedProgram } from "./partition/partitioned.js";
+import { exchangeWithProcesses } from "./partition/processes.js";
 import { exchangeInProgram } from "./partition/virtual.js";
+import { devicesOf, joinIfStarted, onJoin, processCount } from "./world.js";
 
-/** Over the device of this process, all devices of the mesh are virtual: their parts are computed by one program. */
+/**
+ * Where processes were started together, each computes for one device of the mesh. Otherwise all devices are virtual: their
+ * parts are computed by one program of this process.
+ */
 class MeshBackend implements Backend {
   readonly name: string;
   readonly description: string;
+  readonly devices: readonly number[];
 
   constructor(
     readonly mesh: Mesh,
     readonly device: Backend,
   ) {
     this.name = `${device.name} x${mesh.size}`;
-    this.description = `${mesh} of virtual devices, on: ${device.description}`;
+    this.devices = devicesOf(mesh);
+    const kind = processCount() > 1 ? "processes" : "virtual devices";
+    this.description = `${mesh} of ${kind}, on: ${device.description}`;
   }
 
   supports(node: NodeSpec): true | string {
@@ -80,11 +88,11 @@ class MeshExecutable implements Executable {
     }
     const { partitioned, compiled, constants } = variant;
     const results = compiled.executable.run([...given.flatMap(({ parts }) => parts), ...constants]);
-    const { mesh } = this.backend;
+    const { mesh, devices } = this.backend;
     let next = 0;
     return partitioned.outputs.map((id) => {
       const placement = { mesh, ...partitioned.values[id]! };
-      const count = partsOn(mesh, placement.layout, devicesOf(mesh)).length;
+      const count = partsOn(mesh, placement.layout, devices).length;
       const parts = results.slice(next, next + count);
       next += count;
       return new MeshBuffer(parts, byteSize(placement.aval), placement);
@@ -92,10 +100,11 @@ class MeshExecutable implements Executable {
   }
 
   private build(layouts: readonly Layout[]): Variant {
-    const { mesh, device } = this.backend;
+    const { mesh, device, devices } = this.backend;
     const partitioned = partition(mesh, this.program, layouts);
     if (wantsLog("partition")) process.stderr.write(`${partitioned}\n`);
-    const compiled = compile(emit(partitioned, devicesOf(mesh), exchangeInProgram), device);
+    const exchange = processCount() > 1 ? exchangeWithProcesses(hashOf(String(partitioned))) : exchangeInProgram;
+    const compiled = compile(emit(partitioned, devices, exchange), device);
     const constants = compiled.program.constants.map(({ tensor }) => tensor.expectStorage("jit").on(device));
     return { partitioned, compiled, constants };
   }
@@ -106,7 +115,14 @@ class MeshExecutable implements Executable {
   }
 }
 
-const backends = new WeakMap<Backend, Map<string, MeshBackend>>();
+/** A number of 32 bits that equal texts share (FNV-1a). */
+function hashOf(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+let backends = new WeakMap<Backend, Map<string, MeshBackend>>();
 
 /** A mesh over a device; meshes of the same axes are one. */
 function backendOf(mesh: Mesh, device: Backend): MeshBackend {
@@ -120,9 +136,17 @@ function backendOf(mesh: Mesh, device: Backend): MeshBackend {
 
 let last: MeshBackend | undefined;
 
+onJoin(() => {
+  backends = new WeakMap();
+  last = undefined;
+});
+
 spreadPrograms((device) => {
   const mesh = activeMesh();
   if (!mesh || mesh.size === 1) return device;
-  if (last?.mesh !== mesh || last.device !== device) last = backendOf(mesh, device);
+  if (last?.mesh !== mesh || last.device !== device) {
+    joinIfStarted(device);
+    last = backendOf(mesh, device);
+  }
   return last;
 });

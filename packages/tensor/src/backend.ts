@@ -48,6 +48,15 @@ export interface MemoryStats {
   readonly arena: number;
 }
 
+/** The processes that one was started with, as by mpirun. */
+export interface World {
+  /** Which of them this is, from 0 on, and how many there are. */
+  readonly rank: number;
+  readonly size: number;
+  /** After the work of all of them: waits until all have come here. */
+  leave(): void;
+}
+
 /** What a device must offer. Programs that it compiles hold only nodes that it supports. */
 export interface Backend {
   readonly name: string;
@@ -65,4 +74,9 @@ export interface Backend {
   fromHost(bytes: Uint8Array, how: "copy" | "take"): DeviceBuffer;
   memory(): MemoryStats;
   resetPeak(): void;
+  /**
+   * Joins the processes that this one was started with, and waits until all have. Programs may then hold ops in which they
+   * exchange. `library`: the file of MPI, or "" for the one that is found. A device without it has no such ops.
+   */
+  joinWorld?(library: string): World;
 }

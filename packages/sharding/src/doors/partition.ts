@@ -2,7 +2,7 @@
 import "../index.js";
 
 export { type Exchange, emit, type Parts } from "../partition/emit.js";
-export { devicesOf, formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
+export { formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
 export { partition } from "../partition/partition.js";
 export {
   type Collective,
@@ -13,5 +13,7 @@ export {
   type SplitValue,
   type Step,
 } from "../partition/partitioned.js";
+export { exchangeWithProcesses } from "../partition/processes.js";
 export { bytesIn, type Move } from "../partition/reshard.js";
 export { exchangeInProgram } from "../partition/virtual.js";
+export { devicesOf } from "../world.js";

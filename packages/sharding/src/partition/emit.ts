@@ -10,8 +10,8 @@ import type { Move } from "./reshard.js";
 /** What a value is on some devices: by device. */
 export type Parts = ReadonlyMap<number, Tensor>;
 
-/** How devices exchange parts: gives each device what it has after the move. */
-export type Exchange = (mesh: Mesh, move: Exclude<Move, { kind: "slice" }>, parts: Parts) => Parts;
+/** How devices exchange parts: gives each device what it has after the move. `purpose`: the ops that ask for it. */
+export type Exchange = (mesh: Mesh, move: Exclude<Move, { kind: "slice" }>, parts: Parts, purpose: string) => Parts;
 
 /**
  * The program of some devices. Its inputs are the distinct parts that they hold of each input, in order; so are its outputs.
@@ -67,7 +67,7 @@ function call(mesh: Mesh, step: OpStep, devices: readonly number[], known: Map<n
 
 function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts, exchange: Exchange): Parts {
   const { move, output } = step;
-  if (move.kind !== "slice") return exchange(mesh, move, step.again ? apart(parts, -step.output) : parts);
+  if (move.kind !== "slice") return exchange(mesh, move, step.again ? apart(parts, -step.output) : parts, step.for);
   const { aval, layout } = values[output]!;
   const shape = partShape(mesh, layout, aval.shape);
   return new Map(
@@ -79,10 +79,11 @@ function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts
 function moveTogether(mesh: Mesh, { moves }: JoinedStep, known: Map<number, Parts>, exchange: Exchange): void {
   const given = moves.map(({ input }) => known.get(input)!);
   const devices = [...given[0]!.keys()];
+  const askers = [...new Set(moves.map((each) => each.for))].join(", ");
   const lines = devices.map(
     (device) => [device, concat(given.map((parts) => parts.get(device)!.reshape([-1])))] as const,
   );
-  const together = exchange(mesh, moves[0]!.move as Exclude<Move, { kind: "slice" }>, new Map(lines));
+  const together = exchange(mesh, moves[0]!.move as Exclude<Move, { kind: "slice" }>, new Map(lines), askers);
   let start = 0;
   moves.forEach(({ output }, i) => {
     const { shape, size } = given[i]!.get(devices[0]!)!;

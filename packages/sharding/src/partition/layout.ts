@@ -64,6 +64,3 @@ export function partsOn(mesh: Mesh, layout: Layout, devices: readonly number[]):
   }
   return [...holders].map(([part, device]) => ({ part, device })).sort((a, b) => a.part - b.part);
 }
-
-/** The devices that this process computes for. */
-export const devicesOf = (mesh: Mesh): number[] => Array.from({ length: mesh.size }, (_, device) => device);

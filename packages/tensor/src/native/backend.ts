@@ -1,7 +1,7 @@
 /** A device whose programs run in native code: fused, planned, and handed to the executor of an addon. */
 import { asTeError } from "../as-error.js";
 import { type Aval, byteSize } from "../aval.js";
-import type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
+import type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec, World } from "../backend.js";
 import { fail } from "../errors.js";
 import { expectArray, expectObject, expectString } from "../expect.js";
 import { Lru } from "../lru.js";
@@ -24,6 +24,8 @@ export interface NativeDevice {
   readonly passesBefore?: readonly Pass[];
   /** What the device does to a program after its elementwise ops are fused. */
   readonly passes?: readonly Pass[];
+  /** See Backend.joinWorld. */
+  readonly joinWorld?: (library: string) => World;
 }
 
 /**
@@ -47,14 +49,16 @@ class NativeBackend implements Backend {
   readonly name: string;
   readonly description: string;
   readonly passes: readonly Pass[];
+  readonly joinWorld?: (library: string) => World;
   private readonly native: NativeAddon;
   private readonly answers = new Lru<true | string>(4096);
 
-  constructor({ name, description, native, passesBefore = [], passes = [] }: NativeDevice) {
+  constructor({ name, description, native, passesBefore = [], passes = [], joinWorld }: NativeDevice) {
     this.name = name;
     this.description = description;
     this.native = native;
     this.passes = [...passesBefore, { name: "fuse elementwise", run: fuseElementwise }, ...passes];
+    if (joinWorld) this.joinWorld = (library) => attempt(() => joinWorld(library));
   }
 
   supports(node: NodeSpec): true | string {

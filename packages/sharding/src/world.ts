@@ -1,0 +1,89 @@
+/** The processes that a program runs on together, one device of the mesh each. */
+import { currentBackend } from "@te/tensor";
+import type { Backend, World } from "@te/tensor/backend";
+import { fail, withDefaults } from "@te/tensor/op";
+import { type Mesh, withMesh } from "./mesh.js";
+
+const ALONE: World = { rank: 0, size: 1, leave: () => {} };
+let world = ALONE;
+let hasJoined = false;
+const listeners: (() => void)[] = [];
+
+/** Options of {@link initDistributed}. */
+export interface DistributedOptions {
+  /** How processes find each other and exchange. "mpi": Open MPI or MPICH, which need not be there where nobody asks. */
+  readonly backend?: "mpi";
+  /** The file of MPI's library. "": TE_MPI, or the first that is found. */
+  readonly library?: string;
+}
+
+/**
+ * Joins the processes that this one was started with, as by `mpirun -n 4 node train.js`, and waits until all have. From then
+ * on a mesh has one device in each of them, and every process runs the same program on its parts. Where mpirun or srun
+ * started several processes, the first use of a mesh calls it; a process that was started alone stays alone. A second call
+ * does nothing. Throws TeError "backend" where there is no MPI, or the device has no collectives.
+ */
+export function initDistributed(options: DistributedOptions = {}): void {
+  const { backend, library } = withDefaults("initDistributed", options, { backend: "mpi", library: "" });
+  if (backend !== "mpi") fail("option", "initDistributed", 'backend must be "mpi"', backend);
+  if (typeof library !== "string") fail("option", "initDistributed", "library must be the name of a file", library);
+  join(withMesh(null, currentBackend) as Backend, library);
+}
+
+/** How many processes were started with this one, as their starter tells in the environment. */
+function startedWith(): number {
+  const { OMPI_COMM_WORLD_SIZE, PMI_SIZE, SLURM_PROCID, SLURM_STEP_NUM_TASKS } = process.env;
+  return Number(OMPI_COMM_WORLD_SIZE ?? PMI_SIZE ?? (SLURM_PROCID && SLURM_STEP_NUM_TASKS) ?? 1) || 1;
+}
+
+function join(device: Backend, library: string): void {
+  if (hasJoined) return;
+  if (!device.joinWorld) {
+    const wayOut = 'Import "@te/kernels-cpu", and choose the device with setDevice("cpu").';
+    fail(
+      "backend",
+      "initDistributed",
+      `the device ${device.name} exchanges nothing with other processes`,
+      undefined,
+      wayOut,
+    );
+  }
+  world = device.joinWorld(library);
+  hasJoined = true;
+  const started = startedWith();
+  if (world.size === 1 && started > 1) {
+    const rule = `${started} processes were started, and MPI's library sees this one alone: it is not that of the mpirun`;
+    fail("backend", "initDistributed", rule, undefined, "Name its library: set TE_MPI, or pass { library }.");
+  }
+  // A process that ends with an error leaves at once, and takes the others with it.
+  process.once("exit", (code) => code === 0 && world.leave());
+  for (const listener of listeners) listener();
+}
+
+/** Joins where a starter made several processes: what programs of a mesh on this device begin with. */
+export function joinIfStarted(device: Backend): void {
+  if (!hasJoined && startedWith() > 1) join(device, "");
+}
+
+/** Calls back when a world was joined. */
+export const onJoin = (listener: () => void): void => void listeners.push(listener);
+
+/** Which of the processes this one is, from 0 on. */
+export const processIndex = (): number => world.rank;
+
+/** How many processes run together; 1 until some have joined. */
+export const processCount = (): number => world.size;
+
+/** The devices of a mesh that this process computes for: its own, or all of them where it is alone. */
+export function devicesOf(mesh: Mesh): number[] {
+  if (world.size === 1) return Array.from({ length: mesh.size }, (_, device) => device);
+  if (mesh.size !== world.size)
+    fail(
+      "option",
+      "Mesh",
+      `a mesh must have a device for each of the ${world.size} processes that were started`,
+      `${mesh} with ${mesh.size}`,
+      `Start as many: mpirun -n ${mesh.size}, or make the mesh of ${world.size}.`,
+    );
+  return [world.rank];
+}
