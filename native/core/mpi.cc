@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 #include "te/settings.h"
@@ -56,7 +57,17 @@ void set_handles(void* file, Mpi* mpi) {
   mpi->status_ignore = number(1);
 }
 
+// UCX, which MPI may send through, otherwise rewrites malloc and mmap of the process and catches its signals. Node.js
+// has other threads in these functions while that happens.
+void keep_ucx_out() {
+  setenv("UCX_MEM_EVENTS", "n", 0);
+  setenv("UCX_MEM_MMAP_HOOK_MODE", "none", 0);
+  setenv("UCX_MEM_CUDA_HOOK_MODE", "none", 0);
+  setenv("UCX_ERROR_SIGNALS", "", 0);
+}
+
 Mpi load(const std::string& library) {
+  keep_ucx_out();
   std::string name;
   void* file = open_library(library.empty() ? setting("TE_MPI") : library, &name);
   Mpi mpi;

@@ -7,6 +7,8 @@ const needs = [
   { name: "oneDNN", package: "libdnnl-dev", present: () => oneDnnHeader() !== undefined },
   { name: "CMake", package: "cmake", present: () => which("cmake") !== undefined },
   { name: "Ninja", package: "ninja-build", present: () => which("ninja") !== undefined, optional: true },
+  // Programs on several processes are tested with it; without it these tests are left out.
+  { name: "MPI", package: "openmpi-bin", present: () => which("mpirun") !== undefined, optional: true },
 ];
 
 export function oneDnnHeader() {
@@ -22,7 +24,8 @@ export function compiler() {
 export function installSystemPackages() {
   const absent = needs.filter((need) => !need.present());
   // Without a compiler nothing can be built, so nothing is installed either.
-  if (absent.length > 0 && compiler()) install(absent.map((need) => need.package));
+  for (const some of [absent.filter((need) => !need.optional), absent.filter((need) => need.optional)])
+    if (some.length > 0 && compiler()) install(some.map((need) => need.package));
   const missing = needs
     .filter((need) => !need.optional && !need.present())
     .map((need) => `${need.name} (${need.package})`);
