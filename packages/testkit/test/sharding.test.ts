@@ -23,7 +23,8 @@ await import("@te/layers");
 await import("@te/transformer");
 await import("@te/optim");
 
-testSharding({ indivisible: ["random_fold_in", "delayed_scaling_update"] });
+const collectives = ["all_gather", "all_to_all", "all_reduce", "reduce_scatter"];
+testSharding({ indivisible: ["random_fold_in", "delayed_scaling_update", ...collectives] });
 
 test("every op has a rule", () => {
   const without = [...definedOps().values()].filter(({ sharding }) => sharding === undefined);

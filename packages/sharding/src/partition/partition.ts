@@ -1,7 +1,7 @@
 /** The partitioner: from a program of whole values to what every device of a mesh does. */
 import type { Program, ProgramNode } from "@te/tensor/backend";
 import { wantsLog } from "@te/tensor/backend";
-import { type Rule, shardingRule } from "@te/tensor/op";
+import { addOp, type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
 import { joinReductions } from "./buckets.js";
@@ -180,7 +180,7 @@ class Partitioner {
     const avals = [...inputs, ...outputs].map((id) => this.program.values[id]!);
     const isMoved = op.moves !== undefined && inputs.length === 1 && size(avals[1]!) <= size(avals[0]!);
     const isSum =
-      op.name === "add" &&
+      op === addOp.definition &&
       axes.every((axis) => partial[axis] === "sum") &&
       sameLayout({ dims: [], partial }, { dims: [], partial: layouts[1]!.partial });
     return new Set(isMoved || isSum ? axes : []);
