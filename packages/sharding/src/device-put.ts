@@ -2,7 +2,7 @@
 import { Tensor } from "@te/tensor";
 import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
-import { withMesh } from "./mesh.js";
+import { activeMesh, withMesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
 import { partOf, partShape, partsOn } from "./partition/layout.js";
 import { NamedSharding, PartitionSpec } from "./partition-spec.js";
@@ -42,6 +42,26 @@ const placedBuffer = (x: Tensor): MeshBuffer | undefined => {
   return buffer instanceof MeshBuffer ? buffer : undefined;
 };
 
+/** What NamedSharding.place does: nothing where x lies so already. */
+export function placeOn(sharding: NamedSharding, x: Tensor): Tensor {
+  const mesh = activeMesh();
+  if (mesh?.toString() !== sharding.mesh.toString())
+    fail("state", "jit", `the mesh of the shardings must be the active one, ${sharding.mesh}`, mesh ?? "none");
+  if (String(x.sharding?.spec) === String(fullSpec(sharding, x.rank))) return x;
+  return withShardingConstraint(x, sharding.spec);
+}
+
+/** The spec with an entry for every dimension, and without axes of one device. */
+function fullSpec({ mesh, spec }: NamedSharding, rank: number): PartitionSpec {
+  const axes = Array.from({ length: rank }, (_, i) =>
+    [spec.entries[i] ?? []].flat().filter((axis) => mesh.shape[axis]! > 1),
+  );
+  return specOf(axes);
+}
+
+const specOf = (dims: readonly (readonly string[])[]): PartitionSpec =>
+  new PartitionSpec(...dims.map((axes) => (axes.length === 0 ? null : axes.length === 1 ? axes[0]! : axes)));
+
 /** How a tensor lies over a mesh, as its memory knows; undefined where it was not made under one. */
 export const placementOf = (x: Tensor): Placement | undefined => placedBuffer(x)?.placement;
 
@@ -50,10 +70,7 @@ Object.defineProperty(Tensor.prototype, "sharding", {
   get(this: Tensor): NamedSharding | undefined {
     const placement = placementOf(this);
     if (!placement) return undefined;
-    const entries = placement.layout.dims.map((axes) =>
-      axes.length === 0 ? null : axes.length === 1 ? axes[0]! : axes,
-    );
-    return new NamedSharding(placement.mesh, new PartitionSpec(...entries));
+    return new NamedSharding(placement.mesh, specOf(placement.layout.dims));
   },
 });
 

@@ -1,5 +1,7 @@
 /** How a tensor is split: mesh axes for each of its dimensions, alone and together with a mesh. */
+import type { Sharding, Tensor } from "@te/tensor";
 import { checkShape, fail } from "@te/tensor/op";
+import { placeOn } from "./device-put.js";
 import { Mesh, meshAxisSize } from "./mesh.js";
 
 /** How one dimension is split: over no axis, one axis, or several with the first outermost. */
@@ -48,7 +50,7 @@ function axesOf(entry: PartitionEntry): readonly string[] {
 }
 
 /** A mesh and how a tensor is split over it. */
-export class NamedSharding {
+export class NamedSharding implements Sharding {
   /** Throws when the spec uses an axis that the mesh does not have. */
   constructor(
     readonly mesh: Mesh,
@@ -59,6 +61,11 @@ export class NamedSharding {
       fail("option", "NamedSharding", "spec must be a PartitionSpec", spec ?? String(spec));
     for (const axis of spec.axes) meshAxisSize(axis, mesh);
     Object.freeze(this);
+  }
+
+  /** x as it lies under the sharding, whose mesh must be the active one: see devicePut and withShardingConstraint. */
+  place(x: Tensor): Tensor {
+    return placeOn(this, x);
   }
 
   /** Number of parts of each of the first dimensions. */

@@ -81,6 +81,7 @@ export {
 export { customVjp } from "./transforms/custom-vjp.js";
 export { type GradOptions, grad, valueAndGrad, vjp } from "./transforms/grad.js";
 export { type JitOptions, jit, makeProgram } from "./transforms/jit.js";
+export type { Sharding, Shardings } from "./transforms/placement.js";
 export { evalShape } from "./transforms/run-traced.js";
 export type {
   AnyFunction,

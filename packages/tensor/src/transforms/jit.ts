@@ -11,6 +11,7 @@ import { Tensor, tensor } from "../tensor.js";
 import { currentTrace } from "../trace.js";
 import { isPlainObject } from "../tree.js";
 import { checkDepth } from "../tree-depth.js";
+import { placeTree, type Shardings } from "./placement.js";
 import { numbersToTensors, type ResultTree, rebuild, traceFunction } from "./run-traced.js";
 import { staticKey } from "./static-key.js";
 import type { AnyFunction, Primals } from "./types.js";
@@ -24,6 +25,10 @@ export interface JitOptions {
    * program refuses values, such as labels out of range, before it writes over what it was given.
    */
   readonly donateArgnums?: readonly number[];
+  /** How arguments lie over the active mesh, one entry for each: they are put there before the call. */
+  readonly inShardings?: readonly Shardings[];
+  /** How results lie over the active mesh. */
+  readonly outShardings?: Shardings;
 }
 
 interface Entry {
@@ -43,7 +48,12 @@ export const PROGRAM_LIMIT = 256;
  */
 export function jit<F extends AnyFunction>(f: F, options: JitOptions = {}): F {
   checkFunction("jit", f);
-  const { staticArgnums, donateArgnums } = withDefaults("jit", options, { staticArgnums: [], donateArgnums: [] });
+  const { staticArgnums, donateArgnums, inShardings, outShardings } = withDefaults("jit", options, {
+    staticArgnums: [],
+    donateArgnums: [],
+    inShardings: [],
+    outShardings: null,
+  });
   for (const [name, positions] of Object.entries({ staticArgnums, donateArgnums })) {
     if (!Array.isArray(positions) || !positions.every((i) => Number.isInteger(i) && i >= 0))
       fail("option", "jit", `${name} must be an array of positions`, positions, `Write { ${name}: [0] }.`);
@@ -53,12 +63,16 @@ export function jit<F extends AnyFunction>(f: F, options: JitOptions = {}): F {
   const statics = new Set(staticArgnums);
   const donated = new Set(donateArgnums);
   const entries = new Lru<Entry>(PROGRAM_LIMIT, ({ compiled }) => dispose(compiled));
-  const call = (...args: unknown[]): unknown => {
-    if (currentTrace()) return f(...args);
+  const traced: AnyFunction =
+    outShardings === null ? f : (...args) => placeTree("outShardings", f(...args), outShardings);
+  const call = (...given: unknown[]): unknown => {
+    const args =
+      inShardings.length === 0 ? given : (placeTree("inShardings", given, inShardings) as readonly unknown[]);
+    if (currentTrace()) return traced(...args);
     const { key, tensors, donatedTensors } = readArguments(args, statics, donated);
     let entry = entries.get(key);
     if (!entry) {
-      entry = build(f, args, statics, donatedTensors);
+      entry = build(traced, args, statics, donatedTensors);
       entries.set(key, entry);
     }
     return rebuild(entry.result, execute(entry.compiled, tensors));
