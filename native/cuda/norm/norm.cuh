@@ -59,18 +59,18 @@ __device__ inline RowStatistics row_statistics(const Row<T, N, W>& row, const Pl
   return s;
 }
 
-// The statistics of the group's row and then its results: put(place, column, y) for every pack of a thread.
+// The statistics of the group's row and then its results: put(place, column, y) for every pack of a thread. A group
+// without a row has plan.rows as its number.
 template <bool kLayer, class T, int N, class Put>
 __device__ inline void norm_of_row(const T* x, const Norm& norm, float* mean, float* rstd, const RowPlan& plan,
-                                   GroupMemory& memory, const Put& put) {
+                                   Group& group, int64_t number, const Put& put) {
   constexpr int W = kPackWidth<T>;
-  Group group(plan.group, memory);
-  const Place<W> place(group, plan);
+  const Place<W> place(group, number, plan.rows, plan.columns);
   const Row<T, N> row(x, place);
   const RowStatistics s = row_statistics<kLayer>(row, place, group, plan.columns, norm.epsilon);
-  if (group.rank() == 0 && group.row() < plan.rows) {
-    if constexpr (kLayer) mean[group.row()] = s.mean;
-    rstd[group.row()] = s.rstd;
+  if (group.rank() == 0 && number < plan.rows) {
+    if constexpr (kLayer) mean[number] = s.mean;
+    rstd[number] = s.rstd;
   }
   const float rest = s.rest * s.rstd;
   row.each([&](int column, const float(&v)[W]) {

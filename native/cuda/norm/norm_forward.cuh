@@ -10,8 +10,9 @@ __global__ __launch_bounds__(kRowThreads) void norm_rows(const T* x, const __gri
                                                          const __grid_constant__ RowPlan plan) {
   __shared__ GroupMemory memory;
   constexpr int W = kPackWidth<T>;
+  Group group(plan.group, memory);
   norm_of_row<kLayer, T, N>(
-      x, norm, mean, rstd, plan, memory,
+      x, norm, mean, rstd, plan, group, group.row(),
       [&](const Place<W>& place, int column, const float(&v)[W]) { put_numbers(y + place.start, place, column, v); });
 }
 

@@ -14,8 +14,9 @@ __global__ __launch_bounds__(kRowThreads, 1) void norm_codes(const T* x, const _
   constexpr int W = kPackWidth<T>;
   const float scale = *scale_at;
   uint32_t most = 0;
+  Group group(plan.group, memory);
   norm_of_row<kLayer, T, N>(
-      x, norm, mean, rstd, plan, memory, [&](const Place<W>& place, int column, const float(&y)[W]) {
+      x, norm, mean, rstd, plan, group, group.row(), [&](const Place<W>& place, int column, const float(&y)[W]) {
         Pack<uint8_t, W> codes;
 #pragma unroll
         for (int k = 0; k < W; ++k)

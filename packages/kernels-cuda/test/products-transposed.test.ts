@@ -3,7 +3,7 @@ import "./emulated.js";
 import "@te/kernels-cpu";
 import "@te/kernels-cuda";
 import { DelayedScaling, fp8Autocast, quantizeOp, scaledDotOp } from "@te/fp8";
-import { LayerNormMLP } from "@te/layers";
+import { LayerNormMLP, layerNormQuantizeOp, rmsNormQuantizeOp } from "@te/layers";
 import { currentBackend, jit, makeProgram, ones, random, setDevice, type Tensor, valueAndGrad } from "@te/tensor";
 import { fuseElementwise, type Pass, type Program, type ProgramNode, runPasses } from "@te/tensor/backend";
 import { expectClose, findBitDifference, normals } from "@te/testkit";
@@ -14,6 +14,9 @@ const scale = ones([1]);
 const x = normals([2, 16, 48], { dtype: "bfloat16" });
 const kernel = normals([48, 3, 16], { seed: "kernel", dtype: "bfloat16" });
 const grad = normals([2, 16, 3, 16], { seed: "grad", dtype: "bfloat16" });
+
+const gamma = normals([48], { seed: "gamma", dtype: "bfloat16" });
+const beta = normals([48], { seed: "beta", dtype: "bfloat16" });
 
 const quantize = (x: Tensor, dtype = "float8_e4m3fn" as "float8_e4m3fn" | "float8_e5m2"): Tensor =>
   quantizeOp({ x, scale }, { dtype }).q;
@@ -188,6 +191,20 @@ describe("on the GPU", () => {
     const together = jit(step)(x, kernel, grad);
     const apart = step(x, kernel, grad);
     together.forEach((y, i) => expect(findBitDifference(y, apart[i]!), `product ${i}`).toBeUndefined());
+  });
+
+  test.each([
+    ["layer_norm_quantize", (x: Tensor) => layerNormQuantizeOp({ x, gamma, beta, scale }).q],
+    ["rms_norm_quantize", (x: Tensor) => rmsNormQuantizeOp({ x, gamma, scale }).q],
+  ])("what %s rounds is written in both orders by one kernel", (name, rounded) => {
+    const f = (x: Tensor, grad: Tensor): Tensor[] => {
+      const q = rounded(x);
+      return [product(q, quantize(kernel), [2], [0]), product(q, quantize(grad, "float8_e5m2"), [0, 1], [0, 1])];
+    };
+    const program = runPasses(makeProgram(f)(x, grad), (node) => currentBackend().supports(node), DEVICE);
+    expect(opsOf(program)).toContain(`${name}_transposed`);
+    const apart = f(x, grad);
+    jit(f)(x, grad).forEach((y, i) => expect(findBitDifference(y, apart[i]!), `product ${i}`).toBeUndefined());
   });
 
   test("sums are those of the sum, in another order", () => {
