@@ -204,8 +204,11 @@ class Operand {
       const double e = std::isfinite(got) && std::isfinite(want) ? got - want : kInfinity;
       error += e * e, size += want * want;
     });
-    const double relative = error == 0 ? 0 : std::sqrt(error / size),
-                 limit = c_.dtype == DType::bfloat16 || c_.trouble == Case::large ? 6e-3 : 1e-3;
+    // What rounding probabilities and results once does. Scores of some thousands are float32 to 2^-11 only, which
+    // their exponentials have as a relative error: it shows in float16.
+    const double relative = error == 0 ? 0 : std::sqrt(error / size), limit = c_.dtype == DType::bfloat16 ? 6e-3
+                                                                              : c_.trouble == Case::large ? 3e-3
+                                                                                                          : 1e-3;
     char text[100];
     std::snprintf(text, sizeof text, ": relative error %.2g", relative);
     expect(relative <= limit, what + text);

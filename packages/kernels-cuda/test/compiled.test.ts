@@ -38,11 +38,20 @@ describe.skipIf(!hasCompiler)("the assembly", () => {
       "hopper_attention",
       [WGMMA, /cp\.async\.bulk\.tensor\.4d/, /setmaxnreg\.inc/, /mbarrier\.try_wait/],
     ],
-  ])("of %s uses the tensor cores and the copy engine of Hopper", (file, name, instructions) => {
-    const found = [...kernelsOf(assemble(file, "90a"))].filter(([mangled]) => mangled.includes(name));
-    expect(found.length).toBeGreaterThan(1);
-    for (const [, body] of found) for (const instruction of instructions) expect(body).toMatch(instruction);
-  });
+    [
+      "attention/hopper_backward.cu",
+      "hopper_gradient",
+      [WGMMA, /cp\.async\.bulk\.tensor\.4d/, /setmaxnreg\.inc/, /mbarrier\.try_wait/],
+    ],
+  ])(
+    "of %s uses the tensor cores and the copy engine of Hopper",
+    (file, name, instructions) => {
+      const found = [...kernelsOf(assemble(file, "90a"))].filter(([mangled]) => mangled.includes(name));
+      expect(found.length).toBeGreaterThan(1);
+      for (const [, body] of found) for (const instruction of instructions) expect(body).toMatch(instruction);
+    },
+    300_000,
+  );
 
   test.each([
     ["attention/forward_bfloat16.cu", "80"],
