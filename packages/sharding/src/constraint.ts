@@ -1,6 +1,6 @@
 /** Constraints: what a function asks of the partitioner, recorded in the program that is traced from it. */
 import type { Tensor } from "@te/tensor";
-import { expectTensor, fail } from "@te/tensor/op";
+import { expectArray, expectTensor, fail } from "@te/tensor/op";
 import { activeMesh, meshAxisSize } from "./mesh.js";
 import { isResourceGiven } from "./mesh-resource.js";
 import { shardingConstraintOp } from "./ops/sharding-constraint.js";
@@ -36,6 +36,7 @@ export function withShardingConstraintByLogicalAxes(
  */
 export function splitParameter(x: Tensor, names: readonly (string | null)[]): Tensor {
   expectTensor("splitParameter", { x });
+  expectArray("splitParameter", "logical names", { names });
   const hasRules = isResourceGiven() || currentLogicalAxisRules().length > 0;
   if (names.length !== x.rank || !activeMesh() || !hasRules) return x;
   const spec = logicalToMeshAxes(names);

@@ -2,13 +2,14 @@
 import { asTeError } from "../as-error.js";
 import type { Backend, Executable } from "../backend.js";
 import { backendKey, currentBackend } from "../devices.js";
+import { expectFunction, expectObject } from "../expect.js";
 import { Lru } from "../lru.js";
 import { logLine, wantsLog, warnOnce } from "../settings.js";
 import { Storage } from "../storage.js";
 import { Tensor } from "../tensor.js";
 import { releaseConstants, shareConstants } from "./constants.js";
 import { pipelineVersion, runPasses } from "./passes.js";
-import { Program, type ProgramNode } from "./program.js";
+import { expectProgram, Program, type ProgramNode } from "./program.js";
 import { cutSegments, SegmentedExecutable } from "./segments.js";
 
 /** A program ready to run on one device. */
@@ -27,6 +28,9 @@ export const compileKey = (): string => `${backendKey()}/${pipelineVersion()}`;
 
 /** Runs the passes, and hands the rest to the device. Ops that it has neither a kernel nor a reference for run on the host. */
 export function compile(program: Program, backend: Backend = currentBackend()): Compiled {
+  expectProgram("compile", program);
+  expectObject("compile", { backend });
+  expectFunction("compile", { "backend.supports": backend.supports });
   const start = performance.now();
   const declined = new Map<string, string>();
   const supports: Backend["supports"] = (node) => {
@@ -73,7 +77,11 @@ function compileOn(backend: Backend, program: Program, onHost: ReadonlySet<Progr
 }
 
 /** Gives back what a program holds. */
-export function dispose({ program, executable }: Compiled): void {
+export function dispose(compiled: Compiled): void {
+  expectObject("dispose", { compiled });
+  const { program, executable } = compiled;
+  expectProgram("dispose", program);
+  expectObject("dispose", { executable });
   executable.dispose();
   releaseConstants(program);
 }

@@ -1,7 +1,9 @@
 /** From a trace to a program: values get numbers, and what no result needs is left out. */
 import type { Aval } from "../aval.js";
-import type { Tensor } from "../tensor.js";
-import type { Trace } from "../trace.js";
+import { fail } from "../errors.js";
+import { expectList, expectNumbers } from "../expect.js";
+import { Tensor } from "../tensor.js";
+import { Trace } from "../trace.js";
 import { Program, type ProgramConstant, type ProgramNode } from "./program.js";
 
 /** Turns what a trace recorded into a program that computes `outputs` from `inputs`, leaving out what is not needed. */
@@ -11,6 +13,9 @@ export function lower(
   outputs: readonly Tensor[],
   donated: readonly number[] = [],
 ): Program {
+  if (!(trace instanceof Trace)) fail("option", "lower", "trace must be a Trace", trace ?? String(trace));
+  expectList("lower", "tensors", { inputs, outputs }, (x) => x instanceof Tensor);
+  expectNumbers("lower", { donated });
   const values: Aval[] = [];
   const ids = new Map<Tensor, number>();
   const constants: ProgramConstant[] = [];
