@@ -75,6 +75,7 @@ Mpi load(const std::string& library) {
   find(file, "MPI_Initialized", name, &mpi.initialized);
   find(file, "MPI_Finalized", name, &mpi.finalized);
   find(file, "MPI_Finalize", name, &mpi.finalize);
+  find(file, "MPI_Abort", name, &mpi.abort);
   find(file, "MPI_Comm_rank", name, &mpi.comm_rank);
   find(file, "MPI_Comm_size", name, &mpi.comm_size);
   find(file, "MPI_Comm_set_errhandler", name, &mpi.comm_set_errhandler);

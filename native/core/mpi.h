@@ -13,6 +13,7 @@ struct Mpi {
   int (*initialized)(int*) = nullptr;
   int (*finalized)(int*) = nullptr;
   int (*finalize)() = nullptr;
+  int (*abort)(Handle, int) = nullptr;
   int (*comm_rank)(Handle, int*) = nullptr;
   int (*comm_size)(Handle, int*) = nullptr;
   int (*comm_set_errhandler)(Handle, Handle) = nullptr;

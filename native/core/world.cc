@@ -36,6 +36,7 @@ struct World {
   int rank = 0, size = 1;
   std::mutex mutex;     // MPI is called by one thread at a time
   std::string broken;   // why no exchange works any more
+  bool has_left = false;
   double timeout = 30;  // seconds without progress
 };
 
@@ -55,6 +56,7 @@ double read_timeout() {
 }
 
 std::string describe(const std::string& what, uint32_t program) {
+  if (program == 0) return what;
   char hash[16];
   std::snprintf(hash, sizeof hash, "%08x", program);
   return what + " of program " + hash;
@@ -202,11 +204,26 @@ void join_world(const std::string& library) {
 
 void leave_world() {
   World& w = world();
+  if (!w.mpi || w.has_left) return;
+  // MPI_Finalize waits without end: what all have come to is found out before.
+  std::vector<Parcel> nothing;
+  for (int rank = 0; rank < w.size; ++rank)
+    if (rank != w.rank) nothing.push_back({rank, nullptr, 0, nullptr, 0});
+  exchange(nothing, {"the end", 0});
   std::lock_guard lock(w.mutex);
-  if (!w.mpi || !w.broken.empty()) return;
+  w.has_left = true;
+  w.broken = "this process has left the world.";
   int is_gone = 0;
   if (w.mpi->finalized(&is_gone) == 0 && !is_gone) w.mpi->finalize();
-  w.broken = "this process has left the world.";
+}
+
+void abort_world(int code) {
+  World& w = world();
+  if (!w.mpi || w.size == 1 || w.has_left) return;
+  // mpirun drops what it has not yet passed on of the output when it ends processes.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  // Without the lock, which a thread may hold that waits for a peer.
+  w.mpi->abort(w.mpi->comm_world, code);
 }
 
 int world_rank() { return world().rank; }

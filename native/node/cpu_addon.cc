@@ -71,8 +71,12 @@ napi_value join(napi_env env, napi_callback_info info) {
   return result;
 }
 
-// leaveWorld() blocks until what was queued is done and all processes have come here.
-napi_value leave(napi_env env, napi_callback_info) {
+// leaveWorld(code): after an error (not 0) ends all processes, otherwise blocks until what was queued is done and all
+// processes have come here.
+napi_value leave(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  const int64_t code = Js(env, a.value[0]).integer("code");
+  if (code != 0) abort_world(static_cast<int>(code));
   const std::shared_ptr<Queue> queue = Queue::acquire(cpu_device());
   while (!queue->idle()) std::this_thread::sleep_for(std::chrono::microseconds(100));
   leave_world();

@@ -10,8 +10,11 @@ namespace te {
 // Joins the processes that mpirun started with this one; blocks until all have. `library`: the file of MPI, or "" for
 // the one that is found. Throws te::Error with the way out. A second call does nothing.
 void join_world(const std::string& library);
-// After the work of all processes; blocks until all have come here. Nothing where no world was joined.
+// After the work of all processes; blocks until all have come here. Nothing where no world was joined. Throws te::Error
+// as `exchange` does: also where a peer is still at something.
 void leave_world();
+// Ends all processes, this one too, with an exit status. Nothing where this one is alone.
+void abort_world(int code);
 
 // 0 of 1 until a world is joined.
 int world_rank();
@@ -20,7 +23,7 @@ int world_size();
 // What this process is doing, for its peers to compare with and for messages to name.
 struct Purpose {
   std::string what;      // "all_reduce for dot"
-  uint32_t program = 0;  // equal for equal programs
+  uint32_t program = 0;  // equal for equal programs; 0: of none
 };
 
 // Memory that goes to a peer and memory that comes from it.

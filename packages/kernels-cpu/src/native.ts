@@ -12,8 +12,8 @@ export interface Native extends NativeAddon {
 
   /** Waits until all processes that mpirun started have joined. `library`: the file of MPI, or "". */
   joinWorld(library: string): { readonly rank: number; readonly size: number };
-  /** Waits until the work of this process is done and all processes have come here. */
-  leaveWorld(): void;
+  /** Waits until the work of this process is done and all processes have come here; a code that is not 0 ends all at once. */
+  leaveWorld(code: number): void;
 }
 
 const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {

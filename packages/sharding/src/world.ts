@@ -1,4 +1,5 @@
 /** The processes that a program runs on together, one device of the mesh each. */
+import { inspect } from "node:util";
 import { currentBackend } from "@te/tensor";
 import type { Backend, World } from "@te/tensor/backend";
 import { fail, withDefaults } from "@te/tensor/op";
@@ -55,9 +56,28 @@ function join(device: Backend, library: string): void {
     const rule = `${started} processes were started, and MPI's library sees this one alone: it is not that of the mpirun`;
     fail("backend", "initDistributed", rule, undefined, "Name its library: set TE_MPI, or pass { library }.");
   }
-  // A process that ends with an error leaves at once, and takes the others with it.
-  process.once("exit", (code) => code === 0 && world.leave());
+  if (world.size > 1) endTogether(world);
   for (const listener of listeners) listener();
+}
+
+/** A process that ends with an error says which it is and takes the others with it; one that is done waits for them. */
+function endTogether({ rank, size, leave }: World): void {
+  const say = (text: string) => process.stderr.write(`Rank ${rank} of ${size}${text}\n`);
+  const report = (error: unknown) => say(`: ${inspect(error)}`);
+  const abort = (code: number) => {
+    say(` ends with status ${code}, and the others with it.`);
+    leave(code); // before Node.js prints the error
+  };
+  process.on("uncaughtExceptionMonitor", report);
+  process.once("exit", (code) => {
+    if (code !== 0) abort(code);
+    try {
+      leave(0);
+    } catch (error) {
+      report(error);
+      abort(1);
+    }
+  });
 }
 
 /** Joins where a starter made several processes: what programs of a mesh on this device begin with. */

@@ -53,8 +53,8 @@ export interface World {
   /** Which of them this is, from 0 on, and how many there are. */
   readonly rank: number;
   readonly size: number;
-  /** After the work of all of them: waits until all have come here. */
-  leave(): void;
+  /** At the end, with the exit status: 0 waits until all have come here, anything else ends all of them. */
+  leave(code: number): void;
 }
 
 /** What a device must offer. Programs that it compiles hold only nodes that it supports. */

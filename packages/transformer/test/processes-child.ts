@@ -16,6 +16,8 @@ const parallelism = PARALLELISMS.find((each) => each.name === name)!;
 function misbehave(): void {
   if (fault === "kill") process.kill(process.pid, "SIGKILL");
   if (fault === "stop") process.kill(process.pid, "SIGSTOP");
+  if (fault === "hang") for (;;);
+  if (fault === "leave") process.exit(0);
   if (fault === "throw") throw new Error("rank 1 has had enough");
 }
 
@@ -53,5 +55,6 @@ await under(parallelism, async () => {
     [params, state] = [nextParams, nextState];
     losses.push(await loss.item());
   }
+  if (fault === "linger" && processIndex() === 1) for (;;);
   console.log(`${processIndex()} of ${processCount()}: ${losses.join(" ")}`);
 });

@@ -5,7 +5,7 @@ import type { Exchange } from "./emit.js";
 import { groupAlong, placeAlong } from "./layout.js";
 
 /**
- * Exchanges with other processes. `program` is equal for equal partitioned programs, `rankOf` the process of a device.
+ * Exchanges with other processes: device i of a mesh is rank i. `program` is equal for equal partitioned programs.
  * The ops have the parts of the processes along a first axis; what is split along another is moved there and back.
  */
 export const exchangeWithProcesses =
