@@ -1,6 +1,6 @@
 /**
  * What each process of processes.test.ts runs: some steps of training over the mesh that is named, and on rank 1 the fault
- * that is asked for before the third. Prints the losses.
+ * that is asked for, before the third or after the last. Prints the losses.
  */
 import "@te/kernels-cpu";
 import { adamw, applyUpdates } from "@te/optim";
@@ -12,13 +12,13 @@ import { PARALLELISMS, under } from "./mesh-setup.js";
 const [name, fault = "none"] = process.argv.slice(2);
 const parallelism = PARALLELISMS.find((each) => each.name === name)!;
 
-/** The third step of rank 1. */
+/** Before the third step of rank 1. */
 function misbehave(): void {
   if (fault === "kill") process.kill(process.pid, "SIGKILL");
   if (fault === "stop") process.kill(process.pid, "SIGSTOP");
   if (fault === "hang") for (;;);
   if (fault === "leave") process.exit(0);
-  if (fault === "throw") throw new Error("rank 1 has had enough");
+  if (fault === "throw") throw new Error("it has had enough");
 }
 
 await under(parallelism, async () => {

@@ -1,54 +1,18 @@
 /** The same file on several processes: what it computes, and how it ends when one of them goes wrong. */
-import { spawn, spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { runAlone, STARTERS } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 
 const child = join(import.meta.dirname, "processes-child.ts");
-const node = [process.execPath, "--conditions=@te/source", "--import", "tsx", child];
-
-/** mpirun of Open MPI and of MPICH, as far as they are there, with what it takes to start more processes than cores. */
-const STARTERS = [
-  { name: "Open MPI", command: "mpirun.openmpi", args: ["--oversubscribe", "--allow-run-as-root"] },
-  { name: "MPICH", command: "mpirun.mpich", args: [] },
-].map((starter) => ({ ...starter, missing: missingFor(starter.command) }));
-
-/** Why processes cannot be started by a command, or undefined. */
-function missingFor(command: string): string | undefined {
-  if (process.env.TE_KERNELS === "off") return "processes exchange in native kernels, and TE_KERNELS=off";
-  return spawnSync(command, ["--version"]).status === 0 ? undefined : `there is no ${command}`;
-}
-
-interface Ended {
-  readonly code: number | null;
-  readonly output: string;
-  readonly seconds: number;
-}
-
-function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  const start = performance.now();
-  // On this machine alone: Open MPI then needs no ssh.
-  const started = spawn(command, args, { env: { ...process.env, OMPI_MCA_plm: "isolated", ...env } });
-  let output = "";
-  for (const stream of [started.stdout, started.stderr])
-    stream.on("data", (chunk) => {
-      output += chunk;
-    });
-  return new Promise((resolve) =>
-    started.on("close", (code) => resolve({ code, output, seconds: (performance.now() - start) / 1000 })),
-  );
-}
 
 const lossesOf = (output: string): number[][] =>
   [...output.matchAll(/^\d of \d: (.*)$/gm)].map(([, losses]) => losses!.split(" ").map(Number));
 
-describe.each(STARTERS)("$name", ({ command, args, missing }) => {
+describe.each(STARTERS)("$name", ({ name: starter, missing, run }) => {
   if (missing) {
     test.skip(missing);
     return;
   }
-  const mpirun = (count: number, rest: readonly string[], env?: NodeJS.ProcessEnv) =>
-    run(command, [...args, "-n", String(count), ...node, ...rest], env);
-
   describe("runs", () => {
     test.each([
       ["dp2", 2],
@@ -57,7 +21,7 @@ describe.each(STARTERS)("$name", ({ command, args, missing }) => {
       ["fsdp2", 2],
       ["dp2 x tp2", 4],
     ])("%s: every process has the losses of one", { timeout: 120_000 }, async (name, count) => {
-      const [many, one] = await Promise.all([mpirun(count, [name]), run(node[0]!, [...node.slice(1), name])]);
+      const [many, one] = await Promise.all([run(count, child, [name]), runAlone(child, [name])]);
       expect(many.code, many.output).toBe(0);
       const [whole] = lossesOf(one.output);
       const losses = lossesOf(many.output);
@@ -68,29 +32,49 @@ describe.each(STARTERS)("$name", ({ command, args, missing }) => {
   });
 
   describe("ends every process", () => {
+    /** Seconds, with those that it takes to start. */
     const LIMIT = 30;
-    test.each(["kill", "throw"])("when one falls: %s", { timeout: 120_000 }, async (fault) => {
-      const { code, output, seconds } = await mpirun(2, ["dp2", fault]);
+
+    async function fall(fault: string): Promise<string> {
+      const { code, output, seconds } = await run(2, child, ["dp2", fault], { TE_COLLECTIVE_TIMEOUT: "3" });
       expect(code, output).not.toBe(0);
-      expect(lossesOf(output)).toEqual([]);
       expect(seconds).toBeLessThan(LIMIT);
-      if (fault === "throw") expect(output).toContain("rank 1 has had enough");
+      return output;
+    }
+
+    test("when one is killed", { timeout: 120_000 }, async () => {
+      const output = await fall("kill");
+      expect(lossesOf(output)).toEqual([]);
+      // MPICH's mpirun names its process alone.
+      expect(output).toMatch(starter === "MPICH" ? /EXIT CODE: 9/ : /process rank 1 .* exited on signal 9/);
     });
 
-    test("when one stops, with who it was and what it should have done", { timeout: 120_000 }, async () => {
-      const { code, output, seconds } = await mpirun(2, ["dp2", "stop"], { TE_COLLECTIVE_TIMEOUT: "3" });
-      expect(code, output).not.toBe(0);
-      expect(output).toMatch(
-        /[a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank 0: rank 1 sent nothing for 3 s: it waits, was stopped/,
+    test("when one throws, with who it was and its error", { timeout: 120_000 }, async () => {
+      const output = await fall("throw");
+      expect(output).toMatch(/^Rank 1 of 2: Error: it has had enough$/m);
+      expect(output).toContain("Rank 1 of 2 ends with status 1, and the others with it.");
+    });
+
+    test.each(["stop", "hang"])("when one does nothing: %s", { timeout: 120_000 }, async (fault) => {
+      expect(await fall(fault)).toMatch(
+        /^Rank 0 of 2: TeError: [a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank 0: rank 1 sent nothing for 3 s/m,
       );
-      expect(seconds).toBeLessThan(LIMIT);
     });
 
     test("when one runs another program, before anything is mixed", { timeout: 120_000 }, async () => {
-      const { code, output, seconds } = await mpirun(2, ["dp2", "other"]);
-      expect(code, output).not.toBe(0);
-      expect(output).toMatch(/on rank [01]: rank [01] is at [a-z_]+ for .* all processes must run the same programs/);
-      expect(seconds).toBeLessThan(LIMIT);
+      expect(await fall("other")).toMatch(
+        /on rank [01]: rank [01] is at [a-z_]+ for .* all processes must run the same programs/,
+      );
+    });
+
+    test("when one ends before the others", { timeout: 120_000 }, async () => {
+      expect(await fall("leave")).toMatch(
+        /on rank 0: rank 1 is at the end: all processes|the end on rank 1: rank 0 is at [a-z_]+ for /,
+      );
+    });
+
+    test("when one does not come to the end", { timeout: 120_000 }, async () => {
+      expect(await fall("linger")).toContain("the end on rank 0: rank 1 sent nothing for 3 s");
     });
   });
 });
@@ -99,7 +83,7 @@ const isPossible = STARTERS.some(({ missing }) => !missing);
 
 test.runIf(isPossible)("a mesh that has not a device for each process is refused", { timeout: 60_000 }, async () => {
   const starter = STARTERS.find(({ missing }) => !missing)!;
-  const { code, output } = await run(starter.command, [...starter.args, "-n", "3", ...node, "dp2"]);
+  const { code, output } = await starter.run(3, child, ["dp2"]);
   expect(code).not.toBe(0);
   expect(output).toContain(
     "a mesh must have a device for each of the 3 processes that were started, got Mesh(data=2) with 2",
@@ -108,7 +92,7 @@ test.runIf(isPossible)("a mesh that has not a device for each process is refused
 
 test.runIf(isPossible)("a library that is not there is one sentence", async () => {
   const env = { OMPI_COMM_WORLD_SIZE: "2", PMI_SIZE: "2", TE_MPI: "libnothing.so" };
-  const { code, output } = await run(node[0]!, [...node.slice(1), "dp2"], env);
+  const { code, output } = await runAlone(child, ["dp2"], env);
   expect(code).not.toBe(0);
   expect(output).toMatch(
     /initDistributed: MPI was not found: libnothing\.so: .* Install Open MPI or MPICH .* or set TE_MPI/,
