@@ -32,6 +32,9 @@ const commands = {
     buildFor(args);
     return program("packages/conformance/src/main.ts", args);
   },
+  async plan(args) {
+    return program("packages/plan/src/main.ts", args);
+  },
   async mutants(args) {
     return program("packages/conformance/src/mutants/main.ts", args);
   },

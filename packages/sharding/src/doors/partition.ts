@@ -3,7 +3,7 @@ import "../index.js";
 
 export { type Exchange, emit, type Parts } from "../partition/emit.js";
 export { formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
-export { partition } from "../partition/partition.js";
+export { partition, suggestLayouts } from "../partition/partition.js";
 export {
   type Collective,
   type JoinedStep,

@@ -32,6 +32,16 @@ export function partition(
   return new Partitioner(mesh, program, inputs, outputs).run();
 }
 
+/** How given values of a program lie where its constraints alone decide: the rules of ops carry these to its inputs. */
+export function suggestLayouts(mesh: Mesh, program: Program): Layout[] {
+  const rules = new Map(program.nodes.map((node) => [node, ruleOf(program, node)]));
+  const wishes = propagate(mesh, program, rules, new Map());
+  return program.given.map((id) => {
+    const { dims, partial } = wholeLayout(program.values[id]!.shape.length);
+    return { dims: wishes.get(id) ?? dims, partial };
+  });
+}
+
 /** The rule of a node. What only passes make has none, and is not split. */
 function ruleOf(program: Program, { op, inputs, outputs, params }: ProgramNode): Rule {
   const avals = inputs.map((id) => (id < 0 ? undefined : program.values[id]!));

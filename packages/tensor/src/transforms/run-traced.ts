@@ -6,7 +6,7 @@ import { runCached } from "../program/compile.js";
 import { lower } from "../program/lower.js";
 import type { Program } from "../program/program.js";
 import { Tensor, tensor } from "../tensor.js";
-import { withTrace } from "../trace.js";
+import { currentTrace, withTrace } from "../trace.js";
 import { flatten, type TreeDef, unflatten } from "../tree.js";
 import type { AnyResult, Shapes } from "./types.js";
 
@@ -84,10 +84,11 @@ export function numbersToTensors(arg: unknown): unknown {
 export const tensorLeaves = (args: readonly unknown[]): Tensor[] =>
   flatten(args)[0].filter((leaf): leaf is Tensor => leaf instanceof Tensor);
 
-/** Traces f on concrete arguments and runs the program once. */
+/** Traces f on concrete arguments and runs the program once. While something else is traced, f becomes part of that. */
 export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown[]): unknown {
   expectFunction("runTraced", { f });
   expectArray("runTraced", "arguments", { args });
+  if (currentTrace()) return f(...args);
   const { program, result } = traceFunction(f, args, { keepIdentity: true });
   return rebuild(result, runCached(program, tensorLeaves(args)));
 }

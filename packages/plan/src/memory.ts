@@ -1,0 +1,107 @@
+/** The memory of a device over a step: what it holds throughout, and what is alive after each node. */
+import { byteSize, type MemoryPlan, type Program, planMemory } from "@te/tensor/backend";
+import { exchangeOf } from "./exchange.js";
+
+/** Bytes at the moment when most memory is used. */
+export interface Memory {
+  readonly parameters: number;
+  readonly optimizer: number;
+  /** Other inputs of the step, such as tokens, and constants. */
+  readonly inputs: number;
+  /** Results that take over no memory of inputs. */
+  readonly results: number;
+  /** Values between nodes: what the backward pass waits for, gradients, and operands of the moment. */
+  readonly activations: number;
+  /** Of what collectives gave: gathered weights, sums of gradients. */
+  readonly exchanged: number;
+  /** Gaps between values in the arena. */
+  readonly workspace: number;
+  readonly peak: number;
+}
+
+/** What an input of a step is. */
+export type Role = "parameters" | "optimizer" | "inputs";
+
+export interface Usage {
+  readonly memory: Memory;
+  /** The program in the order in which it runs, without views. */
+  readonly program: Program;
+  /** Bytes while each of its nodes runs: all that is held throughout, and what is alive. */
+  readonly live: readonly number[];
+}
+
+/** `roles`: of each given value of the program. */
+export function usageOf(original: Program, roles: readonly Role[]): Usage {
+  const plan = planMemory(original);
+  const { program, aliases, arenaBytes } = plan;
+  const held: Record<Role, number> = { parameters: 0, optimizer: 0, inputs: 0 };
+  program.given.forEach((id, i) => {
+    held[roles[i]!] += byteSize(program.values[id]!);
+  });
+  const results = program.outputs.reduce((n, id, i) => n + (aliases[i] === -1 ? byteSize(program.values[id]!) : 0), 0);
+  const always = held.parameters + held.optimizer + held.inputs + results;
+  const alive = aliveDuring(plan);
+  const most = alive.reduce((best, now) => (now.bytes > best.bytes ? now : best), { bytes: 0, exchanged: 0 });
+  return {
+    memory: {
+      ...held,
+      results,
+      activations: most.bytes - most.exchanged,
+      exchanged: most.exchanged,
+      workspace: arenaBytes - most.bytes,
+      peak: always + arenaBytes,
+    },
+    program,
+    live: alive.map(({ bytes }) => always + bytes),
+  };
+}
+
+interface Alive {
+  readonly bytes: number;
+  readonly exchanged: number;
+}
+
+/** Bytes of the arena in use while each node runs. Views are no nodes here: what reads one reads what lies there. */
+function aliveDuring({ program, locations }: MemoryPlan): Alive[] {
+  const placeOf = (id: number): number => {
+    const location = id < 0 ? undefined : locations[id];
+    return location?.kind === "arena" ? location.at : -1;
+  };
+  /** For each value by its first node: the last node that reads its place before another value is there. */
+  const holder = new Map<number, number>();
+  const last = new Map<number, number>();
+  program.nodes.forEach((node, now) => {
+    for (const id of node.inputs) if (placeOf(id) >= 0) last.set(holder.get(placeOf(id))!, now);
+    for (const id of node.outputs) {
+      if (placeOf(id) < 0) continue;
+      holder.set(placeOf(id), id);
+      last.set(id, now);
+    }
+  });
+  const dying: number[][] = program.nodes.map(() => []);
+  for (const [id, now] of last) dying[now]!.push(id);
+  const now = { bytes: 0, exchanged: 0 };
+  const here = new Map<number, { readonly id: number; readonly bytes: number; readonly isExchanged: boolean }>();
+  const leave = (at: number): void => {
+    const there = here.get(at);
+    if (!there) return;
+    here.delete(at);
+    now.bytes -= there.bytes;
+    if (there.isExchanged) now.exchanged -= there.bytes;
+  };
+  return program.nodes.map((node, i) => {
+    const isExchanged = exchangeOf(node) !== undefined;
+    for (const id of node.outputs) {
+      const at = placeOf(id);
+      if (at < 0) continue;
+      leave(at);
+      const bytes = byteSize(program.values[id]!);
+      here.set(at, { id, bytes, isExchanged });
+      now.bytes += bytes;
+      if (isExchanged) now.exchanged += bytes;
+    }
+    const during = { ...now };
+    for (const id of dying[i]!) if (here.get(placeOf(id))?.id === id) leave(placeOf(id));
+    return during;
+  });
+}
