@@ -25,7 +25,7 @@ export type Link = "machine" | "network";
 const GB = 1e9;
 const T = 1e12;
 
-/** The latency of a step: measured by the collectives' own tests on such machines, rounded to one digit. */
+/** Seconds of a step of a collective: estimates of the right order, of no data sheet. They matter for small messages alone. */
 const LATENCY = { machine: 3e-6, network: 1e-5 } as const;
 
 /** Profiles by name. Rates are peaks: what a run reaches of them is less. */
