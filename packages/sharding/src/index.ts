@@ -33,4 +33,16 @@ export { type ShardingConstraint, shardingConstraintOp } from "./ops/sharding-co
 export type { Collective, PartitionedProgram } from "./partition/partitioned.js";
 export { NamedSharding, type PartitionEntry, PartitionSpec } from "./partition-spec.js";
 export { currentLogicalAxisRules, extendLogicalAxisRules, logicalAxisRules, logicalToMeshAxes } from "./rules.js";
+export {
+  allGather,
+  allToAll,
+  axisIndex,
+  pmax,
+  pmean,
+  pmin,
+  ppermute,
+  psum,
+  psumScatter,
+} from "./shard-collectives.js";
+export { type ShardMapOptions, type Specs, shardMap } from "./shard-map.js";
 export { type DistributedOptions, initDistributed, processCount, processIndex } from "./world.js";

@@ -6,6 +6,7 @@ import type { Mesh } from "../mesh.js";
 import { countAlong, partOf, partShape, partsOn, placeAlong } from "./layout.js";
 import type { JoinedStep, MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
 import type { Move } from "./reshard.js";
+import { runBody } from "./shard-body.js";
 
 /** What a value is on some devices: by device. */
 export type Parts = ReadonlyMap<number, Tensor>;
@@ -36,7 +37,12 @@ export function emit(partitioned: PartitionedProgram, devices: readonly number[]
     for (const step of steps) {
       if ("moves" in step) moveTogether(mesh, step, known, exchange);
       else if ("move" in step) known.set(step.output, move(partitioned, step, known.get(step.input)!, exchange));
-      else call(mesh, step, devices, known);
+      else if (step.body) {
+        const given = step.inputs.map((id) => known.get(id)!);
+        runBody(step.body, given, devices, exchange).forEach((parts, i) => {
+          known.set(step.outputs[i]!, parts);
+        });
+      } else call(mesh, step, devices, known);
     }
     const results = outputs.flatMap((id) => {
       const parts = known.get(id)!;

@@ -1,7 +1,7 @@
 /** The partitioner: from a program of whole values to what every device of a mesh does. */
 import type { Program, ProgramNode } from "@te/tensor/backend";
 import { wantsLog } from "@te/tensor/backend";
-import { addOp, type Rule, shardingRule } from "@te/tensor/op";
+import { addOp, fail, type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
 import { joinReductions } from "./buckets.js";
@@ -11,6 +11,7 @@ import { type Layout, sameLayout, wholeLayout } from "./layout.js";
 import { PartitionedProgram, type SplitValue, type Step } from "./partitioned.js";
 import { propagate, type Wishes } from "./propagate.js";
 import { planMoves } from "./reshard.js";
+import { bodyOf, type ShardBody } from "./shard-body.js";
 
 /**
  * A gathered input is freed after its use. A use further on than so many nodes gathers it again, as that of a weight in the
@@ -97,6 +98,7 @@ class Partitioner {
     for (const node of this.program.nodes) {
       this.at++;
       if (node.op === shardingConstraintOp.definition) this.constrain(node);
+      else if (bodyOf(node.op)) this.map(node, bodyOf(node.op)!);
       else this.call(node);
     }
     const outputs = this.program.outputs.map((id, i) => {
@@ -145,6 +147,19 @@ class Partitioner {
     const wanted = new Set(dims.flat());
     const partial = Object.entries(this.layoutOf(x).partial).filter(([axis]) => !wanted.has(axis));
     this.made.set(y, this.bring(x, { dims, partial: Object.fromEntries(partial) }, "sharding_constraint"));
+  }
+
+  /** The parts of a shardMap are those that its specs name. */
+  private map(node: ProgramNode, body: ShardBody): void {
+    if (body.mesh.toString() !== this.mesh.toString())
+      fail("state", "shardMap", `a function for the parts of ${body.mesh} stands in a program for ${this.mesh}`);
+    const inputs = node.inputs.map((id, i) => this.bring(id, { dims: body.inputs[i]!, partial: {} }, "shard_map"));
+    const outputs = node.outputs.map((id, i) => {
+      const value = this.add(id, { dims: body.outputs[i]!, partial: {} });
+      this.made.set(id, value);
+      return value;
+    });
+    this.steps.push({ node, rule: this.rules.get(node)!, assignment: new Map(), inputs, outputs, body });
   }
 
   private call(node: ProgramNode): void {

@@ -6,6 +6,7 @@ import type { Mesh } from "../mesh.js";
 import type { Assignment } from "./factors.js";
 import { countAlong, formatLayout, type Layout } from "./layout.js";
 import { bytesIn, bytesSent, type Move } from "./reshard.js";
+import { collectivesOf, type ShardBody } from "./shard-body.js";
 
 /** A value with its whole shape, and how it lies over the mesh. */
 export interface SplitValue {
@@ -21,6 +22,8 @@ export interface OpStep {
   /** Numbers of values; -1 for an optional input left out. */
   readonly inputs: readonly number[];
   readonly outputs: readonly number[];
+  /** Of a shardMap: what every device runs instead of the op, in step with the others. */
+  readonly body?: ShardBody;
 }
 
 /** A value goes from one layout to another. */
@@ -70,7 +73,7 @@ export class PartitionedProgram {
   /** What is exchanged, in order. */
   collectives(): Collective[] {
     return this.steps.flatMap((step): Collective[] => {
-      if ("node" in step) return [];
+      if ("node" in step) return step.body ? collectivesOf(step.body) : [];
       const moves = "moves" in step ? step.moves : [step];
       const { move } = moves[0]!;
       if (move.kind === "slice") return [];
@@ -117,6 +120,8 @@ function formatMove(move: Move): string {
       return `all_reduce[${move.reduction} over ${move.axes.join(" ")}]`;
     case "reduce_scatter":
       return `reduce_scatter[${move.reduction} over ${move.axis}, dimension ${move.dim}]`;
+    case "ppermute":
+      return `ppermute[${move.axis}, ${move.sources.map((from, i) => `${from} to ${move.targets[i]}`).join(", ")}]`;
     case "all_to_all":
       return `all_to_all[${move.axis}, dimension ${move.from} to ${move.to}]`;
     default:

@@ -16,7 +16,14 @@ export type Move =
   /** Partial results are combined. */
   | { readonly kind: "all_reduce"; readonly axes: readonly string[]; readonly reduction: Reduction }
   /** Instead of along one dimension the value is split along another. */
-  | { readonly kind: "all_to_all"; readonly axis: string; readonly from: number; readonly to: number };
+  | { readonly kind: "all_to_all"; readonly axis: string; readonly from: number; readonly to: number }
+  /** The whole value of place `sources[i]` goes to place `targets[i]`; places that nothing goes to get zeros. */
+  | {
+      readonly kind: "ppermute";
+      readonly axis: string;
+      readonly sources: readonly number[];
+      readonly targets: readonly number[];
+    };
 
 /** A step with the layout after it. */
 export interface Moved {
@@ -36,7 +43,13 @@ export function bytesSent(mesh: Mesh, of: Aval, before: Layout, { move, layout }
   if (move.kind === "slice") return 0;
   const p = countAlong(mesh, move.kind === "all_reduce" ? move.axes : [move.axis]);
   const larger = Math.max(bytesIn(mesh, before, of), bytesIn(mesh, layout, of));
-  return ((move.kind === "all_reduce" ? 2 : 1) * larger * (p - 1)) / p;
+  return sentBytes(move.kind, larger, p);
+}
+
+/** Bytes that each of p devices sends, where `bytes` are those of the larger of what it gives and what it gets. */
+export function sentBytes(kind: Exclude<Move["kind"], "slice">, bytes: number, p: number): number {
+  if (kind === "ppermute") return bytes;
+  return ((kind === "all_reduce" ? 2 : 1) * bytes * (p - 1)) / p;
 }
 
 /** Bytes that each device sends on the whole way. */

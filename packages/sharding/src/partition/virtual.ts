@@ -1,5 +1,5 @@
 /** Collectives between devices of one process: each is a computation over the parts of all of them. */
-import { concat, maximum, minimum, type Tensor } from "@te/tensor";
+import { concat, maximum, minimum, type Tensor, zerosLike } from "@te/tensor";
 import { bytesOf, isFloat, type Reduction } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { cut, type Exchange, type Parts } from "./emit.js";
@@ -22,6 +22,11 @@ export const exchangeInProgram: Exchange = (mesh, move, parts) => {
         const all = combine(members, move.reduction);
         return members.map((_, place) => cutEvenly(all, move.dim, place, members.length));
       }
+      case "ppermute":
+        return members.map((part, place) => {
+          const source = move.sources[move.targets.indexOf(place)];
+          return source === undefined ? zerosLike(part) : members[source]!;
+        });
       case "all_to_all":
         return members.map((_, place) =>
           concat(
