@@ -1,6 +1,6 @@
 /** The module LayerNorm, and the options, parameters and computation of a norm that other modules share. */
 import type { DType, Tensor } from "@te/tensor";
-import { type Defaults, expectObject, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
+import { type Defaults, expectObject, expectString, fail, type WithDefaults, withDefaults } from "@te/tensor/op";
 import { checkInput, checkParameterDType, warnWideInput } from "./dense.js";
 import { type Initializer, ones, zeros } from "./initializers.js";
 import { type Axes, Module, type ParameterMaker } from "./module.js";
@@ -56,6 +56,7 @@ export function checkNorm(
   epsilonName = "epsilon",
 ): Norm["type"] {
   expectObject(fn, { options });
+  expectString(fn, { epsilonName });
   const { epsilon } = options;
   if (!(Number.isFinite(epsilon) && epsilon >= 0))
     fail("option", fn, `${epsilonName} must be a number of at least 0`, epsilon);

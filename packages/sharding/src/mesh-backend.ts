@@ -42,7 +42,8 @@ class MeshBackend implements Backend {
   }
 
   supports(node: NodeSpec): true | string {
-    return this.device.supports(node);
+    // Of a shardMap only the body runs on the device.
+    return node.op === "shard_map" || this.device.supports(node);
   }
 
   compile(program: Program): Executable {

@@ -1,4 +1,5 @@
 /** Functions of parts with collectives written by hand: values and gradients are those of the whole. */
+import "@te/kernels-cpu";
 import { grad, jit, type Tensor, tensor } from "@te/tensor";
 import { expectError, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
