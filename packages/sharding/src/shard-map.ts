@@ -6,6 +6,7 @@ import {
   currentTrace,
   defineOp,
   expectFunction,
+  expectObject,
   fail,
   isFloat,
   type OpDefinition,
@@ -46,9 +47,11 @@ type Flat = (parts: readonly Tensor[]) => readonly Tensor[];
  */
 export function shardMap<A extends readonly any[], R>(
   f: (...args: A) => R,
-  { mesh, inSpecs, outSpecs }: ShardMapOptions,
+  options: ShardMapOptions,
 ): (...args: A) => R {
   expectFunction("shardMap", { f });
+  expectObject("shardMap", { options });
+  const { mesh, inSpecs, outSpecs } = options;
   if (!(mesh instanceof Mesh)) fail("option", "shardMap", "mesh must be a Mesh", mesh ?? String(mesh));
   const ops = new Map<string, OpDefinition>();
   return (...args) => {
