@@ -34,8 +34,8 @@ struct Header {
 struct World {
   const Mpi* mpi = nullptr;
   int rank = 0, size = 1;
-  std::mutex mutex;     // MPI is called by one thread at a time
-  std::string broken;   // why no exchange works any more
+  std::mutex mutex;    // MPI is called by one thread at a time
+  std::string broken;  // why no exchange works any more
   bool has_left = false;
   double timeout = 30;  // seconds without progress
 };
