@@ -40,14 +40,37 @@ export async function writeAtomically(path: string, content: string | Uint8Array
  * allowed. What is no file (a folder, pipe, socket or device) and a file that may not be written are refused beforehand.
  */
 export async function replaceFile(fn: string, path: string, body: (file: FileHandle) => Promise<void>): Promise<void> {
+  const prepared = await prepareFile(fn, path, body);
+  await prepared.commit();
+}
+
+/** A file that is written and safe on the disk, but not in its place yet. */
+export interface PreparedFile {
+  /** Puts it there. */
+  commit(): Promise<void>;
+  /** Removes it, wherever it is. */
+  discard(): Promise<void>;
+}
+
+/** The first half of replaceFile. Where nothing is at the path, the file gets mode and owner of `like`. */
+export async function prepareFile(
+  fn: string,
+  path: string,
+  body: (file: FileHandle) => Promise<void>,
+  like?: Stats,
+): Promise<PreparedFile> {
   checkPath(fn, path);
   const where = `${fn}(${path})`;
-  const { target, old } = await findTarget(where, path).catch((error) => failWrite(where, error));
+  const { target, old = like } = await findTarget(fn, path);
   const folder = dirname(target);
   await removeLeftovers(folder);
   const temporary = join(folder, temporaryName());
   // Nobody else reads a file before it has the mode of the one that it replaces.
   const file = await open(temporary, "wx", old ? 0o600 : 0o666).catch((error) => failWrite(where, error));
+  const orRemove = async (error: unknown): Promise<never> => {
+    await unlink(temporary).catch(() => {});
+    failWrite(where, error);
+  };
   try {
     try {
       await body(file);
@@ -56,12 +79,18 @@ export async function replaceFile(fn: string, path: string, body: (file: FileHan
     } finally {
       await file.close();
     }
-    await rename(temporary, target);
   } catch (error) {
-    await unlink(temporary).catch(() => {});
-    failWrite(where, error);
+    await orRemove(error);
   }
-  await syncFolder(folder);
+  let place = temporary;
+  return {
+    commit: async () => {
+      await rename(temporary, target).catch(orRemove);
+      place = target;
+      await syncFolder(folder);
+    },
+    discard: () => unlink(place).catch(() => {}),
+  };
 }
 
 /** Throws unless the value can be the name of a file. */
@@ -84,7 +113,13 @@ export function failNoFile(where: string, stats: Stats): never {
 }
 
 /** The file that the path leads to through links, and what is known of it; it need not exist. */
-async function findTarget(where: string, path: string): Promise<{ target: string; old?: Stats }> {
+export async function findTarget(fn: string, path: string): Promise<{ target: string; old?: Stats }> {
+  checkPath(fn, path);
+  const where = `${fn}(${path})`;
+  return followLinks(where, path).catch((error) => failWrite(where, error));
+}
+
+async function followLinks(where: string, path: string): Promise<{ target: string; old?: Stats }> {
   // First what opening it would meet: the links of /proc lead where no path does.
   const met = await stat(path).catch(unlessMissing);
   if (met && !met.isFile()) failNoFile(where, met);
@@ -153,15 +188,21 @@ export async function writeFully(file: FileHandle, bytes: ArrayBufferView, posit
   }
 }
 
-/** Reads at a position until the buffer is full; returns how many bytes there were before the end of the file. */
-export async function readFully(file: FileHandle, buffer: ArrayBuffer, position: number): Promise<number> {
-  for (let done = 0; done < buffer.byteLength; ) {
-    const part = partOf(buffer, done, buffer.byteLength - done);
+/** Reads at a position until a part of the buffer is full; returns how many bytes there were before the end of the file. */
+export async function readFully(
+  file: FileHandle,
+  buffer: ArrayBuffer,
+  position: number,
+  offset = 0,
+  length = buffer.byteLength,
+): Promise<number> {
+  for (let done = 0; done < length; ) {
+    const part = partOf(buffer, offset + done, length - done);
     const { bytesRead } = await file.read(part, 0, part.length, position + done);
     if (bytesRead === 0) return done;
     done += bytesRead;
   }
-  return buffer.byteLength;
+  return length;
 }
 
 /** Bytes of a buffer that may be larger than one Uint8Array can view. */

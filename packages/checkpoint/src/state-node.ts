@@ -79,7 +79,7 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 /** Puts tensors back into the structure; `tensorAt` is called once for every tensor of the tree, in order. */
 export function rebuild(
   node: StateNode,
-  tensorAt: (path: readonly string[]) => Tensor,
+  tensorAt: (path: readonly string[]) => Tensor | undefined,
   path: readonly string[] = [],
 ): unknown {
   if (node === "tensor") return tensorAt(path);
@@ -96,6 +96,20 @@ export function rebuild(
     case "record":
       return Object.fromEntries(node[1].map(([key, item]) => [key, rebuild(item, tensorAt, [...path, key])]));
   }
+}
+
+/** The paths of the tensors below a node, in order. */
+export function tensorPaths(node: StateNode, path: readonly string[] = []): (readonly string[])[] {
+  const paths: (readonly string[])[] = [];
+  rebuild(node, (at) => void paths.push(at), path);
+  return paths;
+}
+
+/** The items of a list by index, or of a record by key. */
+export function childrenOf(node: StateNode): ReadonlyMap<string, StateNode> {
+  if (typeof node === "string") return new Map();
+  if (node[0] === "list") return new Map(node[1].map((item, i) => [String(i), item]));
+  return node[0] === "record" ? new Map(node[1]) : new Map();
 }
 
 const NUMBER = /^(-?\d+(\.\d+)?(e[+-]\d+)?|-?Infinity|NaN)$/;

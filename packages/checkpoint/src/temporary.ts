@@ -34,7 +34,7 @@ export async function removeLeftovers(folder: string): Promise<void> {
   }
 }
 
-async function isAbandoned(path: string): Promise<boolean> {
+export async function isAbandoned(path: string): Promise<boolean> {
   const stats = await lstat(path).catch(() => undefined);
   return stats !== undefined && Date.now() - stats.mtimeMs > ABANDONED_MS;
 }

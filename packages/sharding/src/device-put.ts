@@ -4,7 +4,7 @@ import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
 import { activeMesh, withMesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
-import { partOf, partShape, partsOn } from "./partition/layout.js";
+import { type Index, type Layout, partIndex, partOf, partShape, partsOn } from "./partition/layout.js";
 import { NamedSharding, PartitionSpec } from "./partition-spec.js";
 import { devicesOf } from "./world.js";
 
@@ -13,6 +13,8 @@ export interface AddressableShard {
   /** The number of the device in the mesh. */
   readonly device: number;
   readonly shape: readonly number[];
+  /** Where it is in the tensor: [start, end) along each dimension. */
+  readonly index: Index;
   /** The bytes of its elements, in row-major order. */
   data(): Promise<Uint8Array>;
 }
@@ -47,17 +49,15 @@ export function placeOn(sharding: NamedSharding, x: Tensor): Tensor {
   const mesh = activeMesh();
   if (mesh?.toString() !== sharding.mesh.toString())
     fail("state", "jit", `the mesh of the shardings must be the active one, ${sharding.mesh}`, mesh ?? "none");
-  if (String(x.sharding?.spec) === String(fullSpec(sharding, x.rank))) return x;
+  if (String(x.sharding?.spec) === String(specOf(layoutOf(sharding, x.rank).dims))) return x;
   return withShardingConstraint(x, sharding.spec);
 }
 
-/** The spec with an entry for every dimension, and without axes of one device. */
-function fullSpec({ mesh, spec }: NamedSharding, rank: number): PartitionSpec {
-  const axes = Array.from({ length: rank }, (_, i) =>
-    [spec.entries[i] ?? []].flat().filter((axis) => mesh.shape[axis]! > 1),
-  );
-  return specOf(axes);
-}
+/** How a value of some rank lies under a sharding: every dimension has its axes, those of one device are left out. */
+export const layoutOf = ({ mesh, spec }: NamedSharding, rank: number): Layout => ({
+  dims: Array.from({ length: rank }, (_, i) => [spec.entries[i] ?? []].flat().filter((axis) => mesh.shape[axis]! > 1)),
+  partial: {},
+});
 
 const specOf = (dims: readonly (readonly string[])[]): PartitionSpec =>
   new PartitionSpec(...dims.map((axes) => (axes.length === 0 ? null : axes.length === 1 ? axes[0]! : axes)));
@@ -85,6 +85,7 @@ Object.defineProperty(Tensor.prototype, "addressableShards", {
     return devicesOf(mesh).map((device) => ({
       device,
       shape,
+      index: partIndex(mesh, layout, device, this.shape),
       data: () => buffer.parts[held.indexOf(partOf(mesh, layout, device))]!.read(),
     }));
   },

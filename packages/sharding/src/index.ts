@@ -19,6 +19,7 @@ export {
   W_NO_SHARD_AXES,
   W_TP_AXES,
 } from "./logical-axes.js";
+export { makeArrayFromCallback } from "./make-array.js";
 export { makePartitioned } from "./make-partitioned.js";
 export { activeMesh, Mesh, meshAxisSize, withMesh } from "./mesh.js";
 export {
@@ -30,6 +31,7 @@ export {
   type ResourceField,
 } from "./mesh-resource.js";
 export { type ShardingConstraint, shardingConstraintOp } from "./ops/sharding-constraint.js";
+export type { Index } from "./partition/layout.js";
 export type { Collective, PartitionedProgram } from "./partition/partitioned.js";
 export { NamedSharding, type PartitionEntry, PartitionSpec } from "./partition-spec.js";
 export { currentLogicalAxisRules, extendLogicalAxisRules, logicalAxisRules, logicalToMeshAxes } from "./rules.js";
@@ -45,4 +47,5 @@ export {
   psumScatter,
 } from "./shard-collectives.js";
 export { type ShardMapOptions, type Specs, shardMap } from "./shard-map.js";
+export { agreeOnLargest, finishTogether } from "./together.js";
 export { type DistributedOptions, initDistributed, processCount, processIndex } from "./world.js";

@@ -1,8 +1,9 @@
 /** How a tensor is split: mesh axes for each of its dimensions, alone and together with a mesh. */
 import type { Sharding, Tensor } from "@te/tensor";
 import { checkShape, fail } from "@te/tensor/op";
-import { placeOn } from "./device-put.js";
+import { layoutOf, placeOn } from "./device-put.js";
 import { Mesh, meshAxisSize } from "./mesh.js";
+import { type Index, partIndex } from "./partition/layout.js";
 
 /** How one dimension is split: over no axis, one axis, or several with the first outermost. */
 export type PartitionEntry = string | null | readonly string[];
@@ -71,6 +72,13 @@ export class NamedSharding implements Sharding {
   /** Number of parts of each of the first dimensions. */
   get parts(): number[] {
     return this.spec.entries.map((entry) => axesOf(entry).reduce((n, axis) => n * meshAxisSize(axis, this.mesh), 1));
+  }
+
+  /** Where the part of each device of the mesh is, in the order of devices. Throws as shardShape does. */
+  devicesIndicesMap(shape: readonly number[]): Index[] {
+    this.shardShape(shape);
+    const layout = layoutOf(this, shape.length);
+    return Array.from({ length: this.mesh.size }, (_, device) => partIndex(this.mesh, layout, device, shape));
   }
 
   /** Shape of the part that one device holds. Throws when a dimension is missing or does not divide. */

@@ -1,8 +1,9 @@
 /** The class Tensor: what an array knows of itself, and how its values are read. */
 import { type Aval, checkShape, formatAval, MAX_RANK, sizeOf } from "./aval.js";
+import type { Backend, DeviceBuffer } from "./backend.js";
 import { bytesOf, checkDType, type DType, isFloat, type TypedArray } from "./dtype.js";
 import { COPY, fail, THIS_COPY } from "./errors.js";
-import { expectTyped } from "./expect.js";
+import { expectObject, expectTyped } from "./expect.js";
 import { fromFloat64, toFloat64 } from "./float-codes.js";
 import { formatTensor } from "./format.js";
 import { elementsOf, holdsCodes } from "./host-array.js";
@@ -266,6 +267,14 @@ export function tensorOwning(data: TypedArray, shape: readonly number[], dtype: 
   if (data.BYTES_PER_ELEMENT !== bytesOf(dtype))
     fail("dtype", "tensorOwning", `data must have elements of ${bytesOf(dtype)} bytes`, data.BYTES_PER_ELEMENT);
   return place(shape, dtype, data);
+}
+
+/** @internal A tensor whose bytes a device has: `buffer` is memory of `backend`. */
+export function tensorOnDevice(shape: readonly number[], dtype: DType, buffer: DeviceBuffer, backend: Backend): Tensor {
+  checkShape("tensorOnDevice", shape);
+  checkDType("tensorOnDevice", dtype);
+  expectObject("tensorOnDevice", { buffer, backend });
+  return Tensor.concrete(Storage.ofBuffer({ shape: Object.freeze([...shape]), dtype }, buffer, backend));
 }
 
 function place(shape: readonly number[], dtype: DType, data: TypedArray, store = Storage.ofHost): Tensor {

@@ -1,7 +1,8 @@
 /** From the bytes of a stored type to a tensor. What a dtype holds exactly is read without asking, everything else on request. */
 import { type DType, TeError, type Tensor, tensor } from "@te/tensor";
 import { tensorOwning, toFloat64, viewAs } from "@te/tensor/op";
-import { dtypeOf, type Entry, failFile, type StoredType } from "./format.js";
+import { dtypeOf, failFile, type StoredType } from "./format.js";
+import type { Described } from "./header.js";
 
 /** The dtypes that stored types are to be read as, such as `{ F64: "float32", I64: "int32" }`. */
 export type Conversions = Readonly<Partial<Record<StoredType, DType>>>;
@@ -34,7 +35,7 @@ export const readsAs = (type: StoredType): DType | undefined => dtypeOf(type) ??
  * Makes the tensor of an entry from a buffer that holds its bytes and nothing else. With a dtype that is not its own its
  * values are converted as by `tensor`: floats to nearest, integers toward zero and saturating.
  */
-export function tensorOfBytes(where: string, entry: Entry, buffer: ArrayBuffer, asked?: DType): Tensor {
+export function tensorOfBytes(where: string, entry: Described, buffer: ArrayBuffer, asked?: DType): Tensor {
   const { name, type, shape } = entry;
   const own = dtypeOf(type);
   if (own === "bool") checkBooleans(where, name, buffer);
@@ -43,7 +44,7 @@ export function tensorOfBytes(where: string, entry: Entry, buffer: ArrayBuffer, 
   return tensor(values as Float64Array, { shape, dtype: asked ?? readsAs(type)! });
 }
 
-function foreignValues(where: string, entry: Entry, buffer: ArrayBuffer, asked?: DType): ArrayLike<number> {
+function foreignValues(where: string, entry: Described, buffer: ArrayBuffer, asked?: DType): ArrayLike<number> {
   const { name, type, shape } = entry;
   const foreign = FOREIGN[type];
   const of = `${where}: tensor ${JSON.stringify(name)}`;

@@ -60,10 +60,10 @@ function decodeUtf8(where: string, bytes: Uint8Array): string {
   }
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+export const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 function parseMetadata(where: string, metadata: unknown): Record<string, string> {
   if (!isRecord(metadata)) failFile(where, "__metadata__ must be a JSON object", metadata);
@@ -118,7 +118,7 @@ function checkRanges(where: string, entries: readonly Entry[], dataBytes: number
   }
 }
 
-/** A tensor to write: what the header says of it. */
+/** A tensor as a header describes it. */
 export type Described = Pick<Entry, "name" | "type" | "shape">;
 
 /**

@@ -3,7 +3,8 @@
 /** How many bytes of a file are looked at. */
 export const HEAD_BYTES = 4096;
 
-const CONVERT =
+/** What to do with files of PyTorch and others. */
+export const CONVERT =
   "Convert it once with the library that wrote it: safetensors.torch.save_file(state_dict, path) in Python.";
 
 /** First bytes, as Latin-1 text, and what they say. */
@@ -35,7 +36,5 @@ function nameJson(text: string): string | undefined {
   if (!/^\{\s*["}]/.test(text)) return undefined;
   const isIndex = /"weight_map"|"total_size"/.test(text);
   if (!isIndex) return "JSON text. Name the .safetensors file that it belongs to.";
-  const shard = /"([^"]+\.(safetensors|bin))"/.exec(text)?.[1];
-  const such = shard ? `, such as ${shard}` : "";
-  return `the index of a model in several files. Open the files that its "weight_map" names${such}.`;
+  return 'the index of a model in several files. Give openSafetensors its path, which must end in ".index.json".';
 }

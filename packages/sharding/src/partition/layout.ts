@@ -34,6 +34,16 @@ export const countAlong = (mesh: Mesh, axes: readonly string[]): number =>
 export const partShape = (mesh: Mesh, { dims }: Layout, shape: readonly number[]): number[] =>
   shape.map((length, i) => length / countAlong(mesh, dims[i]!));
 
+/** From where to where a part goes along each dimension of the whole. */
+export type Index = readonly (readonly [start: number, end: number])[];
+
+/** Where the part of a device is. Every dimension divides. */
+export const partIndex = (mesh: Mesh, layout: Layout, device: number, shape: readonly number[]): Index =>
+  partShape(mesh, layout, shape).map((length, i) => {
+    const start = placeAlong(mesh, device, layout.dims[i]!) * length;
+    return [start, start + length];
+  });
+
 /** The place of a device along some axes, the first outermost. */
 export const placeAlong = (mesh: Mesh, device: number, axes: readonly string[]): number =>
   axes.reduce((place, axis) => place * mesh.shape[axis]! + mesh.placeOf(device, axis), 0);

@@ -28,3 +28,4 @@ export { Program, type ProgramConstant, type ProgramNode } from "../program/prog
 export { dropUnused, simplify } from "../program/simplify.js";
 export { type EvaluateOptions, evaluateProgram } from "../reference/evaluate.js";
 export { wantsKernels, wantsLog, warnOnce } from "../settings.js";
+export { tensorOnDevice } from "../tensor.js";
