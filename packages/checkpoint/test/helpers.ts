@@ -1,10 +1,11 @@
 /** What these tests share: folders that go away, files built by hand, errors as values, scripts as processes. */
 import { execFileSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { type FileHandle, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TeError } from "@te/tensor";
-import { expect, onTestFinished } from "vitest";
+import { expect, onTestFinished, vi } from "vitest";
+import { fileHandle } from "./meshes.js";
 
 /** A directory that is removed after the test. */
 export async function temporaryDirectory(): Promise<string> {
@@ -48,4 +49,20 @@ export function scriptCommand(script: string, args: string[], shell = ""): [stri
 export function runScript(script: string, args: string[], shell = ""): string {
   const [command, all] = scriptCommand(script, args, shell);
   return execFileSync(command, all, { encoding: "utf8", env: { ...process.env, TE_KERNELS: "off" } });
+}
+
+/** A read of a file: where it began, and how long it was. */
+export type Read = readonly [position: number, bytes: number];
+
+/** What is read of files from now on, until the test ends. */
+export async function watchReads(): Promise<Read[]> {
+  const reads: Read[] = [];
+  const { prototype, read } = await fileHandle();
+  const spy = vi.spyOn(prototype, "read").mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
+    const result = await (read as (...args: unknown[]) => Promise<{ bytesRead: number }>).apply(this, args);
+    reads.push([args[3] as number, result.bytesRead]);
+    return result as never;
+  });
+  onTestFinished(() => spy.mockRestore());
+  return reads;
 }

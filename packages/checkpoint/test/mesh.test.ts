@@ -6,8 +6,8 @@ import { arange } from "@te/tensor";
 import { bytesOf } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { loadState, openSafetensors, saveState, writeSafetensors } from "../src/index.js";
-import { teErrorOf, temporaryDirectory } from "./helpers.js";
-import { bitsOf, lieIn, type State, shardingsFor, specsOf, state, tensorsOf, WAYS, watchReads } from "./meshes.js";
+import { teErrorOf, temporaryDirectory, watchReads } from "./helpers.js";
+import { bitsOf, lieIn, type State, shardingsFor, specsOf, state, tensorsOf, WAYS } from "./meshes.js";
 
 const INDEX = "state.safetensors.index.json";
 const ways = Object.keys(WAYS);

@@ -1,8 +1,7 @@
-/** A state, ways in which it lies over meshes, and what is read of files: what the tests of sharded checkpoints share. */
+/** A state, ways in which it lies over meshes, and what open files share: for tests, and for processes that tests start. */
 import { type FileHandle, open } from "node:fs/promises";
 import { devicePut, Mesh, NamedSharding, type PartitionEntry, PartitionSpec } from "@te/sharding";
 import { random, Tensor, tensor, tree } from "@te/tensor";
-import { onTestFinished, vi } from "vitest";
 
 /** Tensors of several widths and ranks, and what is no tensor. */
 export const state = () => ({
@@ -58,6 +57,7 @@ export const WAYS: Readonly<Record<string, { mesh: Mesh; specs: Specs } | undefi
   dp4: { mesh: new Mesh({ data: 4 }), specs: whole },
   fsdp4: { mesh: new Mesh({ fsdp: 4 }), specs: rows("fsdp") },
   tp4: { mesh: new Mesh({ tensor: 4 }), specs: columns("tensor") },
+  tp2: { mesh: new Mesh({ tensor: 2 }), specs: columns("tensor") },
   "2x2": { mesh: new Mesh({ data: 2, tensor: 2 }), specs: both },
   fsdp3: { mesh: new Mesh({ fsdp: 3 }), specs: rows("fsdp") },
   "dp2 x fsdp2 x tp3": {
@@ -100,22 +100,6 @@ export const bitsOf = (of: unknown): Promise<unknown[]> =>
 /** Where the tensors of a state lie. */
 export const specsOf = (of: unknown): string[] =>
   tensorsOf(of).map(([name, x]) => `${name}: ${x.sharding?.mesh} ${x.sharding?.spec}`);
-
-/** A read of a file: where it began, and how long it was. */
-export type Read = readonly [position: number, bytes: number];
-
-/** What is read of files from now on, until the test ends. */
-export async function watchReads(): Promise<Read[]> {
-  const reads: Read[] = [];
-  const { prototype, read } = await fileHandle();
-  const spy = vi.spyOn(prototype, "read").mockImplementation(async function (this: FileHandle, ...args: unknown[]) {
-    const result = await (read as (...args: unknown[]) => Promise<{ bytesRead: number }>).apply(this, args);
-    reads.push([args[3] as number, result.bytesRead]);
-    return result as never;
-  });
-  onTestFinished(() => spy.mockRestore());
-  return reads;
-}
 
 /** What all open files share. */
 export async function fileHandle(): Promise<{
