@@ -6,6 +6,7 @@ import { arange } from "@te/tensor";
 import { bytesOf } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { loadState, openSafetensors, saveState, writeSafetensors } from "../src/index.js";
+import { runsOf, wholeOf } from "../src/safetensors/blocks.js";
 import { teErrorOf, temporaryDirectory, watchReads } from "./helpers.js";
 import { bitsOf, lieIn, type State, shardingsFor, specsOf, state, tensorsOf, WAYS } from "./meshes.js";
 
@@ -107,6 +108,17 @@ describe("of a part of a tensor the ranges are read that hold it", () => {
     expect(await y.data()).toEqual(await kernel.data());
     expect(String(y.sharding?.mesh)).toBe(String(to.mesh));
   });
+});
+
+test("long runs are cut, but no row", () => {
+  const runs = [...runsOf(wholeOf([2, 5, 3]), { start: [1, 0, 0], shape: [1, 5, 3] }, 6)];
+  expect(runs).toEqual([
+    { start: [1, 0, 0], shape: [1, 2, 3] },
+    { start: [1, 2, 0], shape: [1, 2, 3] },
+    { start: [1, 4, 0], shape: [1, 1, 3] },
+  ]);
+  expect([...runsOf(wholeOf([2, 3]), wholeOf([2, 3]), 1)]).toHaveLength(2);
+  expect([...runsOf(wholeOf([]), wholeOf([]), 1)]).toEqual([wholeOf([])]);
 });
 
 test("an index of whole tensors is that of Hugging Face", async () => {

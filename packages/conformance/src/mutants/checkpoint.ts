@@ -7,6 +7,9 @@ const ELEMENTS = "checkpoint/src/safetensors/elements.ts";
 const CODEC = "checkpoint/src/safetensors/codec.ts";
 const HEADER = "checkpoint/src/safetensors/header.ts";
 
+const STORED = "checkpoint/src/safetensors/stored.ts";
+const SHARDS = "checkpoint/src/safetensors/shards.ts";
+
 export const CHECKPOINT: readonly Mutant[] = [
   mutant(
     "a link is replaced by a file",
@@ -136,6 +139,71 @@ export const CHECKPOINT: readonly Mutant[] = [
     "for (const leaf of expected.leaves) checkLeaf(where, file, leaf);",
     "",
     "checkpoint/train-state",
+  ),
+  // Over meshes
+  mutant(
+    "a part is put where it was in the file",
+    STORED,
+    "const to = offsetIn(wanted, run) * width;",
+    "const to = offsetIn(block, run) * width;",
+    "checkpoint/mesh",
+  ),
+  mutant(
+    "rows of a part are read into one place",
+    STORED,
+    "if (isRunOf(wanted, run)) {",
+    "if (!isRunOf(wanted, run)) {",
+    "checkpoint/mesh",
+  ),
+  mutant(
+    "all of a piece is read for a part of it",
+    "checkpoint/src/safetensors/blocks.ts",
+    "inner.shape[dim] === block.shape[dim]) dim--;\n  if (dim < 0)",
+    "dim > 0) dim--;\n  if (dim < 0)",
+    "checkpoint/mesh",
+  ),
+  mutant(
+    "the first device writes what all devices hold",
+    "checkpoint/src/safetensors/plan-shards.ts",
+    "bytes[device]! += bytesIn(type, block);",
+    "",
+    "checkpoint/mesh",
+  ),
+  mutant(
+    "a save that fails leaves files of its own",
+    SHARDS,
+    "for (const file of prepared) await file.discard();",
+    "",
+    "checkpoint/index-file",
+  ),
+  mutant(
+    "the files of an earlier save go before the index is in its place",
+    SHARDS,
+    "await checkPresence(where, at);",
+    "await removeEarlier(dirname(target), stem, files, earlier);",
+    "checkpoint/index-file",
+  ),
+  mutant("the files of an earlier save stay", SHARDS, "earlier.includes(name) || ", "", "checkpoint/index-file"),
+  mutant(
+    "blocks of an index may leave gaps",
+    "checkpoint/src/safetensors/index-file.ts",
+    "places.size !== count || pieces.length !== count || ",
+    "",
+    "checkpoint/index-file",
+  ),
+  mutant(
+    "an index may name files elsewhere",
+    "checkpoint/src/safetensors/index-file.ts",
+    "basename(file) !== file || ",
+    "",
+    "checkpoint/index-file",
+  ),
+  mutant(
+    "long runs are cut once too often",
+    "checkpoint/src/safetensors/blocks.ts",
+    "Math.min(rows, inner.shape[dim]! - at)",
+    "rows",
+    "checkpoint/mesh",
   ),
   // Arrays
   mutant(
