@@ -39,7 +39,7 @@ export function isRunOf(block: Block, inner: Block): boolean {
   return inner.shape.slice(0, Math.max(0, dim)).every((length) => length === 1);
 }
 
-/** Cuts `inner` into runs of the block, each of at most so many elements where one row has no more. */
+/** Cuts `inner` into runs of the block, each of at most so many elements. */
 export function* runsOf(block: Block, inner: Block, most: number): Generator<Block> {
   let dim = block.shape.length - 1;
   while (dim > 0 && inner.shape[dim] === block.shape[dim]) dim--;
@@ -47,7 +47,9 @@ export function* runsOf(block: Block, inner: Block, most: number): Generator<Blo
     yield inner;
     return;
   }
-  const row = inner.shape.slice(dim + 1).reduce((n, length) => n * length, 1);
+  const rowAlong = (dim: number): number => inner.shape.slice(dim + 1).reduce((n, length) => n * length, 1);
+  while (rowAlong(dim) > most) dim++;
+  const row = rowAlong(dim);
   const rows = Math.max(1, Math.floor(most / row));
   const outer = inner.shape.slice(0, dim);
   const count = outer.reduce((n, length) => n * length, 1);
