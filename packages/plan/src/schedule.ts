@@ -6,6 +6,7 @@ import { exchangeOf, linkOf, secondsOf } from "./exchange.js";
 import { costOf } from "./flops.js";
 import type { Hardware, Link } from "./hardware.js";
 
+/** How long a train step takes at the roofline. */
 export interface Time {
   /** Seconds of a step. */
   readonly step: number;

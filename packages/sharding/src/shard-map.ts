@@ -24,6 +24,7 @@ import { psum, withMappedAxes } from "./shard-collectives.js";
 /** One spec for all tensors of a tree, or a list or an object of such for its parts. */
 export type Specs = PartitionSpec | readonly Specs[] | { readonly [name: string]: Specs };
 
+/** Options of {@link shardMap}. */
 export interface ShardMapOptions {
   readonly mesh: Mesh;
   /** How the arguments are split: for the list of them. */
