@@ -1,8 +1,10 @@
 /** The command `npm run plan`. */
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { TeError } from "@te/tensor";
 import { fail } from "@te/tensor/op";
+import { hardwareOf } from "./hardware.js";
 import { parseMesh, resourceOf, search } from "./meshes.js";
 import { modelOf } from "./models.js";
 import { memoryPicture } from "./picture.js";
@@ -21,7 +23,7 @@ npm run plan -- --model llama3-70b --search --devices 64 [options]
   --batch       sequences of a step on all devices together; default: as many as devices
   --sequence    tokens of a sequence; default: that of the model's pre-training
   --keep        keep the activations of layers instead of computing them again
-  --output      the file of the picture; default plan.svg`;
+  --output      the file of the picture; default out/plan.svg`;
 
 function count(name: string, text: string): number {
   if (!/^[1-9]\d*$/.test(text)) fail("option", "plan", `--${name} must be a positive integer`, text);
@@ -39,7 +41,7 @@ function main(): void {
       batch: { type: "string" },
       sequence: { type: "string" },
       keep: { type: "boolean", default: false },
-      output: { type: "string", default: "plan.svg" },
+      output: { type: "string", default: "out/plan.svg" },
       help: { type: "boolean", default: false },
     },
   });
@@ -51,15 +53,16 @@ function main(): void {
   const model = modelOf(values.model);
   const size = values.sequence ? { ...model, sequence: count("sequence", values.sequence) } : model;
   const { hardware, output } = values;
+  hardwareOf(hardware);
   const mesh = values.search ? undefined : parseMesh(values.mesh!);
+  const resource = mesh && resourceOf(mesh);
   const devices = mesh ? mesh.size : count("devices", values.devices!);
   const batch = values.batch ? count("batch", values.batch) : devices;
   const tokens = batch * size.sequence;
   const training = { batch, checkpoint: !values.keep };
   process.stdout.write(`${size.name}, ${batch} sequences of ${size.sequence} tokens\n`);
   let best: Plan;
-  if (mesh) {
-    const resource = resourceOf(mesh);
+  if (mesh && resource) {
     const sequenceParallel = resource.tpspResource !== null;
     best = planModel(size, { ...training, mesh, resource, hardware, sequenceParallel });
   } else {
@@ -68,6 +71,7 @@ function main(): void {
     best = ranked[0]!.plan;
   }
   process.stdout.write(`${printPlan(best, tokens)}\n`);
+  mkdirSync(dirname(output), { recursive: true });
   writeFileSync(output, memoryPicture(best, size.name));
   process.stdout.write(`picture: ${output}\n`);
 }
@@ -77,6 +81,8 @@ try {
 } catch (error) {
   const isUsage = error instanceof TeError || (error instanceof TypeError && "code" in error);
   if (!isUsage) throw error;
-  process.stderr.write(`plan: ${(error as Error).message}\n`);
+  // Errors of the package name the function that refuses, which is plan.
+  const message = (error as Error).message.replace(/^plan: /, "");
+  process.stderr.write(`plan: ${message}\nnpm run plan -- --help lists the options.\n`);
   process.exitCode = 2;
 }

@@ -4,7 +4,7 @@ import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
 import { activeMesh, withMesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
-import { type Index, type Layout, partIndex, partOf, partShape, partsOn } from "./partition/layout.js";
+import { formatLayout, type Index, type Layout, partIndex, partOf, partShape, partsOn } from "./partition/layout.js";
 import { NamedSharding, PartitionSpec } from "./partition-spec.js";
 import { devicesOf } from "./world.js";
 
@@ -49,7 +49,9 @@ export function placeOn(sharding: NamedSharding, x: Tensor): Tensor {
   const mesh = activeMesh();
   if (mesh?.toString() !== sharding.mesh.toString())
     fail("state", "jit", `the mesh of the shardings must be the active one, ${sharding.mesh}`, mesh ?? "none");
-  if (String(x.sharding?.spec) === String(specOf(layoutOf(sharding, x.rank).dims))) return x;
+  const placement = placementOf(x);
+  const isThere = placement?.mesh.toString() === mesh.toString();
+  if (isThere && placement.key === formatLayout(layoutOf(sharding, x.rank))) return x;
   return withShardingConstraint(x, sharding.spec);
 }
 

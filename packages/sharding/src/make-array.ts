@@ -5,7 +5,7 @@ import { bytesOf, checkShape, expectFunction, fail, formatAval } from "@te/tenso
 import { layoutOf } from "./device-put.js";
 import { withMesh } from "./mesh.js";
 import { MeshBuffer } from "./mesh-buffer.js";
-import { type Index, partIndex, partsOn } from "./partition/layout.js";
+import { formatLayout, type Index, partIndex, partsOn } from "./partition/layout.js";
 import { NamedSharding } from "./partition-spec.js";
 import { devicesOf } from "./world.js";
 
@@ -43,7 +43,12 @@ export async function makeArrayFromCallback(
   const device = withMesh(null, currentBackend) as Backend;
   const buffers = parts.map((part) => part.expectStorage(fn).on(device));
   const bytes = shape.reduce((n, length) => n * length, bytesOf(first.dtype));
-  return tensorOnDevice(shape, first.dtype, new MeshBuffer(buffers, bytes, { mesh, aval, layout }), backend);
+  return tensorOnDevice(
+    shape,
+    first.dtype,
+    new MeshBuffer(buffers, bytes, { mesh, aval, layout, key: formatLayout(layout) }),
+    backend,
+  );
 }
 
 function checkPart(part: Tensor, index: Index, first: Tensor | undefined): void {

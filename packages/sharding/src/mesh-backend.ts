@@ -1,23 +1,25 @@
 /** A mesh as a device: programs are split over its devices when they first run with values that lie in a certain way. */
-
-import type { DeviceBuffer, NodeSpec, Program } from "@te/tensor/backend";
 import {
   type Backend,
   byteSize,
   type Compiled,
   compile,
+  type DeviceBuffer,
   dispose,
   type Executable,
+  Lru,
+  logLine,
   type MemoryStats,
+  type NodeSpec,
+  type Program,
   spreadPrograms,
   wantsLog,
 } from "@te/tensor/backend";
 import { activeMesh, type Mesh } from "./mesh.js";
-import { MeshBuffer } from "./mesh-buffer.js";
+import { MeshBuffer, type Placement } from "./mesh-buffer.js";
 import { emit } from "./partition/emit.js";
-import { formatLayout, type Layout, partsOn } from "./partition/layout.js";
+import { formatLayout, type Layout, partsOn, wholeLayout } from "./partition/layout.js";
 import { partition } from "./partition/partition.js";
-import type { PartitionedProgram } from "./partition/partitioned.js";
 import { exchangeWithProcesses } from "./partition/processes.js";
 import { exchangeInProgram } from "./partition/virtual.js";
 import { devicesOf, joinIfStarted, onJoin, processCount } from "./world.js";
@@ -65,53 +67,67 @@ class MeshBackend implements Backend {
 
 /** A program as it is split for inputs that lie in a certain way. */
 interface Variant {
-  readonly partitioned: PartitionedProgram;
   readonly compiled: Compiled;
   readonly constants: readonly DeviceBuffer[];
+  readonly outputs: readonly Output[];
 }
 
+/** A result: how it lies, the bytes of the whole, and of how many parts this process holds it. */
+interface Output {
+  readonly placement: Placement;
+  readonly bytes: number;
+  readonly parts: number;
+}
+
+/** Inputs come to lie in few ways, most often in one from the second step on. */
+const VARIANTS = 64;
+
 class MeshExecutable implements Executable {
-  private readonly variants = new Map<string, Variant>();
+  private readonly variants = new Lru<Variant>(VARIANTS, ({ compiled }) => dispose(compiled));
+  /** For each input how it lies where no program has seen it, as text. */
+  private readonly whole: readonly string[];
 
   constructor(
     private readonly backend: MeshBackend,
     private readonly program: Program,
-  ) {}
+  ) {
+    this.whole = program.given.map((id) => formatLayout(wholeLayout(program.values[id]!.shape.length)));
+  }
 
   run(inputs: readonly DeviceBuffer[]): DeviceBuffer[] {
     const given = inputs as readonly MeshBuffer[];
-    const layouts = given.map((buffer, i) => buffer.layout(this.program.values[this.program.given[i]!]!.shape.length));
-    const key = layouts.map(formatLayout).join(";");
+    const key = given.map(({ placement }, i) => placement?.key ?? this.whole[i]!).join(";");
     let variant = this.variants.get(key);
     if (!variant) {
-      variant = this.build(layouts);
+      const ranks = this.program.given.map((id) => this.program.values[id]!.shape.length);
+      variant = this.build(given.map((buffer, i) => buffer.layout(ranks[i]!)));
       this.variants.set(key, variant);
     }
-    const { partitioned, compiled, constants } = variant;
+    const { compiled, constants, outputs } = variant;
     const results = compiled.executable.run([...given.flatMap(({ parts }) => parts), ...constants]);
-    const { mesh, devices } = this.backend;
     let next = 0;
-    return partitioned.outputs.map((id) => {
-      const placement = { mesh, ...partitioned.values[id]! };
-      const count = partsOn(mesh, placement.layout, devices).length;
-      const parts = results.slice(next, next + count);
-      next += count;
-      return new MeshBuffer(parts, byteSize(placement.aval), placement);
+    return outputs.map(({ placement, bytes, parts }) => {
+      next += parts;
+      return new MeshBuffer(results.slice(next - parts, next), bytes, placement);
     });
   }
 
   private build(layouts: readonly Layout[]): Variant {
     const { mesh, device, devices } = this.backend;
     const partitioned = partition(mesh, this.program, layouts);
-    if (wantsLog("partition")) process.stderr.write(`${partitioned}\n`);
+    if (wantsLog("partition")) logLine(String(partitioned));
     const exchange = processCount() > 1 ? exchangeWithProcesses(hashOf(String(partitioned))) : exchangeInProgram;
     const compiled = compile(emit(partitioned, devices, exchange), device);
     const constants = compiled.program.constants.map(({ tensor }) => tensor.expectStorage("jit").on(device));
-    return { partitioned, compiled, constants };
+    const outputs = partitioned.outputs.map((id): Output => {
+      const { aval, layout } = partitioned.values[id]!;
+      const placement = { mesh, aval, layout, key: formatLayout(layout) };
+      return { placement, bytes: byteSize(aval), parts: partsOn(mesh, layout, devices).length };
+    });
+    return { compiled, constants, outputs };
   }
 
   dispose(): void {
-    for (const { compiled } of this.variants.values()) dispose(compiled);
     this.variants.clear();
   }
 }

@@ -10,6 +10,8 @@ export interface Placement {
   readonly mesh: Mesh;
   readonly aval: Aval;
   readonly layout: Layout;
+  /** The layout as text. */
+  readonly key: string;
 }
 
 export class MeshBuffer implements DeviceBuffer {

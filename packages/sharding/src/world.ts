@@ -49,13 +49,14 @@ function join(device: Backend, library: string): void {
       wayOut,
     );
   }
-  world = device.joinWorld(library);
-  hasJoined = true;
+  const joined = device.joinWorld(library);
   const started = startedWith();
-  if (world.size === 1 && started > 1) {
+  if (joined.size === 1 && started > 1) {
     const rule = `${started} processes were started, and MPI's library sees this one alone: it is not that of the mpirun`;
     fail("backend", "initDistributed", rule, undefined, "Name its library: set TE_MPI, or pass { library }.");
   }
+  world = joined;
+  hasJoined = true;
   if (world.size > 1) endTogether(world);
   for (const listener of listeners) listener();
 }

@@ -1,6 +1,7 @@
 // @te/testkit: suites, oracles, recorded results and comparisons that the tests of all packages use.
 export { type BackendSuiteOptions, casesOf, judgedOps, testBackend } from "./backend-suite.js";
 export { testBusyWorkers } from "./busy-workers.js";
+export { bytesAfterCollection } from "./collect.js";
 export {
   type Comparable,
   expectClose,

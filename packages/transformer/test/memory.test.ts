@@ -1,10 +1,8 @@
 /** Z01: a hundred training steps hold as many bytes as five, in float32 and in FP8. */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { autocast, DelayedScaling } from "@te/fp8";
 import { adamw, applyUpdates } from "@te/optim";
 import { jit, memory, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { normals, onEachDevice } from "@te/testkit";
+import { bytesAfterCollection, normals, onEachDevice } from "@te/testkit";
 import { expect, test } from "vitest";
 import { TransformerLayer } from "../src/index.js";
 
@@ -22,21 +20,6 @@ function step(variables: any, state: any, key: Tensor, x: Tensor): [any, any, Te
   const [value, { params: grads, ...rest }] = valueAndGrad(loss)(variables);
   const [updates, next] = optimizer.update(grads, state, variables.params);
   return [{ ...rest, params: applyUpdates(variables.params, updates) }, next, value];
-}
-
-/** Bytes in tensors once collections and the finalizers that follow find nothing more, or `enough` is reached. */
-async function bytesAfterCollection(enough = 0): Promise<number> {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  // Finalizers run when the event loop pleases, and queued work keeps its operands: on a busy machine that takes a while.
-  for (let unchanged = 0, last = Infinity; unchanged < 20 && last > enough; ) {
-    collect();
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    const { live } = memory();
-    unchanged = live < last ? 0 : unchanged + 1;
-    last = Math.min(last, live);
-  }
-  return memory().live;
 }
 
 const dispose = (...trees: unknown[]): void => {

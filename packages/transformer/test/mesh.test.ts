@@ -14,7 +14,7 @@ import {
 } from "@te/sharding";
 import { crossEntropy, type DType, jit, random, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
 import { errorN, judgeFunction, limitOf, maskOf, normals, onEachDevice, perturbed, type Row, widen } from "@te/testkit";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { DotProductAttention, TransformerLayer, TransformerLayerType } from "../src/index.js";
 import { PARALLELISMS, type Parallelism, under } from "./mesh-setup.js";
 
@@ -52,7 +52,7 @@ const mlp =
   (_, dtype) => {
     const layer = new LayerNormMLP({
       intermediateDim: 64,
-      activations: activations as any,
+      activations,
       intermediateDropoutRate: 0,
       useBias: true,
       dtype,
@@ -152,8 +152,8 @@ describe.each(PARALLELISMS.map((parallelism) => [parallelism.name, parallelism] 
       { shape: [BATCH, LENGTH] },
     );
 
-    /** The losses of four steps, and the parameters at their end. */
-    const train = () => {
+    /** The losses of four steps, and the parameters at their start and end. `onStep` sees them with their state after each. */
+    const train = (onStep: (params: any, state: any) => void = () => {}) => {
       const embed = new Embed({ numEmbeddings: 32, features: HIDDEN });
       const layer = new TransformerLayer({
         hiddenSize: HIDDEN,
@@ -168,6 +168,7 @@ describe.each(PARALLELISMS.map((parallelism) => [parallelism.name, parallelism] 
         embed: embed.init(random.key(1), tokens).params,
         layer: layer.init(random.key(2), x, null, null, null, { deterministic: true }).params,
       };
+      const start = tree.map((leaf: Tensor) => leaf.dataSync(), params);
       const optimizer = adamw({ learningRate: 3e-2, eps: 1e-3 });
       let state = optimizer.init(params);
       const step = jit(
@@ -189,12 +190,14 @@ describe.each(PARALLELISMS.map((parallelism) => [parallelism.name, parallelism] 
         const [nextParams, nextState, loss] = step(params, state, random.key(10 + i));
         [params, state] = [nextParams, nextState];
         losses.push(loss);
+        onStep(params, state);
       }
-      return { losses, params };
+      return { losses, start, params };
     };
 
     test("the losses, the parameters and the bits of dropout are those of one device", async () => {
-      const [split, whole] = [under(parallelism, train), train()];
+      const [split, whole] = [under(parallelism, () => train()), train()];
+      expect(tree.leaves(split.start)).toEqual(tree.leaves(whole.start));
       const values = async ({ losses, params }: ReturnType<typeof train>) => ({
         losses: await Promise.all(losses.map((loss) => loss.item())),
         params: await Promise.all(tree.leaves(params).map((leaf) => (leaf as Tensor).values())),
@@ -206,13 +209,34 @@ describe.each(PARALLELISMS.map((parallelism) => [parallelism.name, parallelism] 
       a.params.forEach((param, i) => expect(errorN(param, b.params[i]!)).toBeLessThan(1e-5));
     });
 
-    test("parameters and their state stay where they are", () => {
-      under(parallelism, () => {
-        const { params } = train();
-        const kernel = params.layer.attention?.qkv?.kernel ?? params.layer.self_attention.qkv.kernel;
-        const isSplit = parallelism.name !== "dp2";
-        expect(kernel.sharding.parts.some((count: number) => count > 1)).toBe(isSplit);
-      });
+    test("parameters stay where init put them, their state lies likewise, and nothing is partitioned anew", () => {
+      const specsOf = (leaves: readonly unknown[]) => leaves.map((leaf) => String((leaf as Tensor).sharding?.spec));
+      const lines = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+      vi.stubEnv("TE_LOG", "partition");
+      const seen: { params: string[]; state: string[]; programs: number }[] = [];
+      try {
+        under(parallelism, () =>
+          train((params, state) => {
+            const programs = lines.mock.calls.filter(([line]) => String(line).includes("program over")).length;
+            seen.push({ params: specsOf(tree.leaves(params)), state: specsOf(tree.leaves(state)), programs });
+          }),
+        );
+      } finally {
+        vi.unstubAllEnvs();
+        lines.mockRestore();
+      }
+      const [first, second, third, fourth] = seen;
+      expect(third).toEqual(second);
+      expect(fourth).toEqual(second);
+      expect(second!.params).toEqual(first!.params);
+      expect(second!.programs).toBeGreaterThan(0);
+      const isSplit = (spec: string): boolean => /"/.test(spec);
+      expect(first!.params.some(isSplit)).toBe(parallelism.name !== "dp2");
+      // Adam has two moments for each parameter; counts are whole.
+      for (const spec of new Set(first!.params.filter(isSplit))) {
+        const count = (specs: readonly string[]): number => specs.filter((each) => each === spec).length;
+        expect([spec, count(first!.state)]).toEqual([spec, 2 * count(first!.params)]);
+      }
     });
   },
 );

@@ -1,6 +1,5 @@
 /** The partitioner: from a program of whole values to what every device of a mesh does. */
-import type { Program, ProgramNode } from "@te/tensor/backend";
-import { wantsLog } from "@te/tensor/backend";
+import { logLine, type Program, type ProgramNode, wantsLog } from "@te/tensor/backend";
 import { addOp, fail, type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
@@ -47,8 +46,7 @@ export function suggestLayouts(mesh: Mesh, program: Program): Layout[] {
 function ruleOf(program: Program, { op, inputs, outputs, params }: ProgramNode): Rule {
   const avals = inputs.map((id) => (id < 0 ? undefined : program.values[id]!));
   if (op.sharding) return shardingRule(op, avals, params);
-  if (wantsLog("compile"))
-    process.stderr.write(`te: ${op.name} has no sharding rule: every device computes all of it.\n`);
+  if (wantsLog("compile")) logLine(`${op.name} has no sharding rule: every device computes all of it`);
   const whole = ({ shape }: { readonly shape: readonly number[] }) => ({ shape, dims: shape.map(() => []) });
   return {
     inputs: avals.map((of) => of && whole(of)),

@@ -27,5 +27,5 @@ export { type Location, type MemoryPlan, planMemory } from "../program/plan-memo
 export { Program, type ProgramConstant, type ProgramNode } from "../program/program.js";
 export { dropUnused, simplify } from "../program/simplify.js";
 export { type EvaluateOptions, evaluateProgram } from "../reference/evaluate.js";
-export { wantsKernels, wantsLog, warnOnce } from "../settings.js";
+export { logLine, wantsKernels, wantsLog, warnOnce } from "../settings.js";
 export { tensorOnDevice } from "../tensor.js";

@@ -62,9 +62,6 @@ export function replaceNodes(
   if (!(replaced instanceof Map))
     fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced ?? String(replaced));
   if (values !== undefined) expectArray("replaceNodes", "shapes and dtypes", { values });
-  expectProgram("replaceNodes", program);
-  if (!(replaced instanceof Map))
-    fail("option", "replaceNodes", "replaced must be a Map of nodes", replaced ?? String(replaced));
   if (replaced.size === 0) return program;
   const nodes = program.nodes.flatMap((node) => replaced.get(node) ?? [node]);
   return dropUnused(program.with({ nodes, values: values ?? program.values }));
