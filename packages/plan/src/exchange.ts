@@ -1,6 +1,6 @@
 /** Collectives of a program that is planned: nodes that say what is exchanged and what comes of it, and compute nothing. */
 import type { Mesh } from "@te/sharding";
-import type { Exchange, Move } from "@te/sharding/partition";
+import { countAlong, type Exchange, type Move } from "@te/sharding/partition";
 import type { Tensor } from "@te/tensor";
 import type { ProgramNode } from "@te/tensor/backend";
 import { currentTrace, type DType, type OpDefinition } from "@te/tensor/op";
@@ -19,13 +19,17 @@ const exchangeOp: OpDefinition = {
 /** What a node exchanges: undefined for nodes that compute. */
 export const exchangeOf = ({ op, params }: ProgramNode) =>
   op === exchangeOp
-    ? { kind: params.kind as Move["kind"], axes: params.axes as readonly string[], purpose: params.purpose as string }
+    ? {
+        kind: params.kind as Exclude<Move["kind"], "slice">,
+        axes: params.axes as readonly string[],
+        purpose: params.purpose as string,
+      }
     : undefined;
 
 /** Gives each device the shape of what it would have. */
 export const describeExchange: Exchange = (mesh, move, parts, purpose) => {
   const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
-  const count = axes.reduce((n, axis) => n * mesh.shape[axis]!, 1);
+  const count = countAlong(mesh, axes);
   return new Map(
     [...parts].map(([device, x]): [number, Tensor] => {
       const shape = [...x.shape];

@@ -16,7 +16,7 @@ const USAGE = `npm run plan -- --model llama3-70b --mesh fsdp=8,tpsp=8 [options]
 npm run plan -- --model llama3-70b --search --devices 64 [options]
 
   --model       llama3-8b, llama3-70b, llama3-405b or gpt3-175b
-  --mesh        axes and their sizes, the last joining neighbours: data, fsdp, context, tensor, tpsp
+  --mesh        axes and their sizes, the last joining neighbours: data, fsdp, tensor, tpsp
   --search      rank all meshes of --devices
   --devices     how many devices the search is for
   --hardware    a100-sxm, h100-sxm (default) or h200-sxm

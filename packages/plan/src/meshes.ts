@@ -10,7 +10,6 @@ import { planModel } from "./plan-model.js";
 const AXES: Readonly<Record<string, keyof MeshResourceOptions>> = {
   data: "dpResource",
   fsdp: "fsdpResource",
-  context: "cpResource",
   tensor: "tpResource",
   tpsp: "tpspResource",
 };

@@ -1,7 +1,7 @@
 /** When nodes of a program run: products on one stream, collectives on one for each link, and what waits for what. */
 import type { Mesh } from "@te/sharding";
-import type { Program, ProgramNode } from "@te/tensor/backend";
-import { byteSize } from "@te/tensor/backend";
+import { countAlong, sentBytes } from "@te/sharding/partition";
+import { byteSize, type Program, type ProgramNode } from "@te/tensor/backend";
 import { exchangeOf, linkOf, secondsOf } from "./exchange.js";
 import { costOf } from "./flops.js";
 import type { Hardware, Link } from "./hardware.js";
@@ -60,7 +60,7 @@ export function schedule(program: Program, mesh: Mesh, hardware: Hardware): Sche
       return { node, label: node.op.name, stream: "compute", seconds: cost.seconds, at: isEarly ? i - AHEAD : i };
     }
     const link = linkOf(mesh, hardware, exchange.axes);
-    const seconds = secondsOf(sentBy(program, node, mesh), devicesAlong(mesh, exchange.axes), link, hardware);
+    const seconds = secondsOf(sentBy(program, node, mesh), countAlong(mesh, exchange.axes), link, hardware);
     const label = `${exchange.kind} over ${exchange.axes.join(" ")}`;
     return { node, label, stream: link, seconds, at: isEarly ? i - AHEAD : ready };
   });
@@ -102,13 +102,9 @@ function run(tasks: readonly Task[], order: readonly number[]): Omit<Schedule, "
   return { time: { step, compute, communication, exposed: step - compute }, criticalPath, ends };
 }
 
-const devicesAlong = (mesh: Mesh, axes: readonly string[]): number =>
-  axes.reduce((n, axis) => n * mesh.shape[axis]!, 1);
-
 /** Bytes that a device sends in a collective, by the best known algorithm. */
 function sentBy({ values }: Program, node: ProgramNode, mesh: Mesh): number {
   const { kind, axes } = exchangeOf(node)!;
-  const p = devicesAlong(mesh, axes);
   const larger = Math.max(byteSize(values[node.inputs[0]!]!), byteSize(values[node.outputs[0]!]!));
-  return ((kind === "all_reduce" ? 2 : 1) * larger * (p - 1)) / p;
+  return sentBytes(kind, larger, countAlong(mesh, axes));
 }

@@ -2,7 +2,7 @@
 import "../index.js";
 
 export { type Exchange, emit, type Parts } from "../partition/emit.js";
-export { formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
+export { countAlong, formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
 export { partition, suggestLayouts } from "../partition/partition.js";
 export {
   type Collective,
@@ -14,6 +14,6 @@ export {
   type Step,
 } from "../partition/partitioned.js";
 export { exchangeWithProcesses } from "../partition/processes.js";
-export { bytesIn, type Move } from "../partition/reshard.js";
+export { bytesIn, type Move, sentBytes } from "../partition/reshard.js";
 export { exchangeInProgram } from "../partition/virtual.js";
 export { devicesOf } from "../world.js";
