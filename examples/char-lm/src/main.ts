@@ -1,51 +1,73 @@
 /** npm run demo: trains the character model in three precisions, compares them, and lets the last one write. */
 import { mkdir } from "node:fs/promises";
 import { join, relative } from "node:path";
+import type { Variables } from "@te/layers";
+import { agreeOnLargest, processCount } from "@te/sharding";
 import { currentBackend, random, setDevice, TeError } from "@te/tensor";
 import { type Corpus, decode, encode, readCorpus } from "./data.js";
 import { generate } from "./generate.js";
+import { bringTogether, byFirst, formatMesh, isFirst, offMesh, onMesh } from "./mesh.js";
 import { type Options, parseOptions, USAGE, UsageError } from "./options.js";
 import { planSession } from "./plan.js";
-import { formatCount, formatTime, Progress } from "./progress.js";
+import { ASKS_TO_STOP, isStarted, startProcesses } from "./processes.js";
+import { formatCount, formatTime, type Output, Progress } from "./progress.js";
 import { measurePeaks, resultTable, weightsPath, writeChart, writeWeights } from "./report.js";
 import { type RunOutcome, run } from "./run.js";
 import { type RunResult, type Session, saveSession } from "./session.js";
-import { disposeAll } from "./train.js";
+import { disposeAll, type Trainer } from "./train.js";
 
-const say = (line = ""): void => void process.stdout.write(`${line}\n`);
+/** Where several processes run together, the first one speaks. */
+const output: Output = {
+  isTTY: process.stdout.isTTY,
+  get columns() {
+    return process.stdout.columns;
+  },
+  write: (text) => isFirst() && process.stdout.write(text),
+};
+const say = (line = ""): void => void output.write(`${line}\n`);
 
-/** Calls body with a question: was Ctrl-C pressed? The first one only makes the answer yes, a second ends the process. */
-async function withInterrupt<T>(body: (interrupted: () => boolean) => Promise<T>): Promise<T> {
-  let asked = false;
+/** What Ctrl-C sends, or what mpirun makes of it: that of Open MPI sends SIGCONT, and ends its processes a little later. */
+const isUnderOpenMpi = process.env.OMPI_COMM_WORLD_SIZE !== undefined;
+const SIGNALS: readonly NodeJS.Signals[] = isUnderOpenMpi
+  ? ["SIGINT", "SIGTERM", ASKS_TO_STOP, "SIGCONT"]
+  : ["SIGINT", "SIGTERM", ASKS_TO_STOP];
+
+/**
+ * Calls body with a question: was Ctrl-C pressed? The first one only makes the answer yes, a second ends the process. All
+ * processes that run together ask, and get the same answer.
+ */
+async function withInterrupt<T>(body: (interrupted: () => Promise<boolean>) => Promise<T>): Promise<T> {
+  let asked = 0;
   const ask = (): void => {
-    asked = true;
+    asked = 1;
   };
-  process.once("SIGINT", ask);
+  for (const signal of SIGNALS) process.once(signal, ask);
   try {
-    return await body(() => asked);
+    return await body(async () => (await agreeOnLargest(asked, "Ctrl-C")) === 1);
   } finally {
-    process.off("SIGINT", ask);
+    for (const signal of SIGNALS) process.off(signal, ask);
   }
 }
 
 async function chooseDevice({ device }: Options): Promise<string> {
   if (device === "cuda") await import("@te/kernels-cuda");
   setDevice(device);
-  return currentBackend().name;
+  return offMesh(currentBackend).name;
 }
 
 /** Makes the runs that are left. Returns the session with all results and the last run, or undefined when interrupted. */
 async function train(
   session: Session,
   corpus: Corpus,
-  interrupted: () => boolean,
+  options: Options,
+  interrupted: () => Promise<boolean>,
 ): Promise<{ session: Session; last: RunOutcome } | undefined> {
   const widest = Math.max(...session.precisions.map((p) => p.name.length));
   let { results, current } = session;
   for (;;) {
     const precision = session.precisions[results.length]!;
     const progress = new Progress(
-      process.stdout,
+      output,
       precision.name.padEnd(widest),
       session.steps,
       session.batch * session.model.sequence,
@@ -54,31 +76,29 @@ async function train(
     const last = await run(corpus, { ...session, precision }, current ?? undefined, { onStep, interrupted });
     progress.end();
     if (last.heldOut === undefined) {
-      await stop({ ...session, results, current: last });
+      await stop({ ...session, results, current: last }, options);
       return undefined;
     }
     const tokensPerSecond = (session.batch * session.model.sequence * last.timedSteps) / last.timedSeconds;
     results = [...results, { precision, losses: last.losses, heldOut: last.heldOut, tokensPerSecond }];
     current = null;
-    await writeWeights(
-      weightsPath(session.out, precision),
-      last.state.variables.params,
-      session.model,
-      corpus.characters,
-    );
+    const params = bringTogether(last.state.variables.params);
+    const path = weightsPath(session.out, precision);
+    await byFirst("the weights", () => writeWeights(path, params, session.model, corpus.characters));
     if (results.length === session.precisions.length) return { session: { ...session, results }, last };
     disposeAll(last.state);
   }
 }
 
 /** Saves the session and says how to go on. */
-async function stop(session: Session): Promise<void> {
+async function stop(session: Session, { mesh, processes }: Options): Promise<void> {
   const { state, losses, timedSteps, timedSeconds } = session.current!;
-  const path = join(session.out, "state.safetensors");
+  const path = join(session.out, mesh ? "state.safetensors.index.json" : "state.safetensors");
   await saveSession(path, { ...session, current: { state, losses, timedSteps, timedSeconds } });
   const precision = session.precisions[session.results.length]!;
   say(`\nStopped after step ${losses.length} of ${session.steps} in ${precision.name}; everything is saved. To go on:`);
-  say(`  npm run demo -- --resume ${quote(shown(path))}`);
+  const split = [mesh && `--mesh ${formatMesh(mesh)} `, processes && `--processes ${processes} `];
+  say(`  npm run demo -- ${split.map((words) => words ?? "").join("")}--resume ${quote(shown(path))}`);
 }
 
 /** As it can be typed here: relative where that is shorter. */
@@ -112,7 +132,8 @@ function compare(a: RunResult, b: RunResult): string {
 /** Lets the model of the last run go on from the opening of the book. */
 async function write(
   { model, precisions, seed }: Session,
-  { trainer, state }: RunOutcome,
+  trainer: Trainer,
+  variables: Variables,
   { characters }: Corpus,
 ): Promise<void> {
   const opening = "Call me Ishmael. ".slice(0, model.sequence / 2);
@@ -120,7 +141,7 @@ async function write(
   say(`\nThe ${precisions.at(-1)!.name} model writes, with a KV cache and temperature 0.8:\n`);
   process.stdout.write(opening);
   const began = performance.now();
-  await generate(trainer.model, precisions.at(-1)!, state.variables, {
+  await generate(trainer.model, precisions.at(-1)!, variables, {
     prompt: encode(characters, opening),
     count,
     temperature: 0.8,
@@ -136,24 +157,35 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
+  if (options.processes !== undefined && !isStarted()) return startProcesses(options.processes, argv);
+  return onMesh(options.mesh, () => demonstrate(options));
+}
+
+async function demonstrate(options: Options): Promise<number> {
   const began = performance.now();
   const corpus = readCorpus();
   const device = await chooseDevice(options);
+  // The first use of a mesh joins the processes that were started together: from here on one of them speaks.
+  const { description } = currentBackend();
   say(
     `Moby-Dick: ${formatCount(corpus.training.length)} characters to train on, ${formatCount(corpus.heldOut.length)} held out, ${corpus.characters.length} different.`,
   );
-  say(`Device: ${device} (${currentBackend().description}).`);
+  say(`Device: ${device} (${description}).`);
   const session = await planSession(options, corpus, device, say);
   await mkdir(session.out, { recursive: true });
   const { layers, hiddenSize, heads, sequence } = session.model;
   say(
     `Model: ${layers} layers of width ${hiddenSize}, ${heads} heads, ${sequence} characters; ${session.steps} steps of ${session.batch} × ${sequence}.\n`,
   );
-  const done = await withInterrupt((interrupted) => train(session, corpus, interrupted));
-  if (!done) return 130;
-  await report(done.session, corpus);
-  await write(done.session, done.last, corpus);
-  say(`\nDone in ${formatTime((performance.now() - began) / 1000)}.`);
+  const done = await withInterrupt((interrupted) => train(session, corpus, options, interrupted));
+  // A status other than 0 of one process ends the others at once.
+  if (!done) return processCount() > 1 ? 0 : 130;
+  const variables = bringTogether(done.last.state.variables);
+  await byFirst("the report", async () => {
+    await report(done.session, corpus);
+    await offMesh(() => write(done.session, done.last.trainer, variables, corpus));
+    say(`\nDone in ${formatTime((performance.now() - began) / 1000)}.`);
+  });
   return 0;
 }
 

@@ -1,6 +1,7 @@
 /** A decoder-only character model: embedding, transformer layers with a causal mask, norm, and logits. */
 import { fp8Autocast } from "@te/fp8";
 import { DenseGeneral, Embed, LayerNorm, Module } from "@te/layers";
+import { activeResourceAxis } from "@te/sharding";
 import { checkpoint, type DType, type Tensor } from "@te/tensor";
 import { TransformerLayer } from "@te/transformer";
 
@@ -59,6 +60,7 @@ export class CharModel extends Module {
           enableRelativeEmbedding: false,
           hiddenDropout: 0,
           attentionDropout: 0,
+          enableSequenceParallel: activeResourceAxis("tpspResource") !== null,
         }),
     );
     this.norm = new LayerNorm();

@@ -1,6 +1,7 @@
 /** The command line of the demo. */
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { AXES, type MeshShape } from "./mesh.js";
 import { PRECISIONS, type Precision } from "./train.js";
 
 export const DEVICES = ["auto", "cpu", "reference", "cuda"] as const;
@@ -12,6 +13,9 @@ export interface Options {
   readonly steps: number | undefined;
   readonly batch: number | undefined;
   readonly seed: number | undefined;
+  readonly mesh: MeshShape | undefined;
+  /** How many processes to start; undefined for this one alone. */
+  readonly processes: number | undefined;
   readonly resume: string | undefined;
   readonly out: string | undefined;
   readonly help: boolean;
@@ -29,6 +33,9 @@ Trains a character model on Moby-Dick in float32, bfloat16, and bfloat16 with FP
   --steps N                          optimizer steps of each run (default: as many as fit into the time, 250 at most)
   --batch N                          windows in a batch (default 4)
   --seed N                           of the parameters, the batches and the generated text (default 0)
+  --mesh data=2,tensor=2             split the runs over this many devices along each axis: data, fsdp (parameters too),
+                                     tensor or tpsp (the sequence too); virtual ones in one process
+  --processes N                      one process for each device, by mpirun (the mesh is data=N unless --mesh is given)
   --resume FILE                      go on from a state that Ctrl-C saved
   --out DIR                          where to write weights, chart and state (default examples/char-lm/out)
 `;
@@ -46,12 +53,19 @@ export function parseOptions(argv: readonly string[]): Options {
   if (resume !== undefined && fixed) {
     throw new UsageError(`--${fixed} cannot be changed with --resume, because the saved run goes on as it began.`);
   }
+  const processes = integer("processes", values.processes, 2, 1024);
+  const mesh = meshOf(values.mesh) ?? (processes ? { data: processes } : undefined);
+  const devices = Object.values(mesh ?? {}).reduce((n, size) => n * size, 1);
+  if (processes !== undefined && processes !== devices)
+    throw new UsageError(`--processes must be as many as the mesh has devices, ${devices}, got "${processes}".`);
   return {
     device: oneOf("device", values.device, DEVICES) ?? "auto",
     precision: dtype || recipe ? precisionOf(dtype ?? "bfloat16", recipe ?? "none") : undefined,
     steps: integer("steps", values.steps, 1, 1_000_000),
     batch: integer("batch", values.batch, 1, 4096),
     seed: integer("seed", values.seed, 0, 2 ** 32 - 1),
+    mesh,
+    processes,
     resume,
     out: values.out,
     help: values.help ?? false,
@@ -67,6 +81,8 @@ function split(argv: readonly string[]) {
     steps: text,
     batch: text,
     seed: text,
+    mesh: text,
+    processes: text,
     resume: text,
     out: text,
     help: { type: "boolean", short: "h" },
@@ -93,6 +109,8 @@ const EXAMPLES = {
   steps: "100",
   batch: "8",
   seed: "1",
+  mesh: "data=2,tensor=2",
+  processes: "4",
   resume: "examples/char-lm/out/state.safetensors",
   out: "out",
 } as const;
@@ -107,6 +125,19 @@ function integer(name: string, value: string | undefined, low: number, high: num
   const number = Number(value);
   if (/^\d+$/.test(value) && number >= low && number <= high) return number;
   throw new UsageError(`--${name} must be a whole number from ${low} to ${high}, got "${value}".`);
+}
+
+/** data=2,tensor=2 as sizes by axis. */
+function meshOf(value: string | undefined): MeshShape | undefined {
+  if (value === undefined) return undefined;
+  const pairs = value.split(",").map((pair) => /^([a-z]+)=([1-9]\d{0,3})$/.exec(pair)?.slice(1));
+  const names = pairs.map((pair) => pair?.[0]);
+  const isRight = names.every((name) => name !== undefined && Object.hasOwn(AXES, name));
+  if (!isRight || new Set(names).size !== names.length || (names.includes("tensor") && names.includes("tpsp")))
+    throw new UsageError(
+      `--mesh must be sizes of data, fsdp, and tensor or tpsp, as in ${EXAMPLES.mesh}, got "${value}".`,
+    );
+  return Object.fromEntries(pairs.map((pair) => [pair![0], Number(pair![1])]));
 }
 
 /** A precision of the three, or the combination that is not among them. */

@@ -1,7 +1,9 @@
 /** Decides what the demo does: from the command line, the device, and the time that a step takes. */
 import { resolve } from "node:path";
+import { agreeOnLargest } from "@te/sharding";
 import { random } from "@te/tensor";
 import type { Corpus } from "./data.js";
+import { isFirst } from "./mesh.js";
 import { DEMO_MODEL, type ModelConfig, SMALL_MODEL } from "./model.js";
 import { DEFAULT_OUT, type Options } from "./options.js";
 import { formatTime } from "./progress.js";
@@ -66,7 +68,9 @@ async function affordableSteps(
 ): Promise<number> {
   let perStep = 0;
   for (const precision of session.precisions) perStep += await measureStep(corpus, { ...session, precision });
-  const fitting = Math.max(FEWEST_STEPS, Math.floor(seconds / perStep / 10) * 10);
+  const own = Math.max(FEWEST_STEPS, Math.floor(seconds / perStep / 10) * 10);
+  // Processes that run together make as many steps as the first of them can.
+  const fitting = await agreeOnLargest(isFirst() ? own : 0, "the number of steps");
   if (fitting >= session.steps) return session.steps;
   say(
     `${fitting} steps instead of ${session.steps}, to be done in ${formatTime(fitting * perStep)} on this machine; --steps N sets another number.`,

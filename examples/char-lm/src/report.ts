@@ -4,6 +4,7 @@ import { writeAtomically, writeSafetensors } from "@te/checkpoint";
 import { productPeak } from "@te/kernels-cpu";
 import { currentBackend, type Tensor, tree } from "@te/tensor";
 import { lineChart, type Series } from "./chart.js";
+import { offMesh } from "./mesh.js";
 import { type ModelConfig, trainingFlopsPerToken } from "./model.js";
 import { formatCount } from "./progress.js";
 import type { RunResult } from "./session.js";
@@ -16,7 +17,7 @@ export type Peaks = Partial<Record<Precision["dtype"], number>>;
 
 /** Measures the products of the native CPU kernels; other devices have no such measure. */
 export function measurePeaks(): Peaks {
-  if (currentBackend().name !== "cpu") return {};
+  if (offMesh(currentBackend).name !== "cpu") return {};
   return { float32: productPeak("float32", 0.5), bfloat16: productPeak("bfloat16", 0.5) };
 }
 

@@ -1,6 +1,8 @@
 /** One run: all steps of one precision, and the loss on held-out text. */
+import { activeMesh } from "@te/sharding";
 import type { Tensor } from "@te/tensor";
 import { type Corpus, heldOutOffsets, trainingOffsets, windows } from "./data.js";
+import { lieLike } from "./mesh.js";
 import type { ModelConfig } from "./model.js";
 import { createTrainer, disposeAll, type Precision, type Trainer, type TrainState } from "./train.js";
 
@@ -28,8 +30,8 @@ export interface RunProgress {
 export interface RunHooks {
   /** After step `step` (from 1), with its loss. */
   readonly onStep?: (step: number, loss: number) => void;
-  /** Asked between steps; true ends the run there. */
-  readonly interrupted?: () => boolean;
+  /** Asked between steps; true ends the run there. Processes that run together all ask, and get one answer. */
+  readonly interrupted?: () => boolean | Promise<boolean>;
 }
 
 export interface RunOutcome extends RunProgress {
@@ -52,11 +54,20 @@ export async function run(
   hooks: RunHooks = {},
 ): Promise<RunOutcome> {
   const trainer = createTrainer(settings.model, settings.precision, settings);
-  const start = from ?? { state: trainer.start(), losses: [], timedSteps: 0, timedSeconds: 0 };
+  const start = from ? placed(from, trainer) : { state: trainer.start(), losses: [], timedSteps: 0, timedSeconds: 0 };
   const progress = await trainSteps(trainer, corpus, settings, start, hooks);
-  const finished = progress.losses.length === settings.steps && !hooks.interrupted?.();
+  const finished = progress.losses.length === settings.steps && !(await hooks.interrupted?.());
   const heldOut = finished ? await heldOutLoss(trainer, corpus, settings, progress.state, hooks) : undefined;
   return { ...progress, trainer, heldOut };
+}
+
+/** Where a run stood, on the mesh of this one: states load whole. */
+function placed(from: RunProgress, trainer: Trainer): RunProgress {
+  if (!activeMesh()) return from;
+  const model = trainer.start();
+  const state = lieLike(from.state, model);
+  disposeAll(model);
+  return { ...from, state };
 }
 
 /**
@@ -81,7 +92,7 @@ async function trainSteps(
     times.push(performance.now());
     hooks.onStep?.(losses.length, losses.at(-1)!);
   };
-  for (let step = from.losses.length; step < steps && !hooks.interrupted?.(); step++) {
+  for (let step = from.losses.length; step < steps && !(await hooks.interrupted?.()); step++) {
     const tokens = windows(corpus.training, offsets[step]!, model.sequence + 1);
     const [next, loss] = trainer.step(state, tokens);
     state = next;
@@ -111,7 +122,7 @@ async function heldOutLoss(
   const offsets = heldOutOffsets(corpus.heldOut, { batch, sequence: model.sequence }, HELD_OUT_BATCHES);
   let sum = 0;
   for (const some of offsets) {
-    if (hooks.interrupted?.()) return undefined;
+    if (await hooks.interrupted?.()) return undefined;
     const tokens = windows(corpus.heldOut, some, model.sequence + 1);
     const loss = trainer.evaluate(variables, tokens);
     sum += await loss.item();

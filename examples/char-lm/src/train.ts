@@ -9,6 +9,7 @@ import {
   type GradientTransformation,
   warmupCosineDecaySchedule,
 } from "@te/optim";
+import { activeMesh } from "@te/sharding";
 import { crossEntropy, jit, random, type Tensor, type Tree, tree, valueAndGrad, zeros } from "@te/tensor";
 import { CharModel, type ModelConfig } from "./model.js";
 
@@ -71,7 +72,9 @@ export function createState(
   optimizer: GradientTransformation,
   key: Tensor,
 ): TrainState {
-  const ids = zeros([1, 2], { dtype: "int32" });
+  // Few, but as many as a mesh can split.
+  const devices = activeMesh()?.size ?? 1;
+  const ids = zeros([devices, 2 * devices], { dtype: "int32" });
   const { params_axes: _, ...variables } = inPrecision(precision, () => model.init(key, ids));
   return { variables, optimizer: optimizer.init(variables.params) };
 }

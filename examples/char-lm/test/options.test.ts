@@ -20,6 +20,9 @@ describe("options", () => {
       out: "somewhere",
       precision: undefined,
     });
+    expect(parse("--mesh data=2,tpsp=4")).toMatchObject({ mesh: { data: 2, tpsp: 4 }, processes: undefined });
+    expect(parse("--processes 3")).toMatchObject({ mesh: { data: 3 }, processes: 3 });
+    expect(parse("--processes 4 --mesh fsdp=2,tensor=2 --resume a").mesh).toEqual({ fsdp: 2, tensor: 2 });
     expect(parse("--resume a/b.safetensors").resume).toBe("a/b.safetensors");
   });
 
@@ -43,6 +46,14 @@ describe("options", () => {
     ["--batch -1", '--batch must be a whole number from 1 to 4096, got "-1".'],
     ["--batch=-1", '--batch must be a whole number from 1 to 4096, got "-1".'],
     ["--seed 1.5", '--seed must be a whole number from 0 to 4294967295, got "1.5".'],
+    ["--mesh model=2", '--mesh must be sizes of data, fsdp, and tensor or tpsp, as in data=2,tensor=2, got "model=2".'],
+    ["--mesh data", '--mesh must be sizes of data, fsdp, and tensor or tpsp, as in data=2,tensor=2, got "data".'],
+    ["--mesh data=0", 'as in data=2,tensor=2, got "data=0".'],
+    ["--mesh data=2,data=2", 'as in data=2,tensor=2, got "data=2,data=2".'],
+    ["--mesh tensor=2,tpsp=2", 'as in data=2,tensor=2, got "tensor=2,tpsp=2".'],
+    ["--mesh", "--mesh needs a value, as in --mesh data=2,tensor=2."],
+    ["--processes 1", '--processes must be a whole number from 2 to 1024, got "1".'],
+    ["--processes 2 --mesh data=4", '--processes must be as many as the mesh has devices, 4, got "2".'],
     ["--steps", "--steps needs a value, as in --steps 100."],
     ["--fast", "--fast is not an option; --help lists them."],
     ["100", '"100" is not an option; --help lists them.'],
