@@ -135,6 +135,9 @@ int plan(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, co
   if (desc.get<const void*>(17, nullptr) && !is_fp8(a.type)) return kInvalid;  // scales are for FP8
   if (!types_go_together(desc, a.type, b.type, d.type)) return kNotSupported;
   if (is_fp8(a.type) && !suits_fp8(*p)) return kNotSupported;
+  if (const int epilogue = desc.get<int>(7, 1);
+      epilogue == 160 || epilogue == 164 || epilogue == 192 || epilogue == 208)
+    if (desc.get<int64_t>(12, 0) < p->m || desc.get<int64_t>(12, 0) % 8 || d.batches != 1) return kNotSupported;
   return kSuccess;
 }
 
@@ -182,10 +185,9 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
         float y = sum * scale;
         if (beta != 0) y += beta * load(c, p.c.type, static_cast<size_t>(j * p.c.ld + i));
         if ((epilogue & 4) && bias) y += load(bias, bias_type, static_cast<size_t>(i));
-        if (epilogue == 160 || epilogue == 164) {
-          store(aux, p.d.type, static_cast<size_t>(j * aux_ld + i), y);
-          y = gelu(y);
-        }
+        if (epilogue == 160 || epilogue == 164) store(aux, p.d.type, static_cast<size_t>(j * aux_ld + i), y);
+        if (epilogue == 160 || epilogue == 164 || epilogue == 32 || epilogue == 36) y = gelu(y);
+        if (epilogue == 2 || epilogue == 6) y = y < 0 ? 0 : y;
         if (epilogue == 192 || epilogue == 208)
           y *= gelu_slope(load(aux, p.d.type, static_cast<size_t>(j * aux_ld + i)));
         if (epilogue == 208) gradient[static_cast<size_t>(i)] += y;

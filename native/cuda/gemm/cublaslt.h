@@ -43,8 +43,10 @@ namespace reduction {
 constexpr uint32_t compute_type = 2;
 }
 namespace epilogue {
-constexpr int none = 1, bias = 4;
-}
+// With bias: these and `bias`. gelu is the tanh form. `gelu_aux` also writes its argument, rounded; `gelu_slope` reads
+// it.
+constexpr int none = 1, relu = 2, bias = 4, gelu = 32, gelu_aux = 160, gelu_slope = 192, gelu_slope_bias_gradient = 208;
+}  // namespace epilogue
 
 #define TE_CUBLASLT_FUNCTIONS(X)                                                                                     \
   X(size_t, GetVersion, ())                                                                                          \

@@ -77,7 +77,7 @@ class CublasLtProduct : public Product {
   explicit CublasLtProduct(const ProductSpec& spec) : spec_(spec), m_(spec.dims.m), n_(spec.dims.n) {
     arrange_operands();
     choose_result();
-    make_matmul();
+    if (fits_epilogue()) make_matmul();
   }
   bool works() const { return choice_.has_value(); }
   size_t scratch_bytes() const override {
@@ -104,8 +104,9 @@ class CublasLtProduct : public Product {
     for (const auto& offset : calls_.offsets) {
       const DotDims& dims = spec_.dims;
       const auto at = [](auto* p, int64_t i, DType t) { return p + i * static_cast<int64_t>(dtype_bytes(t)); };
-      multiply({at(b, offset.b, dims.b.dtype), at(a, offset.a, dims.a.dtype), call.bias, call.b_scale, call.a_scale,
-                at(d, offset.y, written_)});
+      multiply({at(b, offset.b, dims.b.dtype), at(a, offset.a, dims.a.dtype),
+                spec_.bias_gradient ? call.bias_gradient : call.bias, call.b_scale, call.a_scale,
+                at(d, offset.y, written_), call.aux});
     }
     if (finishes_)
       finish({reinterpret_cast<const float*>(d), call.y, spec_.result, joins_bias_ ? nullptr : call.bias, spec_.bias,
@@ -149,6 +150,25 @@ class CublasLtProduct : public Product {
   }
   size_t sums_bytes() const { return aligned_bytes(static_cast<size_t>(spec_.dims.batches() * m_ * n_) * 4); }
 
+  // Epilogues but the bias: of one product without batches, which cuBLASLt writes itself. Its rows of aux begin at
+  // multiples of eight elements.
+  bool fits_epilogue() const {
+    if (spec_.epilogue == Epilogue::none) return true;
+    return !finishes_ && spec_.dims.batches() == 1 && (!spec_.has_aux() || n_ % 8 == 0);
+  }
+  int epilogue() const {
+    switch (spec_.epilogue) {
+      case Epilogue::gelu:
+        return (spec_.saves ? lt::epilogue::gelu_aux : lt::epilogue::gelu) | (joins_bias_ ? lt::epilogue::bias : 0);
+      case Epilogue::relu:
+        return lt::epilogue::relu | (joins_bias_ ? lt::epilogue::bias : 0);
+      case Epilogue::gelu_slope:
+        return spec_.bias_gradient ? lt::epilogue::gelu_slope_bias_gradient : lt::epilogue::gelu_slope;
+      default:
+        return joins_bias_ ? lt::epilogue::bias : lt::epilogue::none;
+    }
+  }
+
   void make_matmul() {
     const DotDims& dims = spec_.dims;
     const DotOperand &a = dims.a, &b = dims.b;
@@ -168,7 +188,8 @@ class CublasLtProduct : public Product {
     s.a_batch = calls_.strided.b_step, s.b_batch = calls_.strided.a_step, s.d_batch = calls_.strided_y;
     s.tf32 = a.dtype == DType::float32 && settings.tf32;
     s.fast_fp8 = fp8 && !settings.precise_fp8 && a.dtype != DType::float8_e5m2 && b.dtype != DType::float8_e5m2;
-    s.scaled = spec_.scaled, s.biased = joins_bias_;
+    s.scaled = spec_.scaled, s.biased = joins_bias_ || spec_.bias_gradient;
+    s.epilogue = epilogue(), s.has_aux = spec_.has_aux();
     s.a_alignment = alignment_of(calls_.offsets, &Calls::Offset::b, dtype_bytes(b.dtype));
     s.b_alignment = alignment_of(calls_.offsets, &Calls::Offset::a, dtype_bytes(a.dtype));
     s.d_alignment = alignment_of(calls_.offsets, &Calls::Offset::y, dtype_bytes(written_));

@@ -73,6 +73,7 @@ std::string MatmulShape::key() const {
                     int64_t{fast_fp8},
                     int64_t{scaled},
                     int64_t{biased},
+                    int64_t{epilogue},
                     int64_t{a_alignment},
                     int64_t{b_alignment},
                     int64_t{d_alignment}})
@@ -95,8 +96,9 @@ Matmul::Matmul(const MatmulShape& shape) : shape_(shape) {
   // Pointers come later; these tell the heuristics that there will be some, and how they are aligned.
   const auto* some = reinterpret_cast<const void*>(uintptr_t{64});
   if (s.scaled) set(desc_, lt::desc::a_scale, some), set(desc_, lt::desc::b_scale, some);
+  if (s.epilogue != lt::epilogue::none) set<int32_t>(desc_, lt::desc::epilogue, s.epilogue);
+  if (s.has_aux) set(desc_, lt::desc::aux, some), set<int64_t>(desc_, lt::desc::aux_ld, s.d_step);
   if (s.biased) {
-    set<uint32_t>(desc_, lt::desc::epilogue, lt::epilogue::bias);
     set<int32_t>(desc_, lt::desc::bias_type, s.d);
     set(desc_, lt::desc::bias, some);
   }
@@ -147,6 +149,7 @@ void Matmul::run(const MatmulCall& call, const lt::Algo& algo) {
     set(desc_, lt::desc::b_scale, static_cast<const void*>(call.b_scale));
   }
   if (shape_.biased) set(desc_, lt::desc::bias, call.bias);
+  if (shape_.has_aux) set(desc_, lt::desc::aux, static_cast<const void*>(call.aux));
   const Resources& r = resources();
   ok(lt::library().Matmul(r.handle, desc_, &one, call.a, a_, call.b, b_, &zero, call.d, d_, call.d, d_, &algo,
                           r.workspace, r.bytes, stream()),

@@ -17,8 +17,10 @@ struct MatmulShape {
   int64_t rows, columns, depth;
   int64_t a_step, b_step, d_step;  // between columns as they are stored
   int64_t batches, a_batch, b_batch, d_batch;
-  bool tf32, fast_fp8, scaled, biased;
+  bool tf32, fast_fp8, scaled, biased;        // biased: there is a bias, or a gradient of one
   int a_alignment, b_alignment, d_alignment;  // of every pointer, in bytes
+  int epilogue = lt::epilogue::none;          // with the bias
+  bool has_aux = false;                       // with the layout of d
 
   // The same text for the same problem on the same GPU and library.
   std::string key() const;
@@ -28,6 +30,7 @@ struct MatmulCall {
   const void *a, *b, *bias;
   const float *a_scale, *b_scale;
   void* d;
+  void* aux = nullptr;
 };
 
 class Matmul {

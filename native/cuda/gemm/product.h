@@ -8,11 +8,24 @@
 
 namespace te::cuda {
 
+// What happens to a sum, scaled and biased, before it is rounded to y. Nothing is rounded between: the value of an
+// activation is that of the unrounded sum. Only the products of cuBLASLt do it.
+enum class Epilogue : uint8_t {
+  none,
+  gelu,       // y = gelu(sum), and where the spec saves, aux = the rounded sum
+  relu,       // y = max(sum, 0)
+  gelu_slope  // y = sum * gelu'(aux), and where the spec has a bias gradient, the sums of the unrounded y over its rows
+};
+
 struct ProductSpec {
   DotDims dims;
   DType result = DType::float32;
   bool scaled = false, biased = false;
   DType bias = DType::float32;
+  Epilogue epilogue = Epilogue::none;
+  bool saves = false, bias_gradient = false;  // aux and the bias gradient have the dtype of the result
+  bool reads_aux() const { return epilogue == Epilogue::gelu_slope; }
+  bool has_aux() const { return saves || reads_aux(); }
 };
 
 // Memory of one run; `bias` and the scales are there where the spec says so.
@@ -21,6 +34,7 @@ struct ProductCall {
   const float *a_scale, *b_scale;
   void* y;
   void* scratch;
+  void *aux = nullptr, *bias_gradient = nullptr;
 };
 
 class Product {
@@ -31,6 +45,7 @@ class Product {
   virtual void run(const ProductCall& call) = 0;
 };
 
+// Of a spec without an epilogue: there always is a way.
 std::unique_ptr<Product> make_product(const ProductSpec& spec);
 
 // The ways of make_product. The first two give nullptr where they cannot.

@@ -105,7 +105,13 @@ void rules() {
   refuses([](auto& x) { x.a_step = 72; }, "with steps of 72");
   refuses([](auto& x) { x.a_alignment = 8; }, "at 8 bytes");
   refuses([](auto& x) { x.tf32 = true; }, "in TF32");
-  refuses([](auto& x) { x.d = CUDA_R_32F, x.biased = true; }, "with a bias of float32");
+  refuses([](auto& x) { x.d = CUDA_R_32F, x.biased = true, x.epilogue = cuda::lt::epilogue::bias; },
+          "with a bias of float32");
+  cuda::MatmulShape saving = shape(CUDA_R_16BF, CUDA_R_16BF);
+  saving.epilogue = cuda::lt::epilogue::gelu_aux, saving.has_aux = true;
+  expect(does(saving), "gelu that saves its argument");
+  saving.rows = saving.d_step = 28;
+  expect(!does(saving), "not in rows of 28");
 }
 
 // A pointer that is not aligned as was promised, and an algorithm of another problem, are refused when it runs.

@@ -116,10 +116,13 @@ function timesOf(program: Program, node: ProgramNode): [memory: number, arithmet
 const rateOf = (dtype: DType): number =>
   dtype.startsWith("float8") ? H100.float8 : dtype === "float32" ? H100.float32 : H100.bfloat16;
 
+/** The general product, and what passes make of it and what follows. */
+const PRODUCTS: ReadonlySet<string> = new Set(["dot", "scaled_dot", "dot_activation", "dot_activation_backward"]);
+
 /** Operations of products; those of other kernels are few beside their bytes. */
 function flopsOf(program: Program, { op, inputs, outputs, params }: ProgramNode): number {
   const shapeOf = (id: number): readonly number[] => program.values[id]!.shape;
-  if (op.name === "dot" || op.name === "scaled_dot") {
+  if (PRODUCTS.has(op.name)) {
     const { lhsContract } = params as { lhsContract: readonly number[] };
     const depth = lhsContract.reduce((product, axis) => product * shapeOf(inputs[0]!)[axis]!, 1);
     return 2 * depth * sizeOf(shapeOf(outputs[0]!));

@@ -1,0 +1,15 @@
+/** Our own products leave activations to kernels of their own. */
+import "./without-cublaslt.js";
+import "./emulated.js";
+import "@te/kernels-cpu";
+import { cudaAvailable } from "@te/kernels-cuda";
+import { setDevice } from "@te/tensor";
+import { afterAll, expect, test } from "vitest";
+import { expectSame } from "./epilogue-cases.js";
+
+afterAll(() => setDevice("auto"));
+
+test.skipIf(!cudaAvailable().available)("without cuBLASLt the chain stays", async () => {
+  const ops = await expectSame({ dtype: "bfloat16", biased: true, activation: "gelu", width: 64 }, true);
+  expect(ops).toEqual(expect.arrayContaining(["dot", "gated_activation", "gated_activation_backward"]));
+});
