@@ -25,6 +25,7 @@ struct Item {
   Work work;
   EventState* await = nullptr;  // goes on when `reached` is at least `count`
   uint64_t count = 0;
+  std::function<bool()> ready = nullptr;  // asked until it says so: what it waits for is outside of this process
 };
 
 struct GraphState {

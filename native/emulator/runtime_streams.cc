@@ -43,22 +43,39 @@ bool advance(StreamState* s) {
   if (s->queue.empty()) return false;
   Item& item = s->queue.front();
   if (item.await && item.await->reached < item.count) return false;
+  if (item.ready && sticky == cudaSuccess && !item.ready()) return false;
   const Item now = std::move(item);
   s->queue.pop_front();
   if (now.work && sticky == cudaSuccess) now.work();
   return true;
 }
 
+// One thing of each stream, in a random order, until `done`. False when nothing could go on.
+bool advance_all(const std::function<bool()>& done) {
+  std::vector<StreamState*> all = all_streams();
+  bool moved = false;
+  for (size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[draw() % i]);
+  for (StreamState* s : all)
+    if (!done() && advance(s)) moved = true;
+  return moved;
+}
+
+// Whether something waits for another process. Other threads then have the emulator for a moment.
+bool wait_outside() {
+  bool waits = false;
+  for (const StreamState* s : all_streams()) waits = waits || (!s->queue.empty() && s->queue.front().ready);
+  if (!waits) return false;
+  mutex.unlock();
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+  mutex.lock();
+  return true;
+}
+
 void run_until(const std::function<bool()>& done) {
   if (done()) return;
   const OpenArena open;
-  std::vector<StreamState*> all = all_streams();
   while (!done()) {
-    bool moved = false;
-    for (size_t i = all.size(); i > 1; --i) std::swap(all[i - 1], all[draw() % i]);
-    for (StreamState* s : all)
-      if (!done() && advance(s)) moved = true;
-    if (!moved && !done()) {
+    if (!advance_all(done) && !done() && !wait_outside()) {
       failure_text = "the streams wait for each other, or for an event that is never recorded";
       sticky = cudaErrorLaunchFailure;
       return;
@@ -173,6 +190,25 @@ __attribute__((visibility("default"))) cudaError_t te_emu_queue_library_work(cud
                    const OpenArena open;
                    work(held.get());
                  }});
+}
+// The same for work that goes on when `ready`, which is asked again and again, says that it is done.
+__attribute__((visibility("default"))) cudaError_t te_emu_queue_library_wait(cudaStream_t stream, bool (*ready)(void*),
+                                                                             void (*release)(void*), void* data) {
+  std::lock_guard lock(mutex);
+  const std::shared_ptr<void> held(data, release);
+  Item item;
+  item.ready = [=] {
+    const OpenArena open;
+    return ready(held.get());
+  };
+  return enqueue(state(stream), std::move(item));
+}
+// What can go on goes on, as on a GPU that nobody waits for.
+__attribute__((visibility("default"))) void te_emu_go_on() {
+  std::lock_guard lock(mutex);
+  const OpenArena open;
+  while (advance_all([] { return false; })) {
+  }
 }
 // Whether the bytes lie in one allocation; and that a library wrote them.
 __attribute__((visibility("default"))) bool te_emu_inside(const void* p, size_t bytes) { return inside(p, bytes); }
