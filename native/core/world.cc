@@ -3,6 +3,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -22,14 +23,24 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kSerialized = 2;                  // MPI_THREAD_SERIALIZED: any thread, one at a time
 constexpr size_t kMostBytes = size_t{1} << 26;  // of one message: more are several
-enum Tag : int { kHeader = 1, kData = 2 };
+enum Tag : int { kHead = 1, kRest = 2 };
 
-// What goes ahead of the data of each exchange.
+// What the first message of a parcel begins with.
 struct Header {
   uint32_t program;
   uint64_t bytes;
-  char what[52];
+  char what[48];
 };
+
+// The first message: as much as MPI sends without asking. Small parcels are whole in it.
+struct Head {
+  Header header;
+  char data[3968 - sizeof(Header)];
+};
+size_t in_head(size_t bytes) { return std::min(bytes, sizeof(Head::data)); }
+
+// Seconds without progress. A process that was stopped so ends all within 30 s, with what mpirun takes to end them.
+constexpr double kTimeout = 25;
 
 struct World {
   const Mpi* mpi = nullptr;
@@ -37,7 +48,8 @@ struct World {
   std::mutex mutex;    // MPI is called by one thread at a time
   std::string broken;  // why no exchange works any more
   bool has_left = false;
-  double timeout = 30;  // seconds without progress
+  double timeout = kTimeout;
+  std::vector<Head> heads;  // of the exchange under way
 };
 
 World& world() {
@@ -47,12 +59,12 @@ World& world() {
 
 double read_timeout() {
   const std::string text = setting("TE_COLLECTIVE_TIMEOUT");
-  if (text.empty()) return 30;
+  if (text.empty()) return kTimeout;
   char* end = nullptr;
   const double seconds = std::strtod(text.c_str(), &end);
   if (*end == '\0' && seconds > 0) return seconds;
-  note_problem("TE_COLLECTIVE_TIMEOUT must be a positive number of seconds, got \"" + text + "\"; 30 is used.");
-  return 30;
+  note_problem("TE_COLLECTIVE_TIMEOUT must be a positive number of seconds, got \"" + text + "\"; 25 is used.");
+  return kTimeout;
 }
 
 std::string describe(const std::string& what, uint32_t program) {
@@ -62,53 +74,65 @@ std::string describe(const std::string& what, uint32_t program) {
   return what + " of program " + hash;
 }
 
-// A message under way.
+// A message under way. `parcel`: which one's head it brings; -1 for others.
 struct Pending {
   Mpi::Handle request = nullptr;
   int peer;
   bool is_receive;
+  int parcel = -1;
   bool done = false;
 };
 
+// Everything is sent at once. The rest of what comes is received once its head has said that the peer does the same, so
+// that nothing is written before.
 class Exchange {
  public:
-  Exchange(World& world, const Purpose& purpose) : world_(world), mpi_(*world.mpi), purpose_(purpose) {}
+  Exchange(World& world, const Purpose& purpose, const std::vector<Parcel>& parcels)
+      : world_(world), mpi_(*world.mpi), purpose_(purpose), parcels_(parcels) {}
 
-  void run(const std::vector<Parcel>& parcels) {
-    compare(parcels);
-    std::vector<Pending> all;
-    for (const Parcel& p : parcels) {
-      start(p.peer, false, const_cast<void*>(p.send), p.send_bytes, kData, &all);
-      start(p.peer, true, p.receive, p.receive_bytes, kData, &all);
+  void run() {
+    const size_t n = parcels_.size();
+    if (world_.heads.size() < 2 * n) world_.heads.resize(2 * n);
+    Head* came = world_.heads.data();
+    Head* sent = came + n;
+    for (size_t i = 0; i < n; ++i) {
+      const Parcel& p = parcels_[i];
+      receive(p.peer, &came[i], sizeof(Head), kHead);
+      pending_.back().parcel = static_cast<int>(i);
+      sent[i].header = {purpose_.program, p.send_bytes, {}};
+      std::snprintf(sent[i].header.what, sizeof(Header::what), "%s", purpose_.what.c_str());
+      const size_t small = in_head(p.send_bytes);
+      if (small > 0) std::memcpy(sent[i].data, p.send, small);
+      send(p.peer, &sent[i], sizeof(Header) + small, kHead);
     }
-    wait(&all);
+    for (const Parcel& p : parcels_) {
+      const size_t small = in_head(p.send_bytes);
+      send(p.peer, static_cast<const char*>(p.send) + small, p.send_bytes - small, kRest);
+    }
+    wait();
   }
 
  private:
-  // Peers tell each other what they do: the same, or the exchange fails before anything is written.
-  void compare(const std::vector<Parcel>& parcels) {
-    std::vector<Header> mine(parcels.size()), theirs(parcels.size());
-    std::vector<Pending> all;
-    for (size_t i = 0; i < parcels.size(); ++i) {
-      mine[i] = {};
-      mine[i].program = purpose_.program;
-      mine[i].bytes = parcels[i].send_bytes;
-      std::snprintf(mine[i].what, sizeof mine[i].what, "%s", purpose_.what.c_str());
-      start(parcels[i].peer, false, &mine[i], sizeof(Header), kHeader, &all);
-      start(parcels[i].peer, true, &theirs[i], sizeof(Header), kHeader, &all);
-    }
-    wait(&all);
-    for (size_t i = 0; i < parcels.size(); ++i) {
-      Header& other = theirs[i];
-      other.what[sizeof other.what - 1] = 0;
-      const bool is_same = other.program == mine[i].program && std::strcmp(other.what, mine[i].what) == 0;
-      if (is_same && other.bytes == parcels[i].receive_bytes) continue;
-      fail("rank " + std::to_string(parcels[i].peer) + " is at " + describe(other.what, other.program) +
+  // Peers tell each other what they do: the same, or the exchange fails.
+  void open(const Parcel& parcel, Head& head) {
+    Header& other = head.header;
+    other.what[sizeof other.what - 1] = 0;
+    const bool is_same = other.program == purpose_.program &&
+                         purpose_.what.compare(0, sizeof other.what - 1, other.what) == 0;
+    if (!is_same || other.bytes != parcel.receive_bytes)
+      fail("rank " + std::to_string(parcel.peer) + " is at " + describe(other.what, other.program) +
            ": all processes must run the same programs in the same order");
-    }
+    const size_t small = in_head(parcel.receive_bytes);
+    if (small > 0) std::memcpy(parcel.receive, head.data, small);
+    receive(parcel.peer, static_cast<char*>(parcel.receive) + small, parcel.receive_bytes - small, kRest);
   }
 
-  void start(int peer, bool is_receive, void* data, size_t bytes, Tag tag, std::vector<Pending>* all) {
+  void send(int peer, const void* data, size_t bytes, Tag tag) {
+    start(peer, false, const_cast<void*>(data), bytes, tag);
+  }
+  void receive(int peer, void* data, size_t bytes, Tag tag) { start(peer, true, data, bytes, tag); }
+
+  void start(int peer, bool is_receive, void* data, size_t bytes, Tag tag) {
     for (size_t at = 0; at < bytes; at += kMostBytes) {
       const int n = static_cast<int>(std::min(kMostBytes, bytes - at));
       Pending p{nullptr, peer, is_receive};
@@ -116,31 +140,43 @@ class Exchange {
       const int code = is_receive ? mpi_.irecv(from, n, mpi_.type_byte, peer, tag, mpi_.comm_world, &p.request)
                                   : mpi_.isend(from, n, mpi_.type_byte, peer, tag, mpi_.comm_world, &p.request);
       check(code, peer);
-      all->push_back(p);
+      pending_.push_back(p);
     }
   }
 
-  void wait(std::vector<Pending>* all) {
-    size_t left = all->size();
+  void wait() {
     auto last = Clock::now();
-    for (int idle = 0; left > 0;) {
-      size_t before = left;
-      for (Pending& p : *all) {
-        if (p.done) continue;
-        int flag = 0;
-        check(mpi_.test(&p.request, &flag, mpi_.status_ignore), p.peer);
-        if (!flag) continue;
-        p.done = true;
-        --left;
+    for (int idle = 0;;) {
+      bool moved = false, left = false;
+      for (size_t i = 0; i < pending_.size(); ++i) {
+        if (pending_[i].done) continue;
+        if (test(i))
+          moved = true;
+        else
+          left = true;
       }
-      if (left < before) {
+      if (moved) {
         last = Clock::now();
         idle = 0;
+      } else if (!left) {
+        return;
       } else {
         rest(++idle);
-        if (std::chrono::duration<double>(Clock::now() - last).count() > world_.timeout) give_up(*all);
+        if (std::chrono::duration<double>(Clock::now() - last).count() > world_.timeout) give_up();
       }
     }
+  }
+
+  // Whether message i is over by now.
+  bool test(size_t i) {
+    Pending& p = pending_[i];
+    int flag = 0;
+    check(mpi_.test(&p.request, &flag, mpi_.status_ignore), p.peer);
+    if (!flag) return false;
+    p.done = true;
+    if (const int parcel = p.parcel; parcel >= 0)
+      open(parcels_[static_cast<size_t>(parcel)], world_.heads[static_cast<size_t>(parcel)]);
+    return true;
   }
 
   // At first at once again, then after others had the core, then after a nap.
@@ -152,8 +188,10 @@ class Exchange {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 
-  [[noreturn]] void give_up(const std::vector<Pending>& all) {
-    for (const Pending& p : all) {
+  // A peer that sent nothing is named rather than one that took nothing: that one may wait for the first.
+  [[noreturn]] void give_up() {
+    std::stable_partition(pending_.begin(), pending_.end(), [](const Pending& p) { return p.is_receive; });
+    for (const Pending& p : pending_) {
       if (p.done) continue;
       char seconds[32];
       std::snprintf(seconds, sizeof seconds, "%g", world_.timeout);
@@ -180,6 +218,8 @@ class Exchange {
   World& world_;
   const Mpi& mpi_;
   const Purpose& purpose_;
+  const std::vector<Parcel>& parcels_;
+  std::vector<Pending> pending_;
 };
 
 }  // namespace
@@ -226,6 +266,12 @@ void abort_world(int code) {
   w.mpi->abort(w.mpi->comm_world, code);
 }
 
+void break_world(const std::string& why) {
+  World& w = world();
+  std::lock_guard lock(w.mutex);
+  if (w.broken.empty()) w.broken = why;
+}
+
 int world_rank() { return world().rank; }
 int world_size() { return world().size; }
 
@@ -234,7 +280,7 @@ void exchange(const std::vector<Parcel>& parcels, const Purpose& purpose) {
   World& w = world();
   std::lock_guard lock(w.mutex);
   if (!w.broken.empty()) throw Error("backend", w.broken);
-  Exchange(w, purpose).run(parcels);
+  Exchange(w, purpose, parcels).run();
 }
 
 }  // namespace te

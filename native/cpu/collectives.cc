@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "cpu/group.h"
 #include "cpu/rows.h"
-#include "te/world.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
@@ -19,31 +19,6 @@ constexpr int64_t kSmallBytes = 1 << 16;  // up to here every member combines ev
 constexpr int64_t kTile = 512;
 
 enum class Reduction { sum, max, min };
-
-struct Group {
-  std::vector<int> ranks;
-  int64_t place = 0;
-  Purpose purpose;
-  int64_t size() const { return static_cast<int64_t>(ranks.size()); }
-};
-
-bool read_group(const Node& node, Group* group, std::string* why) {
-  if (!node.params.only({"ranks", "place", "reduction", "program", "purpose"}, why)) return false;
-  for (const int64_t rank : node.params.integers("ranks")) {
-    if (rank < 0 || rank >= world_size()) {
-      *why = "rank " + std::to_string(rank) + " is not in the world of " + std::to_string(world_size());
-      return false;
-    }
-    group->ranks.push_back(static_cast<int>(rank));
-  }
-  group->place = node.params.integer("place");
-  const bool is_ours = group->place >= 0 && group->place < group->size() &&
-                       group->ranks[static_cast<size_t>(group->place)] == world_rank();
-  if (!is_ours) *why = "place must be that of rank " + std::to_string(world_rank()) + ", which this process is";
-  group->purpose.what = node.op + " for " + node.params.text("purpose");
-  group->purpose.program = static_cast<uint32_t>(node.params.integer("program"));
-  return is_ours;
-}
 
 bool read_reduction(const Node& node, Reduction* reduction, std::string* why) {
   const std::string name = node.params.text("reduction");
@@ -115,19 +90,6 @@ void combine_parts(Reduction reduction, const Parts& parts, int64_t n) {
     if (reduction == Reduction::max) return combine_range<Reduction::max>(parts, begin, end);
     combine_range<Reduction::min>(parts, begin, end);
   });
-}
-
-// A parcel for every other member: body(k) gives that of member k.
-template <class Body>
-void exchange_with_all(const Group& group, const Body& body) {
-  std::vector<Parcel> parcels;
-  for (int64_t k = 0; k < group.size(); ++k) {
-    if (k == group.place) continue;
-    Parcel parcel = body(k);
-    parcel.peer = group.ranks[static_cast<size_t>(k)];
-    parcels.push_back(parcel);
-  }
-  exchange(parcels, group.purpose);
 }
 
 class AllGather : public Kernel {

@@ -36,8 +36,10 @@ struct Parcel {
 };
 
 // Sends and receives all parcels, and returns when that is done. Throws te::Error, which names the rank, when a peer
-// does something else, or when nothing has come from it for TE_COLLECTIVE_TIMEOUT seconds (30). From then on the world
+// does something else, or when nothing has come from it for TE_COLLECTIVE_TIMEOUT seconds (25). From then on the world
 // is broken and every exchange fails with that error.
 void exchange(const std::vector<Parcel>& parcels, const Purpose& purpose);
+// Makes every later exchange of this process fail with an error.
+void break_world(const std::string& why);
 
 }  // namespace te

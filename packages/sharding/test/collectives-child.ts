@@ -1,9 +1,9 @@
 /** What each process of collectives.test.ts runs: every collective against what the parts of all processes give. */
 import assert from "node:assert/strict";
 import "@te/kernels-cpu";
-import { arange, concat, type DType, full, maximum, minimum, random, stack, type Tensor } from "@te/tensor";
+import { arange, concat, type DType, full, maximum, minimum, random, stack, type Tensor, zerosLike } from "@te/tensor";
 import { initDistributed, processCount, processIndex } from "../src/index.js";
-import { allGatherOp, allReduceOp, allToAllOp, reduceScatterOp } from "../src/ops/collectives.js";
+import { allGatherOp, allReduceOp, allToAllOp, ppermuteOp, reduceScatterOp } from "../src/ops/collectives.js";
 
 initDistributed();
 const rank = processIndex();
@@ -13,6 +13,24 @@ const TYPES: readonly DType[] = ["float32", "bfloat16", "float16", "int32", "uin
 const REDUCTIONS = ["sum", "max", "min"] as const;
 /** Combined by all at once; shared out unevenly; and shared out in several pieces. */
 const SIZES = [0, 1, 1001, 100_003, 6_500_003];
+
+/** Around, an exchange of two, one way, a place to itself and another to nobody, and nothing at all. */
+const PERMUTATIONS: readonly (readonly [sources: number[], targets: number[]])[] = [
+  [
+    [0, 1, 2],
+    [1, 2, 0],
+  ],
+  [
+    [0, 1],
+    [1, 0],
+  ],
+  [[1], [0]],
+  [
+    [0, 1],
+    [0, 2],
+  ],
+  [[], []],
+];
 
 /** What a process holds. Sums of whole numbers wrap around, and the largest of NaN and a number is NaN. */
 function partOf(of: number, shape: readonly number[], dtype: DType): Tensor {
@@ -59,6 +77,12 @@ for (const ranks of [
     await check(`all_gather ${name}`, allGatherOp({ x: parts[place]! }, group).y, stack(parts));
     const exchanged = stack(parts.map((part) => part.at(place)));
     await check(`all_to_all ${name}`, allToAllOp({ x: parts[place]! }, group).y, exchanged);
+    for (const [sources, targets] of PERMUTATIONS) {
+      if ([...sources, ...targets].some((at) => at >= ranks.length)) continue;
+      const source = sources[targets.indexOf(place)];
+      const { y } = ppermuteOp({ x: parts[place]! }, { ...group, sources, targets });
+      await check(`ppermute ${sources} to ${targets} ${name}`, y, source === undefined ? zerosLike(y) : parts[source]!);
+    }
     const reductions = REDUCTIONS.filter((each) => dtype !== "bool" || each !== "sum");
     for (const reduction of reductions) {
       const { y } = reduceScatterOp({ x: parts[place]! }, { ...group, reduction });
@@ -75,6 +99,8 @@ for (const ranks of [
   // More than goes into one message.
   if (ranks.length === 2) {
     const members = ranks.map((of) => arange(17_000_000).add(of));
+    const { y: other } = ppermuteOp({ x: members[place]! }, { ...group, sources: [0, 1], targets: [1, 0] });
+    await check("ppermute of 68 MB", other, members[1 - place]!);
     await check("all_gather of 136 MB", allGatherOp({ x: members[place]! }, group).y, stack(members));
     const halves = members.map((part) => part.reshape([2, -1]));
     const { y } = reduceScatterOp({ x: halves[place]! }, { ...group, reduction: "sum" });

@@ -23,7 +23,15 @@ await import("@te/layers");
 await import("@te/transformer");
 await import("@te/optim");
 
-const collectives = ["all_gather", "all_to_all", "all_reduce", "reduce_scatter", "shard_exchange", "axis_index"];
+const collectives = [
+  "all_gather",
+  "all_to_all",
+  "ppermute",
+  "all_reduce",
+  "reduce_scatter",
+  "shard_exchange",
+  "axis_index",
+];
 testSharding({ indivisible: ["random_fold_in", "delayed_scaling_update", ...collectives] });
 
 test("every op has a rule", () => {

@@ -85,6 +85,43 @@ export const allToAllOp = defineOp("all_to_all", {
   cases: (c) => [c.case("one process", { x: c.normal([1, 4]) }, {}, { gradient: false })],
 });
 
+const PERMUTED = { ...PARAMS, sources: [] as readonly number[], targets: [] as readonly number[] };
+
+function checkPlaces(group: typeof PERMUTED): void {
+  const { ranks, sources, targets } = group;
+  checkGroup("ppermute", group);
+  for (const [name, places] of Object.entries({ sources, targets }))
+    if (new Set(places).size !== sources.length || places.some((place) => place >= ranks.length))
+      fail("option", "ppermute", `${name} must be ${sources.length} of ${ranks.length} places, each once`, places);
+}
+
+/** y = the x of the process at place sources[i], where this one is at targets[i]; zeros where it is at none. */
+export const ppermuteOp = defineOp("ppermute", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: PERMUTED,
+  kinds: { ...KINDS, sources: "sizes", targets: "sizes" },
+  shape: ({ x }, group) => {
+    checkPlaces(group);
+    return { y: x };
+  },
+  sharding: wholeRule,
+  evaluate: ({ x }, group, { y }) => {
+    if (group.ranks.length === 1 && group.sources.length === 0) y.data.fill(0);
+    else evaluateAlone("ppermute", group, x, y);
+  },
+  vjp: () => noDerivative("ppermute"),
+  cases: (c) =>
+    [[0], []].map((places) =>
+      c.case(
+        places.length > 0 ? "to itself" : "from nobody",
+        { x: c.normal([3, 4]) },
+        { sources: places, targets: places },
+        { gradient: false },
+      ),
+    ),
+});
+
 const REDUCTIONS: readonly Reduction[] = ["sum", "max", "min"];
 const REDUCED = { params: { ...PARAMS, reduction: "sum" as Reduction }, kinds: { ...KINDS, reduction: REDUCTIONS } };
 

@@ -1,6 +1,6 @@
 /** Collectives between processes, each of which is one device of the mesh: nodes of the program that it runs. */
-import { concat, slice, type Tensor, zerosLike } from "@te/tensor";
-import { allGatherOp, allReduceOp, allToAllOp, reduceScatterOp } from "../ops/collectives.js";
+import type { Tensor } from "@te/tensor";
+import { allGatherOp, allReduceOp, allToAllOp, ppermuteOp, reduceScatterOp } from "../ops/collectives.js";
 import type { Exchange } from "./emit.js";
 import { groupAlong, placeAlong } from "./layout.js";
 
@@ -25,16 +25,8 @@ export const exchangeWithProcesses =
             const split = splitFirst(x, move.dim, ranks.length);
             return [device, reduceScatterOp({ x: split }, { ...group, reduction: move.reduction }).y];
           }
-          case "ppermute": {
-            // Zeros stand behind the parts, so that who gets nothing takes part too.
-            const all = concat([allGatherOp({ x }, group).y, zerosLike(x).reshape([1, ...x.shape])]);
-            const source = move.sources[move.targets.indexOf(group.place)] ?? ranks.length;
-            const [start, end] = [
-              [source, ...x.shape.map(() => 0)],
-              [source + 1, ...x.shape],
-            ];
-            return [device, slice(all, start, end).reshape(x.shape)];
-          }
+          case "ppermute":
+            return [device, ppermuteOp({ x }, { ...group, sources: move.sources, targets: move.targets }).y];
           case "all_to_all":
             return [device, joinFirst(allToAllOp({ x: splitFirst(x, move.to, ranks.length) }, group).y, move.from)];
         }
