@@ -1,6 +1,7 @@
 // rope: turns pairs of numbers by angles that grow with the position. A position's cosines and sines are computed once
-// and used for all its heads (and samples).
+// and used for all its heads (and samples). Of packed tensors the first heads turn and the others are copied.
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "cpu/rows.h"
@@ -26,8 +27,9 @@ class Rope : public Kernel {
     sequence_axis_ = node.params.integer("sequenceAxis", 1);
     length_ = shape[sequence_axis_];
     batch_ = shape[1 - sequence_axis_];
-    heads_ = shape[2];
-    pairs_ = shape[3] / 2;
+    heads_ = turning_ = shape[shape.size() - 2];
+    pairs_ = shape.back() / 2;
+    if (const int64_t slots = node.params.integer("slots", 0); slots > 0) turning_ *= slots, heads_ *= shape[2];
     alternate_ = node.params.text("method", "consecutive") == "alternate";
     sign_ = node.params.flag("inverse") ? -1 : 1;
     has_positions_ = node.inputs.size() > 1 && node.inputs[1].present;
@@ -60,7 +62,8 @@ class Rope : public Kernel {
 
  private:
   int64_t width() const { return heads_ * pairs_ * 2; }
-  int64_t thread_floats() const { return 2 * padded_floats(pairs_) + 2 * padded_floats(width()); }
+  int64_t turning_width() const { return turning_ * pairs_ * 2; }
+  int64_t thread_floats() const { return 2 * padded_floats(pairs_) + 2 * padded_floats(turning_width()); }
 
   // cos and sin of the position's angles. Whole and quarter turns are dropped in double, so that large positions keep
   // float32's precision.
@@ -78,19 +81,23 @@ class Rope : public Kernel {
     }
   }
 
-  // Turns every head of one row of x.
+  // Turns the heads of one row of x that turn, and copies the others.
   void turn(const Call& call, int64_t row, float* scratch) const {
     const float *cosine = scratch, *sine = scratch + padded_floats(pairs_);
-    float *in = scratch + 2 * padded_floats(pairs_), *out = in + padded_floats(width());
-    const float* x = row_in(dtype_, call.in[0], row * width(), width(), in);
+    float *in = scratch + 2 * padded_floats(pairs_), *out = in + padded_floats(turning_width());
+    const float* x = row_in(dtype_, call.in[0], row * width(), turning_width(), in);
     float* y = wide_ ? call.output<float>(0) + row * width() : out;
-    for (int64_t head = 0; head < heads_; ++head, x += 2 * pairs_, y += 2 * pairs_) {
+    for (int64_t head = 0; head < turning_; ++head, x += 2 * pairs_, y += 2 * pairs_) {
       if (alternate_)
         turn_halves(cosine, sine, x, y);
       else
         turn_neighbours(cosine, sine, x, y);
     }
-    if (!wide_) store_row(dtype_, out, width(), at(dtype_, call.out[0], row * width()));
+    if (!wide_) store_row(dtype_, out, turning_width(), at(dtype_, call.out[0], row * width()));
+    const int64_t rest = row * width() + turning_width();
+    if (turning_ < heads_ && call.in[0] != call.out[0])
+      std::memcpy(at(dtype_, call.out[0], rest), at(dtype_, call.in[0], rest),
+                  static_cast<size_t>(width() - turning_width()) * dtype_bytes(dtype_));
   }
 
   // x and y may be the same memory; each pair is read before it is written.
@@ -115,12 +122,12 @@ class Rope : public Kernel {
   DType dtype_;
   bool wide_, alternate_, has_positions_, per_sample_;
   float sign_;
-  int64_t sequence_axis_, length_, batch_, heads_, pairs_, threads_;
+  int64_t sequence_axis_, length_, batch_, heads_, turning_, pairs_, threads_;
   std::vector<double> turns_;  // per position, of each pair
 };
 
 std::unique_ptr<Kernel> prepare_rope(const Node& node, std::string* why) {
-  if (!node.params.only({"method", "windowMin", "windowMax", "sequenceAxis", "inverse"}, why)) return nullptr;
+  if (!node.params.only({"method", "windowMin", "windowMax", "sequenceAxis", "slots", "inverse"}, why)) return nullptr;
   if (!is_float(node.inputs[0].dtype))
     return decline(why, std::string("x of dtype ") + dtype_name(node.inputs[0].dtype));
   const std::string method = node.params.text("method", "consecutive");

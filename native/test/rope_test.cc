@@ -13,13 +13,15 @@ struct RopeCase {
   Shape positions;
   double low = 1, high = 10000;
   bool inverse = false;
+  int slots = 0;
 };
 
 Values wanted(const Op& op, const RopeCase& c) {
   const Values x = op.in(0), positions = c.positions.empty() ? Values{} : op.in(1);
   Values y(x.size());
-  const int64_t length = c.shape[static_cast<size_t>(c.axis)], heads = c.shape[2], depth = c.shape[3],
-                pairs = depth / 2;
+  const int64_t length = c.shape[static_cast<size_t>(c.axis)], depth = c.shape.back(), pairs = depth / 2;
+  const int64_t heads = count(c.shape) / (c.shape[0] * c.shape[1] * depth);
+  const int64_t turning = c.slots ? heads / c.shape[2] * c.slots : heads;
   for (int64_t row = 0; row < c.shape[0] * c.shape[1]; ++row) {
     const int64_t i = c.axis == 1 ? row % length : row / c.shape[1], b = c.axis == 1 ? row / length : row % c.shape[1];
     const double at =
@@ -27,7 +29,8 @@ Values wanted(const Op& op, const RopeCase& c) {
     for (int64_t k = 0; k < heads * pairs; ++k) {
       const int64_t head = k / pairs, pair = k % pairs, base = (row * heads + head) * depth;
       const double angle = at / (c.low * std::pow(c.high / c.low, double(pair) / double(pairs)));
-      const double cosine = std::cos(angle), sine = std::sin(angle) * (c.inverse ? -1 : 1);
+      const double cosine = head < turning ? std::cos(angle) : 1;
+      const double sine = head < turning ? std::sin(angle) * (c.inverse ? -1 : 1) : 0;
       const auto first = static_cast<size_t>(base + (c.alternate ? pair : 2 * pair));
       const size_t second = first + static_cast<size_t>(c.alternate ? pairs : 1);
       y[first] = x[first] * cosine - x[second] * sine;
@@ -47,6 +50,7 @@ Op make(const RopeCase& c, DType dtype) {
   }
   op.output(dtype, c.shape).param("method", c.alternate ? "alternate" : "consecutive").param("sequenceAxis", c.axis);
   op.param("windowMin", c.low).param("windowMax", c.high).param("inverse", c.inverse);
+  op.param("slots", c.slots);
   return op;
 }
 
@@ -73,13 +77,15 @@ int main() {
     for (bool alternate : {false, true})
       for (int axis : {0, 1})
         for (const Shape& positions : {Shape{}, Shape{37}, Shape{3, 37}})
-          for (int64_t depth : {2, 14, 64}) {
-            const Shape shape = axis == 1 ? Shape{3, 37, 2, depth} : Shape{37, 3, 2, depth};
-            const RopeCase c{shape, alternate, axis, positions, 2, 50000, depth == 14};
-            Op op = make(c, dtype);
-            op.run();
-            expect_rounded(op, label(dtype, shape) + (alternate ? " alternate" : " consecutive"), 0, wanted(op, c));
-          }
+          for (int64_t depth : {2, 14, 64})
+            for (int slots : {0, 1, 2}) {
+              Shape shape = axis == 1 ? Shape{3, 37, 2, depth} : Shape{37, 3, 2, depth};
+              if (slots > 0) shape.insert(shape.begin() + 2, 3);
+              const RopeCase c{shape, alternate, axis, positions, 2, 50000, depth == 14, slots};
+              Op op = make(c, dtype);
+              op.run();
+              expect_rounded(op, label(dtype, shape) + (alternate ? " alternate" : " consecutive"), 0, wanted(op, c));
+            }
   check_vectors();
   for (DType dtype : {DType::float32, DType::bfloat16})
     for (bool alternate : {false, true}) {

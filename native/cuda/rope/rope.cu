@@ -1,5 +1,6 @@
 // rope: turns pairs of numbers by angles that grow with the position. A thread has some pairs of a position, computes
-// their cosines and sines once and turns them in several heads.
+// their cosines and sines once and turns them in several heads. Of packed tensors the first heads turn and the others
+// are copied.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -25,7 +26,7 @@ struct Turns {
 };
 
 struct Layout {
-  int64_t length, batch, heads, pairs;
+  int64_t length, batch, heads, turning, pairs;  // heads: all of a position; turning: the first ones, which turn
   bool batch_first;
   int64_t head_groups, pair_groups;  // threads that share a row of x
 
@@ -52,19 +53,21 @@ struct Turned {
     *u = static_cast<T>(a * cosine[i] - b * sine[i]);
     *v = static_cast<T>(b * cosine[i] + a * sine[i]);
   }
-  // Of one head; x and y, which may be the same memory, start with its first pair.
+  // Of one head, which turns or is copied; x and y, which may be the same memory, start with its first pair.
   template <bool kAlternate>
-  __device__ void head(const T* x, T* y, int64_t pairs) const {
+  __device__ void head(const T* x, T* y, int64_t pairs, bool turns) const {
     if constexpr (kAlternate) {
       Vector<T, kPairs> u = load_vector<kPairs>(x), v = load_vector<kPairs>(x + pairs);
 #pragma unroll
-      for (int i = 0; i < kPairs; ++i) turn(&u.at[i], &v.at[i], i);
+      for (int i = 0; i < kPairs; ++i)
+        if (turns) turn(&u.at[i], &v.at[i], i);
       store_vector(u, y);
       store_vector(v, y + pairs);
     } else {
       Vector<T, 2 * kPairs> both = load_vector<2 * kPairs>(x);
 #pragma unroll
-      for (int i = 0; i < kPairs; ++i) turn(&both.at[2 * i], &both.at[2 * i + 1], i);
+      for (int i = 0; i < kPairs; ++i)
+        if (turns) turn(&both.at[2 * i], &both.at[2 * i + 1], i);
       store_vector(both, y);
     }
   }
@@ -97,9 +100,10 @@ __global__ void __launch_bounds__(kThreads)
     turned.sine[k] *= turns.sign;
   }
   const int64_t offset = row * of.heads * 2 * of.pairs + (kAlternate ? pair : 2 * pair);
-  for (int64_t head = first_head; head < of.heads; head += of.head_groups) {
+  const int64_t heads = x == y ? of.turning : of.heads;
+  for (int64_t head = first_head; head < heads; head += of.head_groups) {
     const int64_t at = offset + head * 2 * of.pairs;
-    turned.template head<kAlternate>(x + at, y + at, of.pairs);
+    turned.template head<kAlternate>(x + at, y + at, of.pairs, head < of.turning);
   }
 }
 
@@ -115,8 +119,15 @@ class Rope : public Kernel {
         }) {
     const Shape& shape = node.inputs[0].shape;
     const int64_t axis = node.params.integer("sequenceAxis", 1);
-    const int64_t pairs = shape[3] / 2;
-    of_ = {shape[static_cast<size_t>(axis)], shape[static_cast<size_t>(1 - axis)], shape[2], pairs, axis == 1, 1, 1};
+    const int64_t slots = node.params.integer("slots", 0), heads = shape[shape.size() - 2], pairs = shape.back() / 2;
+    of_ = {shape[static_cast<size_t>(axis)],
+           shape[static_cast<size_t>(1 - axis)],
+           slots > 0 ? shape[2] * heads : heads,
+           slots > 0 ? slots * heads : heads,
+           pairs,
+           axis == 1,
+           1,
+           1};
     const double low = node.params.number("windowMin", 1), high = node.params.number("windowMax", 10000);
     turns_ = {1 / low / (2 * M_PI), std::log2(high / low) / static_cast<double>(pairs),
               node.params.flag("inverse") ? -1.0f : 1.0f};
@@ -169,7 +180,7 @@ class Rope : public Kernel {
 };
 
 std::unique_ptr<Kernel> prepare_rope(const Node& node, std::string* why) {
-  if (!node.params.only({"method", "windowMin", "windowMax", "sequenceAxis", "inverse"}, why)) return nullptr;
+  if (!node.params.only({"method", "windowMin", "windowMax", "sequenceAxis", "slots", "inverse"}, why)) return nullptr;
   const std::string method = node.params.text("method", "consecutive");
   if (node.inputs[0].dtype > DType::float16) {
     *why = std::string("x of dtype ") + dtype_name(node.inputs[0].dtype);

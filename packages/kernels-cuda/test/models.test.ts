@@ -20,7 +20,14 @@ const QUIET = { hiddenDropout: 0, attentionDropout: 0, enableRelativeEmbedding: 
 
 /** Decoders and encoders of the four shapes; those of T5 attend to an encoder, and drop. */
 const SHAPES: Readonly<Record<string, TransformerLayerOptions>> = {
-  "GPT-2": { ...SIZE, ...QUIET, useBias: true, mlpActivations: ["gelu"], selfAttnMaskType: "causal" },
+  "GPT-2": {
+    ...SIZE,
+    ...QUIET,
+    useBias: true,
+    mlpActivations: ["gelu"],
+    selfAttnMaskType: "causal",
+    enableRotaryPosEmb: true,
+  },
   Llama: {
     ...SIZE,
     ...QUIET,
@@ -160,6 +167,11 @@ describe.skipIf(!cudaAvailable().available).each(Object.entries(SHAPES))(
       // A stretch on the host would cut the step into several programs.
       expect(new Set(kernels.map(({ program }) => program)).size).toBe(1);
       const ops = kernels.map(({ op }) => op);
+      if (options.enableRotaryPosEmb) {
+        // Queries and keys turn where they lie, beside the values: once in each layer, or apart with fewer heads of keys.
+        expect(ops.filter((op) => ["slice", "pad", "concat"].includes(op))).toEqual([]);
+        expect(ops.filter((op) => op === "rope").length).toBe(2 * 2 * (options.numGqaGroups ? 2 : 1));
+      }
       if (shape === "GPT-2" && ["bfloat16", "float16"].includes(name)) {
         // Of each layer: the activation, its derivative and the gradient of a bias are no kernels of their own.
         expect(ops.filter((op) => op.startsWith("dot_activation")).length).toBe(4);

@@ -115,7 +115,7 @@ export class MultiHeadAttention extends Module {
     const query = this.constrainInput(inputsQ);
     const isSelf = inputsQ === inputsKv;
     let projected = this.projections.project(query, isSelf ? query : inputsKv, isSelf);
-    if (enableRotaryPosEmb || decode) projected = unpack(projected);
+    if (decode || (enableRotaryPosEmb && this.queryStart)) projected = unpack(projected);
     if (enableRotaryPosEmb) projected = this.rotate(projected, start);
     const { q, k, v, layout, normalized } = this.constrainHeads(projected);
     if (decode && !cache) this.makeCache(k!, v!);
@@ -164,11 +164,12 @@ export class MultiHeadAttention extends Module {
   private rotate(p: Projected, start: Tensor | undefined): Projected {
     const [windowMin, windowMax] = this.options.rotaryPosEmbWindows;
     const options = { method: this.ropeMethod, windowMin, windowMax, sequenceAxis: this.sequenceAxis };
-    const turn = (x: Tensor, start: Tensor | undefined): Tensor => {
+    const turn = (x: Tensor, slots: number, start: Tensor | undefined): Tensor => {
       const positions = start && arange(x.shape[options.sequenceAxis]!).add(start);
-      return rope(x, { ...options, ...(positions && { positions }) });
+      return rope(x, { ...options, slots, ...(positions && { positions }) });
     };
-    return { ...p, q: turn(p.q, start ?? this.queryStart), k: turn(p.k!, start) };
+    const q = turn(p.q, p.layout === "bs3hd" ? 2 : 0, start ?? this.queryStart);
+    return { ...p, q, k: p.k && turn(p.k, p.layout === "bshd_bs2hd" ? 1 : 0, start) };
   }
 
   private attention(qkvLayout: Projected["layout"], maskType?: string): DotProductAttention {

@@ -1,6 +1,6 @@
 /** Rotary embedding at known numbers, far positions and the limit; scores depend on distances only. */
 import "@te/kernels-cpu";
-import { type Tensor, tensor } from "@te/tensor";
+import { stack, type Tensor, tensor, zeros } from "@te/tensor";
 import { expectClose, onEachDevice, valuesOf } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { rope } from "../src/ops/rope.js";
@@ -44,6 +44,28 @@ onEachDevice(() => {
       const message = /^rope: every position must be in \[-16777216, 16777216\], got 16777217 at position 1\. Count/;
       const y = rope(x, { positions: tensor([0, 16_777_217], { dtype: "int32" }) });
       await expect(y.data()).rejects.toThrow(message);
+    });
+
+    test.each(METHODS)("%s: slots of a packed tensor turn as they would apart, and the others stay", (method) => {
+      const [query, key, value] = [1, 2, 3].map((of) =>
+        tensor(
+          Float32Array.from({ length: 2 * 5 * 3 * 4 }, (_, i) => ((i * 37 * of) % 11) - 5),
+          { shape: [2, 5, 3, 4] },
+        ),
+      ) as [Tensor, Tensor, Tensor];
+      const y = rope(stack([query, key, value], 2), { method, slots: 2 });
+      [rope(query, { method }), rope(key, { method }), value].forEach((expected, slot) => {
+        expect(valuesOf(y.at(":", ":", slot)).values).toEqual(valuesOf(expected).values);
+      });
+    });
+
+    test("refuses slots that there are not", () => {
+      const [packed, apart] = [zeros([1, 2, 3, 1, 4]), zeros([1, 2, 1, 4])];
+      expect(() => rope(packed, { slots: 4 })).toThrow("rope: slots must be at most 3, got 4");
+      for (const slots of [-1, 1.5])
+        expect(() => rope(packed, { slots })).toThrow("slots must be an integer of 0 or more");
+      expect(() => rope(packed)).toThrow("x must have 4 axes, [batch, length, heads, depth], of even depth");
+      expect(() => rope(apart, { slots: 1 })).toThrow("x must have 5 axes, [batch, length, slots, heads, depth]");
     });
 
     test("scores depend on the distance of positions alone", () => {

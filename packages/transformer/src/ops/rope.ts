@@ -21,11 +21,20 @@ export interface RopeParams {
   windowMax: number;
   /** The axis of positions, 0 or 1; the other one is the batch. */
   sequenceAxis: number;
+  /** Of packed tensors, x with an axis of slots before the heads: the first so many slots turn. 0: x is not packed. */
+  slots: number;
   /** Turn back: the inverse and the adjoint. */
   inverse: boolean;
 }
 
-const DEFAULTS: RopeParams = { method: "consecutive", windowMin: 1, windowMax: 10000, sequenceAxis: 1, inverse: false };
+const DEFAULTS: RopeParams = {
+  method: "consecutive",
+  windowMin: 1,
+  windowMax: 10000,
+  sequenceAxis: 1,
+  slots: 0,
+  inverse: false,
+};
 
 /** x rounded to a number of significant bits. */
 const toBits = (x: number, bits: number): number => {
@@ -71,7 +80,8 @@ function angles(positions: Tensor, { windowMin, windowMax }: RopeParams, pairs: 
 /**
  * Rotary position embedding. x float [B, S, h, d] (sequenceAxis 0: [S, B, h, d]) with d even, positions int32 [S] or
  * [B, S] (default 0, 1, …; beyond ±2^24 an error of code "index") → y like x: each pair of numbers (u, v) of a head turns to (u cos - v sin, v cos + u sin).
- * Angles and products are float32, rounded once.
+ * Angles and products are float32, rounded once. With `slots`, x is [B, S, n, h, d] of slots ≤ n: queries and keys of q, k and
+ * v (2 of 3), keys of k and v (1 of 2). The other slots stay as they are.
  */
 export const ropeOp = defineOp("rope", {
   inputs: ["x"],
@@ -80,7 +90,7 @@ export const ropeOp = defineOp("rope", {
   params: DEFAULTS,
   inPlace: [["x", "y"]],
 
-  shape({ x, positions }, { method, windowMin, windowMax, sequenceAxis }) {
+  shape({ x, positions }, { method, windowMin, windowMax, sequenceAxis, slots }) {
     expectFloat("rope", { x });
     if (method !== "consecutive" && method !== "alternate")
       fail("option", "rope", "method must be consecutive or alternate", method);
@@ -88,10 +98,13 @@ export const ropeOp = defineOp("rope", {
       fail("option", "rope", "windowMin and windowMax must be positive", [windowMin, windowMax]);
     }
     if (sequenceAxis !== 0 && sequenceAxis !== 1) fail("option", "rope", "sequenceAxis must be 0 or 1", sequenceAxis);
-    if (x.shape.length !== 4 || x.shape[3]! % 2 !== 0) {
-      const axes = sequenceAxis === 1 ? "[batch, length, heads, depth]" : "[length, batch, heads, depth]";
-      fail("shape", "rope", `x must have 4 axes, ${axes}, of even depth`, x, "Reshape it.");
+    if (!Number.isInteger(slots) || slots < 0) fail("option", "rope", "slots must be an integer of 0 or more", slots);
+    const rank = slots > 0 ? 5 : 4;
+    if (x.shape.length !== rank || x.shape.at(-1)! % 2 !== 0) {
+      const axes = `${sequenceAxis === 1 ? "batch, length" : "length, batch"}, ${slots > 0 ? "slots, " : ""}heads, depth`;
+      fail("shape", "rope", `x must have ${rank} axes, [${axes}], of even depth`, x, "Reshape it.");
     }
+    if (slots > 0 && slots > x.shape[2]!) fail("option", "rope", `slots must be at most ${x.shape[2]}`, slots);
     if (positions) {
       expectDType("rope", { positions }, "int32");
       const [batch, length] = [x.shape[1 - sequenceAxis]!, x.shape[sequenceAxis]!];
@@ -108,9 +121,9 @@ export const ropeOp = defineOp("rope", {
     return { y: x };
   },
 
-  sharding({ positions }, { sequenceAxis }) {
+  sharding({ x, positions }, { sequenceAxis, slots }) {
     const places = positions?.shape.length === 2 ? "b s" : "s";
-    const heads = sequenceAxis === 1 ? "b s h d" : "s b h d";
+    const heads = `${sequenceAxis === 1 ? "b s" : "s b"} ${slots > 0 ? `${x.shape[2]} ` : ""}h d`;
     return rule(`${heads}, ${places} -> ${heads}`, { whole: ["d"] });
   },
   onShard({ x, positions }, params, shard, op) {
@@ -119,26 +132,27 @@ export const ropeOp = defineOp("rope", {
   },
 
   reference({ x, positions }, params) {
-    const [length, pairs] = [x.shape[params.sequenceAxis]!, x.shape[3]! / 2];
+    const [length, pairs] = [x.shape[params.sequenceAxis]!, x.shape.at(-1)! / 2];
+    const turning = params.slots > 0 ? x.at(":", ":", [0, params.slots]) : x;
     const given = positions && checkRange(positions, POSITIONS);
     const angle = angles(given ?? arange(length), params, pairs); // [S, d/2] or [B, S, d/2]
     const batched = angle.rank === 3 && params.sequenceAxis === 0 ? angle.swapAxes(0, 1) : angle;
     const spread = (t: Tensor): Tensor => {
-      const heads = t.expandDims(-2); // [.., S, 1, d/2]
-      return t.rank === 2 && params.sequenceAxis === 0 ? heads.expandDims(1) : heads;
+      const rows = t.rank === 2 && params.sequenceAxis === 0 ? t.expandDims(1) : t;
+      const heads = rows.expandDims(-2); // [.., S, 1, d/2]
+      return params.slots > 0 ? heads.expandDims(-2) : heads;
     };
     const cos = spread(batched.cos());
     const sin = spread(params.inverse ? batched.sin().neg() : batched.sin());
-    const wide = x.astype("float32");
+    const wide = turning.astype("float32");
     const alternate = params.method === "alternate";
-    const paired = wide.reshape([...x.shape.slice(0, 3), ...(alternate ? [2, pairs] : [pairs, 2])]);
-    const axis = alternate ? 3 : 4;
+    const paired = wide.reshape([...turning.shape.slice(0, -1), ...(alternate ? [2, pairs] : [pairs, 2])]);
     const [u, v] = alternate
       ? [paired.at("...", 0, ":"), paired.at("...", 1, ":")]
       : [paired.at("...", 0), paired.at("...", 1)];
-    const turned = [u.mul(cos).sub(v.mul(sin)), v.mul(cos).add(u.mul(sin))];
-    const y = alternate ? concat(turned, 3) : stack(turned, axis);
-    return { y: y.reshape(x.shape).astype(x.dtype) };
+    const both = [u.mul(cos).sub(v.mul(sin)), v.mul(cos).add(u.mul(sin))];
+    const turned = (alternate ? concat(both, -1) : stack(both, -1)).reshape(turning.shape).astype(x.dtype);
+    return { y: params.slots > 0 ? concat([turned, x.at(":", ":", [params.slots])], 2) : turned };
   },
 
   vjp: ({ inputs: { positions }, grads, params }) => ({
@@ -161,6 +175,19 @@ export const ropeOp = defineOp("rope", {
     ),
     c.case("inverse", { x: c.normal([2, 33, 3, 16]) }, { inverse: true, windowMin: 2, windowMax: 50 }),
     c.case("one pair", { x: c.normal([2, 9, 1, 2]) }, { method: "alternate" }),
+    ...c.product(
+      { dtype: FLOATS, method: ["consecutive", "alternate"] as const, slots: [1, 2, 3] },
+      ({ dtype }) => ({ x: c.normal([2, 5, 3, 2, 16], { dtype }) }),
+      ({ method, slots }) => ({ method, slots }),
+    ),
+    ...c.product(
+      { shape: [[5], [3, 5]], sequenceAxis: [0, 1] },
+      ({ shape, sequenceAxis }) => ({
+        x: c.normal(sequenceAxis === 1 ? [3, 5, 2, 2, 6] : [5, 3, 2, 2, 6]),
+        positions: c.integers(shape, { low: -1000, high: 1000 }),
+      }),
+      ({ sequenceAxis }) => ({ sequenceAxis, slots: 1 }),
+    ),
     ...FLOATS.slice(0, 2).flatMap((dtype) =>
       (["consecutive", "alternate"] as const).map((method) => {
         const x = c.normal([8, 256, 8, 64], { dtype });
@@ -189,10 +216,11 @@ const OPTIONS = {
   windowMin: DEFAULTS.windowMin,
   windowMax: DEFAULTS.windowMax,
   sequenceAxis: DEFAULTS.sequenceAxis,
+  slots: DEFAULTS.slots,
   positions: undefined,
 } satisfies Defaults<RopeOptions>;
 
-/** Rotary position embedding of queries or keys; see the op `rope`. */
+/** Rotary position embedding of queries or keys, or of those in a packed tensor; see the op `rope`. */
 export function rope(x: Tensor, options: RopeOptions = {}): Tensor {
   expectTensor("rope", { x });
   const { positions, ...params } = withDefaults("rope", options, OPTIONS);
