@@ -1,5 +1,6 @@
 // Instructions of compute capability 9.0a: barriers in shared memory, the bulk tensor copy engine, and products of a
-// group of four warps. Beside primitives.cuh the only file with inline assembly.
+// group of four warps. Beside primitives.cuh the only file with inline assembly. Only what is compiled for that
+// capability alone may include it: files named hopper_*.cu.
 #pragma once
 #include <cuda.h>
 #include <cuda_bf16.h>
@@ -12,13 +13,6 @@
 
 #ifdef TE_CUDA_EMULATED
 #include "emulator/hopper.h"
-#endif
-
-// Whether the code that is compiled may use them: on other GPUs their kernels are empty.
-#if defined(TE_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define TE_HOPPER 1
-#else
-#define TE_HOPPER 0
 #endif
 
 namespace te::cuda {

@@ -18,13 +18,13 @@ const cost = "Running on the reference backend: the same numbers, a hundred time
 /** The compute capabilities that a build holds machine code for, by TE_CUDA_ARCH: "90a" unless set, or a list such as "80,90a". */
 function cudaArchitectures() {
   const text = process.env.TE_CUDA_ARCH || "90a";
-  if (/^\d+[af]?(,\d+[af]?)*$/.test(text)) return text.split(",").map((one) => `${one}-real`);
+  if (/^\d+[af]?(,\d+[af]?)*$/.test(text)) return text.split(",");
   say(`TE_CUDA_ARCH must be compute capabilities without their points, as in 80,90a, got "${text}"; 90a is taken.`);
-  return ["90a-real"];
+  return ["90a"];
 }
 
-/** Those of the platform package: the machine code of all GPUs from 8.0 on, and PTX for those to come. */
-const everyGpu = ["80-real", "89-real", "90a-real", "100", "120-real"];
+/** Those of the platform package, which holds the machine code of all GPUs from 8.0 on, and PTX for others. */
+const everyGpu = ["80", "89", "90a", "100", "120"];
 
 /**
  * Builds what a program needs that is run with these arguments: the kernels of the CPU; where a GPU is or is asked for, all.
@@ -43,7 +43,7 @@ export function buildForEveryGpu() {
     say("te_cuda.node for all GPUs needs nvcc 13, which is not here.");
     return undefined;
   }
-  const options = [`-DTE_CUDA_ARCH=${everyGpu.join(";")}`];
+  const options = [`-DTE_CUDA_ARCH=${everyGpu.join(";")}`, "-DTE_CUDA_PTX=ON"];
   const isThere = buildNative({ folder: "build-pack", options, targets: ["te_cuda"], addon: "te_cuda.node" });
   return isThere ? join(native, "build-pack") : undefined;
 }

@@ -235,7 +235,6 @@ __global__ void __launch_bounds__(GradientPlan<D, OfKeys>::kThreads, 1)
                     const __grid_constant__ CUtensorMap x2, const __grid_constant__ CUtensorMap y1,
                     const __grid_constant__ CUtensorMap y2, const __grid_constant__ CUtensorMap table_boxes,
                     const float* table, Suspects suspects) {
-#if TE_HOPPER
   using Plan = GradientPlan<D, OfKeys>;
   GradientMemory<T, D, OfKeys>& m = block_memory<GradientMemory<T, D, OfKeys>>();
   if (threadIdx.x == 0) {
@@ -256,7 +255,6 @@ __global__ void __launch_bounds__(GradientPlan<D, OfKeys>::kThreads, 1)
     take_registers<Plan::kRegisters>();
     compute_gradient<T, D, OfKeys>(a, tile, m, group - 1, table, suspects);
   }
-#endif
 }
 
 }  // namespace te::cuda::attention

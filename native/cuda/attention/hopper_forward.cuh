@@ -254,7 +254,6 @@ __global__ void __launch_bounds__(ForwardPlan<D>::kThreads, 1)
     hopper_attention(const __grid_constant__ Operands a, const __grid_constant__ CUtensorMap q,
                      const __grid_constant__ CUtensorMap k, const __grid_constant__ CUtensorMap v, Schedule schedule,
                      Suspects suspects) {
-#if TE_HOPPER
   using Plan = ForwardPlan<D>;
   ForwardMemory<T, D>& m = block_memory<ForwardMemory<T, D>>();
   if (threadIdx.x == 0) {
@@ -277,7 +276,6 @@ __global__ void __launch_bounds__(ForwardPlan<D>::kThreads, 1)
     take_registers<Plan::kRegisters>();
     compute_forward<T, D>(a, schedule, m, group - 1, suspects);
   }
-#endif
 }
 
 }  // namespace te::cuda::attention
