@@ -4,150 +4,37 @@
  */
 import "./emulated.js";
 import "@te/kernels-cpu";
-import { DelayedScaling, Float8CurrentScaling, fp8Autocast, type Recipe, updateCollections } from "@te/fp8";
 import { cudaAvailable, type KernelTiming, profile } from "@te/kernels-cuda";
-import { DenseGeneral, Embed, LayerNorm, Module } from "@te/layers";
-import { adamw, applyUpdates, chain, clipByGlobalNorm } from "@te/optim";
-import { crossEntropy, type DType, jit, random, setDevice, type Tensor, tensor, tree, valueAndGrad } from "@te/tensor";
-import { normals } from "@te/testkit";
-import { TransformerLayer, type TransformerLayerOptions, TransformerLayerType } from "@te/transformer";
+import { setDevice, type Tensor, tree } from "@te/tensor";
+import type { TransformerLayerOptions } from "@te/transformer";
 import { afterAll, describe, expect, test } from "vitest";
+import { PRECISIONS, type Precision, SHAPES, training } from "./models.js";
 
-const SIZE = { hiddenSize: 32, mlpHiddenSize: 64, numAttentionHeads: 4 };
-const VOCABULARY = 40;
-const [BATCH, LENGTH] = [2, 16];
-const QUIET = { hiddenDropout: 0, attentionDropout: 0, enableRelativeEmbedding: false };
+const SIZE = { hidden: 32, batch: 2, length: 16 };
 
-/** Decoders and encoders of the four shapes; those of T5 attend to an encoder, and drop. */
-const SHAPES: Readonly<Record<string, TransformerLayerOptions>> = {
-  "GPT-2": {
-    ...SIZE,
-    ...QUIET,
-    useBias: true,
-    mlpActivations: ["gelu"],
-    selfAttnMaskType: "causal",
-    enableRotaryPosEmb: true,
-  },
-  Llama: {
-    ...SIZE,
-    ...QUIET,
-    layernormType: "rmsnorm",
-    mlpActivations: ["silu", "linear"],
-    numGqaGroups: 2,
-    enableRotaryPosEmb: true,
-  },
-  BERT: {
-    ...SIZE,
-    ...QUIET,
-    useBias: true,
-    selfAttnMaskType: "padding",
-    outputLayernorm: true,
-    hiddenDropout: 0.1,
-    attentionDropout: 0.1,
-  },
-  T5: {
-    ...SIZE,
-    layernormType: "rmsnorm",
-    mlpActivations: ["relu"],
-    layerType: TransformerLayerType.DECODER,
-    enableRelativeEmbedding: true,
-    hiddenDropout: 0.1,
-    attentionDropout: 0,
-  },
-};
-
-class Model extends Module {
-  private readonly tokens: Embed;
-  private readonly layers: readonly TransformerLayer[];
-  private readonly norm = new LayerNorm();
-  private readonly head = new DenseGeneral({ features: VOCABULARY });
-
-  constructor(
-    private readonly options: TransformerLayerOptions,
-    private readonly outputDtype: DType,
-  ) {
-    super();
-    this.tokens = new Embed({ numEmbeddings: VOCABULARY, features: SIZE.hiddenSize, outputDtype });
-    this.layers = [0, 1].map(() => new TransformerLayer(options));
-  }
-
-  call(ids: Tensor): Tensor {
-    let x = this.tokens.call(ids);
-    const { layerType, selfAttnMaskType } = this.options;
-    const mask = selfAttnMaskType === "padding" ? paddingMask() : null;
-    const decoder = layerType === TransformerLayerType.DECODER;
-    const encoded = decoder ? normals([BATCH, LENGTH, SIZE.hiddenSize], { dtype: this.outputDtype as never }) : null;
-    for (const layer of this.layers) x = layer.call(x, encoded, mask, decoder ? paddingMask() : null);
-    return this.head.call(this.norm.call(x));
-  }
-}
-
-/** 1 hides: the last quarter of the second sequence. */
-function paddingMask(): Tensor {
-  const hidden = Uint8Array.from({ length: BATCH * LENGTH * LENGTH }, (_, i) =>
-    Number(i >= LENGTH * LENGTH && i % LENGTH >= 12),
-  );
-  return tensor(hidden, { shape: [BATCH, 1, LENGTH, LENGTH] });
-}
-
-const ids = (step: number): Tensor =>
-  tensor(
-    Int32Array.from({ length: BATCH * LENGTH }, (_, i) => (i * 7 + step * 13) % VOCABULARY),
-    { shape: [BATCH, LENGTH] },
-  );
-
-interface Precision {
-  readonly dtype: DType;
-  readonly recipe: Recipe | null;
-}
-const PRECISIONS: Readonly<Record<string, Precision>> = {
-  float32: { dtype: "float32", recipe: null },
-  bfloat16: { dtype: "bfloat16", recipe: null },
-  float16: { dtype: "float16", recipe: null },
-  "delayed scaling": { dtype: "bfloat16", recipe: new DelayedScaling({ amaxHistoryLen: 4 }) },
-  "current scaling": { dtype: "bfloat16", recipe: new Float8CurrentScaling() },
-};
 /**
  * Relative, two to three times what orders of rounding do in two steps. A float8 value that rounds the other way moves a loss
  * further than one of 16 bits. Dropout draws the same bits everywhere.
  */
-const LIMITS: Readonly<Record<keyof typeof PRECISIONS, number>> = {
+const LIMITS: Readonly<Record<string, number>> = {
   float32: 1e-6,
   bfloat16: 5e-3,
   float16: 1e-3,
   "delayed scaling": 3e-2,
   "current scaling": 1.2e-2,
-};
+} satisfies Record<keyof typeof PRECISIONS, number>;
 
 /** The losses of two steps on a device, and the kernels of the second. */
-async function train(device: string, options: TransformerLayerOptions, { dtype, recipe }: Precision) {
+async function train(device: string, options: TransformerLayerOptions, precision: Precision) {
   setDevice(device);
-  const inPrecision = <R>(fn: () => R): R => fp8Autocast({ enabled: recipe !== null, fp8Recipe: recipe }, fn);
-  const model = new Model(options, dtype);
-  const optimizer = chain(clipByGlobalNorm(1), adamw({ learningRate: 1e-2 }));
-  const rngs = (key: Tensor) => ({ params: key, dropout: random.foldIn(key, 1) });
-  const { params_axes: _, ...variables }: any = inPrecision(() => model.init(rngs(random.key(0)), ids(0)));
-  const lossOf = (variables: any, tokens: Tensor, key: Tensor): Tensor =>
-    crossEntropy(model.apply(variables, tokens, { rngs: rngs(key) }) as Tensor, tokens).mean();
-  const step = jit(
-    (state: any, tokens: Tensor, key: Tensor) => {
-      const [loss, { params: gradients, ...metas }] = valueAndGrad((v: any) => lossOf(v, tokens, key))(
-        state.variables,
-      ) as any;
-      const [updates, next] = optimizer.update(gradients, state.optimizer, state.variables.params);
-      const params = applyUpdates(state.variables.params, updates);
-      return [{ variables: updateCollections({ ...metas, params }, state.variables), optimizer: next }, loss];
-    },
-    { donateArgnums: [0] },
-  );
-  let state: any = { variables, optimizer: optimizer.init(variables.params) };
+  const { state: first, step } = training(options, SIZE, precision);
+  let state = first;
   const losses: number[] = [];
   let kernels: KernelTiming[] = [];
   for (let i = 0; i < 2; i++) {
-    const [tokens, key] = [ids(i), random.key(i)];
     kernels = await profile(async () => {
       let loss: Tensor;
-      [state, loss] = inPrecision(() => step(state, tokens, key)) as [unknown, Tensor];
+      [state, loss] = step(state, i);
       losses.push((await loss.data())[0] as number);
     });
   }
