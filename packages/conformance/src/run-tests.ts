@@ -46,13 +46,13 @@ const KERNEL_FREE = /^(fp8|tensor)\//;
 
 /**
  * Runs test files on every backend: those of packages that know no kernels once without and once with the native ones. With
- * a device all files see its kernels: tests that name no device run on it, and the others on every one that is there.
+ * a device all files run on that alone.
  */
 export async function runOnBackends(files: readonly string[], device?: string): Promise<TestResult[]> {
   const free = files.filter((file) => KERNEL_FREE.test(file));
   const on = (device: string, tests: readonly TestResult[]) =>
     tests.map((test) => ({ ...test, device: test.device ?? (KERNEL_FREE.test(test.file) ? device : undefined) }));
-  if (device) return on(device, await runTests(files, { env: { TE_TEST_NATIVE: device } }));
+  if (device) return on(device, await runTests(files, { env: { TE_TEST_NATIVE: device, TE_TEST_DEVICE: device } }));
   const results = await runTests(files);
   const native = await runTests(free, { env: { TE_TEST_NATIVE: "1" } });
   return [...on("reference", results), ...on("cpu", native).filter(({ device }) => device !== "reference")];

@@ -13,7 +13,7 @@ import {
 } from "@te/transformer";
 import { describe, expect, test } from "vitest";
 
-const [BATCH, LENGTH, HEADS, DEPTH] = [2, 6, 2, 4];
+const [BATCH, LENGTH, HEADS, DEPTH] = [6, 6, 2, 4];
 const HIDDEN = HEADS * DEPTH;
 const bias = normals([1, HEADS, LENGTH, LENGTH], { seed: "bias" });
 const noisy = (params: any): any =>

@@ -9,9 +9,10 @@ export function presentDevices(): string[] {
   return wanted.map(({ name }) => name);
 }
 
-/** Declares `body` once per device, with that device chosen while its tests run. */
+/** Declares `body` once per device, with that device chosen while its tests run. TE_TEST_DEVICE leaves only one of them. */
 export function onEachDevice(body: (device: string) => void, names = presentDevices()): void {
-  describe.each(names)("on %s", (name) => {
+  const only = process.env.TE_TEST_DEVICE;
+  describe.each(names.filter((name) => !only || name === only))("on %s", (name) => {
     let before: string;
     beforeAll(() => {
       before = currentBackend().name;

@@ -1,7 +1,7 @@
 /** What is hidden may hold anything: NaN and infinities there reach no result and no gradient of what is visible. */
 import "@te/kernels-cpu";
 import { type DType, jit, type Tensor, tensor, vjp, where } from "@te/tensor";
-import { findBitDifference, normals, onEachDevice } from "@te/testkit";
+import { errorN, findBitDifference, limitOf, normals, onEachDevice } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { attentionOp } from "../src/ops/attention.js";
 import type { AttentionOperands, AttentionParams } from "../src/ops/attention-problem.js";
@@ -82,19 +82,28 @@ function rowsOf(t: Tensor, keep: (position: number) => boolean): number[] {
 const operands = (dtype: DType): [Tensor, Tensor, Tensor, Tensor] =>
   ["q", "k", "v", "dout"].map((seed) => normals([BATCH, LENGTH, HEADS, DEPTH], { seed, dtype })) as never;
 
-onEachDevice(() => {
+onEachDevice((device) => {
+  /**
+   * The same bits, but on the tensor cores of a GPU: where these met garbage, the rows are computed again without them, in
+   * another order.
+   */
+  const expectSame = (spoiled: Tensor, clean: Tensor, keep: (position: number) => boolean, at: number): void => {
+    const [got, want] = [rowsOf(spoiled, keep), rowsOf(clean, keep)];
+    if (device !== "cuda" || clean.dtype === "float32") expect(got, `${at}`).toEqual(want);
+    else expect(errorN(got, want), `${at}`).toBeLessThan(limitOf("attention", clean.dtype).n);
+  };
+
   describe.each(rules)("%s", (_, extra, params, spoiledKeys, cleanQueries) => {
     test.each(["float32", "bfloat16", "float16"] as const)("keys and values of %s", (dtype) => {
       const [q, k, v, dout] = operands(dtype);
       const f = run(extra, params);
       const clean = f(q, k, v, dout);
       const spoiled = f(q, spoil(k, spoiledKeys), spoil(v, spoiledKeys), dout);
-      for (const at of [0, 1])
-        expect(rowsOf(spoiled[at]!, cleanQueries), `${at}`).toEqual(rowsOf(clean[at]!, cleanQueries));
+      for (const at of [0, 1]) expectSame(spoiled[at]!, clean[at]!, cleanQueries, at);
       const seen = positions.some((i) => !cleanQueries(i));
       // Queries that see garbage get garbage, and so do the keys that these queries see.
       if (seen) expect(rowsOf(spoiled[0]!, (i) => !cleanQueries(i)).some(Number.isNaN)).toBe(true);
-      else for (const at of [2, 3]) expect(findBitDifference(spoiled[at]!, clean[at]!), `${at}`).toBeUndefined();
+      else for (const at of [2, 3]) expectSame(spoiled[at]!, clean[at]!, () => true, at);
     });
   });
 
