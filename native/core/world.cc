@@ -210,8 +210,9 @@ class Exchange {
   }
 
   [[noreturn]] void fail(const std::string& why) {
+    const std::string name = purpose_.name.empty() ? "" : ", " + purpose_.name + ",";
     world_.broken =
-        describe(purpose_.what, purpose_.program) + " on rank " + std::to_string(world_.rank) + ": " + why + ".";
+        describe(purpose_.what, purpose_.program) + name + " on rank " + std::to_string(world_.rank) + ": " + why + ".";
     throw Error("backend", world_.broken);
   }
 

@@ -24,6 +24,7 @@ int world_size();
 struct Purpose {
   std::string what;      // "all_reduce for dot"
   uint32_t program = 0;  // equal for equal programs; 0: of none
+  std::string name{};    // of what it is for, for messages of this process alone
 };
 
 // Memory that goes to a peer and memory that comes from it.

@@ -14,7 +14,7 @@ import { testBackend } from "@te/testkit";
 import { expect, test } from "vitest";
 
 const { available, reason } = cudaAvailable();
-const collectives = ["all_gather", "all_to_all", "ppermute", "all_reduce", "reduce_scatter", "axis_index"];
+const collectives = ["all_gather", "all_to_all", "ppermute", "agree", "all_reduce", "reduce_scatter", "axis_index"];
 if (available) testBackend("cuda", { mayDecline: collectives });
 else test.skip(`ops on cuda: ${reason}`, () => {});
 

@@ -15,6 +15,7 @@ import {
   spreadPrograms,
   wantsLog,
 } from "@te/tensor/backend";
+import { compareAtFirstRun, describe } from "./first-run.js";
 import { activeMesh, type Mesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
 import { emit } from "./partition/emit.js";
@@ -116,8 +117,10 @@ class MeshExecutable implements Executable {
     const { mesh, device, devices } = this.backend;
     const partitioned = partition(mesh, this.program, layouts);
     if (wantsLog("partition")) logLine(String(partitioned));
-    const exchange = processCount() > 1 ? exchangeWithProcesses(hashOf(String(partitioned))) : exchangeInProgram;
+    const described = processCount() > 1 ? describe(partitioned) : undefined;
+    const exchange = described ? exchangeWithProcesses(described.hash) : exchangeInProgram;
     const compiled = compile(emit(partitioned, devices, exchange), device);
+    if (described && partitioned.collectives().length > 0) compareAtFirstRun(device, this.program.name, described);
     const constants = compiled.program.constants.map(({ tensor }) => tensor.expectStorage("jit").on(device));
     const outputs = partitioned.outputs.map((id): Output => {
       const { aval, layout } = partitioned.values[id]!;
@@ -130,13 +133,6 @@ class MeshExecutable implements Executable {
   dispose(): void {
     this.variants.clear();
   }
-}
-
-/** A number of 32 bits that equal texts share (FNV-1a). */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
 }
 
 let backends = new WeakMap<Backend, Map<string, MeshBackend>>();

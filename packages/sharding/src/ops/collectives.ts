@@ -85,6 +85,26 @@ export const allToAllOp = defineOp("all_to_all", {
   cases: (c) => [c.case("one process", { x: c.normal([1, 4]) }, {}, { gradient: false })],
 });
 
+/**
+ * y = x, a text in bytes that is the same in all processes. Where it is not, an error says in which processes it is what, by
+ * `purpose`, and in which line it differs first; from then on these processes exchange nothing.
+ */
+export const agreeOp = defineOp("agree", {
+  inputs: ["x"],
+  outputs: ["y"],
+  params: PARAMS,
+  kinds: KINDS,
+  shape: ({ x }, group) => {
+    checkGroup("agree", group);
+    if (x.dtype !== "uint8") fail("dtype", "agree", "x must be a text in bytes, uint8", x);
+    return { y: x };
+  },
+  sharding: wholeRule,
+  evaluate: ({ x }, group, { y }) => evaluateAlone("agree", group, x, y),
+  vjp: () => noDerivative("agree"),
+  cases: (c) => [c.case("one process", { x: c.integers([9], { dtype: "uint8", high: 200 }) }, {}, { gradient: false })],
+});
+
 const PERMUTED = { ...PARAMS, sources: [] as readonly number[], targets: [] as readonly number[] };
 
 function checkPlaces(group: typeof PERMUTED): void {

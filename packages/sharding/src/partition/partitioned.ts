@@ -100,10 +100,11 @@ export class PartitionedProgram {
       const moves = "moves" in step ? step.moves : "move" in step ? [step] : undefined;
       if (moves)
         return `  ${moves.map(({ output }) => typed(output)).join(", ")} = ${formatMove(moves[0]!.move)}(${moves.map(({ input }) => name(input)).join(", ")})`;
-      const { node, inputs, outputs } = step as OpStep;
+      const { node, inputs, outputs, body } = step as OpStep;
       const { op, params } = node;
       const options = Object.keys(params).length > 0 ? ` ${formatParams(params)}` : "";
-      return `  ${outputs.map(typed).join(", ")} = ${op.key}(${inputs.map(name).join(", ")})${options}`;
+      const within = body ? ` of ${body.program}`.replaceAll("\n", "\n  ") : "";
+      return `  ${outputs.map(typed).join(", ")} = ${op.name}(${inputs.map(name).join(", ")})${options}${within}`;
     });
     const head = `program over ${this.mesh} (${this.inputs.map(typed).join(", ")}) {`;
     return [head, ...lines, `  return ${this.outputs.map(name).join(", ")}`, "}"].join("\n");

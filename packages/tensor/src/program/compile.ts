@@ -56,8 +56,8 @@ export function compile(program: Program, backend: Backend = currentBackend()): 
 }
 
 /** Stretches of one program take over no memory: others may still read it. */
-const withoutDonation = ({ values, inputs, constants, nodes, outputs }: Program): Program =>
-  new Program(values, inputs, constants, nodes, outputs);
+const withoutDonation = ({ values, inputs, constants, nodes, outputs, name }: Program): Program =>
+  new Program(values, inputs, constants, nodes, outputs, [], name);
 
 function compileOn(backend: Backend, program: Program, onHost: ReadonlySet<ProgramNode>): Executable {
   const supports: Backend["supports"] = (node) => backend.supports(node);
@@ -111,7 +111,7 @@ const cache = new Lru<Compiled>(512, dispose, 2 ** 26);
  */
 export function runCached(program: Program, inputs: readonly Tensor[]): Tensor[] {
   const backend = currentBackend();
-  const open = new Program(program.values, program.given, [], program.nodes, program.outputs);
+  const open = new Program(program.values, program.given, [], program.nodes, program.outputs, [], program.name);
   const key = `${compileKey()}\n${open.toString()}`;
   let compiled = cache.get(key);
   if (!compiled) {

@@ -28,5 +28,5 @@ function oneOpProgram(op: OpDefinition, inputs: readonly (Tensor | undefined)[],
   const given = ids.filter((id) => id >= 0);
   const values = [...inputs.filter((t) => t !== undefined).map(({ shape, dtype }) => ({ shape, dtype })), ...outputs];
   const outs = outputs.map((_, i) => next + i);
-  return new Program(values, given, [], [{ op, inputs: ids, outputs: outs, params }], outs);
+  return new Program(values, given, [], [{ op, inputs: ids, outputs: outs, params }], outs, [], op.name);
 }

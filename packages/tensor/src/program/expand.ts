@@ -53,7 +53,15 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
     inner.outputs.forEach((id, i) => renamed.set(node.outputs[i]!, local(id)));
   }
   if (renamed.size === 0) return program;
-  return new Program(values, program.inputs, constants, nodes, program.outputs.map(resolve), program.donated);
+  return new Program(
+    values,
+    program.inputs,
+    constants,
+    nodes,
+    program.outputs.map(resolve),
+    program.donated,
+    program.name,
+  );
 }
 
 /** The reference of a composite as a program of its own, over the node's present inputs. */

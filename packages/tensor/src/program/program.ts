@@ -2,7 +2,7 @@
 import { type Aval, formatAval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";
-import { expectArray, expectObject } from "../expect.js";
+import { expectArray, expectObject, expectString } from "../expect.js";
 import { formatParams, type OpDefinition, type Params } from "../op.js";
 import type { Tensor } from "../tensor.js";
 
@@ -39,7 +39,10 @@ export class Program {
     readonly outputs: readonly number[],
     /** Positions in `inputs` whose memory the outputs may take over. */
     readonly donated: readonly number[] = [],
+    /** Of the function or the op that it computes, for messages. Equal programs may differ in it. */
+    readonly name: string = "a function without a name",
   ) {
+    expectString("Program", { name });
     expectArray("Program", "entries", { values, inputs, constants, nodes, outputs, donated });
   }
 
@@ -62,7 +65,13 @@ export class Program {
       changes.nodes ?? this.nodes,
       changes.outputs ?? this.outputs,
       this.donated,
+      this.name,
     );
+  }
+
+  named(name: string): Program {
+    const { values, inputs, constants, nodes, outputs, donated } = this;
+    return new Program(values, inputs, constants, nodes, outputs, donated, name || undefined);
   }
 
   spec(node: ProgramNode): NodeSpec {

@@ -36,7 +36,10 @@ export function cutSegments(program: Program, isOnHost: (node: ProgramNode) => b
     const outputs = [...made].filter((id) => needed.has(id));
     const inputs = [...new Set(nodes.flatMap((node) => node.inputs))].filter((id) => id >= 0 && !made.has(id));
     for (const id of inputs) needed.add(id);
-    cut.unshift({ program: new Program(program.values, inputs, [], nodes, outputs), onHost: level % 2 === 1 });
+    cut.unshift({
+      program: new Program(program.values, inputs, [], nodes, outputs, [], program.name),
+      onHost: level % 2 === 1,
+    });
   }
   return cut;
 }

@@ -72,7 +72,7 @@ export function jit<F extends AnyFunction>(f: F, options: JitOptions = {}): F {
     const { key, tensors, donatedTensors } = readArguments(args, statics, donated);
     let entry = entries.get(key);
     if (!entry) {
-      entry = build(traced, args, statics, donatedTensors);
+      entry = build(f.name, traced, args, statics, donatedTensors);
       entries.set(key, entry);
     }
     return rebuild(entry.result, execute(entry.compiled, tensors));
@@ -81,6 +81,7 @@ export function jit<F extends AnyFunction>(f: F, options: JitOptions = {}): F {
 }
 
 function build(
+  name: string,
   f: (...args: any[]) => unknown,
   args: readonly unknown[],
   statics: ReadonlySet<number>,
@@ -94,7 +95,7 @@ function build(
     args.filter((_, i) => !statics.has(i)).map(numbersToTensors),
     { donated: (index) => donatedTensors.has(index) },
   );
-  return { compiled: compile(program), result };
+  return { compiled: compile(program.named(name)), result };
 }
 
 /** What a call passes: the key of its program, and its tensors in the order of the program's inputs. */

@@ -90,7 +90,7 @@ export function runTraced(f: (...args: any[]) => unknown, args: readonly unknown
   expectArray("runTraced", "arguments", { args });
   if (currentTrace()) return f(...args);
   const { program, result } = traceFunction(f, args, { keepIdentity: true });
-  return rebuild(result, runCached(program, tensorLeaves(args)));
+  return rebuild(result, runCached(program.named(f.name), tensorLeaves(args)));
 }
 
 /**
