@@ -117,8 +117,8 @@ class Exchange {
   void open(const Parcel& parcel, Head& head) {
     Header& other = head.header;
     other.what[sizeof other.what - 1] = 0;
-    const bool is_same = other.program == purpose_.program &&
-                         purpose_.what.compare(0, sizeof other.what - 1, other.what) == 0;
+    const bool is_same =
+        other.program == purpose_.program && purpose_.what.compare(0, sizeof other.what - 1, other.what) == 0;
     if (!is_same || other.bytes != parcel.receive_bytes)
       fail("rank " + std::to_string(parcel.peer) + " is at " + describe(other.what, other.program) +
            ": all processes must run the same programs in the same order");

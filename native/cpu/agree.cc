@@ -1,6 +1,5 @@
-// agree(x) → y = x, where x is the same text in all members of a group; an error, which says in whom it is which and where
-// it differs first, where it is not. Afterwards the members exchange nothing any more.
-// te: once
+// agree(x) → y = x, where x is the same text in all members of a group; an error, which says in whom it is which and
+// where it differs first, where it is not. Afterwards the members exchange nothing any more. te: once
 #include <algorithm>
 #include <cstring>
 #include <string_view>
@@ -48,7 +47,9 @@ std::string_view line_of(std::string_view text, size_t line) {
   return text.substr(0, text.find('\n'));
 }
 
-size_t count_lines(std::string_view text) { return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1; }
+size_t count_lines(std::string_view text) {
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) + 1;
+}
 
 class Agree : public Kernel {
  public:
@@ -113,18 +114,25 @@ class Agree : public Kernel {
     }
     size_t line = 0, lines = 0;
     for (const Kind& kind : kinds) lines = std::max(lines, count_lines(kind.program));
-    const auto differs = [&](const Kind& kind) { return line_of(kind.program, line) != line_of(kinds[0].program, line); };
+    const auto differs = [&](const Kind& kind) {
+      return line_of(kind.program, line) != line_of(kinds[0].program, line);
+    };
     while (line < lines && std::none_of(kinds.begin(), kinds.end(), differs)) ++line;
-    std::string text;
-    for (const Kind& kind : kinds) {
-      if (&kind - kinds.data() == static_cast<ptrdiff_t>(kMostKinds)) {
-        text += "; and others something else";
+    std::string who, what;
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      const std::string comma = i == 0 ? "" : ", ";
+      if (i == kMostKinds) {
+        who += ", and others more";
         break;
       }
-      text += (text.empty() ? "" : "; ") + ranks_text(kind.ranks) + (kind.ranks.size() == 1 ? " runs " : " run ") +
-              std::string(kind.name) + ", with \"" + clip(line_of(kind.program, line)) + "\"";
+      const Kind& kind = kinds[i];
+      who += comma + ranks_text(kind.ranks) + (kind.ranks.size() == 1 ? " runs " : " run ") + std::string(kind.name);
+      what += comma + '"' + clip(line_of(kind.program, line)) + '"';
     }
-    return text + (line == 0 ? " (the inputs differ)" : " (the first step that differs, " + std::to_string(line) + ")");
+    return who + ". " +
+           (line == 0 ? "They differ in their inputs: "
+                      : "Step " + std::to_string(line) + " is the first that differs: ") +
+           what;
   }
 
   static std::string clip(std::string_view line) {

@@ -1,5 +1,6 @@
 /** Tensors that lie over a mesh: how they get there, and what they know of it. */
 import { Tensor } from "@te/tensor";
+import { asTeError, type DeviceBuffer } from "@te/tensor/backend";
 import { expectTensor, fail } from "@te/tensor/op";
 import { withShardingConstraint } from "./constraint.js";
 import { activeMesh, withMesh } from "./mesh.js";
@@ -76,6 +77,14 @@ Object.defineProperty(Tensor.prototype, "sharding", {
   },
 });
 
+async function dataOf(part: DeviceBuffer): Promise<Uint8Array> {
+  try {
+    return await part.read();
+  } catch (error) {
+    throw asTeError(error);
+  }
+}
+
 Object.defineProperty(Tensor.prototype, "addressableShards", {
   configurable: true,
   get(this: Tensor): readonly AddressableShard[] {
@@ -88,7 +97,7 @@ Object.defineProperty(Tensor.prototype, "addressableShards", {
       device,
       shape,
       index: partIndex(mesh, layout, device, this.shape),
-      data: () => buffer.parts[held.indexOf(partOf(mesh, layout, device))]!.read(),
+      data: () => dataOf(buffer.parts[held.indexOf(partOf(mesh, layout, device))]!),
     }));
   },
 });

@@ -1,7 +1,7 @@
 /** The processes that a program runs on together, one device of the mesh each. */
 import { inspect } from "node:util";
 import { currentBackend } from "@te/tensor";
-import type { Backend, World } from "@te/tensor/backend";
+import { asTeError, type Backend, type World } from "@te/tensor/backend";
 import { fail, withDefaults } from "@te/tensor/op";
 import { type Mesh, withMesh } from "./mesh.js";
 
@@ -75,7 +75,7 @@ function endTogether({ rank, size, leave }: World): void {
     try {
       leave(0);
     } catch (error) {
-      report(error);
+      report(asTeError(error));
       abort(1);
     }
   });

@@ -1,5 +1,6 @@
 /** Files that run on several processes, as mpirun starts them, and how they end. */
 import { spawn, spawnSync } from "node:child_process";
+import { writeSync } from "node:fs";
 
 /** mpirun of one kind of MPI, and why it cannot be used here, if so. */
 export interface Starter {
@@ -14,6 +15,20 @@ export interface Ended {
   readonly code: number | null;
   readonly output: string;
   readonly seconds: number;
+  /** From when the last of them said that its fault comes now; 0 where none did. */
+  readonly secondsAfterFault: number;
+}
+
+/** Says so, for Ended, in a process that is about to go wrong. */
+export function announceFault(): void {
+  writeSync(2, `${ANNOUNCED}${Date.now()}\n`);
+}
+
+const ANNOUNCED = "A fault at ";
+
+function secondsAfterFault(output: string): number {
+  const at = Math.max(...[...output.matchAll(new RegExp(`${ANNOUNCED}(\\d+)`, "g"))].map(([, time]) => Number(time)));
+  return Number.isFinite(at) ? (Date.now() - at) / 1000 : 0;
 }
 
 const starter = (name: string, command: string, options: readonly string[]): Starter => ({
@@ -50,7 +65,10 @@ function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv)
       output += chunk;
     });
   return new Promise((resolve) =>
-    started.on("close", (code) => resolve({ code, output, seconds: (performance.now() - begin) / 1000 })),
+    started.on("close", (code) => {
+      const seconds = (performance.now() - begin) / 1000;
+      resolve({ code, output, seconds, secondsAfterFault: secondsAfterFault(output) });
+    }),
   );
 }
 

@@ -6,6 +6,7 @@ import "@te/kernels-cpu";
 import { adamw, applyUpdates } from "@te/optim";
 import { processCount, processIndex } from "@te/sharding";
 import { jit, random, type Tensor, valueAndGrad } from "@te/tensor";
+import { announceFault } from "@te/testkit/processes";
 import { TransformerLayer } from "../src/index.js";
 import { PARALLELISMS, under } from "./mesh-setup.js";
 
@@ -14,6 +15,7 @@ const parallelism = PARALLELISMS.find((each) => each.name === name)!;
 
 /** Before the third step of rank 1. */
 function misbehave(): void {
+  announceFault();
   if (fault === "kill") process.kill(process.pid, "SIGKILL");
   if (fault === "stop") process.kill(process.pid, "SIGSTOP");
   if (fault === "hang") for (;;);
@@ -55,6 +57,9 @@ await under(parallelism, async () => {
     [params, state] = [nextParams, nextState];
     losses.push(await loss.item());
   }
-  if (fault === "linger" && processIndex() === 1) for (;;);
+  if (fault === "linger" && processIndex() === 1) {
+    announceFault();
+    for (;;);
+  }
   console.log(`${processIndex()} of ${processCount()}: ${losses.join(" ")}`);
 });
