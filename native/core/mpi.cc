@@ -47,12 +47,16 @@ void set_handles(void* file, Mpi* mpi) {
   if (void* world = dlsym(file, "ompi_mpi_comm_world")) {
     mpi->comm_world = world;
     mpi->type_byte = dlsym(file, "ompi_mpi_byte");
+    mpi->type_float = dlsym(file, "ompi_mpi_float");
+    mpi->op_sum = dlsym(file, "ompi_mpi_op_sum");
     mpi->errors_return = dlsym(file, "ompi_mpi_errors_return");
     mpi->status_ignore = nullptr;
     return;
   }
   mpi->comm_world = number(0x44000000);
   mpi->type_byte = number(0x4c00010d);
+  mpi->type_float = number(0x4c00040a);
+  mpi->op_sum = number(0x58000003);
   mpi->errors_return = number(0x54000001);
   mpi->status_ignore = number(1);
 }
@@ -83,6 +87,11 @@ Mpi load(const std::string& library) {
   find(file, "MPI_Irecv", name, &mpi.irecv);
   find(file, "MPI_Test", name, &mpi.test);
   find(file, "MPI_Error_string", name, &mpi.error_string);
+  find(file, "MPI_Barrier", name, &mpi.barrier);
+  find(file, "MPI_Allreduce", name, &mpi.allreduce);
+  find(file, "MPI_Allgather", name, &mpi.allgather);
+  find(file, "MPI_Reduce_scatter_block", name, &mpi.reduce_scatter_block);
+  find(file, "MPI_Alltoall", name, &mpi.alltoall);
   set_handles(file, &mpi);
   return mpi;
 }

@@ -22,7 +22,14 @@ struct Mpi {
   int (*test)(Handle*, int*, void*) = nullptr;
   int (*error_string)(int, char*, int*) = nullptr;
 
-  Handle comm_world = nullptr, type_byte = nullptr, errors_return = nullptr;
+  // MPI's own collectives, which only measurements call.
+  int (*barrier)(Handle) = nullptr;
+  int (*allreduce)(const void*, void*, int, Handle, Handle, Handle) = nullptr;
+  int (*allgather)(const void*, int, Handle, void*, int, Handle, Handle) = nullptr;
+  int (*reduce_scatter_block)(const void*, void*, int, Handle, Handle, Handle) = nullptr;
+  int (*alltoall)(const void*, int, Handle, void*, int, Handle, Handle) = nullptr;
+
+  Handle comm_world = nullptr, type_byte = nullptr, type_float = nullptr, op_sum = nullptr, errors_return = nullptr;
   void* status_ignore = nullptr;
 };
 

@@ -1,4 +1,5 @@
 // te_cpu.node: the functions of every device, and those of the CPU alone.
+#include <algorithm>
 #include <chrono>
 #include <dnnl.hpp>
 #include <thread>
@@ -61,6 +62,16 @@ napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
   return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
 }
 
+// collectiveTime(kind, bytes, times): seconds of one of MPI's own, for benchmarks. All processes call it.
+napi_value collective_time(napi_env env, napi_callback_info info) {
+  const Arguments<3> a(env, info);
+  const double bytes = Js(env, a.value[1]).number("bytes");
+  if (!(bytes >= 0 && bytes <= 1u << 30)) throw Error("memory", "collectiveTime: bytes is out of range.");
+  const int64_t times = std::clamp<int64_t>(Js(env, a.value[2]).integer("times"), 1, 1000000);
+  return js_number(env,
+                   measure_mpi(Js(env, a.value[0]).text("kind"), static_cast<size_t>(bytes), static_cast<int>(times)));
+}
+
 // joinWorld(library) blocks until all processes have joined, and returns who this one is.
 napi_value join(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
@@ -89,6 +100,7 @@ void init(napi_env env, napi_value exports) {
   add_function<set_threads>(env, exports, "setThreads");
   add_function<product_peak>(env, exports, "productPeak");
   add_function<copy_bandwidth>(env, exports, "copyBandwidth");
+  add_function<collective_time>(env, exports, "collectiveTime");
   add_function<join>(env, exports, "joinWorld");
   add_function<leave>(env, exports, "leaveWorld");
 }

@@ -1,6 +1,7 @@
 // What the machine can do, for benchmarks to divide by.
 #pragma once
 #include <cstddef>
+#include <string>
 
 #include "te/dtype.h"
 
@@ -12,5 +13,10 @@ double measure_product_peak(DType dtype, double seconds);
 // GB/s, read plus written, of copies by all threads that move `moved` bytes (half read, half written) between mapped
 // buffers of the pool, tried for about `seconds`.
 double measure_copy_bandwidth(double seconds, size_t moved);
+
+// Seconds of one call of MPI's own `kind` (all_reduce, all_gather, reduce_scatter, all_to_all) of float32: the best of
+// `times` on this process, each begun by all together. `bytes` are of the larger of what a process gives and gets.
+// All processes of the world call it; nothing else is under way.
+double measure_mpi(const std::string& kind, size_t bytes, int times);
 
 }  // namespace te

@@ -1,5 +1,5 @@
 /**
- * npm run -s bench -- layer|ops|step|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
+ * npm run -s bench -- layer|ops|step|mesh|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
  *   ops        --op NAME: this op alone
  *   gpu        --plan: estimates, without a GPU; --small: sizes for an emulator; --seconds N: stop measuring then; --out FILE:
  *              write the report there after each measurement
@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import { TeError } from "@te/tensor";
 import { readArgs } from "@te/testkit/command-line";
 import { benchLayer } from "./layer.js";
+import { benchMesh } from "./mesh.js";
 import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
 import { benchReference } from "./reference.js";
@@ -17,7 +18,7 @@ const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|reference|gpu [--json]", {
+const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|mesh|reference|gpu [--json]", {
   allowPositionals: true,
   options: {
     json: { type: "boolean" },
@@ -44,6 +45,7 @@ const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),
   ops: () => benchOps({ only: values.op, log }),
   step: () => benchStep({ log }),
+  mesh: () => benchMesh({ log }),
   reference: () => benchReference({ log }),
   gpu,
 };

@@ -34,6 +34,24 @@ export function copyBandwidth(seconds = 0.5, bytes = BEYOND_CACHES): number {
   return native("copyBandwidth").copyBandwidth(seconds, bytes);
 }
 
+const COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] as const;
+const LARGEST_MESSAGE = 2 ** 30;
+
+/**
+ * Seconds of one call of MPI's own collective on float32, the best of `times`, each begun by all processes together. `bytes`
+ * are of the larger of what a process gives and what it gets. Every process of the world calls it, with nothing else under
+ * way. Throws TeError "state" where this process is alone.
+ */
+export function collectiveTime(kind: (typeof COLLECTIVES)[number], bytes: number, times = 10): number {
+  const fn = "collectiveTime";
+  if (!COLLECTIVES.includes(kind))
+    fail("option", fn, `kind must be one of ${COLLECTIVES.join(", ")}`, kind ?? String(kind));
+  expectSize(fn, { bytes });
+  expectSize(fn, { times });
+  if (bytes > LARGEST_MESSAGE) fail("option", fn, `bytes must be at most ${LARGEST_MESSAGE}`, bytes);
+  return native(fn).collectiveTime(kind, bytes, times);
+}
+
 /**
  * Nanoseconds of the calling thread's time for one dispatch of a program, with the device busy: the best of batches of
  * calls, each with the release of its result. Batches are short, so that some are not interrupted by other processes, and

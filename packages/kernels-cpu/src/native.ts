@@ -9,6 +9,8 @@ export interface Native extends NativeAddon {
   /** Yardsticks for benchmarks; they block the calling thread. GFLOP/s and GB/s. */
   productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
   copyBandwidth(seconds: number, bytes: number): number;
+  /** Seconds of one of MPI's own collectives, which all processes of the world call. */
+  collectiveTime(kind: string, bytes: number, times: number): number;
 
   /** Waits until all processes that mpirun started have joined. `library`: the file of MPI, or "". */
   joinWorld(library: string): { readonly rank: number; readonly size: number };
@@ -21,6 +23,7 @@ const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {
   setThreads: true,
   productPeak: true,
   copyBandwidth: true,
+  collectiveTime: true,
   joinWorld: true,
   leaveWorld: true,
 };

@@ -1,0 +1,137 @@
+/**
+ * What `bench -- mesh` starts, alone or on several processes: times train steps of the bench's layer over meshes, and
+ * collectives beside those of MPI itself. The first process prints one line of JSON, which begins with {"mesh".
+ */
+import { collectiveTime, profile } from "@te/kernels-cpu";
+import {
+  allGather,
+  allToAll,
+  globalShardGuard,
+  initDistributed,
+  Mesh,
+  MeshResource,
+  PartitionSpec,
+  processCount,
+  processIndex,
+  psum,
+  psumScatter,
+  shardMap,
+  withMesh,
+} from "@te/sharding";
+import { jit, ones, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { TransformerLayer } from "@te/transformer";
+import { SHAPE } from "./layer.js";
+import {
+  type CollectiveKind,
+  type CollectiveSample,
+  DTYPES,
+  MESHES,
+  MESSAGES,
+  type MeshName,
+  type ProcessReport,
+  type StepSample,
+} from "./mesh.js";
+import { best, disposeAll, median, timeOnce } from "./timing.js";
+
+const [WARM_UP, STEPS] = [3, 12];
+const LEARNING_RATE = 1e-3;
+const ELEMENT_BYTES = 4;
+
+/** A train step of the layer under the mesh of now: every call goes on from the last. */
+function trainStep(dtype: (typeof DTYPES)[number]): () => unknown {
+  const { batch, sequence, hidden, mlp, heads } = SHAPE;
+  const layer = new TransformerLayer({
+    hiddenSize: hidden,
+    mlpHiddenSize: mlp,
+    numAttentionHeads: heads,
+    hiddenDropout: 0,
+    attentionDropout: 0,
+    intermediateDropout: 0,
+    enableRelativeEmbedding: false,
+    mlpActivations: ["gelu"],
+    dtype,
+  });
+  const draw = (seed: number): Tensor => random.normal(random.key(seed), [batch, sequence, hidden], { dtype });
+  const [x, dy] = [draw(1), draw(2)];
+  type Params = NonNullable<Parameters<typeof layer.apply>[0]["params"]>;
+  const { params } = layer.init(random.key(0), x);
+  const loss = (params: Params, x: Tensor, dy: Tensor): Tensor =>
+    layer.apply({ params }, x, { deterministic: true }).mul(dy).astype("float32").sum();
+  const differentiate = valueAndGrad(loss);
+  const step = jit(
+    (params: Params, x: Tensor, dy: Tensor) => {
+      const [value, grads] = differentiate(params, x, dy);
+      const next: Params = tree.map((p: Tensor, g: Tensor) => p.sub(g.mul(LEARNING_RATE)), params, grads);
+      return [next, value] as const;
+    },
+    { donateArgnums: [0] },
+  );
+  let now = params;
+  return () => {
+    const [next, value] = step(now, x, dy);
+    now = next;
+    return value;
+  };
+}
+
+/** Runs body under a mesh of all processes along one axis, or as one process does. */
+function onMesh<R>(axis: MeshName, body: () => R): R {
+  const field = MESHES[axis];
+  if (!field) return body();
+  const resource = new MeshResource({ [field]: axis });
+  return withMesh(new Mesh({ [axis]: processCount() }), () => globalShardGuard(resource, body));
+}
+
+async function timeStep(axis: MeshName, dtype: (typeof DTYPES)[number]): Promise<StepSample> {
+  return onMesh(axis, async () => {
+    const step = trainStep(dtype);
+    const start = performance.now();
+    await timeOnce(step);
+    const firstMs = performance.now() - start;
+    for (let i = 1; i < WARM_UP; i++) await timeOnce(step);
+    const samples: number[] = [];
+    for (let i = 0; i < STEPS; i++) samples.push(await timeOnce(step));
+    return { axis, dtype, firstMs, bestMs: best(samples), medianMs: median(samples) };
+  });
+}
+
+const SPLIT = new PartitionSpec("line");
+
+/** A function of parts for each kind, and how its results lie. */
+const EXCHANGES: Record<CollectiveKind, readonly [(x: Tensor) => Tensor, PartitionSpec]> = {
+  all_reduce: [(x) => psum(x, "line"), new PartitionSpec()],
+  all_gather: [(x) => allGather(x, "line", { tiled: true }), new PartitionSpec()],
+  reduce_scatter: [(x) => psumScatter(x, "line", { tiled: true }), SPLIT],
+  all_to_all: [(x) => allToAll(x, "line", 0, 0, { tiled: true }), SPLIT],
+};
+
+/** The kernels alone of our own, and the calls of MPI's. */
+async function timeCollective(kind: CollectiveKind, bytes: number): Promise<CollectiveSample> {
+  const mesh = new Mesh({ line: processCount() });
+  const times = Math.max(6, Math.min(200, 2 ** 27 / bytes));
+  return withMesh(mesh, async () => {
+    const [call, outSpecs] = EXCHANGES[kind];
+    const exchange = jit(shardMap(call, { mesh, inSpecs: [SPLIT], outSpecs }));
+    const elements = bytes / ELEMENT_BYTES;
+    const x = ones([kind === "all_gather" ? elements : elements * processCount()]);
+    const timings = await profile(() => {
+      for (let i = 0; i < times; i++) disposeAll(exchange(x));
+    });
+    x.dispose();
+    const ours = timings.filter(({ op }) => op === kind).map(({ ns }) => ns / 1e9);
+    return { kind, bytes, seconds: best(ours), mpiSeconds: collectiveTime(kind, bytes, times) };
+  });
+}
+
+async function measure(meshes: readonly MeshName[]): Promise<ProcessReport> {
+  const steps: StepSample[] = [];
+  for (const dtype of DTYPES) for (const axis of meshes) steps.push(await timeStep(axis, dtype));
+  const collectives: CollectiveSample[] = [];
+  if (processCount() > 1) for (const { kind, bytes } of MESSAGES) collectives.push(await timeCollective(kind, bytes));
+  return { mesh: processCount(), steps, collectives };
+}
+
+const meshes = process.argv.slice(2) as MeshName[];
+if (!meshes.includes("one")) initDistributed();
+const report = await measure(meshes);
+if (processIndex() === 0) process.stdout.write(`${JSON.stringify(report)}\n`);
