@@ -7,6 +7,7 @@
 
 #include "core/replay.h"
 #include "te/sanitize.h"
+#include "te/side_thread.h"
 #include "te/status.h"
 
 namespace te {
@@ -22,6 +23,19 @@ std::string describe(const Node& node) {
   for (size_t i = 0; i < node.inputs.size(); ++i) text += (i ? ", " : "") + describe(node.inputs[i]);
   return text + ")";
 }
+
+// Whatever happens to a run: nothing of it goes on aside.
+class AsideEnd {
+ public:
+  explicit AsideEnd(bool any) : any_(any) {}
+  ~AsideEnd() {
+    if (any_) SideThread::shared().settle();
+  }
+  AsideEnd(const AsideEnd&) = delete;
+
+ private:
+  bool any_;
+};
 
 // Hides a workspace for as long as it lives, for the address sanitizer.
 class HiddenWorkspace {
@@ -48,8 +62,13 @@ Program::Program(const ProgramSpec& spec, Device& device)
       width_(device.width()) {
   for (const ProgramNode& node : spec.nodes) {
     steps_.push_back(prepare(node, static_cast<int>(steps_.size())));
-    scratch_bytes_ = std::max(scratch_bytes_, steps_.back().kernel->scratch_bytes());
   }
+  plan_aside();
+  for (const Step& step : steps_) {
+    size_t& most = step.aside ? aside_bytes_ : scratch_bytes_;
+    most = std::max(most, step.kernel->scratch_bytes());
+  }
+  if (aside_bytes_ > 0) scratch_bytes_ = (scratch_bytes_ + 63) & ~size_t{63};
   memory_.resize(values_.size());
   pointers_.resize(operands_.size() + 1);
   given_.resize(input_count());
@@ -93,6 +112,55 @@ void Program::find_first_write() {
     checks_ = true;
     if (k < first_write_ && has_alias_) checks_before_write_ = true;
   }
+}
+
+// Exchanges run aside where a step follows that needs not wait for them. The address sanitizer wants to know whose turn
+// it is: there they do not.
+void Program::plan_aside() {
+  if (kExactMemory) return;
+  std::vector<int> under_way;
+  for (size_t k = 0; k < steps_.size(); ++k) {
+    Step& step = steps_[k];
+    const bool exchanges = step.kernel->exchanges();
+    step.aside = exchanges && k + 1 < steps_.size() && !conflicts(step, steps_[k + 1]);
+    if (step.aside) {  // those before it run first in any case
+      under_way.push_back(static_cast<int>(k));
+      last_aside_ = static_cast<int>(k);
+      continue;
+    }
+    for (const int a : under_way)
+      if (exchanges || conflicts(steps_[static_cast<size_t>(a)], step)) step.after = a;
+    while (!under_way.empty() && under_way.front() <= step.after) under_way.erase(under_way.begin());
+  }
+  if (last_aside_ >= 0) aside_.resize(steps_.size());
+}
+
+// Whether `later` reads what `aside` writes, or writes what it reads or writes.
+bool Program::conflicts(const Step& aside, const Step& later) const {
+  const size_t from = later.first, middle = from + later.inputs, end = middle + later.outputs;
+  for (size_t k = from; k < end; ++k)
+    for (size_t a = aside.first; a < aside.first + aside.inputs + aside.outputs; ++a) {
+      const bool both_read = k < middle && a < aside.first + aside.inputs;
+      if (!both_read && overlaps(operands_[a], operands_[k])) return true;
+    }
+  return false;
+}
+
+// Whether two values share memory.
+bool Program::overlaps(int a, int b) const {
+  if (a < 0 || b < 0) return false;
+  const Value &x = values_[static_cast<size_t>(a)], &y = values_[static_cast<size_t>(b)];
+  const bool in_arena = x.place == Value::Place::arena;
+  if (in_arena != (y.place == Value::Place::arena)) return false;
+  if (in_arena)
+    return x.at < y.at + static_cast<int64_t>(y.aval.bytes()) && y.at < x.at + static_cast<int64_t>(x.aval.bytes());
+  // An output may lie in a donated input.
+  const auto input_of = [this](const Value& value) -> int64_t {
+    if (value.place == Value::Place::input) return value.at;
+    const int alias = outputs_[static_cast<size_t>(value.at)].alias;
+    return alias >= 0 ? alias : -1 - value.at;
+  };
+  return input_of(x) == input_of(y);
 }
 
 // Slots are for inputs that no output takes over, and for outputs that take over none.
@@ -193,11 +261,15 @@ void Program::resolve(const Run& run) {
 
 // The kernels before donated inputs are written over, then the others.
 void Program::enqueue(const Run& run) {
+  const AsideEnd end(last_aside_ >= 0);
   if (replays_) fill_slots(run);
   enqueue_part(run, 0, first_write_);
   if (checks_before_write_) device_.settle();
   wrote_ = true;
   enqueue_part(run, first_write_, steps_.size());
+  if (last_aside_ < 0) return;
+  wait_for(run, last_aside_, last_aside_);
+  if (run.profile) report_aside(run);
 }
 
 void Program::enqueue_part(const Run& run, size_t first, size_t last) {
@@ -225,7 +297,12 @@ void Program::execute(const Run& run, size_t first, size_t last) {
   char* const scratch = run.workspace + sizes_.arena;
   for (size_t k = first; k < last; ++k) {
     Step& step = steps_[k];
+    if (step.after >= 0) wait_for(run, step.after, step.node);
     if (run.stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
+    if (step.aside) {
+      run_aside(run, k);
+      continue;
+    }
     void* const* operands = pointers_.data() + step.first;
     const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
     const HiddenWorkspace hidden(run.workspace, kExactMemory ? workspace_bytes() : 0);
@@ -238,6 +315,28 @@ void Program::execute(const Run& run, size_t first, size_t last) {
     const int64_t ns = device_.time([&] { step.kernel->run(call); });
     run.profile->push_back({step.op, step.node, id, start, ns});
   }
+}
+
+void Program::run_aside(const Run& run, size_t k) {
+  const Step& step = steps_[k];
+  void* const* operands = pointers_.data() + step.first;
+  const Call call{const_cast<const void* const*>(operands), operands + step.inputs,
+                  run.workspace + sizes_.arena + scratch_bytes_};
+  aside_[k].number = SideThread::shared().start({step.kernel.get(), call, &aside_[k].start_ns, &aside_[k].ns});
+}
+
+// In a profile the time that the device waited stands as "wait".
+void Program::wait_for(const Run& run, int aside, int node) {
+  const int64_t start = run.profile ? now_ns() : 0;
+  SideThread::shared().wait(aside_[static_cast<size_t>(aside)].number);
+  if (run.profile) run.profile->push_back({"wait", node, id, start, now_ns() - start});
+}
+
+void Program::report_aside(const Run& run) const {
+  for (size_t k = 0; k < steps_.size(); ++k)
+    if (steps_[k].aside) run.profile->push_back({steps_[k].op, steps_[k].node, id, aside_[k].start_ns, aside_[k].ns});
+  const auto earlier = [](const ProfileRecord& a, const ProfileRecord& b) { return a.start_ns < b.start_ns; };
+  std::stable_sort(run.profile->begin(), run.profile->end(), earlier);
 }
 
 // --- after the kernels ---------------------------------------------------------------------------------------------

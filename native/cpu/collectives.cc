@@ -92,7 +92,7 @@ void combine_parts(Reduction reduction, const Parts& parts, int64_t n) {
   });
 }
 
-class AllGather : public Kernel {
+class AllGather : public Collective {
  public:
   AllGather(Group group, size_t bytes) : group_(std::move(group)), bytes_(bytes) {}
   void run(const Call& call) override {
@@ -106,7 +106,7 @@ class AllGather : public Kernel {
   size_t bytes_;
 };
 
-class AllToAll : public Kernel {
+class AllToAll : public Collective {
  public:
   AllToAll(Group group, size_t bytes) : group_(std::move(group)), bytes_(bytes) {}
   void run(const Call& call) override {
@@ -122,7 +122,7 @@ class AllToAll : public Kernel {
 };
 
 // Both reductions: the elements are shared out among the members, who combine theirs piece by piece.
-class Reduce : public Kernel {
+class Reduce : public Collective {
  public:
   Reduce(Group group, Reduction reduction, DType type, int64_t size, bool scatters)
       : group_(std::move(group)), reduction_(reduction), type_(type), size_(size), scatters_(scatters) {

@@ -48,6 +48,12 @@ void exchange_with_all(const Group& group, const Body& body) {
   exchange(parcels, group.purpose);
 }
 
+// A kernel of several processes: it may run aside.
+class Collective : public Kernel {
+ public:
+  bool exchanges() const override { return true; }
+};
+
 }  // namespace
 }  // namespace TE_ISA_NAMESPACE
 }  // namespace te

@@ -19,7 +19,7 @@ int64_t partner(const std::vector<int64_t>& from, const std::vector<int64_t>& to
   return found == from.end() ? -1 : to[static_cast<size_t>(found - from.begin())];
 }
 
-class Ppermute : public Kernel {
+class Ppermute : public Collective {
  public:
   Ppermute(Group group, const std::vector<int64_t>& sources, const std::vector<int64_t>& targets, size_t bytes)
       : group_(std::move(group)),

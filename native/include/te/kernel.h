@@ -60,6 +60,9 @@ class Kernel {
   // the device learns that later, its outcome of the run says so, if the kernel checks_values().
   virtual void run(const Call& call) = 0;
   virtual bool checks_values() const { return false; }
+  // It waits for other processes more than it computes: it may run on a thread of its own beside kernels that need
+  // none of its results. Such kernels run one after another, in the order of the program.
+  virtual bool exchanges() const { return false; }
 };
 
 // Returns nullptr after setting *why when the kernel does not know this dtype, layout or parameter.

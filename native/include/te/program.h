@@ -75,8 +75,8 @@ class Program {
   int alias(size_t i) const { return outputs_[i].alias; }
   // Inputs that end with a run that succeeds. One that fails before it writes over them leaves them as they were.
   const std::vector<int>& donated() const { return donated_inputs_; }
-  // Arena of the values, then the largest scratch of a kernel.
-  size_t workspace_bytes() const { return sizes_.arena + scratch_bytes_; }
+  // Arena of the values, then the largest scratch of a kernel, then that of a kernel which runs aside.
+  size_t workspace_bytes() const { return sizes_.arena + scratch_bytes_ + aside_bytes_; }
   size_t node_count() const { return steps_.size(); }
 
   // Enqueues the kernels, and fills the outputs or leaves its failure in all of them. `stop` ends the run between two
@@ -93,10 +93,15 @@ class Program {
     std::string op;
     int node;
     size_t first, inputs, outputs;  // operands_[first ...]: inputs, then outputs
+    bool aside = false;             // on the side thread
+    int after = -1;                 // the step aside that must be done before
   };
   struct Run;
   Step prepare(const ProgramNode& from, int index);
   void find_first_write();
+  void plan_aside();
+  bool conflicts(const Step& aside, const Step& later) const;
+  bool overlaps(int a, int b) const;
   void plan_replays();
   void resolve(const Run& run);
   void place_outputs(const Run& run);
@@ -104,6 +109,9 @@ class Program {
   void enqueue_part(const Run& run, size_t first, size_t last);
   void fill_slots(const Run& run);
   void execute(const Run& run, size_t first, size_t last);
+  void run_aside(const Run& run, size_t k);
+  void wait_for(const Run& run, int aside, int node);
+  void report_aside(const Run& run) const;
   void copy_outputs(const Run& run);
   void finish_outputs(const Run& run);
   void end_donated(const Run& run);
@@ -116,7 +124,8 @@ class Program {
   std::vector<int> operands_;
   std::vector<ProgramOutput> outputs_;
   ProgramSizes sizes_;
-  size_t scratch_bytes_ = 0;
+  size_t scratch_bytes_ = 0, aside_bytes_ = 0;
+  int last_aside_ = -1;
   std::vector<int> donated_inputs_;
   size_t first_write_;                                 // the first step that writes over a donated input
   bool checks_ = false, checks_before_write_ = false;  // a kernel checks values: any, one before first_write_
@@ -129,6 +138,11 @@ class Program {
   std::vector<void*> given_;     // of each input, before outputs took any over
   std::vector<bool> taken_;      // of each output: it writes over a donated input
   bool wrote_ = false;           // donated inputs are written over, perhaps
+  struct AsideRun {
+    uint64_t number = 0;
+    int64_t start_ns = 0, ns = 0;
+  };
+  std::vector<AsideRun> aside_;  // of each step, where any runs aside
 };
 
 }  // namespace te

@@ -20,6 +20,7 @@ import { activeMesh, type Mesh } from "./mesh.js";
 import { MeshBuffer, type Placement } from "./mesh-buffer.js";
 import { emit } from "./partition/emit.js";
 import { formatLayout, type Layout, partsOn, wholeLayout } from "./partition/layout.js";
+import { overlapExchanges } from "./partition/overlap.js";
 import { partition } from "./partition/partition.js";
 import { exchangeWithProcesses } from "./partition/processes.js";
 import { exchangeInProgram } from "./partition/virtual.js";
@@ -119,7 +120,7 @@ class MeshExecutable implements Executable {
     if (wantsLog("partition")) logLine(String(partitioned));
     const described = processCount() > 1 ? describe(partitioned) : undefined;
     const exchange = described ? exchangeWithProcesses(described.hash) : exchangeInProgram;
-    const compiled = compile(emit(partitioned, devices, exchange), device);
+    const compiled = compile(overlapExchanges(emit(partitioned, devices, exchange)), device);
     if (described && partitioned.collectives().length > 0) compareAtFirstRun(device, this.program.name, described);
     const constants = compiled.program.constants.map(({ tensor }) => tensor.expectStorage("jit").on(device));
     const outputs = partitioned.outputs.map((id): Output => {

@@ -80,6 +80,8 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
   vjp?(args: VjpArgs<I, O, P, Q>): Maybe<I | Q, Tensor>;
   /** May refuse values when it runs, such as an index out of range: it runs before donated memory is written over. */
   checks?: boolean;
+  /** Waits for other processes, perhaps while later nodes run: its inputs stay as they are until its result is read. */
+  exchanges?: boolean;
   /**
    * Every element of the output is one of an input, so that state may pass through; "nowhere" where the output is the
    * input itself.

@@ -59,6 +59,7 @@ export const allGatherOp = defineOp("all_gather", {
   outputs: ["y"],
   params: PARAMS,
   kinds: KINDS,
+  exchanges: true,
   shape: ({ x }, group) => {
     checkGroup("all_gather", group);
     return { y: { shape: [group.ranks.length, ...x.shape], dtype: x.dtype } };
@@ -75,6 +76,7 @@ export const allToAllOp = defineOp("all_to_all", {
   outputs: ["y"],
   params: PARAMS,
   kinds: KINDS,
+  exchanges: true,
   shape: ({ x }, group) => {
     checkParts("all_to_all", x, group);
     return { y: x };
@@ -121,6 +123,7 @@ export const ppermuteOp = defineOp("ppermute", {
   outputs: ["y"],
   params: PERMUTED,
   kinds: { ...KINDS, sources: "sizes", targets: "sizes" },
+  exchanges: true,
   shape: ({ x }, group) => {
     checkPlaces(group);
     return { y: x };
@@ -153,6 +156,7 @@ export const allReduceOp = defineOp("all_reduce", {
   inputs: ["x"],
   outputs: ["y"],
   ...REDUCED,
+  exchanges: true,
   shape: ({ x }, group) => {
     checkGroup("all_reduce", group);
     return { y: x };
@@ -175,6 +179,7 @@ export const reduceScatterOp = defineOp("reduce_scatter", {
   inputs: ["x"],
   outputs: ["y"],
   ...REDUCED,
+  exchanges: true,
   shape: ({ x }, group) => {
     checkParts("reduce_scatter", x, group);
     return { y: { shape: x.shape.slice(1), dtype: x.dtype } };

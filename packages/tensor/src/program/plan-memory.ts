@@ -103,7 +103,23 @@ function formBlocks(program: Program): Block[] {
     blocks[id]!.output = j;
     blocks[id]!.last = Number.POSITIVE_INFINITY;
   });
+  keepExchanged(program, blocks);
   return blocks;
+}
+
+/** What an exchange reads lives until its result is first read: it may be under way till then. */
+function keepExchanged({ nodes }: Program, blocks: readonly Block[]): void {
+  const exchanges = nodes.filter((node) => node.op.exchanges);
+  if (exchanges.length === 0) return;
+  const firstRead = new Map<Block, number>();
+  nodes.forEach((node, i) => {
+    if (isView(node)) return;
+    for (const id of node.inputs) if (id >= 0 && !firstRead.has(blocks[id]!)) firstRead.set(blocks[id]!, i);
+  });
+  for (const { inputs, outputs } of exchanges) {
+    const until = Math.min(...outputs.map((id) => firstRead.get(blocks[id]!) ?? nodes.length - 1));
+    for (const id of inputs) blocks[id]!.last = Math.max(blocks[id]!.last, until);
+  }
 }
 
 /** Pairs (operand, output) of a node that may share memory: elementwise of equal shape and width, or declared in place. */
