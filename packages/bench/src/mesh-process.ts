@@ -2,7 +2,7 @@
  * What `bench -- mesh` starts, alone or on several processes: times train steps of the bench's layer over meshes, and
  * collectives beside those of MPI itself. The first process prints one line of JSON, which begins with {"mesh".
  */
-import { collectiveTime, profile } from "@te/kernels-cpu";
+import { collectiveTime, type KernelTiming, profile } from "@te/kernels-cpu";
 import {
   allGather,
   allToAll,
@@ -33,7 +33,7 @@ import {
 } from "./mesh.js";
 import { best, disposeAll, median, timeOnce } from "./timing.js";
 
-const [WARM_UP, STEPS] = [3, 12];
+const [WARM_UP, STEPS, PROFILED] = [3, 12, 3];
 const LEARNING_RATE = 1e-3;
 const ELEMENT_BYTES = 4;
 
@@ -82,6 +82,21 @@ function onMesh<R>(axis: MeshName, body: () => R): R {
   return withMesh(new Mesh({ [axis]: processCount() }), () => globalShardGuard(resource, body));
 }
 
+const isExchange = ({ op }: KernelTiming): boolean => Object.hasOwn(EXCHANGES, op);
+
+/** Milliseconds of a step in exchanges, and the share of them in which kernels ran meanwhile. */
+function overlapOf(timings: readonly KernelTiming[]): { exchangeMs: number; hidden: number } {
+  const kernels = timings.filter((each) => !isExchange(each) && each.op !== "wait");
+  let [total, hidden] = [0, 0];
+  for (const exchange of timings.filter(isExchange)) {
+    total += exchange.ns;
+    const end = exchange.startNs + exchange.ns;
+    for (const { startNs, ns } of kernels)
+      hidden += Math.max(0, Math.min(end, startNs + ns) - Math.max(exchange.startNs, startNs));
+  }
+  return { exchangeMs: total / PROFILED / 1e6, hidden: total === 0 ? 0 : hidden / total };
+}
+
 async function timeStep(axis: MeshName, dtype: (typeof DTYPES)[number]): Promise<StepSample> {
   return onMesh(axis, async () => {
     const step = trainStep(dtype);
@@ -91,7 +106,10 @@ async function timeStep(axis: MeshName, dtype: (typeof DTYPES)[number]): Promise
     for (let i = 1; i < WARM_UP; i++) await timeOnce(step);
     const samples: number[] = [];
     for (let i = 0; i < STEPS; i++) samples.push(await timeOnce(step));
-    return { axis, dtype, firstMs, bestMs: best(samples), medianMs: median(samples) };
+    const timings = await profile(async () => {
+      for (let i = 0; i < PROFILED; i++) await timeOnce(step);
+    });
+    return { axis, dtype, firstMs, bestMs: best(samples), medianMs: median(samples), ...overlapOf(timings) };
   });
 }
 

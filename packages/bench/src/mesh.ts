@@ -40,6 +40,9 @@ export interface StepSample {
   readonly firstMs: number;
   readonly bestMs: number;
   readonly medianMs: number;
+  /** Time in exchanges, waiting for the other included, and the share of it in which kernels ran meanwhile. */
+  readonly exchangeMs: number;
+  readonly hidden: number;
 }
 
 export interface CollectiveSample {
@@ -66,6 +69,9 @@ export interface MeshRow {
   /** The time of one process with as many threads divided by it: best by best, and the median over the rounds. */
   readonly share: number;
   readonly medianShare: number;
+  /** Time of a step in exchanges, and the share of it in which kernels ran: medians over the rounds. */
+  readonly exchangeMs: number;
+  readonly hidden: number;
 }
 
 export interface CollectiveRow {
@@ -139,6 +145,8 @@ function meshRow(
     firstMs: round(best(pairs.map(({ many }) => many.firstMs)), 4),
     share: round(best(pairs.map(({ one }) => one.bestMs)) / ms),
     medianShare: round(median(pairs.map(({ one, many }) => one.medianMs / many.medianMs))),
+    exchangeMs: round(median(pairs.map(({ many }) => many.exchangeMs))),
+    hidden: round(median(pairs.map(({ many }) => many.hidden))),
   };
 }
 

@@ -2,9 +2,9 @@
  * Orders a program so that exchanges with other processes are under way while it computes. Exchanges keep their order among
  * each other, but for those that fetch ahead.
  */
-import type { Program, ProgramNode } from "@te/tensor/backend";
+import { byteSize, type Program, type ProgramNode } from "@te/tensor/backend";
 
-/** An exchange that needs no other and so few nodes fetches ahead: that of a weight, cast or quantized before it is sent. */
+/** One that gives more than it takes, and needs no other and so few nodes, fetches ahead: a weight, cast or quantized before. */
 const FEW_NODES = 8;
 
 /**
@@ -18,12 +18,12 @@ export function overlapExchanges(program: Program): Program {
   return program.with({ nodes: fetchAhead(startEarly(program.nodes, ahead), ahead) });
 }
 
-/** The exchanges that need none, each with the nodes that it needs. */
-function fetchesAhead({ nodes }: Program): Map<ProgramNode, ReadonlySet<ProgramNode>> {
+/** The exchanges that fetch ahead, each with the nodes that it needs. */
+function fetchesAhead({ nodes, values }: Program): Map<ProgramNode, ReadonlySet<ProgramNode>> {
   const makers = makersOf(nodes);
   const found = new Map<ProgramNode, ReadonlySet<ProgramNode>>();
   for (const node of nodes) {
-    if (!node.op.exchanges) continue;
+    if (!node.op.exchanges || byteSize(values[node.outputs[0]!]!) <= byteSize(values[node.inputs[0]!]!)) continue;
     const needed = new Set([node]);
     for (const each of needed) {
       for (const id of each.inputs) if (makers.has(id)) needed.add(makers.get(id)!);
