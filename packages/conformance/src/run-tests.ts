@@ -38,6 +38,8 @@ export interface RunOptions {
   readonly bail?: boolean;
   /** Only tests whose titles match this regular expression. */
   readonly titles?: string;
+  /** Milliseconds that a test may take which does not say so itself. */
+  readonly limit?: number;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -52,7 +54,10 @@ export async function runOnBackends(files: readonly string[], device?: string): 
   const free = files.filter((file) => KERNEL_FREE.test(file));
   const on = (device: string, tests: readonly TestResult[]) =>
     tests.map((test) => ({ ...test, device: test.device ?? (KERNEL_FREE.test(test.file) ? device : undefined) }));
-  if (device) return on(device, await runTests(files, { env: { TE_TEST_NATIVE: device, TE_TEST_DEVICE: device } }));
+  if (device) {
+    const env = { TE_TEST_NATIVE: device, TE_TEST_DEVICE: device };
+    return on(device, await runTests(files, { env, limit: 600_000 })); // an emulator takes long
+  }
   const results = await runTests(files);
   const native = await runTests(free, { env: { TE_TEST_NATIVE: "1" } });
   return [...on("reference", results), ...on("cpu", native).filter(({ device }) => device !== "reference")];
@@ -61,7 +66,7 @@ export async function runOnBackends(files: readonly string[], device?: string): 
 /** Runs test files given as "layers/norm". Throws where one does not load; tests that fail are results. */
 export async function runTests(
   files: readonly string[],
-  { bail = false, titles, env = {} }: RunOptions = {},
+  { bail = false, titles, limit, env = {} }: RunOptions = {},
 ): Promise<TestResult[]> {
   // Without a file vitest would run them all.
   if (files.length === 0) return [];
@@ -70,6 +75,7 @@ export async function runTests(
   const args = ["run", ...files.map((file) => pathOf(file)), "--reporter=json", `--outputFile=${output}`];
   if (bail) args.push("--bail=1");
   if (titles !== undefined) args.push("-t", titles);
+  if (limit !== undefined) args.push(`--testTimeout=${limit}`);
   try {
     const log = await execute(args, { TE_TEST_REPORT: folder, ...env });
     return parse(readReport(output, log));
