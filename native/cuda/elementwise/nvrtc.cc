@@ -1,72 +1,40 @@
-// Where NVRTC may be: the linker's folders, a CUDA toolkit, or a Python environment that holds NVIDIA's wheels.
+// Finds and opens NVRTC at run time, and compiles with it.
 #include "cuda/elementwise/nvrtc.h"
 
 #include <dlfcn.h>
 #include <glob.h>
+#include <link.h>
 
-#include <cstdlib>
-#include <vector>
-
+#include "cuda/libraries.h"
 #include "te/settings.h"
 #include "te/status.h"
 
 namespace te::cuda::nvrtc {
 namespace {
 
-std::vector<std::string> candidates() {
+LibraryPlaces places() {
   const std::string asked = setting("TE_NVRTC");
-  if (!asked.empty() && asked != "always" && asked != "off") return {asked};
-  std::vector<std::string> paths;
-#ifdef TE_CUDA_EMULATED
-  // What takes NVRTC's place lies beside this file.
-  Dl_info here{};
-  dladdr(reinterpret_cast<void*>(&library), &here);
-  const std::string own = here.dli_fname ? here.dli_fname : "";
-  return {own.substr(0, own.find_last_of('/') + 1) + "te_emulated_nvrtc.so"};
-#endif
-  for (const char* name : {"libnvrtc.so.13", "libnvrtc.so.12"}) {
-    paths.push_back(name);
-    for (const std::string& home : {setting("CUDA_HOME"), setting("CUDA_PATH"), std::string("/usr/local/cuda")})
-      if (!home.empty()) paths.push_back(home + "/lib64/" + name);
-    for (const std::string& python : {setting("VIRTUAL_ENV"), setting("CONDA_PREFIX"), setting("HOME") + "/.local"})
-      for (const char* folder : {"/cu13/lib/", "/cuda_nvrtc/lib/"})
-        if (!python.empty()) paths.push_back(python + "/lib/python3*/site-packages/nvidia" + folder + name);
-  }
-  return paths;
+  const bool is_file = asked != "always" && asked != "off";
+  return {is_file ? "TE_NVRTC" : "", {"libnvrtc.so.13", "libnvrtc.so.12"}, "{cu13,cuda_nvrtc}", "te_emulated_nvrtc.so"};
 }
 
 // NVRTC looks for its second library by name alone; one that is loaded already is found.
-void open_beside(const std::string& path) {
-  const size_t slash = path.find_last_of('/');
-  if (slash == std::string::npos) return;
+void open_second(void* file) {
+  link_map* map = nullptr;
+  if (dlinfo(file, RTLD_DI_LINKMAP, &map) != 0) return;
+  const std::string path = map->l_name;
   glob_t found{};
-  glob((path.substr(0, slash) + "/libnvrtc-builtins.so.*").c_str(), 0, nullptr, &found);
+  glob((path.substr(0, path.find_last_of('/') + 1) + "libnvrtc-builtins.so.*").c_str(), 0, nullptr, &found);
   for (size_t i = 0; i < found.gl_pathc; ++i) dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
   globfree(&found);
 }
 
-void* open_first(std::string* reason) {
-  for (const std::string& pattern : candidates()) {
-    glob_t found{};
-    glob(pattern.c_str(), GLOB_NOCHECK, nullptr, &found);
-    void* file = nullptr;
-    for (size_t i = 0; i < found.gl_pathc && !file; ++i) {
-      file = dlopen(found.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
-      if (file) open_beside(found.gl_pathv[i]);
-    }
-    globfree(&found);
-    if (file) return file;
-    const char* why = dlerror();
-    if (reason->empty()) *reason = std::string("NVRTC was not found: ") + (why ? why : "no reason given");
-  }
-  return nullptr;
-}
-
 Library open() {
   Library library;
-  void* file = open_first(&library.reason);
-  if (!file) return library;
-  library.reason.clear();
+  std::string why;
+  void* file = open_library(places(), &why);
+  if (!file) return library.reason = "NVRTC was not found: " + why, library;
+  open_second(file);
 #define X(name, arguments)                                                             \
   library.name = reinterpret_cast<decltype(library.name)>(dlsym(file, "nvrtc" #name)); \
   if (!library.name && library.reason.empty()) library.reason = "NVRTC lacks nvrtc" #name;
