@@ -16,7 +16,7 @@ small = options.small
 end = time.perf_counter() + options.seconds
 
 ATTENTION = (2, 2, 64, 32) if small else (4, 16, 4096, 128)  # batch, heads, sequence, depth
-PRODUCTS = [32] if small else [4096, 8192]
+PRODUCTS = {"products": [32] if small else [4096, 8192], "small": [32] if small else [256, 512, 1024]}
 ROWS, COLUMNS, VOCABULARY = (16, 64, 96) if small else (16384, 4096, 50304)
 LAYER = (2, 16, 32, 64, 2) if small else (8, 2048, 4096, 16384, 32)  # batch, sequence, hidden, MLP, heads
 MODEL = (2, 16, 32, 2, 1, 96) if small else (16, 1024, 768, 12, 12, 50304)  # batch, sequence, hidden, heads, layers, vocabulary
@@ -96,19 +96,20 @@ def with_torch():
 
     normal = lambda *shape, dtype=bf16: torch.randn(*shape, device=device, dtype=dtype)
 
-    def products():
-        for n in PRODUCTS:
+    def products(group):
+        for n in PRODUCTS[group]:
             a, b, flops, shape = normal(n, n), normal(n, n), 2 * n**3, f"{n} × {n} × {n}"
-            row("products", "a · b", shape, "bfloat16", timed(lambda: a @ b), flops)
-            row("products", "a · bᵀ", shape, "bfloat16", timed(lambda: a @ b.t()), flops)
-            row("products", "aᵀ · b", shape, "bfloat16", timed(lambda: a.t() @ b), flops)
+            row(group, "a · b", shape, "bfloat16", timed(lambda: a @ b), flops)
+            if group == "products":
+                row(group, "a · bᵀ", shape, "bfloat16", timed(lambda: a @ b.t()), flops)
+                row(group, "aᵀ · b", shape, "bfloat16", timed(lambda: a.t() @ b), flops)
 
             def scaled():
                 qa, qb = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()
                 one = torch.ones((), device=device)
                 return timed(lambda: torch._scaled_mm(qa, qb, one, one, out_dtype=bf16, use_fast_accum=True))()
 
-            row("products", "a · bᵀ of FP8", shape, "float8_e4m3fn", scaled, flops)
+            row(group, "a · bᵀ of FP8", shape, "float8_e4m3fn", scaled, flops)
 
     def copies():
         x = normal(2**12 if small else 2**28, dtype=torch.float32)
@@ -154,16 +155,43 @@ def with_torch():
 
     def memory():
         x, w = normal(ROWS, COLUMNS), torch.ones(COLUMNS, device=device, dtype=bf16)
-        bytes_x, shape = 2 * x.numel(), f"{ROWS} × {COLUMNS}"
-        row("memory", "layer_norm", shape, "bfloat16", timed(lambda: F.layer_norm(x, (COLUMNS,), w, w)), moved=2 * bytes_x)
-        row("memory", "softmax", shape, "bfloat16", timed(lambda: x.softmax(-1)), moved=2 * bytes_x)
+        one, shape = 2 * x.numel(), f"{ROWS} × {COLUMNS}"  # the bytes of x
+
+        def of(name, f, moved, shape=shape, dtype="bfloat16"):
+            row("memory", name, shape, dtype, timed(f), moved=moved)
+
+        def backward(name, f, *inputs, moved, shape=shape):
+            """The gradients alone, of a result that is kept."""
+            inputs = [t.detach().requires_grad_() for t in inputs]
+            out = f(*inputs)
+            dy = torch.randn_like(out)
+            of(name, lambda: torch.autograd.grad(out, inputs, dy, retain_graph=True), moved, shape)
+
+        of("layer_norm", lambda: F.layer_norm(x, (COLUMNS,), w, w), 2 * one)
+        backward("layer_norm backward", lambda x, g, b: F.layer_norm(x, (COLUMNS,), g, b), x, w, w, moved=3 * one)
+        of("rms_norm", lambda: F.rms_norm(x, (COLUMNS,), w), 2 * one)
+        backward("rms_norm backward", lambda x, g: F.rms_norm(x, (COLUMNS,), g), x, w, moved=3 * one)
+        of("softmax", lambda: x.softmax(-1), 2 * one)
         wide = x.float()
-        row("memory", "cast to bfloat16", shape, "float32", timed(lambda: wide.to(bf16)), moved=3 * bytes_x)
-        row("memory", "transpose", shape, "bfloat16", timed(lambda: x.t().contiguous()), moved=2 * bytes_x)
-        row("memory", "sum of rows", shape, "bfloat16", timed(lambda: x.sum(0)), moved=bytes_x)
+        of("cast to bfloat16", lambda: wide.to(bf16), 3 * one, dtype="float32")
+        of("quantize", lambda: (x * 16).clamp(-448, 448).to(torch.float8_e4m3fn), 3 * one // 2)
+        of("transpose", lambda: x.t().contiguous(), 2 * one)
+        of("sum of rows", lambda: x.sum(0), one)
+        of("bias and gelu", lambda: F.gelu(x + w, approximate="tanh"), 2 * one)
         u = normal(ROWS, 4 * COLUMNS)
-        gelu = lambda: F.gelu(u, approximate="tanh")
-        row("memory", "gelu", f"{ROWS} × 1 × {4 * COLUMNS}", "bfloat16", timed(gelu), moved=8 * bytes_x)
+        of("gelu", lambda: F.gelu(u, approximate="tanh"), 8 * one, f"{ROWS} × 1 × {4 * COLUMNS}")
+        gate = lambda u: F.silu(u[:, 0]) * u[:, 1]
+        pair = u.view(ROWS, 2, 2 * COLUMNS)
+        of("swiglu", lambda: gate(pair), 6 * one, f"{ROWS} × 2 × {2 * COLUMNS}")
+        backward("swiglu backward", gate, pair, moved=10 * one, shape=f"{ROWS} × {2 * COLUMNS}")
+        del u, pair, wide
+        logits, targets = normal(ROWS // 2, VOCABULARY), torch.randint(0, VOCABULARY, (ROWS // 2,), device=device)
+        each = lambda: F.cross_entropy(logits, targets, reduction="none")
+        of("cross_entropy", each, 2 * logits.numel(), f"{ROWS // 2} × {VOCABULARY}")
+        del logits
+        parameter = torch.nn.Parameter(torch.randn(ROWS, COLUMNS, device=device))
+        parameter.grad = torch.randn_like(parameter)
+        of("adamw", torch.optim.AdamW([parameter], fused=gpu).step, 7 * 2 * one, dtype="float32")
 
     def model():
         batch, sequence, hidden, heads, layers, vocabulary = MODEL
@@ -213,7 +241,8 @@ def with_torch():
             report["rows"][-1]["tokensPerSecond"] = batch * sequence * 1000 / report["rows"][-1]["ms"]
             save()
 
-    return [copies, products, attention, memory, lambda: layer_of(False), lambda: layer_of(gpu), model]
+    large, little = (lambda group=group: products(group) for group in PRODUCTS)
+    return [copies, large, attention, lambda: layer_of(False), lambda: layer_of(gpu), memory, little, model]
 
 
 def with_jax():
@@ -245,9 +274,9 @@ def with_jax():
 
         return times
 
-    def products():
-        for n in PRODUCTS:
-            row("products", "a · b", f"{n} × {n} × {n}", "bfloat16", timed(jnp.matmul, normal(n, n), normal(n, n)), 2 * n**3)
+    def products(group):
+        for n in PRODUCTS[group]:
+            row(group, "a · b", f"{n} × {n} × {n}", "bfloat16", timed(jnp.matmul, normal(n, n), normal(n, n)), 2 * n**3)
 
     def attention():
         batch, heads, sequence, depth = ATTENTION
@@ -280,7 +309,18 @@ def with_jax():
         step = lambda x, weights, dy: jax.vjp(forward, x, weights)[1](dy)
         row("layer", "forward and backward", shape, "bfloat16", timed(step, x, weights, dy), flops)
 
-    return [products, attention, layer]
+    def memory():
+        x = normal(ROWS, COLUMNS)
+        one, shape = 2 * x.size, f"{ROWS} × {COLUMNS}"
+        standard = lambda x: jax.nn.standardize(x.astype(jnp.float32), axis=-1).astype(bf16)
+        row("memory", "layer_norm", shape, "bfloat16", timed(standard, x), moved=2 * one)
+        row("memory", "softmax", shape, "bfloat16", timed(jax.nn.softmax, x), moved=2 * one)
+        row("memory", "bias and gelu", shape, "bfloat16", timed(lambda x: jax.nn.gelu(x + 1), x), moved=2 * one)
+        row("memory", "transpose", shape, "bfloat16", timed(jnp.transpose, x), moved=2 * one)
+        row("memory", "sum of rows", shape, "bfloat16", timed(lambda x: x.sum(0), x), moved=one)
+
+    large, little = (lambda group=group: products(group) for group in PRODUCTS)
+    return [large, attention, layer, memory, little]
 
 
 def main():

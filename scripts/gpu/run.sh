@@ -8,7 +8,7 @@ set -u
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "${1:?usage: run.sh OUT [part ...]}" && out=$(cd "$1" && pwd) || exit 2
 shift
-wanted=${*:-environment abi cases train memcheck racecheck bench torch jax}
+wanted=${*:-environment abi cases train bench torch memcheck racecheck jax}
 end=$((SECONDS + ${TE_GPU_SECONDS:-460}))
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -58,13 +58,26 @@ TE_COMMIT=$(cat "$here/commit")
 export TE_COMMIT
 emulated=${TE_CUDA_EMULATED:-}
 small=${emulated:+--small}
-if [ -z "$emulated" ] && [ -z "${TE_CUBLASLT:-}" ]; then
-  found=$(find / -name 'libcublasLt.so.1[23]' -not -path '/proc/*' 2>/dev/null | sort -r | head -n 1)
-  [ -z "$found" ] || export TE_CUBLASLT=$found
+
+# NVIDIA's libraries and headers lie where the system, a toolkit or a Python package has put them.
+found=$work/found
+: >"$found"
+[ -n "$emulated" ] || find / \( -path /proc -o -path /sys \) -prune -o \
+  -name 'libcublasLt.so.1[23]' -print -o -name 'libnvrtc.so.1[23]' -print -o \
+  -name cublasLt.h -print -o -name cuda_runtime_api.h -print 2>/dev/null >"$found"
+# first NAME...: the file of the first of these names that is here.
+first() {
+  local name
+  for name; do grep -m 1 "/$name\$" "$found" && return; done
+}
+if [ -z "$emulated" ]; then
+  export TE_CUBLASLT=${TE_CUBLASLT-$(first libcublasLt.so.13 libcublasLt.so.12)}
+  export TE_NVRTC=${TE_NVRTC-$(first libnvrtc.so.13 libnvrtc.so.12)}
 fi
 
 environment() {
-  echo "commit $TE_COMMIT, node $("$node" --version), cuBLASLt ${TE_CUBLASLT:-on the library path}"
+  echo "commit $TE_COMMIT, node $("$node" --version)"
+  echo "cuBLASLt: ${TE_CUBLASLT:-not found here}; NVRTC: ${TE_NVRTC:-not found here}"
   free -g | sed -n 2p
   have nvidia-smi || return 0
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit --format=csv,noheader
@@ -73,8 +86,8 @@ environment() {
 abi() {
   local header runtime
   [ -f "$here/abi/test/cuda/cublaslt_abi_test.cc" ] || { echo "there is no check"; return 0; }
-  header=$(find / -name cublasLt.h -not -path '/proc/*' 2>/dev/null | head -n 1)
-  runtime=$(find / -name cuda_runtime_api.h -not -path '/proc/*' 2>/dev/null | head -n 1)
+  header=$(first cublasLt.h)
+  runtime=$(first cuda_runtime_api.h)
   [ -n "$header" ] && [ -n "$runtime" ] || { echo "NVIDIA's headers are not here"; return 0; }
   g++ -std=c++20 -fsyntax-only -I"$here/abi" -I"$(dirname "$header")" -I"$(dirname "$runtime")" \
     "$here/abi/test/cuda/cublaslt_abi_test.cc" && echo "the declarations of cuBLASLt agree"
@@ -98,8 +111,8 @@ bench() {
   TE_TUNE=1 TE_TUNE_FILE="$work/products.txt" "$node" --expose-gc "$here/bench.mjs" gpu --json --out "$out/bench.json" --seconds 120 $small >/dev/null
 }
 
-export here node small work out
-export -f environment abi sanitize peers bench have
+export here node small work out found
+export -f environment abi first sanitize peers bench have
 
 js=("$node" --expose-gc)
 sample=()
@@ -108,9 +121,9 @@ part environment 30 bash -c environment
 part abi 40 bash -c abi
 part cases 120 "${js[@]}" "$here/cases.mjs" --out "$out/cases.json" --seconds 110 "${sample[@]}"
 part train 60 "${js[@]}" "$here/train.mjs" --out "$out/train.json" $small
-part memcheck 45 bash -c 'sanitize memcheck'
-part racecheck 45 bash -c 'sanitize racecheck'
 part bench 140 bash -c bench
 part torch 110 bash -c 'peers torch --out "$out/peers.json" --seconds 100'
-part jax 50 bash -c 'XLA_PYTHON_CLIENT_PREALLOCATE=false peers jax --out "$out/jax.json" --seconds 45'
+part memcheck 45 bash -c 'sanitize memcheck'
+part racecheck 45 bash -c 'sanitize racecheck'
+part jax 60 bash -c 'XLA_PYTHON_CLIENT_PREALLOCATE=false peers jax --out "$out/jax.json" --seconds 55'
 exit $failed
