@@ -145,4 +145,25 @@ export const SHARDING: readonly Mutant[] = [
     "true",
     "transformer/mesh-collectives",
   ),
+  mutant(
+    "an exchange starts when all before it has run",
+    "sharding/src/partition/overlap.ts",
+    "needsLast ? !behind.has(each) : needed.has(each)",
+    "!behind.has(each)",
+    "sharding/overlap",
+  ),
+  mutant(
+    "a weight is fetched when it is needed",
+    "sharding/src/partition/overlap.ts",
+    "if (before !== undefined)",
+    "if (before === -1)",
+    "sharding/overlap",
+  ),
+  mutant(
+    "memory that is being sent is written over",
+    "tensor/src/program/plan-memory.ts",
+    "  keepExchanged(program, blocks);\n",
+    "",
+    "sharding/overlap",
+  ),
 ];
