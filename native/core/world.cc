@@ -49,7 +49,8 @@ struct World {
   std::string broken;  // why no exchange works any more
   bool has_left = false;
   double timeout = kTimeout;
-  std::vector<Head> heads;  // of the exchange under way
+  std::vector<Head> heads;               // of the exchange under way
+  std::map<std::string, uint64_t> sent;  // bytes, by kind
 };
 
 World& world() {
@@ -282,6 +283,14 @@ void exchange(const std::vector<Parcel>& parcels, const Purpose& purpose) {
   std::lock_guard lock(w.mutex);
   if (!w.broken.empty()) throw Error("backend", w.broken);
   Exchange(w, purpose, parcels).run();
+  uint64_t& sent = w.sent[purpose.what.substr(0, purpose.what.find(' '))];
+  for (const Parcel& parcel : parcels) sent += parcel.send_bytes;
+}
+
+std::map<std::string, uint64_t> sent_bytes() {
+  World& w = world();
+  std::lock_guard lock(w.mutex);
+  return w.sent;
 }
 
 }  // namespace te

@@ -82,6 +82,13 @@ napi_value join(napi_env env, napi_callback_info info) {
   return result;
 }
 
+napi_value sent(napi_env env, napi_callback_info) {
+  napi_value result = js_object(env);
+  for (const auto& [kind, bytes] : sent_bytes())
+    set(env, result, kind.c_str(), js_number(env, static_cast<double>(bytes)));
+  return result;
+}
+
 // leaveWorld(code): after an error (not 0) ends all processes, otherwise blocks until what was queued is done and all
 // processes have come here.
 napi_value leave(napi_env env, napi_callback_info info) {
@@ -102,6 +109,7 @@ void init(napi_env env, napi_value exports) {
   add_function<copy_bandwidth>(env, exports, "copyBandwidth");
   add_function<collective_time>(env, exports, "collectiveTime");
   add_function<join>(env, exports, "joinWorld");
+  add_function<sent>(env, exports, "sentBytes");
   add_function<leave>(env, exports, "leaveWorld");
 }
 

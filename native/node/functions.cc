@@ -118,6 +118,16 @@ napi_value supports(napi_env env, napi_callback_info info) {
   return null;
 }
 
+napi_value scratch_bytes(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  const Node node = parse_node({env, a.value[0]});
+  Device& device = session(a.data).device();
+  std::string why;
+  const std::unique_ptr<Kernel> kernel = device.prepare(node, device.width(), &why);
+  if (!kernel) throw Error("unsupported", node.op + ": " + why);
+  return js_number(env, static_cast<double>(kernel->scratch_bytes()));
+}
+
 napi_value compile(napi_env env, napi_callback_info info) {
   const Arguments<1> a(env, info);
   return js_integer(env, session(a.data).compile(parse_program({env, a.value[0]})));
@@ -226,6 +236,7 @@ void open_addon(napi_env env, napi_value exports, Device& device) {
   add_function<reclaim>(env, exports, "reclaim", opened);
   add_function<wait>(env, exports, "wait", opened);
   add_function<supports>(env, exports, "supports", opened);
+  add_function<scratch_bytes>(env, exports, "scratchBytes", opened);
   add_function<compile>(env, exports, "compile", opened);
   add_function<own_program>(env, exports, "ownProgram", opened);
   add_function<destroy>(env, exports, "destroy", opened);

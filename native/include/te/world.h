@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -42,5 +43,8 @@ struct Parcel {
 void exchange(const std::vector<Parcel>& parcels, const Purpose& purpose);
 // Makes every later exchange of this process fail with an error.
 void break_world(const std::string& why);
+
+// Bytes that this process has sent so far, by the first word of the purpose: "all_reduce".
+std::map<std::string, uint64_t> sent_bytes();
 
 }  // namespace te

@@ -19,5 +19,5 @@ function joinWorld(native: Native, library: string): World {
   const neighbours = Number(OMPI_COMM_WORLD_LOCAL_SIZE ?? MPI_LOCALNRANKS ?? 1) || 1;
   const share = Math.max(1, Math.floor(cpus().length / neighbours));
   if (size > 1 && !OMP_NUM_THREADS) native.setThreads(Math.min(share, availableParallelism()));
-  return { rank, size, leave: (code) => native.leaveWorld(code) };
+  return { rank, size, sentBytes: () => native.sentBytes(), leave: (code) => native.leaveWorld(code) };
 }

@@ -14,6 +14,8 @@ export interface Native extends NativeAddon {
 
   /** Waits until all processes that mpirun started have joined. `library`: the file of MPI, or "". */
   joinWorld(library: string): { readonly rank: number; readonly size: number };
+  /** Bytes that this process has sent to others so far, by kind of collective. */
+  sentBytes(): Readonly<Record<string, number>>;
   /** Waits until the work of this process is done and all processes have come here; a code that is not 0 ends all at once. */
   leaveWorld(code: number): void;
 }
@@ -25,6 +27,7 @@ const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {
   copyBandwidth: true,
   collectiveTime: true,
   joinWorld: true,
+  sentBytes: true,
   leaveWorld: true,
 };
 

@@ -1,9 +1,9 @@
-/** Collectives of a program that is planned: nodes that say what is exchanged and what comes of it, and compute nothing. */
+/** Collectives of a program that is planned: nodes that say what a process exchanges with others, and compute nothing. */
 import type { Mesh } from "@te/sharding";
-import { countAlong, type Exchange, type Move } from "@te/sharding/partition";
+import { type Collective, countAlong, type Exchange, exchangeBy } from "@te/sharding/partition";
 import type { Tensor } from "@te/tensor";
-import type { ProgramNode } from "@te/tensor/backend";
-import { currentTrace, type DType, type OpDefinition } from "@te/tensor/op";
+import { byteSize, type Program, type ProgramNode } from "@te/tensor/backend";
+import { bytesOf, currentTrace, type DType, type OpDefinition } from "@te/tensor/op";
 import type { Hardware, Link } from "./hardware.js";
 
 /** The op of such nodes. Only plans have it; it is not in the registry. */
@@ -12,38 +12,59 @@ const exchangeOp: OpDefinition = {
   key: "exchange",
   inputs: ["x"],
   outputs: ["y"],
-  params: { kind: "", axes: [] as readonly string[], shape: [] as readonly number[], dtype: "", purpose: "" },
+  params: {
+    kind: "",
+    axes: [] as readonly string[],
+    devices: 1,
+    shape: [] as readonly number[],
+    dtype: "",
+    purpose: "",
+  },
   shape: (_, { shape, dtype }) => ({ y: { shape: shape as readonly number[], dtype: dtype as DType } }),
 };
 
-/** What a node exchanges: undefined for nodes that compute. */
-export const exchangeOf = ({ op, params }: ProgramNode) =>
+/** What a node exchanges, and how many devices take part: undefined for nodes that compute. */
+export const exchangeOf = ({ op, params }: Pick<ProgramNode, "op" | "params">) =>
   op === exchangeOp
     ? {
-        kind: params.kind as Exclude<Move["kind"], "slice">,
+        kind: params.kind as Collective["kind"],
         axes: params.axes as readonly string[],
-        purpose: params.purpose as string,
+        devices: params.devices as number,
       }
     : undefined;
 
-/** Gives each device the shape of what it would have. */
-export const describeExchange: Exchange = (mesh, move, parts, purpose) => {
-  const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
-  const count = countAlong(mesh, axes);
-  return new Map(
-    [...parts].map(([device, x]): [number, Tensor] => {
-      const shape = [...x.shape];
-      if (move.kind === "all_gather") shape[move.dim]! *= count;
-      if (move.kind === "reduce_scatter") shape[move.dim]! /= count;
-      if (move.kind === "all_to_all") {
-        shape[move.from]! *= count;
-        shape[move.to]! /= count;
-      }
-      const params = { kind: move.kind, axes, shape, dtype: x.dtype, purpose };
-      return [device, currentTrace()!.record(exchangeOp, [x], params)[0]!];
-    }),
-  );
-};
+/** Gives each device the shape of what it would have, by the steps that a process takes. */
+export const describeExchange: Exchange = exchangeBy((mesh, _, axes, purpose) => {
+  const devices = countAlong(mesh, axes);
+  const record = (kind: Collective["kind"], x: Tensor, shape: readonly number[]): Tensor =>
+    currentTrace()!.record(exchangeOp, [x], { kind, axes, devices, shape, dtype: x.dtype, purpose })[0]!;
+  return {
+    allReduce: (x) => record("all_reduce", x, x.shape),
+    allGather: (x) => record("all_gather", x, [devices, ...x.shape]),
+    reduceScatter: (x) => record("reduce_scatter", x, x.shape.slice(1)),
+    allToAll: (x) => record("all_to_all", x, x.shape),
+    permute: (x) => record("ppermute", x, x.shape),
+  };
+});
+
+/** Bytes that the CPU's kernels exchange in pieces of, and up to which every process combines everything. */
+const PIECE = 2 ** 22;
+const SMALL = 2 ** 16;
+
+/**
+ * Bytes of scratch that the CPU's kernel of a collective takes: the pieces of all that take part. It is there only where
+ * processes run together, so that it cannot be asked.
+ */
+export function scratchOfExchange({ values }: Program, node: ProgramNode): number {
+  const { kind, devices } = exchangeOf(node)!;
+  if (kind !== "all_reduce" && kind !== "reduce_scatter") return 0;
+  const x = values[node.inputs[0]!]!;
+  const bytes = byteSize(x);
+  if (kind === "all_reduce" && bytes <= SMALL) return bytes * devices;
+  const width = bytesOf(x.dtype);
+  const share = Math.ceil(bytes / width / devices) * width;
+  return Math.min(share, PIECE) * devices;
+}
 
 /** The link that the devices along some axes use: that of a machine where all of each group are in one. */
 export function linkOf(mesh: Mesh, { perMachine }: Hardware, axes: readonly string[]): Link {

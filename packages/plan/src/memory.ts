@@ -1,5 +1,5 @@
 /** The memory of a device over a step: what it holds throughout, and what is alive after each node. */
-import { byteSize, type MemoryPlan, type Program, planMemory } from "@te/tensor/backend";
+import { byteSize, type MemoryPlan, type Program, type ProgramNode, planMemory } from "@te/tensor/backend";
 import { exchangeOf } from "./exchange.js";
 
 /** Bytes at the moment when most memory is used. */
@@ -14,7 +14,7 @@ export interface Memory {
   readonly activations: number;
   /** Of what collectives gave: gathered weights, sums of gradients. */
   readonly exchanged: number;
-  /** Gaps between values in the arena. */
+  /** Gaps between values in the arena, and the largest scratch of a kernel. */
   readonly workspace: number;
   readonly peak: number;
 }
@@ -30,8 +30,12 @@ export interface Usage {
   readonly live: readonly number[];
 }
 
-/** `roles`: of each given value of the program. */
-export function usageOf(original: Program, roles: readonly Role[]): Usage {
+/** `roles`: of each given value of the program. `scratch`: bytes that a kernel takes beside its operands. */
+export function usageOf(
+  original: Program,
+  roles: readonly Role[],
+  scratch: (program: Program, node: ProgramNode) => number,
+): Usage {
   const plan = planMemory(original);
   const { program, aliases, arenaBytes } = plan;
   const held: Record<Role, number> = { parameters: 0, optimizer: 0, inputs: 0 };
@@ -40,6 +44,7 @@ export function usageOf(original: Program, roles: readonly Role[]): Usage {
   });
   const results = program.outputs.reduce((n, id, i) => n + (aliases[i] === -1 ? byteSize(program.values[id]!) : 0), 0);
   const always = held.parameters + held.optimizer + held.inputs + results;
+  const workspace = arenaBytes + Math.max(0, ...program.nodes.map((node) => scratch(program, node)));
   const alive = aliveDuring(plan);
   const most = alive.reduce((best, now) => (now.bytes > best.bytes ? now : best), { bytes: 0, exchanged: 0 });
   return {
@@ -48,8 +53,8 @@ export function usageOf(original: Program, roles: readonly Role[]): Usage {
       results,
       activations: most.bytes - most.exchanged,
       exchanged: most.exchanged,
-      workspace: arenaBytes - most.bytes,
-      peak: always + arenaBytes,
+      workspace: workspace - most.bytes,
+      peak: always + workspace,
     },
     program,
     live: alive.map(({ bytes }) => always + bytes),

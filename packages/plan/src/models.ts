@@ -1,4 +1,5 @@
 /** Language models of published sizes, built from the layers, with their train step. */
+import { Float8CurrentScaling, fp8Autocast } from "@te/fp8";
 import { DenseGeneral, Embed, LayerNorm, Module, type Variables } from "@te/layers";
 import { adamw, applyUpdates, chain, clipByGlobalNorm } from "@te/optim";
 import { W_FSDP_AXES, W_NO_SHARD_AXES, W_TP_AXES } from "@te/sharding";
@@ -68,9 +69,16 @@ export interface Training {
   readonly checkpoint: boolean;
   /** The sequence is split between products, over the tensor axis. */
   readonly sequenceParallel: boolean;
+  /** Of activations; "fp8": bfloat16, and the layers multiply in FP8 with current scaling. Default "bfloat16". */
+  readonly precision?: Precision;
 }
 
-/** `call(ids)` with int32 [B, S] gives logits [B, S, vocabulary] in bfloat16. Parameters are float32. */
+/** How layers compute. Parameters and the optimizer's state are float32. */
+export type Precision = (typeof PRECISIONS)[number];
+
+export const PRECISIONS = ["float32", "bfloat16", "fp8"] as const;
+
+/** `call(ids)` with int32 [B, S] gives logits [B, S, vocabulary] in the dtype of its activations. */
 class LanguageModel extends Module {
   private readonly embed: Embed;
   private readonly positions: Embed | undefined;
@@ -80,13 +88,14 @@ class LanguageModel extends Module {
 
   constructor(
     size: ModelSize,
-    private readonly training: Pick<Training, "checkpoint" | "sequenceParallel">,
+    private readonly training: Omit<Training, "batch">,
   ) {
     super();
     const { vocabulary, hiddenSize, sequence } = size;
     const isLlama = size.style === "llama";
     const layernormType = isLlama ? "rmsnorm" : "layernorm";
-    const table = { features: hiddenSize, outputDtype: "bfloat16" as const };
+    const outputDtype = training.precision === "float32" ? "float32" : "bfloat16";
+    const table = { features: hiddenSize, outputDtype } as const;
     this.embed = new Embed({ ...table, numEmbeddings: vocabulary, embeddingAxes: [W_TP_AXES, W_FSDP_AXES] });
     this.positions = isLlama
       ? undefined
@@ -122,7 +131,8 @@ class LanguageModel extends Module {
       const apply = (x: Tensor): Tensor => layer.call(x, null, null, null, { deterministic: true });
       x = (this.training.checkpoint ? checkpoint(apply) : apply)(x);
     }
-    return this.head.call(this.norm.call(x));
+    const normalized = this.norm.call(x);
+    return fp8Autocast({ enabled: false }, () => this.head.call(normalized));
   }
 }
 
@@ -152,14 +162,16 @@ export function trainingStep(size: ModelSize, training: Training): TrainingStep 
     const logits = model.apply(variables, tokens.slice([0, 0], [batch, length - 1])) as Tensor;
     return crossEntropy(logits, tokens.slice([0, 1], [batch, length])).mean();
   });
+  const inPrecision = <R>(body: () => R): R =>
+    fp8Autocast({ enabled: training.precision === "fp8", fp8Recipe: new Float8CurrentScaling() }, body);
   const step = (state: TrainState, tokens: Tensor): [TrainState, Tensor] => {
-    const [loss, { params: gradients }] = differentiate(state.variables, tokens);
+    const [loss, { params: gradients }] = inPrecision(() => differentiate(state.variables, tokens));
     const [updates, next] = optimizer.update(gradients, state.optimizer as never, state.variables.params);
     const params = applyUpdates(state.variables.params, updates);
     return [{ variables: { ...state.variables, params }, optimizer: next }, loss];
   };
   const make = (key: Tensor, ids: Tensor): TrainState => {
-    const { params } = model.init(key, ids);
+    const { params } = inPrecision(() => model.init(key, ids));
     return { variables: { params }, optimizer: optimizer.init(params) };
   };
   const ids = abstractTensor([1, size.sequence], "int32");

@@ -1,11 +1,19 @@
 /** plan: what a step costs every device of a mesh, without running it. */
 import { globalShardGuard, Mesh, MeshResource, withMesh } from "@te/sharding";
-import { type Collective, emit, type PartitionedProgram, partition, suggestLayouts } from "@te/sharding/partition";
+import {
+  type Collective,
+  emit,
+  exchangeInProgram,
+  type PartitionedProgram,
+  partition,
+  partsOn,
+  suggestLayouts,
+} from "@te/sharding/partition";
 import { makeProgram } from "@te/tensor";
-import { type Backend, fuseElementwise, type NodeSpec, Program, runPasses } from "@te/tensor/backend";
+import { type Backend, fuseElementwise, type NodeSpec, Program, type ProgramNode, runPasses } from "@te/tensor/backend";
 import { expectArray, expectFunction, fail, withDefaults } from "@te/tensor/op";
 import { leavesOf } from "./abstract.js";
-import { describeExchange, linkOf } from "./exchange.js";
+import { describeExchange, exchangeOf, linkOf, scratchOfExchange } from "./exchange.js";
 import { flopsOf } from "./flops.js";
 import { type Hardware, hardwareOf, type Link } from "./hardware.js";
 import { type Memory, type Role, usageOf } from "./memory.js";
@@ -22,12 +30,14 @@ export interface PlanOptions {
   readonly donateArgnums?: readonly number[];
   /** The device whose kernels the programs are compiled for. Default: one that has a kernel for every op. */
   readonly kernels?: Kernels;
+  /** All devices in one process, as where nobody started several: memory and operations are those of all of them. Default false. */
+  readonly virtual?: boolean;
   /** What the argument at a path such as "0.variables.params.kernel" is. Default: by the names in its path. */
   readonly roleOf?: (path: string) => Role;
 }
 
 /** What a device says of its kernels: `currentBackend()` is one. */
-export type Kernels = Pick<Backend, "supports" | "passes">;
+export type Kernels = Pick<Backend, "supports" | "passes" | "scratchBytes">;
 
 /** Has a kernel for every op, and fuses what is elementwise. */
 const ALL_KERNELS: Kernels = {
@@ -114,15 +124,19 @@ export function makePlanned<A extends readonly any[]>(
 
 /** The plan of a program that is split. `args` are those of the step that it was made from. */
 export function planPartitioned(partitioned: PartitionedProgram, args: readonly unknown[], options: PlanOptions): Plan {
-  const { mesh, hardware, roleOf, kernels } = readOptions(options);
-  const emitted = emit(partitioned, [0], describeExchange);
+  const { mesh, hardware, roleOf, kernels, virtual } = readOptions(options);
+  const devices = virtual ? Array.from({ length: mesh.size }, (_, device) => device) : [0];
+  const emitted = emit(partitioned, devices, virtual ? exchangeInProgram : describeExchange);
   const supports = (node: NodeSpec): true | string => node.op === "exchange" || kernels.supports(node);
   const program = runPasses(runPasses(emitted, supports), supports, kernels.passes ?? []);
   const roles = leavesOf(args).map(({ path }) => roleOf(path));
   // What the step captured comes behind its arguments.
   const usage = usageOf(
     program,
-    program.given.map((_, i) => roles[i] ?? "inputs"),
+    partitioned.inputs.flatMap((id, i) =>
+      partsOn(mesh, partitioned.values[id]!.layout, devices).map(() => roles[i] ?? "inputs"),
+    ),
+    (program, node) => scratchOf(kernels, program, node),
   );
   const { time, flops, criticalPath, ends } = schedule(usage.program, mesh, hardware);
   const recomputed = flops * recomputedShare(partitioned);
@@ -145,6 +159,12 @@ export function planPartitioned(partitioned: PartitionedProgram, args: readonly 
     criticalPath,
     timeline,
   };
+}
+
+/** Bytes of scratch of a node: as the device says of its kernels, and none where it says nothing. */
+function scratchOf(kernels: Kernels, program: Program, node: ProgramNode): number {
+  if (!kernels.scratchBytes) return 0;
+  return exchangeOf(node) ? scratchOfExchange(program, node) : kernels.scratchBytes(program.spec(node));
 }
 
 /** Which share of a program's operations computes again, for the backward pass, what a checkpoint did not keep. */
@@ -181,6 +201,7 @@ function readOptions(options: PlanOptions) {
     hardware: "h100-sxm",
     donateArgnums: [] as readonly number[],
     kernels: ALL_KERNELS,
+    virtual: false,
     roleOf: roleByName,
   });
   if (!(all.mesh instanceof Mesh))

@@ -1,6 +1,6 @@
 /** When nodes of a program run: products on one stream, collectives on one for each link, and what waits for what. */
 import type { Mesh } from "@te/sharding";
-import { countAlong, sentBytes } from "@te/sharding/partition";
+import { sentBytes } from "@te/sharding/partition";
 import { byteSize, type Program, type ProgramNode } from "@te/tensor/backend";
 import { exchangeOf, linkOf, secondsOf } from "./exchange.js";
 import { costOf } from "./flops.js";
@@ -32,7 +32,9 @@ export interface Schedule {
 const AHEAD = 24;
 
 /** What may come before a gather of weights without being work of the step's own. */
-const PREPARES: ReadonlySet<string> = new Set(["cast", "barrier", "elementwise", "exchange", "quantize"]);
+const PREPARES: ReadonlySet<string> = new Set([
+  ...["cast", "barrier", "elementwise", "exchange", "quantize", "reshape", "transpose"],
+]);
 
 interface Task {
   readonly node: ProgramNode;
@@ -59,9 +61,10 @@ export function schedule(program: Program, mesh: Mesh, hardware: Hardware): Sche
       flops += cost.flops;
       return { node, label: node.op.name, stream: "compute", seconds: cost.seconds, at: isEarly ? i - AHEAD : i };
     }
-    const link = linkOf(mesh, hardware, exchange.axes);
-    const seconds = secondsOf(sentBy(program, node, mesh), countAlong(mesh, exchange.axes), link, hardware);
-    const label = `${exchange.kind} over ${exchange.axes.join(" ")}`;
+    const { kind, axes, devices } = exchange;
+    const link = linkOf(mesh, hardware, axes);
+    const seconds = secondsOf(sentBy(program, node), devices, link, hardware);
+    const label = `${kind} over ${axes.join(" ")}`;
     return { node, label, stream: link, seconds, at: isEarly ? i - AHEAD : ready };
   });
   // A collective is issued right behind what it waits for; what is computed keeps its order.
@@ -103,8 +106,8 @@ function run(tasks: readonly Task[], order: readonly number[]): Omit<Schedule, "
 }
 
 /** Bytes that a device sends in a collective, by the best known algorithm. */
-function sentBy({ values }: Program, node: ProgramNode, mesh: Mesh): number {
-  const { kind, axes } = exchangeOf(node)!;
+function sentBy({ values }: Program, node: ProgramNode): number {
+  const { kind, devices } = exchangeOf(node)!;
   const larger = Math.max(byteSize(values[node.inputs[0]!]!), byteSize(values[node.outputs[0]!]!));
-  return sentBytes(kind, larger, countAlong(mesh, axes));
+  return sentBytes(kind, larger, devices);
 }

@@ -5,7 +5,7 @@ import { asTeError, type Backend, type World } from "@te/tensor/backend";
 import { fail, withDefaults } from "@te/tensor/op";
 import { type Mesh, withMesh } from "./mesh.js";
 
-const ALONE: World = { rank: 0, size: 1, leave: () => {} };
+const ALONE: World = { rank: 0, size: 1, sentBytes: () => ({}), leave: () => {} };
 let world = ALONE;
 let hasJoined = false;
 const listeners: (() => void)[] = [];
@@ -94,6 +94,9 @@ export const processIndex = (): number => world.rank;
 
 /** How many processes run together; 1 until some have joined. */
 export const processCount = (): number => world.size;
+
+/** Bytes that this process has sent to others in programs that ran, by kind of collective, such as "all_reduce". */
+export const sentSoFar = (): Readonly<Record<string, number>> => world.sentBytes();
 
 /** The devices of a mesh that this process computes for: its own, or all of them where it is alone. */
 export function devicesOf(mesh: Mesh): number[] {

@@ -53,6 +53,8 @@ export interface World {
   /** Which of them this is, from 0 on, and how many there are. */
   readonly rank: number;
   readonly size: number;
+  /** Bytes that this one has sent to others in programs that ran, by kind of collective: "all_reduce". */
+  sentBytes(): Readonly<Record<string, number>>;
   /** At the end, with the exit status: 0 waits until all have come here, anything else ends all of them. */
   leave(code: number): void;
 }
@@ -69,6 +71,11 @@ export interface Backend {
    * on the host, between two programs of the device.
    */
   supports(node: NodeSpec): true | string;
+  /**
+   * Bytes that the kernel of a node that is supported takes while it runs, beside its operands. A program takes as many as the
+   * one that takes most. Default: none.
+   */
+  scratchBytes?(node: NodeSpec): number;
   compile(program: Program): Executable;
   /** "copy": before it returns. "take": the caller gives the array away, and the device copies when it comes to it. */
   fromHost(bytes: Uint8Array, how: "copy" | "take"): DeviceBuffer;

@@ -13,7 +13,7 @@ export {
   type SplitValue,
   type Step,
 } from "../partition/partitioned.js";
-export { exchangeWithProcesses } from "../partition/processes.js";
+export { exchangeBy, exchangeWithProcesses, type Meeting } from "../partition/processes.js";
 export { bytesIn, type Move, sentBytes } from "../partition/reshard.js";
 export { exchangeInProgram } from "../partition/virtual.js";
-export { devicesOf } from "../world.js";
+export { devicesOf, sentSoFar } from "../world.js";

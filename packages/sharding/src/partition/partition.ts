@@ -1,6 +1,6 @@
 /** The partitioner: from a program of whole values to what every device of a mesh does. */
 import { logLine, type Program, type ProgramNode, wantsLog } from "@te/tensor/backend";
-import { addOp, fail, type Rule, shardingRule } from "@te/tensor/op";
+import { addOp, fail, formatParams, type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
 import { joinReductions } from "./buckets.js";
@@ -62,6 +62,8 @@ class Partitioner {
   private readonly made = new Map<number, number>();
   /** Other layouts of it: the value, and the node that used it last. */
   private readonly moved = new Map<string, { readonly value: number; used: number; readonly isGathered: boolean }>();
+  /** The results of calls, by op, inputs, parameters and split. */
+  private readonly called = new Map<string, readonly number[]>();
   private readonly rules = new Map<ProgramNode, Rule>();
   private readonly wishes: Wishes;
   /** Values that are what was given, or a part of it. */
@@ -168,12 +170,22 @@ class Partitioner {
     const inputs = node.inputs.map((id, i) =>
       id < 0 ? -1 : this.bring(id, { dims: choice.inputs[i]!.dims, partial }, node.op.name),
     );
+    // Nodes may be equal only now, where constraints were all that told them apart.
+    const key = [node.op.key, inputs, formatParams(node.params), JSON.stringify([...choice.assignment])].join("|");
+    const earlier = this.called.get(key);
+    if (earlier) {
+      node.outputs.forEach((id, i) => {
+        this.made.set(id, earlier[i]!);
+      });
+      return;
+    }
     const outputs = node.outputs.map((id, i) => {
       const { dims, partial: own } = choice.outputs[i]!;
       const value = this.add(id, { dims, partial: { ...own, ...partial } });
       this.made.set(id, value);
       return value;
     });
+    this.called.set(key, outputs);
     this.steps.push({ node, rule, assignment: choice.assignment, inputs, outputs });
   }
 

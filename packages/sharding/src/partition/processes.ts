@@ -1,38 +1,65 @@
 /** Collectives between processes, each of which is one device of the mesh: nodes of the program that it runs. */
 import type { Tensor } from "@te/tensor";
+import type { Reduction } from "@te/tensor/op";
+import type { Mesh } from "../mesh.js";
 import { allGatherOp, allReduceOp, allToAllOp, ppermuteOp, reduceScatterOp } from "../ops/collectives.js";
 import type { Exchange } from "./emit.js";
-import { groupAlong, placeAlong } from "./layout.js";
+import { countAlong, groupAlong, placeAlong } from "./layout.js";
 
-/**
- * Exchanges with other processes: device i of a mesh is rank i. `program` is equal for equal partitioned programs.
- * The ops have the parts of the processes along a first axis; what is split along another is moved there and back.
- */
-export const exchangeWithProcesses =
-  (program: number): Exchange =>
+/** Collectives of a group of processes, as ops of the one that has x. Parts of all lie along a first axis. */
+export interface Meeting {
+  /** x: one for all, of the same shape. */
+  allReduce(x: Tensor, reduction: Reduction): Tensor;
+  /** The x of all: [processes, ...]. */
+  allGather(x: Tensor): Tensor;
+  /** Its own x[place], combined. x: [processes, ...]. */
+  reduceScatter(x: Tensor, reduction: Reduction): Tensor;
+  /** y[k] = what the k-th has at x[place]. x: [processes, ...]. */
+  allToAll(x: Tensor): Tensor;
+  /** The x of the process at place sources[i], for the one at targets[i]; zeros for one at none. */
+  permute(x: Tensor, sources: readonly number[], targets: readonly number[]): Tensor;
+}
+
+/** How a device of a mesh meets those that differ from it along some axes. `purpose`: the ops that ask. */
+export type Meet = (mesh: Mesh, device: number, axes: readonly string[], purpose: string) => Meeting;
+
+/** Exchanges through meetings, before and behind which what is split along another axis than the first is moved there and back. */
+export const exchangeBy =
+  (meet: Meet): Exchange =>
   (mesh, move, parts, purpose) => {
     const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
+    const count = countAlong(mesh, axes);
     return new Map(
       [...parts].map(([device, x]): [number, Tensor] => {
-        const ranks = groupAlong(mesh, device, axes);
-        const group = { ranks, place: placeAlong(mesh, device, axes), program, purpose };
+        const meeting = meet(mesh, device, axes, purpose);
         switch (move.kind) {
           case "all_reduce":
-            return [device, allReduceOp({ x }, { ...group, reduction: move.reduction }).y];
+            return [device, meeting.allReduce(x, move.reduction)];
           case "all_gather":
-            return [device, joinFirst(allGatherOp({ x }, group).y, move.dim)];
-          case "reduce_scatter": {
-            const split = splitFirst(x, move.dim, ranks.length);
-            return [device, reduceScatterOp({ x: split }, { ...group, reduction: move.reduction }).y];
-          }
+            return [device, joinFirst(meeting.allGather(x), move.dim)];
+          case "reduce_scatter":
+            return [device, meeting.reduceScatter(splitFirst(x, move.dim, count), move.reduction)];
           case "ppermute":
-            return [device, ppermuteOp({ x }, { ...group, sources: move.sources, targets: move.targets }).y];
+            return [device, meeting.permute(x, move.sources, move.targets)];
           case "all_to_all":
-            return [device, joinFirst(allToAllOp({ x: splitFirst(x, move.to, ranks.length) }, group).y, move.from)];
+            return [device, joinFirst(meeting.allToAll(splitFirst(x, move.to, count)), move.from)];
         }
       }),
     );
   };
+
+/** Exchanges with other processes: device i of a mesh is rank i. `program` is equal for equal partitioned programs. */
+export const exchangeWithProcesses = (program: number): Exchange =>
+  exchangeBy((mesh, device, axes, purpose) => {
+    const group = { ranks: groupAlong(mesh, device, axes), place: placeAlong(mesh, device, axes), program, purpose };
+    return {
+      allReduce: (x, reduction) => allReduceOp({ x }, { ...group, reduction }).y,
+      allGather: (x) => allGatherOp({ x }, group).y,
+      reduceScatter: (x, reduction) => reduceScatterOp({ x }, { ...group, reduction }).y,
+      allToAll: (x) => allToAllOp({ x }, group).y,
+      permute: (x, sources, targets) => ppermuteOp({ x }, { ...group, sources, targets }).y,
+    };
+  });
 
 /** x cut into equal parts along a dimension, which become its first: [parts, ...]. */
 function splitFirst(x: Tensor, dim: number, parts: number): Tensor {

@@ -5,6 +5,8 @@ import { expectObject, expectStrings } from "../expect.js";
 export interface NativeAddon {
   /** null when a kernel takes the node, else the reason why none does. */
   supports(node: NativeNode): null | string;
+  /** Bytes that the kernel of a node takes beside its operands. Throws an error with `code` "unsupported" where none takes it. */
+  scratchBytes(node: NativeNode): number;
   /** Prepares a program and returns its handle. Throws an error with `code` "unsupported" naming the op no kernel takes. */
   compile(program: NativeProgram): number;
   destroy(program: number): void;
@@ -57,6 +59,7 @@ export interface NativeAddon {
 /** Every function that an addon of this version has. */
 const FUNCTIONS: Readonly<Record<keyof NativeAddon, true>> = {
   supports: true,
+  scratchBytes: true,
   compile: true,
   destroy: true,
   run: true,

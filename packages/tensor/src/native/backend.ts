@@ -72,6 +72,10 @@ class NativeBackend implements Backend {
     return answer;
   }
 
+  scratchBytes(node: NodeSpec): number {
+    return attempt(() => this.native.scratchBytes(fusedAlone(node)));
+  }
+
   compile(program: Program): Executable {
     return attempt(() => {
       const described = describeProgram(program);
