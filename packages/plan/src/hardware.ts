@@ -1,5 +1,5 @@
 /** What devices and the links between them can do: numbers of data sheets, each profile with its source. */
-import { fail, nearestName } from "@te/tensor/op";
+import { expectObject, expectString, fail, nearestName } from "@te/tensor/op";
 
 /** A kind of device, in machines of several that are joined by a network. */
 export interface Hardware {
@@ -17,6 +17,8 @@ export interface Hardware {
   readonly links: Readonly<Record<Link, number>>;
   /** Seconds that a step of a collective takes at least. */
   readonly latency: Readonly<Record<Link, number>>;
+  /** Whether it computes while it exchanges. Default true. */
+  readonly overlaps?: boolean;
 }
 
 /** Which devices a collective joins: those of a machine, or of several. */
@@ -62,11 +64,31 @@ export const HARDWARE: Readonly<Record<string, Hardware>> = {
   },
 };
 
-/** The profile of this name, or the one given. Throws TeError "option" for a name that is none. */
+/** The profile of this name, or the one given. Throws TeError "option" for a name that is none, and what is no profile. */
 export function hardwareOf(hardware: string | Hardware): Hardware {
-  if (typeof hardware !== "string") return hardware;
+  if (typeof hardware !== "string") return checkHardware(hardware);
   const names = Object.keys(HARDWARE);
   if (Object.hasOwn(HARDWARE, hardware)) return HARDWARE[hardware]!;
   const near = nearestName(hardware, names);
   return fail("option", "plan", "no such hardware", hardware, `${near ? `${near}? ` : ""}Known: ${names.join(", ")}.`);
+}
+
+/** Throws TeError "option" unless every number of a profile is there and can be divided by. */
+export function checkHardware(hardware: unknown): Hardware {
+  expectObject("plan", { hardware });
+  const profile = hardware as Hardware;
+  expectString("plan", { "hardware.name": profile.name, "hardware.source": profile.source });
+  const { memory, bandwidth, perMachine, flops, links, latency, overlaps } = profile;
+  expectObject("plan", { "hardware.flops": flops, "hardware.links": links, "hardware.latency": latency });
+  const positive = { memory, bandwidth, perMachine, "flops.1": flops[1], "flops.2": flops[2], "flops.4": flops[4] };
+  const numbers = { ...positive, "links.machine": links.machine, "links.network": links.network };
+  for (const [name, value] of Object.entries(numbers))
+    if (!(Number.isFinite(value) && value > 0))
+      fail("option", "plan", `hardware.${name} must be a number above 0`, value ?? String(value));
+  for (const [name, value] of Object.entries({ machine: latency.machine, network: latency.network }))
+    if (!(Number.isFinite(value) && value >= 0))
+      fail("option", "plan", `hardware.latency.${name} must be a number of at least 0`, value ?? String(value));
+  if (overlaps !== undefined && typeof overlaps !== "boolean")
+    fail("option", "plan", "hardware.overlaps must be true or false", overlaps);
+  return profile;
 }

@@ -1,6 +1,7 @@
 // @te/plan: what a train step costs every device of a mesh, without running it.
 export { abstractTensor, abstractTree } from "./abstract.js";
 export { HARDWARE, type Hardware, hardwareOf, type Link } from "./hardware.js";
+export { measureHardware, type Yardsticks } from "./measure.js";
 export type { Memory, Role } from "./memory.js";
 export { meshesOf, parseMesh, type Ranked, resourceOf, type SearchOptions, search } from "./meshes.js";
 export {

@@ -39,7 +39,9 @@ const PREPARES: ReadonlySet<string> = new Set([
 interface Task {
   readonly node: ProgramNode;
   readonly label: string;
+  /** One thing at a time is done on each. */
   readonly stream: "compute" | Link;
+  readonly isExchange: boolean;
   readonly seconds: number;
   /** The place in the order of issue: that of its last input, for what is computed that of the node, for weights earlier. */
   readonly at: number;
@@ -59,13 +61,15 @@ export function schedule(program: Program, mesh: Mesh, hardware: Hardware): Sche
     if (!exchange) {
       const cost = costOf(program, node, hardware);
       flops += cost.flops;
-      return { node, label: node.op.name, stream: "compute", seconds: cost.seconds, at: isEarly ? i - AHEAD : i };
+      const at = isEarly && hardware.overlaps !== false ? i - AHEAD : i;
+      return { node, label: node.op.name, stream: "compute", isExchange: false, seconds: cost.seconds, at };
     }
     const { kind, axes, devices } = exchange;
     const link = linkOf(mesh, hardware, axes);
     const seconds = secondsOf(sentBy(program, node), devices, link, hardware);
     const label = `${kind} over ${axes.join(" ")}`;
-    return { node, label, stream: link, seconds, at: isEarly ? i - AHEAD : ready };
+    if (hardware.overlaps === false) return { node, label, stream: "compute", isExchange: true, seconds, at: i };
+    return { node, label, stream: link, isExchange: true, seconds, at: isEarly ? i - AHEAD : ready };
   });
   // A collective is issued right behind what it waits for; what is computed keeps its order.
   const order = tasks.map((_, i) => i).sort((a, b) => tasks[a]!.at - tasks[b]!.at || a - b);
@@ -83,7 +87,7 @@ function run(tasks: readonly Task[], order: readonly number[]): Omit<Schedule, "
   const before = new Array<number>(tasks.length).fill(-1);
   let [compute, communication] = [0, 0];
   for (const i of order) {
-    const { node, stream, seconds } = tasks[i]!;
+    const { node, stream, isExchange, seconds } = tasks[i]!;
     let [start, cause] = [free[stream].until, free[stream].last];
     for (const id of node.inputs) {
       const maker = made.get(id);
@@ -93,8 +97,8 @@ function run(tasks: readonly Task[], order: readonly number[]): Omit<Schedule, "
     before[i] = cause;
     free[stream] = { until: ends[i]!, last: i };
     for (const id of node.outputs) made.set(id, i);
-    if (stream === "compute") compute += seconds;
-    else communication += seconds;
+    if (isExchange) communication += seconds;
+    else compute += seconds;
   }
   const step = Math.max(0, ...Object.values(free).map(({ until }) => until));
   const criticalPath: Record<string, number> = {};

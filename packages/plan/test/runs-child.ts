@@ -4,7 +4,7 @@
  */
 import "@te/kernels-cpu";
 import { processCount, processIndex } from "@te/sharding";
-import { sentSoFar } from "@te/sharding/partition";
+import { type Collective, sentSoFar } from "@te/sharding/partition";
 import { currentBackend, jit, memory, type Tensor, tree } from "@te/tensor";
 import { bytesAfterCollection } from "@te/testkit";
 import { CONFIGURATIONS, planOf, underMesh } from "./runs-setup.js";
@@ -23,6 +23,16 @@ export interface Run {
 
 type Sent = Record<string, number>;
 
+/** Up to so many bytes every process sends all of them to all others, instead of the sums of shares. */
+const SMALL = 2 ** 16;
+
+const sentByProcesses = ({ kind, bytes, devices, sent }: Collective): number =>
+  kind === "all_reduce" && bytes <= SMALL ? bytes * (devices - 1) : sent;
+
+/** Bytes of tensors between two steps. */
+const held = ({ plan: { memory } }: ReturnType<typeof planOf>): number =>
+  memory.parameters + memory.optimizer + memory.inputs;
+
 const kernels = currentBackend();
 const isAlone = process.argv[2] === "alone";
 if (!isAlone) (await import("@te/sharding")).initDistributed();
@@ -32,15 +42,7 @@ const planned = process.argv.slice(3).map((text) => {
   return { index, ...planOf(CONFIGURATIONS[index]!, kernels, isAlone) };
 });
 // The arena of a device is as large as the largest so far: every step needs a larger one than those before it.
-planned.sort(
-  (a, b) =>
-    a.plan.memory.activations +
-    a.plan.memory.workspace +
-    a.plan.memory.exchanged -
-    b.plan.memory.activations -
-    b.plan.memory.workspace -
-    b.plan.memory.exchanged,
-);
+planned.sort((a, b) => a.plan.memory.peak - held(a) - b.plan.memory.peak + held(b));
 
 for (const each of planned) {
   await underMesh(each, async ([first, tokens]) => {
@@ -48,7 +50,7 @@ for (const each of planned) {
     let [state, loss] = step(first, tokens);
     await loss.data();
     loss.dispose();
-    await bytesAfterCollection();
+    await bytesAfterCollection(held(each));
     const before = sentSoFar();
     currentBackend().resetPeak();
     [state, loss] = step(state, tokens);
@@ -59,7 +61,7 @@ for (const each of planned) {
     for (const [kind, bytes] of Object.entries(after))
       if (bytes > (before[kind] ?? 0)) counted[kind] = bytes - (before[kind] ?? 0);
     const sent: Sent = {};
-    for (const { kind, sent: bytes } of each.plan.traffic) sent[kind] = (sent[kind] ?? 0) + bytes;
+    for (const of of each.partitioned.collectives()) sent[of.kind] = (sent[of.kind] ?? 0) + sentByProcesses(of);
     const run: Run = {
       index: each.index,
       rank: processIndex(),
@@ -70,5 +72,4 @@ for (const each of planned) {
     process.stdout.write(`run ${JSON.stringify(run)}\n`);
     for (const leaf of tree.leaves([state, loss, tokens])) (leaf as Tensor).dispose();
   });
-  await bytesAfterCollection();
 }

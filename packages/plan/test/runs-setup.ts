@@ -58,7 +58,7 @@ export function planOf(
   const mesh = parseMesh(axes);
   const resource = resourceOf(mesh);
   const size: ModelSize = {
-    ...{ name: "small", source: "none", layers: 2, hiddenSize: 64, mlpHiddenSize: 128, heads: 4 },
+    ...{ name: "small", source: "none", layers: 1, hiddenSize: 64, mlpHiddenSize: 128, heads: 4 },
     ...{ groups: style === "gpt" ? 4 : 2, vocabulary: 96, sequence: 32, style },
   };
   const sequenceParallel = resource.tpspResource !== null;
