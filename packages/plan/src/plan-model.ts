@@ -81,11 +81,11 @@ function extendTimeline(small: Plan, large: Plan, line: Line): TimelinePoint[] {
   return b.map(({ second, bytes }, i) => ({ second: line(a[i]!.second, second), bytes: line(a[i]!.bytes, bytes) }));
 }
 
-/** Start, most and end of four stretches: forward pass, first and second half of the backward pass, update. */
+/** Start, most and end of four stretches: forward pass, most of the backward pass, its end, where gradients gather, update. */
 function cornersOf(timeline: readonly TimelinePoint[]): TimelinePoint[] {
   const backward = timeline.findIndex(({ op }) => op === "cross_entropy_backward");
   const update = timeline.findIndex(({ op }) => op === "adamw_update");
-  const middle = Math.floor((backward + update) / 2);
+  const middle = Math.floor(backward + 0.8 * (update - backward));
   const stretches = [
     [0, backward],
     [backward, middle],
