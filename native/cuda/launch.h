@@ -37,12 +37,15 @@ void launch(const char* what, void (*kernel)(P...), const Launch& shape, A&&... 
 #endif
 }
 
-// Lets a kernel have more than 48 KB of dynamic shared memory.
+// Lets a kernel have more than 48 KB of dynamic shared memory, or as much as another node was allowed for it.
 template <class... P>
 void allow_shared(void (*kernel)(P...), size_t bytes) {
-  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(bytes)),
-        "shared memory");
+  const void* function = reinterpret_cast<const void*>(kernel);
+  const int wanted = static_cast<int>(bytes);
+  cudaFuncAttributes now;
+  check(cudaFuncGetAttributes(&now, function), "shared memory");
+  if (wanted > now.maxDynamicSharedSizeBytes)
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, wanted), "shared memory");
 }
 
 }  // namespace te::cuda

@@ -21,6 +21,10 @@ namespace {
 thread_local cudaError_t last = cudaSuccess;
 thread_local int current_device = 0;
 std::unordered_map<const void*, size_t> shared_limit;
+size_t limit_of(const void* function) {  // of dynamic shared memory
+  const auto limit = shared_limit.find(function);
+  return limit == shared_limit.end() ? size_t{48} << 10 : limit->second;
+}
 
 // TE_EMU_DEVICES: how many GPUs there seem to be. They share their memory.
 int device_count() {
@@ -57,9 +61,7 @@ cudaError_t queue_bound(const char* name, const void* function, dim3 grid, dim3 
   if (count == 0 || count > 1024 || threads.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return result(cudaErrorInvalidConfiguration);
-  const auto limit = shared_limit.find(function);
-  if (shared_bytes > (limit == shared_limit.end() ? size_t{48} << 10 : limit->second))
-    return result(cudaErrorInvalidValue);
+  if (shared_bytes > limit_of(function)) return result(cudaErrorInvalidValue);
   return enqueue(state(stream), {[=] {
                    const OpenArena open;
                    if (fails_on_demand(name)) {
@@ -131,8 +133,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   }
 }
 // TE_EMU_NO_CODE=1: the kernels are for other GPUs.
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* function) {
+  std::lock_guard lock(mutex);
   *attributes = {};
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(limit_of(function));
   return std::getenv("TE_EMU_NO_CODE") ? result(cudaErrorNoKernelImageForDevice) : cudaSuccess;
 }
 cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value) {

@@ -10,6 +10,7 @@ import {
 import { findGpu } from "./gpus.js";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
+import { joinElementwise } from "./passes/join-elementwise.js";
 import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "./passes/multi-tensor.js";
 import { joinActivations, joinBiases } from "./passes/product-epilogues.js";
 import { roundedGradients } from "./passes/rounded-gradients.js";
@@ -17,7 +18,7 @@ import { transposedCopies } from "./passes/transposed-copies.js";
 
 /** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
 const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
-const PASSES = [joinBiases, joinActivations, roundedGradients, transposedCopies, joinScalingUpdates];
+const PASSES = [joinBiases, joinActivations, roundedGradients, transposedCopies, joinScalingUpdates, joinElementwise];
 
 /** All that happens to a program of nodes that have kernels before a GPU runs it, in order. For reading what it would run. */
 export const cudaPasses: readonly Pass[] = [

@@ -1,4 +1,4 @@
-/** Joined optimizer and FP8 nodes: the bits of the nodes one by one, in fewer launches. */
+/** Joined nodes of optimizers, FP8 and small casts: the bits of the nodes one by one, in fewer launches. */
 import "./emulated.js";
 import "@te/kernels-cpu";
 import { DelayedScaling, fp8Autocast, updateCollections } from "@te/fp8";
@@ -18,9 +18,11 @@ import {
 } from "@te/tensor";
 import { registerBackend } from "@te/tensor/backend";
 import { afterAll, describe, expect, test } from "vitest";
+import { joinElementwise } from "../src/passes/join-elementwise.js";
 import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "../src/passes/multi-tensor.js";
 
-const JOINS: readonly string[] = [joinAdamwUpdates, joinScalingUpdates, joinSquareSums].map(({ name }) => name);
+const PASSES = [joinAdamwUpdates, joinScalingUpdates, joinSquareSums, joinElementwise];
+const JOINS: readonly string[] = PASSES.map(({ name }) => name);
 
 /** The GPU without the passes that join: the same in all else. */
 registerBackend("cuda one by one", () => {
@@ -140,5 +142,23 @@ describe.skipIf(!cudaAvailable().available)("joined nodes", () => {
       expect([op, count(after.kernels, op)]).toEqual([op, 1]);
     // One for each update, and those for its squares and their sum, its clipping and its addition.
     expect(before.kernels.length - after.kernels.length).toBeGreaterThanOrEqual(6 * 4 - 2 + 8);
+  });
+
+  test.each(["interpreted", "compiled"])("casts of parameters are a launch for sixteen of a shape, %s", async (how) => {
+    const shape = how === "compiled" ? [130, 127] : [5, 13];
+    // Sixteen and two of one shape, and thirteen of another, whose kernel takes less shared memory.
+    const parameters = Array.from({ length: 31 }, (_, i) => random.normal(random.key(i), i < 18 ? shape : [11, 3]));
+    const cast = async (device: string) => {
+      setDevice(device);
+      const run = jit((of: Tensor[]) => of.map((p) => p.astype("bfloat16")));
+      let results: Tensor[] = [];
+      const timings = await profile(() => {
+        results = run(parameters) as Tensor[];
+      });
+      return { bits: await bitsOf(results), kernels: timings.map(({ op }) => op) };
+    };
+    const [before, after] = [await cast(DEVICES[0]), await cast(DEVICES[1])];
+    expect(after.bits).toEqual(before.bits);
+    expect([count(before.kernels, "elementwise"), count(after.kernels, "elementwise")]).toEqual([31, 3]);
   });
 });
