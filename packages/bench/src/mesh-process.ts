@@ -4,6 +4,7 @@
  */
 import { collectiveTime, type KernelTiming, profile } from "@te/kernels-cpu";
 import {
+  activeMesh,
   allGather,
   allToAll,
   globalShardGuard,
@@ -18,7 +19,9 @@ import {
   shardMap,
   withMesh,
 } from "@te/sharding";
-import { jit, ones, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { partition, suggestLayouts } from "@te/sharding/partition";
+import { jit, makeProgram, ones, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import type { Program } from "@te/tensor/backend";
 import { TransformerLayer } from "@te/transformer";
 import { SHAPE } from "./layer.js";
 import {
@@ -33,12 +36,20 @@ import {
 } from "./mesh.js";
 import { best, disposeAll, median, timeOnce } from "./timing.js";
 
-const [WARM_UP, STEPS, PROFILED] = [3, 12, 3];
+const QUICK = process.argv.includes("--quick");
+const [WARM_UP, STEPS, PROFILED] = QUICK ? [1, 1, 1] : [3, 12, 3];
 const LEARNING_RATE = 1e-3;
 const ELEMENT_BYTES = 4;
 
-/** A train step of the layer under the mesh of now: every call goes on from the last. */
-function trainStep(dtype: (typeof DTYPES)[number]): () => unknown {
+interface TrainStep {
+  /** Every call goes on from the last. */
+  readonly run: () => unknown;
+  /** The program of a step, before it is split. */
+  readonly program: () => Program;
+}
+
+/** A train step of the layer under the mesh of now. */
+function trainStep(dtype: (typeof DTYPES)[number]): TrainStep {
   const { batch, sequence, hidden, mlp, heads } = SHAPE;
   const layer = new TransformerLayer({
     hiddenSize: hidden,
@@ -58,20 +69,19 @@ function trainStep(dtype: (typeof DTYPES)[number]): () => unknown {
   const loss = (params: Params, x: Tensor, dy: Tensor): Tensor =>
     layer.apply({ params }, x, { deterministic: true }).mul(dy).astype("float32").sum();
   const differentiate = valueAndGrad(loss);
-  const step = jit(
-    (params: Params, x: Tensor, dy: Tensor) => {
-      const [value, grads] = differentiate(params, x, dy);
-      const next: Params = tree.map((p: Tensor, g: Tensor) => p.sub(g.mul(LEARNING_RATE)), params, grads);
-      return [next, value] as const;
-    },
-    { donateArgnums: [0] },
-  );
+  const update = (params: Params, x: Tensor, dy: Tensor) => {
+    const [value, grads] = differentiate(params, x, dy);
+    const next: Params = tree.map((p: Tensor, g: Tensor) => p.sub(g.mul(LEARNING_RATE)), params, grads);
+    return [next, value] as const;
+  };
+  const step = jit(update, { donateArgnums: [0] });
   let now = params;
-  return () => {
+  const run = (): unknown => {
     const [next, value] = step(now, x, dy);
     now = next;
     return value;
   };
+  return { run, program: () => makeProgram(update)(now, x, dy) };
 }
 
 /** Runs body under a mesh of all processes along one axis, or as one process does. */
@@ -97,9 +107,22 @@ function overlapOf(timings: readonly KernelTiming[]): { exchangeMs: number; hidd
   return { exchangeMs: total / PROFILED / 1e6, hidden: total === 0 ? 0 : hidden / total };
 }
 
+/** Milliseconds of splitting a program over the mesh of now, the best of a few. */
+function timePartitioner(program: Program): number {
+  const mesh = activeMesh()!;
+  const layouts = suggestLayouts(mesh, program);
+  const samples = Array.from({ length: STEPS }, () => {
+    const start = performance.now();
+    partition(mesh, program, layouts);
+    return performance.now() - start;
+  });
+  return best(samples);
+}
+
 async function timeStep(axis: MeshName, dtype: (typeof DTYPES)[number]): Promise<StepSample> {
   return onMesh(axis, async () => {
-    const step = trainStep(dtype);
+    const { run: step, program } = trainStep(dtype);
+    const partitionMs = axis === "one" ? 0 : timePartitioner(program());
     const start = performance.now();
     await timeOnce(step);
     const firstMs = performance.now() - start;
@@ -109,7 +132,15 @@ async function timeStep(axis: MeshName, dtype: (typeof DTYPES)[number]): Promise
     const timings = await profile(async () => {
       for (let i = 0; i < PROFILED; i++) await timeOnce(step);
     });
-    return { axis, dtype, firstMs, bestMs: best(samples), medianMs: median(samples), ...overlapOf(timings) };
+    return {
+      axis,
+      dtype,
+      partitionMs,
+      firstMs,
+      bestMs: best(samples),
+      medianMs: median(samples),
+      ...overlapOf(timings),
+    };
   });
 }
 
@@ -126,7 +157,7 @@ const EXCHANGES: Record<CollectiveKind, readonly [(x: Tensor) => Tensor, Partiti
 /** The kernels alone of our own, and the calls of MPI's. */
 async function timeCollective(kind: CollectiveKind, bytes: number): Promise<CollectiveSample> {
   const mesh = new Mesh({ line: processCount() });
-  const times = Math.max(6, Math.min(200, 2 ** 27 / bytes));
+  const times = QUICK ? 2 : Math.max(6, Math.min(200, 2 ** 27 / bytes));
   return withMesh(mesh, async () => {
     const [call, outSpecs] = EXCHANGES[kind];
     const exchange = jit(shardMap(call, { mesh, inSpecs: [SPLIT], outSpecs }));
@@ -149,7 +180,7 @@ async function measure(meshes: readonly MeshName[]): Promise<ProcessReport> {
   return { mesh: processCount(), steps, collectives };
 }
 
-const meshes = process.argv.slice(2) as MeshName[];
+const meshes = process.argv.slice(2).filter((name) => name !== "--quick") as MeshName[];
 if (!meshes.includes("one")) initDistributed();
 const report = await measure(meshes);
 if (processIndex() === 0) process.stdout.write(`${JSON.stringify(report)}\n`);

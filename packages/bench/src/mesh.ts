@@ -33,10 +33,11 @@ export const MESSAGES: readonly { readonly kind: CollectiveKind; readonly bytes:
   [2 ** 16, 2 ** 20, 2 ** 26].map((bytes) => ({ kind, bytes })),
 );
 
-/** Milliseconds of a train step, and of the first, which compiles. */
+/** Milliseconds of a train step, of the first, which compiles, and of splitting its program over the mesh. */
 export interface StepSample {
   readonly axis: MeshName;
   readonly dtype: (typeof DTYPES)[number];
+  readonly partitionMs: number;
   readonly firstMs: number;
   readonly bestMs: number;
   readonly medianMs: number;
@@ -63,8 +64,9 @@ export interface ProcessReport {
 export interface MeshRow {
   readonly mesh: MeshName;
   readonly dtype: StepSample["dtype"];
-  /** The best step, and the first, which compiles. */
+  /** The best step, and the first, which compiles; of that, splitting the program over the mesh. */
   readonly ms: number;
+  readonly partitionMs: number;
   readonly firstMs: number;
   /** The time of one process with as many threads divided by it: best by best, and the median over the rounds. */
   readonly share: number;
@@ -101,15 +103,19 @@ function reportIn({ code, output }: Ended): ProcessReport {
   return JSON.parse(line) as ProcessReport;
 }
 
-/** Times whole starts in turns, so that a busy minute of the machine meets all of them. */
-export async function benchMesh({ rounds = 5, log = (_: string) => {} } = {}): Promise<MeshReport> {
+/**
+ * Times whole starts in turns, so that a busy minute of the machine meets all of them. `quick`: one step of each kind, to see
+ * that all of it runs.
+ */
+export async function benchMesh({ rounds = 5, quick = false, log = (_: string) => {} } = {}): Promise<MeshReport> {
   const starter = STARTERS.find(({ missing }) => !missing);
   if (!starter) fail("backend", "bench mesh", STARTERS[0]!.missing!, undefined, "Install Open MPI or MPICH.");
   const meshes = (Object.keys(MESHES) as MeshName[]).filter((name) => name !== "one");
   const found: { one: ProcessReport; many: ProcessReport }[] = [];
+  const options = quick ? ["--quick"] : [];
   for (let i = 0; i < rounds; i++) {
-    const one = reportIn(await runAlone(FILE, ["one"], { TE_NUM_THREADS: String(PROCESSES) }));
-    const many = reportIn(await starter.run(PROCESSES, FILE, meshes, { TE_NUM_THREADS: "1" }));
+    const one = reportIn(await runAlone(FILE, ["one", ...options], { TE_NUM_THREADS: String(PROCESSES) }));
+    const many = reportIn(await starter.run(PROCESSES, FILE, [...meshes, ...options], { TE_NUM_THREADS: "1" }));
     found.push({ one, many });
     log(`round ${i + 1} of ${rounds}`);
   }
@@ -142,6 +148,7 @@ function meshRow(
     mesh: axis,
     dtype,
     ms: round(ms, 4),
+    partitionMs: round(best(pairs.map(({ many }) => many.partitionMs))),
     firstMs: round(best(pairs.map(({ many }) => many.firstMs)), 4),
     share: round(best(pairs.map(({ one }) => one.bestMs)) / ms),
     medianShare: round(median(pairs.map(({ one, many }) => one.medianMs / many.medianMs))),
