@@ -86,6 +86,7 @@ Mpi load(const std::string& library) {
   find(file, "MPI_Isend", name, &mpi.isend);
   find(file, "MPI_Irecv", name, &mpi.irecv);
   find(file, "MPI_Test", name, &mpi.test);
+  find(file, "MPI_Cancel", name, &mpi.cancel);
   find(file, "MPI_Error_string", name, &mpi.error_string);
   find(file, "MPI_Barrier", name, &mpi.barrier);
   find(file, "MPI_Allreduce", name, &mpi.allreduce);

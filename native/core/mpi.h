@@ -20,6 +20,7 @@ struct Mpi {
   int (*isend)(const void*, int, Handle, int, int, Handle, Handle*) = nullptr;
   int (*irecv)(void*, int, Handle, int, int, Handle, Handle*) = nullptr;
   int (*test)(Handle*, int*, void*) = nullptr;
+  int (*cancel)(Handle*) = nullptr;
   int (*error_string)(int, char*, int*) = nullptr;
 
   // MPI's own collectives, which only measurements call.

@@ -210,7 +210,10 @@ class Exchange {
     fail("rank " + std::to_string(peer) + " cannot be reached: " + text);
   }
 
+  // What has not begun to come is not wanted any more: its place may be another's soon.
   [[noreturn]] void fail(const std::string& why) {
+    for (Pending& p : pending_)
+      if (p.is_receive && !p.done) mpi_.cancel(&p.request);
     const std::string name = purpose_.name.empty() ? "" : ", " + purpose_.name + ",";
     world_.broken =
         describe(purpose_.what, purpose_.program) + name + " on rank " + std::to_string(world_.rank) + ": " + why + ".";
