@@ -4,6 +4,7 @@ import {
   type Collective,
   emit,
   exchangeInProgram,
+  isForMesh,
   type PartitionedProgram,
   partition,
   partsOn,
@@ -118,7 +119,7 @@ export function makePlanned<A extends readonly any[]>(
   );
   const { values, inputs, constants, nodes, outputs } = traced;
   const whole = new Program(values, inputs, constants, nodes, outputs, donated);
-  const program = runPasses(whole, (node) => kernels.supports(node));
+  const program = runPasses(whole, (node) => isForMesh(node) || kernels.supports(node));
   return partition(mesh, program, suggestLayouts(mesh, program));
 }
 

@@ -26,6 +26,7 @@ export {
   activeResourceAxis,
   globalMeshResource,
   globalShardGuard,
+  isResourceGiven,
   MeshResource,
   type MeshResourceOptions,
   type ResourceField,

@@ -23,6 +23,7 @@ import { formatLayout, type Layout, partsOn, wholeLayout } from "./partition/lay
 import { overlapExchanges } from "./partition/overlap.js";
 import { partition } from "./partition/partition.js";
 import { exchangeWithProcesses } from "./partition/processes.js";
+import { isForMesh } from "./partition/together.js";
 import { exchangeInProgram } from "./partition/virtual.js";
 import { devicesOf, joinIfStarted, onJoin, processCount } from "./world.js";
 
@@ -46,8 +47,8 @@ class MeshBackend implements Backend {
   }
 
   supports(node: NodeSpec): true | string {
-    // Of a shardMap only the body runs on the device.
-    return node.op === "shard_map" || this.device.supports(node);
+    // The device runs what is made of it once it is split.
+    return isForMesh(node) || this.device.supports(node);
   }
 
   compile(program: Program): Executable {

@@ -7,6 +7,7 @@ import { expectArray, expectObject, expectSize } from "./expect.js";
 import type { ParamKind } from "./op-check.js";
 import type { RuleText } from "./sharding/rule.js";
 import type { Shard } from "./sharding/shard.js";
+import type { Together } from "./sharding/together.js";
 import type { Tensor } from "./tensor.js";
 
 /** A value in host memory: codes of its dtype, or unrounded float64 values when the evaluator runs wide. */
@@ -72,6 +73,11 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
     shard: Shard,
     op: (inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P) => Named<O, Tensor>,
   ): Named<O, Tensor>;
+  /**
+   * What a device computes whose part is one of a factor that the rule marks "together". The devices run it in step, the same
+   * nodes on each; where it yields they exchange, and it goes on with what this one gets.
+   */
+  together?(inputs: Named<I, Tensor> & Maybe<Q, Tensor>, params: P, shard: Shard): Together<Named<O, Tensor>>;
   /** A primitive in plain loops: fills `outputs`, which have the shapes that `shape` gave. */
   evaluate?(inputs: Named<I, HostArray> & Maybe<Q, HostArray>, params: P, outputs: Named<O, HostArray>): void;
   /** A composite: the same result from simpler ops. */

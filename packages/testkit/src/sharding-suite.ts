@@ -42,7 +42,9 @@ export function ruleOfCase(op: OpDefinition, of: Case): Rule {
 
 /** The factors of a rule that are long enough to be split. */
 export const splittable = ({ factors }: Rule): string[] =>
-  Object.entries(factors).flatMap(([name, { size, split }]) => (split !== "whole" && size > 1 ? [name] : []));
+  Object.entries(factors).flatMap(([name, { size, split }]) =>
+    split !== "whole" && split !== "together" && size > 1 ? [name] : [],
+  );
 
 /** Two parts, uneven where that is possible. */
 function halves(size: number): Range[] {

@@ -15,5 +15,6 @@ export {
 } from "../partition/partitioned.js";
 export { exchangeBy, exchangeWithProcesses, type Meeting } from "../partition/processes.js";
 export { bytesIn, type Move, sentBytes } from "../partition/reshard.js";
+export { isForMesh } from "../partition/together.js";
 export { exchangeInProgram } from "../partition/virtual.js";
 export { devicesOf, sentSoFar } from "../world.js";

@@ -97,7 +97,7 @@ function tryChoice(mesh: Mesh, { rule }: Asked, splits: readonly Split[]): Choic
     const partial: Record<string, "sum" | "max" | "min"> = {};
     for (const [factor, axes] of assignment) {
       const { split } = rule.factors[factor]!;
-      if (kept.has(factor)) continue;
+      if (kept.has(factor) || split === "together") continue;
       if (split === "free" || split === "whole") return undefined;
       for (const axis of axes) partial[axis] = split;
     }

@@ -1,12 +1,14 @@
 /** From a partitioned program to what some of its devices run, as one program of their parts. */
 import { concat, slice, type Tensor } from "@te/tensor";
 import { lower, type Program } from "@te/tensor/backend";
-import { applyShard, barrierOp, type Range, Shard, withTrace } from "@te/tensor/op";
+import { applyShard, barrierOp, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
-import { countAlong, partOf, partShape, partsOn, placeAlong } from "./layout.js";
+import { shardOf } from "./factors.js";
+import { partOf, partShape, partsOn, placeAlong } from "./layout.js";
 import type { JoinedStep, MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
 import type { Move } from "./reshard.js";
 import { runBody } from "./shard-body.js";
+import { isTogether, runTogether } from "./together.js";
 
 /** What a value is on some devices: by device. */
 export type Parts = ReadonlyMap<number, Tensor>;
@@ -42,6 +44,12 @@ export function emit(partitioned: PartitionedProgram, devices: readonly number[]
         runBody(step.body, given, devices, exchange).forEach((parts, i) => {
           known.set(step.outputs[i]!, parts);
         });
+      } else if (isTogether(step)) {
+        // The backward pass exchanges anew what the forward pass did, so that nothing of it is kept.
+        const given = step.inputs.map((id) => (id < 0 ? undefined : apart(known.get(id)!, -step.outputs[0]!)));
+        runTogether(mesh, step, given, devices, exchange).forEach((parts, i) => {
+          known.set(step.outputs[i]!, parts);
+        });
       } else call(mesh, step, devices, known);
     }
     const results = outputs.flatMap((id) => {
@@ -53,16 +61,10 @@ export function emit(partitioned: PartitionedProgram, devices: readonly number[]
 }
 
 function call(mesh: Mesh, step: OpStep, devices: readonly number[], known: Map<number, Parts>): void {
-  const { node, rule, assignment } = step;
   const results = step.outputs.map(() => new Map<number, Tensor>());
   for (const device of devices) {
-    const ranges: Record<string, Range> = {};
-    for (const [factor, axes] of assignment) {
-      const length = rule.factors[factor]!.size / countAlong(mesh, axes);
-      ranges[factor] = { start: placeAlong(mesh, device, axes) * length, size: length };
-    }
     const parts = step.inputs.map((id) => (id < 0 ? undefined : known.get(id)!.get(device)!));
-    applyShard(new Shard(node.op, rule, ranges), parts, node.params).forEach((part, i) => {
+    applyShard(shardOf(mesh, step, device), parts, step.node.params).forEach((part, i) => {
       results[i]!.set(device, part);
     });
   }

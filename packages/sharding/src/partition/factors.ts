@@ -1,7 +1,8 @@
 /** From the layout of an operand to factors of an op's rule that mesh axes split, and back. */
-import type { Operand, Rule } from "@te/tensor/op";
+import { type Operand, type Range, type Rule, Shard } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
-import { countAlong } from "./layout.js";
+import { countAlong, placeAlong } from "./layout.js";
+import type { OpStep } from "./partitioned.js";
 
 /** A factor that a mesh axis splits. */
 export interface Split {
@@ -33,9 +34,10 @@ export function splitsOf(mesh: Mesh, rule: Rule, of: Operand, dims: readonly (re
   });
 }
 
-/** Whether a factor may be cut into so many equal parts. */
+/** Whether a factor may be cut into so many equal parts. What devices compute together has a single element on each. */
 const isSplittable = (rule: Rule, factor: string, parts: number): boolean => {
   const { size, split } = rule.factors[factor]!;
+  if (split === "together") return size === parts;
   return split !== "whole" && size > 0 && size % parts === 0;
 };
 
@@ -69,4 +71,14 @@ export function dimsUnder(mesh: Mesh, rule: Rule, of: Operand, assignment: Assig
     all.push(axes);
   }
   return all;
+}
+
+/** The part of a step that a device computes. */
+export function shardOf(mesh: Mesh, { node, rule, assignment }: OpStep, device: number): Shard {
+  const ranges: Record<string, Range> = {};
+  for (const [factor, axes] of assignment) {
+    const length = rule.factors[factor]!.size / countAlong(mesh, axes);
+    ranges[factor] = { start: placeAlong(mesh, device, axes) * length, size: length };
+  }
+  return new Shard(node.op, rule, ranges);
 }

@@ -7,6 +7,7 @@ import type { Assignment } from "./factors.js";
 import { countAlong, formatLayout, type Layout } from "./layout.js";
 import { bytesIn, bytesSent, type Move } from "./reshard.js";
 import { collectivesOf, type ShardBody } from "./shard-body.js";
+import { collectivesTogether, isTogether } from "./together.js";
 
 /** A value with its whole shape, and how it lies over the mesh. */
 export interface SplitValue {
@@ -73,7 +74,10 @@ export class PartitionedProgram {
   /** What is exchanged, in order. */
   collectives(): Collective[] {
     return this.steps.flatMap((step): Collective[] => {
-      if ("node" in step) return step.body ? collectivesOf(step.body) : [];
+      if ("node" in step) {
+        if (step.body) return collectivesOf(step.body);
+        return isTogether(step) ? collectivesTogether(this.mesh, step, this.values) : [];
+      }
       const moves = "moves" in step ? step.moves : [step];
       const { move } = moves[0]!;
       if (move.kind === "slice") return [];

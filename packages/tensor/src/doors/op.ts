@@ -111,6 +111,7 @@ export {
   wholeRule,
 } from "../sharding/rule.js";
 export { applyShard, type Range, Shard } from "../sharding/shard.js";
+export { runShardTogether, type Sent, type Together } from "../sharding/together.js";
 export { isFloatTensor, tensorOwning } from "../tensor.js";
 export { currentTrace, type Trace, withTrace } from "../trace.js";
 export { runTraced } from "../transforms/run-traced.js";

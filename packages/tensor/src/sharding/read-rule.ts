@@ -95,7 +95,8 @@ class Reader {
 
   private checkOptions(entries: readonly Entry[]): void {
     const known = new Set(entries.flatMap((entry) => (typeof entry === "number" ? [] : entry)));
-    for (const name of [...this.written.whole, ...Object.keys(this.written.reduce), ...Object.keys(this.written.sizes)])
+    const { whole, together, reduce, sizes } = this.written;
+    for (const name of [...whole, ...together, ...Object.keys(reduce), ...Object.keys(sizes)])
       if (!known.has(name)) this.refuse("must hold every factor that its options name", name);
   }
 
@@ -166,14 +167,17 @@ class Reader {
   }
 
   private factors(all: readonly (Operand | undefined)[], outputs: readonly Operand[]): Record<string, Factor> {
-    const { whole, reduce } = this.written;
+    const { written } = this;
     const names = new Set(all.flatMap((operand) => operand?.dims.flat() ?? []));
     return Object.fromEntries(
       [...names].map((name) => {
         const option = isLeading(name) ? "..." : name;
         const isKept = outputs.every(({ dims }) => dims.some((factors) => factors.includes(name)));
-        const split = whole.includes(option) ? "whole" : isKept ? "free" : (reduce[option] ?? "sum");
-        return [name, { size: this.sizes.get(name)!, split }];
+        const marked = (["whole", "together"] as const).find((mark) => written[mark].includes(option));
+        return [
+          name,
+          { size: this.sizes.get(name)!, split: marked ?? (isKept ? "free" : (written.reduce[option] ?? "sum")) },
+        ];
       }),
     );
   }

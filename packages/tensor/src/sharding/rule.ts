@@ -12,6 +12,7 @@ const REDUCTIONS: readonly Reduction[] = ["sum", "max", "min"];
 export interface RuleText {
   readonly text: string;
   readonly whole: readonly string[];
+  readonly together: readonly string[];
   readonly reduce: Readonly<Record<string, Reduction>>;
   readonly sizes: Readonly<Record<string, number>>;
 }
@@ -21,9 +22,11 @@ export interface Factor {
   readonly size: number;
   /**
    * "whole": may not be split. "free": every output has it, and the parts of an output lie side by side. A reduction: so the
-   * parts of an output that does not have it are combined; outputs that have it lie side by side here too.
+   * parts of an output that does not have it are combined; outputs that have it lie side by side here too. "together": it may
+   * be cut into single elements, whose devices exchange while they compute, as the op's `together` says; an output that does
+   * not have it is the same on all of them.
    */
-  readonly split: "free" | "whole" | Reduction;
+  readonly split: "free" | "whole" | "together" | Reduction;
 }
 
 /** An input or output of a call: its whole shape, and the factors of each dimension, outermost first. */
@@ -45,6 +48,8 @@ export interface Rule {
 export interface RuleOptions {
   /** Factors that may not be split; "..." for all leading axes. */
   readonly whole?: readonly string[];
+  /** Factors whose devices exchange while they compute, as the op's `together` says. */
+  readonly together?: readonly string[];
   /** How factors that vanish from an output are combined: "sum" by default. */
   readonly reduce?: Readonly<Record<string, Reduction>>;
   /** Sizes that the shapes do not tell, of factors in products. */
@@ -63,13 +68,14 @@ export interface RuleOptions {
  */
 export function rule(text: string, options: RuleOptions = {}): RuleText {
   expectString("rule", { text });
-  const { whole, reduce, sizes } = withDefaults("rule", options, { whole: [], reduce: {}, sizes: {} });
-  expectStrings("rule", { whole });
+  const defaults = { whole: [], together: [], reduce: {}, sizes: {} };
+  const { whole, together, reduce, sizes } = withDefaults("rule", options, defaults);
+  expectStrings("rule", { whole, together });
   expectObject("rule", { reduce, sizes });
   for (const how of Object.values(reduce))
     if (!REDUCTIONS.includes(how)) fail("option", "rule", `reduce must be ${REDUCTIONS.join(", ")}`, how);
   checkShape("rule", Object.values(sizes));
-  return { text, whole, reduce, sizes };
+  return { text, whole, together, reduce, sizes };
 }
 
 /** The rule of elementwise ops: all operands broadcast, and every axis may be split. */

@@ -105,6 +105,8 @@ export function applyShard(shard: Shard, inputs: readonly (Tensor | undefined)[]
       ),
     );
   checkParts(shard, names, inputs, rule.inputs);
+  const shared = Object.keys(shard.ranges).find((name) => rule.factors[name]!.split === "together");
+  if (shared) fail("option", op.name, "a part of this factor is computed together with the others", shared);
   const named = op.onShard?.(nameInputs(op, inputs), complete, shard, itself);
   const outputs = named ? op.outputs.map((name) => named[name]!) : applyOp(op, inputs, complete);
   checkParts(shard, op.outputs, outputs, rule.outputs);
@@ -112,7 +114,7 @@ export function applyShard(shard: Shard, inputs: readonly (Tensor | undefined)[]
 }
 
 /** Throws unless each tensor has the shape of the shard's part. */
-function checkParts(
+export function checkParts(
   shard: Shard,
   names: readonly string[],
   tensors: readonly (Tensor | undefined)[],
