@@ -155,6 +155,15 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
       "transformer/packed: thd_t2hd and t3hd",
     ],
     "what is hidden stays out, NaN included": ["transformer/contamination: "],
+    "over a context-parallel axis, ring and all-gather, in every order": [
+      "transformer/context-parallel: cp2",
+      "transformer/context-parallel: cp4",
+      "transformer/context-parallel: dp2 x cp2",
+      "transformer/context-parallel: tp2 x cp2",
+    ],
+    "what a context-parallel axis exchanges": ["transformer/context-collectives: "],
+    "what a context-parallel axis does not have is refused": ["transformer/context-errors: "],
+    "load-balanced orders and their inverses": ["transformer/reorder: "],
     "memory grows with the length, not with its square": ["transformer/attention: long sequences"],
   },
   MultiHeadAttention: {

@@ -10,6 +10,8 @@ export interface Proof {
   readonly by: readonly string[];
 }
 
+const CONTEXT_PARALLEL = ["contextParallelCausalLoadBalanced", "contextParallelAxis", "contextParallelStrategy"];
+
 const of = (name: string, ...parameters: string[]): string[] => parameters.map((parameter) => `${name}.${parameter}`);
 
 export const PROOFS: readonly Proof[] = [
@@ -189,6 +191,12 @@ export const PROOFS: readonly Proof[] = [
     covers: ["DotProductAttention.contextCheckpointName"],
     by: ["transformer/checkpoint: attention contextCheckpointName names the result"],
   },
+  {
+    covers: of("DotProductAttention", ...CONTEXT_PARALLEL),
+    by: ["transformer/context-parallel: cp2", "transformer/context-parallel: cp4"],
+  },
+  { covers: of("MultiHeadAttention", ...CONTEXT_PARALLEL), by: ["transformer/context-layer: cp2 MultiHeadAttention"] },
+  { covers: of("TransformerLayer", ...CONTEXT_PARALLEL), by: ["transformer/context-layer: cp4 TransformerLayer"] },
   {
     covers: of("MultiHeadAttention", "outputLayernorm"),
     by: ["transformer/deprecated: MultiHeadAttention outputLayernorm is gone"],

@@ -13,7 +13,12 @@ export interface NodeCost {
 const size = (shape: readonly number[]): number => shape.reduce((n, length) => n * length, 1);
 
 /** Products of attention's backward pass, and those of the forward pass: qk, pv; qk again, dp, dv, dq, dk. */
-const ATTENTION_PRODUCTS: Readonly<Record<string, number>> = { attention: 2, attention_backward: 5 };
+const ATTENTION_PRODUCTS: Readonly<Record<string, number>> = {
+  attention: 2,
+  context_attention: 2,
+  attention_backward: 5,
+  context_attention_backward: 5,
+};
 
 /** Two for each product of a sum. A causal attention computes half of its scores. */
 export function flopsOf(values: readonly Aval[], node: ProgramNode): number {

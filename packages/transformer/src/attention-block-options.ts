@@ -11,11 +11,12 @@ import {
 import type { DType } from "@te/tensor";
 import type { Defaults, WithDefaults } from "@te/tensor/op";
 import { checkRopeWindows, parseRopeMethod, parseSoftmaxType, parseWindow } from "./attention-options.js";
+import { type ContextParallelOptions, contextParallelDefaults, parseContextParallel } from "./context-parallel.js";
 import { parseLoraScope } from "./lora-scope.js";
 import { warnUnread } from "./unread-arguments.js";
 import { refuseScoreMod, type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
 
-export interface AttentionBlockOptions extends ScoreModOptions {
+export interface AttentionBlockOptions extends ContextParallelOptions, ScoreModOptions {
   /** Number of key and value heads. Default null: numAttentionHeads. */
   numGqaGroups?: number | null;
   /** "layernorm" (default) or "rmsnorm", in any spelling. */
@@ -79,6 +80,7 @@ export const attentionBlockDefaults = {
   scaledQueryInit: true,
   windowSize: null,
   softmaxType: "vanilla",
+  ...contextParallelDefaults,
   ...scoreModDefaults,
 } satisfies Defaults<AttentionBlockOptions>;
 
@@ -101,6 +103,7 @@ export function checkAttentionBlock(fn: string, options: AttentionBlock): void {
   checkParameterDType(fn, options.dtype);
   parseWindow(fn, options.windowSize);
   parseSoftmaxType(fn, options.softmaxType);
+  parseContextParallel(fn, options);
   refuseScoreMod(fn, options);
   warnOfUnread(fn, options);
 }

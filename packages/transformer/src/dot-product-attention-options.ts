@@ -1,12 +1,8 @@
 /** Options of DotProductAttention and their defaults. */
 import type { DType } from "@te/tensor";
 import type { Defaults, WithDefaults } from "@te/tensor/op";
-import {
-  type ContextParallelOptions,
-  contextParallelDefaults,
-  type ScoreModOptions,
-  scoreModDefaults,
-} from "./unsupported-options.js";
+import { type ContextParallelOptions, contextParallelDefaults } from "./context-parallel.js";
+import { type ScoreModOptions, scoreModDefaults } from "./unsupported-options.js";
 
 /** Options of DotProductAttention. */
 export interface DotProductAttentionOptions extends ContextParallelOptions, ScoreModOptions {

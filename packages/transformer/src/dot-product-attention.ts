@@ -19,6 +19,7 @@ import {
   resolveBiasType,
   type SoftmaxType,
 } from "./attention-options.js";
+import { contextAxis, parseContextParallel, readContext, splitSequence } from "./context-parallel.js";
 import { oneOf, warnDeprecated } from "./deprecated.js";
 import {
   type DotProductAttentionOptions,
@@ -26,9 +27,10 @@ import {
   type ResolvedAttentionOptions,
 } from "./dot-product-attention-options.js";
 import { namedAttention } from "./ops/attention.js";
+import { contextMethod } from "./ops/context-attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 import { MASK_CONVENTION, readMask, warnUnread } from "./unread-arguments.js";
-import { refuseContextParallel, refuseScoreMod } from "./unsupported-options.js";
+import { refuseScoreMod } from "./unsupported-options.js";
 
 /** Options of a call of {@link DotProductAttention}. */
 export interface AttentionCallOptions {
@@ -55,7 +57,12 @@ export interface AttentionCallOptions {
  * not kept: a checkpoint policy can name the result (contextCheckpointName), not them.
  *
  * Throws TeError: "option" for strings that are none of those above and for masks and biases that do not go with their
- * type, "shape" and "dtype" for operands that do not go together, "unsupported" for context parallelism and scoreMod.
+ * type, "shape" and "dtype" for operands that do not go together, "unsupported" for scoreMod.
+ *
+ * Over a context-parallel axis (MeshResource.cpResource) of several devices the sequence of query, key, value and result is
+ * split: attnMaskType no_mask or causal, or padding_causal with packed sequences (thd), whose windows and positions work too.
+ * "unsupported" are packed q, k and v, biases, dropout, other softmax types and windows without packed sequences, "shape" is
+ * a sequence that the devices do not divide.
  */
 export class DotProductAttention extends Module {
   static override readonly name: string = "DotProductAttention";
@@ -88,7 +95,7 @@ export class DotProductAttention extends Module {
     this.window = parseWindow(fn, this.options.windowSize);
     checkAttentionDropout(fn, this.options.attentionDropout);
     checkName(fn, "dropoutRngName", this.options.dropoutRngName);
-    refuseContextParallel(fn, this.options);
+    parseContextParallel(fn, this.options);
     refuseScoreMod(fn, this.options);
     this.checkLayout(fn);
   }
@@ -116,11 +123,15 @@ export class DotProductAttention extends Module {
     const biasType = resolveBiasType(fn, this.biasType, Boolean(bias));
     const dropout = deterministic ? 0 : options.attentionDropout;
     const described = hidden instanceof SequenceDescriptor;
-    return namedAttention(
+    const axis = contextAxis(options);
+    const context = axis === undefined ? undefined : this.contextOf(axis, { query, key, hidden, bias, dropout });
+    const split = (x: Tensor): Tensor =>
+      axis === undefined ? x : splitSequence(x, axis, options.transposeBatchSequence);
+    const out = namedAttention(
       {
-        q: query,
-        ...(packing !== "qkv" && { k: key ?? undefined }),
-        ...(packing === "none" && { v: value ?? undefined }),
+        q: split(query),
+        ...(packing !== "qkv" && { k: key ? split(key) : undefined }),
+        ...(packing === "none" && { v: value ? split(value) : undefined }),
         ...(bias && { bias: bias.dtype === query.dtype ? bias : bias.astype(query.dtype) }),
         ...(described ? this.sequencesOf(hidden, query, key) : hidden && { mask: hidden }),
         ...(softmaxType === "learnable" && { sink: this.sink() }),
@@ -139,7 +150,37 @@ export class DotProductAttention extends Module {
         float32Logits: options.float32Logits,
       },
       options.contextCheckpointName,
+      context && contextMethod(context),
     );
+    return split(out);
+  }
+
+  /** How attention is computed over an axis that splits the sequence. Throws for what it does not have there. */
+  private contextOf(
+    axis: string,
+    given: Readonly<{
+      query: Tensor;
+      key: Tensor | null | undefined;
+      hidden: Tensor | SequenceDescriptor | undefined;
+      bias: Tensor | null | undefined;
+      dropout: number;
+    }>,
+  ) {
+    const { options, maskType, softmaxType, window } = this;
+    const { packing, sequences } = QKV_LAYOUTS[this.layout];
+    const at = options.transposeBatchSequence ? 0 : 1;
+    return readContext("DotProductAttention", axis, options, {
+      maskType,
+      isPackedQkv: packing === "qkv",
+      isThd: sequences,
+      isPlaced: given.hidden instanceof SequenceDescriptor && given.hidden.placed,
+      hasBias: Boolean(given.bias),
+      hasWindow: window.windowLeft >= 0 || window.windowRight >= 0,
+      dropout: given.dropout,
+      softmaxType,
+      maxSegmentsPerSeq: options.maxSegmentsPerSeq,
+      lengths: [given.query.shape[at]!, (given.key ?? given.query).shape[at]!],
+    });
   }
 
   private checkLayout(fn: string): void {

@@ -7,6 +7,7 @@ export { MultiHeadAttention, type MultiHeadAttentionCallOptions } from "./multi-
 export type { MultiHeadAttentionOptions } from "./multi-head-attention-options.js";
 // Ops
 export { attentionBackwardOp, attentionOp } from "./ops/attention.js";
+export { contextAttentionBackwardOp, contextAttentionOp } from "./ops/context-attention.js";
 export { rope } from "./ops/rope.js";
 // Positions
 export {
@@ -14,6 +15,8 @@ export {
   type RelativePositionBiasesCallOptions,
   type RelativePositionBiasesOptions,
 } from "./relative-position-biases.js";
+// Context parallelism
+export { inverseReorderCausalLoadBalancing, ReorderStrategy, reorderCausalLoadBalancing } from "./reorder.js";
 export { SequenceDescriptor } from "./sequence-descriptor.js";
 // The layer
 export { TransformerLayer, type TransformerLayerCallOptions } from "./transformer-layer.js";

@@ -4,14 +4,13 @@ import {
   BATCH_AXES,
   HIDDEN_AXES,
   HIDDEN_TP_AXES,
-  SEQLEN_AXES,
-  SEQLEN_TP_AXES,
   W_FSDP_AXES,
   W_JOINED_AXES,
   W_NO_SHARD_AXES,
   W_TP_AXES,
 } from "@te/sharding";
 import { attentionBlockOptions } from "./attention-block-options.js";
+import { sequenceAxes } from "./context-parallel.js";
 import { loraUses, parseLoraScope } from "./lora-scope.js";
 import { MultiHeadAttention } from "./multi-head-attention.js";
 import type { MultiHeadAttentionOptions } from "./multi-head-attention-options.js";
@@ -51,6 +50,7 @@ function attention(o: ResolvedLayerOptions, own: Partial<MultiHeadAttentionOptio
 /** The norm and MLP after attention. */
 export function mlp(o: ResolvedLayerOptions): LayerNormMLP {
   const axes = (...names: [string, string, string]): string[] => axesOf(o.transposeBatchSequence, ...names);
+  const { inside, between } = sequenceAxes(o);
   return new LayerNormMLP({
     name: "mlp",
     intermediateDim: o.mlpHiddenSize,
@@ -77,9 +77,9 @@ export function mlp(o: ResolvedLayerOptions): LayerNormMLP {
     lowRankAdaptationAlpha: o.lowRankAdaptationAlpha,
     dtype: o.dtype,
     transposeBatchSequence: o.transposeBatchSequence,
-    layernormInputAxes: axes(BATCH_AXES, o.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES, HIDDEN_AXES),
-    dot1InputAxes: axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_AXES),
-    dot2InputAxes: axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES),
+    layernormInputAxes: axes(BATCH_AXES, between, HIDDEN_AXES),
+    dot1InputAxes: axes(BATCH_AXES, inside, HIDDEN_AXES),
+    dot2InputAxes: axes(BATCH_AXES, inside, HIDDEN_TP_AXES),
   });
 }
 

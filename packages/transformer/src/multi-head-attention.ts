@@ -7,8 +7,6 @@ import {
   HIDDEN_AXES,
   HIDDEN_TP_AXES,
   JOINED_AXES,
-  SEQLEN_AXES,
-  SEQLEN_TP_AXES,
 } from "@te/sharding";
 import { arange, type Tensor, zeros } from "@te/tensor";
 import { expectTensor, fail } from "@te/tensor/op";
@@ -22,6 +20,7 @@ import {
   parseRopeMethod,
   type RopeMethod,
 } from "./attention-options.js";
+import { contextAxis, contextPositions, sequenceAxes } from "./context-parallel.js";
 import { DotProductAttention } from "./dot-product-attention.js";
 import { CACHE_NAMES, expectCache, extendCache, type KvCache, sequencesFrom, startOf } from "./kv-cache.js";
 import { parseLoraScope } from "./lora-scope.js";
@@ -115,7 +114,8 @@ export class MultiHeadAttention extends Module {
     const query = this.constrainInput(inputsQ);
     const isSelf = inputsQ === inputsKv;
     let projected = this.projections.project(query, isSelf ? query : inputsKv, isSelf);
-    if (decode || (enableRotaryPosEmb && this.queryStart)) projected = unpack(projected);
+    const isApart = contextAxis(this.options) !== undefined && projected.layout === "bs3hd";
+    if (decode || isApart || (enableRotaryPosEmb && this.queryStart)) projected = unpack(projected);
     if (enableRotaryPosEmb) projected = this.rotate(projected, start);
     const { q, k, v, layout, normalized } = this.constrainHeads(projected);
     if (decode && !cache) this.makeCache(k!, v!);
@@ -126,7 +126,7 @@ export class MultiHeadAttention extends Module {
         : this.attention(layout).call(q, k, v, this.shifted(hidden, q, k), bias, { deterministic });
     const joined = context.reshape([...context.shape.slice(0, 2), this.numAttentionHeads * this.headDim]);
     const out = this.projections.output(
-      constrain(joined, this.axes(BATCH_AXES, SEQLEN_AXES, HIDDEN_TP_AXES)),
+      constrain(joined, this.axes(BATCH_AXES, sequenceAxes(this.options).inside, HIDDEN_TP_AXES)),
       inputsQ.shape.at(-1)!,
     );
     return [out, normalized];
@@ -141,13 +141,13 @@ export class MultiHeadAttention extends Module {
   }
 
   private constrainInput(x: Tensor): Tensor {
-    const sequence = this.options.enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES;
-    return constrain(x, this.axes(BATCH_AXES, sequence, HIDDEN_AXES));
+    return constrain(x, this.axes(BATCH_AXES, sequenceAxes(this.options).between, HIDDEN_AXES));
   }
 
   private constrainHeads(p: Projected): Projected {
-    const separate = this.axes(BATCH_AXES, SEQLEN_AXES, HEAD_AXES, HIDDEN_AXES);
-    const packed = this.axes(BATCH_AXES, SEQLEN_AXES, JOINED_AXES, HEAD_AXES, HIDDEN_AXES);
+    const { inside } = sequenceAxes(this.options);
+    const separate = this.axes(BATCH_AXES, inside, HEAD_AXES, HIDDEN_AXES);
+    const packed = this.axes(BATCH_AXES, inside, JOINED_AXES, HEAD_AXES, HIDDEN_AXES);
     const fit = (t: Tensor | undefined) => t && constrain(t, t.rank === 5 ? packed : separate);
     return { ...p, q: fit(p.q)!, k: fit(p.k), v: fit(p.v) };
   }
@@ -160,12 +160,13 @@ export class MultiHeadAttention extends Module {
     return sequencesFrom(this.queryStart, { batch: q.shape[batch]!, queries, keys }, mask);
   }
 
-  /** Turns q and k by their positions in the row, which in decoding start at the cache's index. */
+  /** Turns q and k by their positions in the row, which in decoding start at the cache's index. Reordered tokens keep theirs. */
   private rotate(p: Projected, start: Tensor | undefined): Projected {
     const [windowMin, windowMax] = this.options.rotaryPosEmbWindows;
     const options = { method: this.ropeMethod, windowMin, windowMax, sequenceAxis: this.sequenceAxis };
     const turn = (x: Tensor, slots: number, start: Tensor | undefined): Tensor => {
-      const positions = start && arange(x.shape[options.sequenceAxis]!).add(start);
+      const length = x.shape[options.sequenceAxis]!;
+      const positions = start ? arange(length).add(start) : contextPositions(FN, this.options, length);
       return rope(x, { ...options, slots, ...(positions && { positions }) });
     };
     const q = turn(p.q, p.layout === "bs3hd" ? 2 : 0, start ?? this.queryStart);
@@ -188,6 +189,9 @@ export class MultiHeadAttention extends Module {
       transposeBatchSequence: this.sequenceFirst,
       windowSize: options.windowSize,
       softmaxType: options.softmaxType,
+      contextParallelCausalLoadBalanced: options.contextParallelCausalLoadBalanced,
+      contextParallelAxis: options.contextParallelAxis,
+      contextParallelStrategy: options.contextParallelStrategy,
     });
   }
 

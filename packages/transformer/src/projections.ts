@@ -1,16 +1,8 @@
 /** The products around attention: queries, keys and values from the inputs, and the result from the heads. */
 import { DenseGeneral, type Initializer, LayerNormDenseGeneral, stackSlices } from "@te/layers";
-import {
-  BATCH_AXES,
-  HIDDEN_AXES,
-  SEQLEN_AXES,
-  SEQLEN_TP_AXES,
-  W_FSDP_AXES,
-  W_JOINED_AXES,
-  W_NO_SHARD_AXES,
-  W_TP_AXES,
-} from "@te/sharding";
+import { BATCH_AXES, HIDDEN_AXES, W_FSDP_AXES, W_JOINED_AXES, W_NO_SHARD_AXES, W_TP_AXES } from "@te/sharding";
 import { checkpointName, full, type Tensor } from "@te/tensor";
+import { sequenceAxes } from "./context-parallel.js";
 import { type LoraScope, loraUses } from "./lora-scope.js";
 import type { ResolvedOptions } from "./multi-head-attention-options.js";
 
@@ -113,8 +105,8 @@ export class Projections {
     returnLayernormOutput: boolean,
   ): LayerNormDenseGeneral {
     const { inputLayernorm, layernormType, layernormEpsilon, zeroCenteredGamma } = this.options;
-    const { enableSequenceParallel, transposeBatchSequence: sequenceFirst } = this.options;
-    const sequence = enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES;
+    const { transposeBatchSequence: sequenceFirst } = this.options;
+    const sequence = sequenceAxes(this.options);
     return new LayerNormDenseGeneral({
       ...this.common("qkv_proj"),
       ...axes,
@@ -128,8 +120,8 @@ export class Projections {
       zeroCenteredGamma,
       scaleAxes: [W_NO_SHARD_AXES],
       lnBiasAxes: [W_NO_SHARD_AXES],
-      layernormInputAxes: axesOf(sequenceFirst, BATCH_AXES, sequence, HIDDEN_AXES),
-      dotInputAxes: axesOf(sequenceFirst, BATCH_AXES, SEQLEN_AXES, HIDDEN_AXES),
+      layernormInputAxes: axesOf(sequenceFirst, BATCH_AXES, sequence.between, HIDDEN_AXES),
+      dotInputAxes: axesOf(sequenceFirst, BATCH_AXES, sequence.inside, HIDDEN_AXES),
     });
   }
 

@@ -35,6 +35,8 @@ export class SequenceDescriptor {
     private readonly describe: Describe,
     /** Segments with positions of their own, as packed sequences need them. */
     readonly packed: boolean,
+    /** It tells the segment and position of each token, in whatever order the tokens are. */
+    readonly placed: boolean,
     private readonly mask?: Tensor | undefined,
   ) {}
 
@@ -45,7 +47,7 @@ export class SequenceDescriptor {
       const known = inRange("fromSeqlens", lengths[side], "every length", 0, length, lengthsOf(length));
       return arange(length).expandDims(0).lt(known.expandDims(-1)).astype("int32");
     };
-    return new SequenceDescriptor((side, length) => ({ ids: ids(side, length) }), false);
+    return new SequenceDescriptor((side, length) => ({ ids: ids(side, length) }), false, false);
   }
 
   /**
@@ -63,7 +65,7 @@ export class SequenceDescriptor {
       const rule = `seqOffsets must have shape [${batch},${count! + 1}], one column more than seqlens`;
       fail("shape", `SequenceDescriptor.${fn}`, rule, offsets[side as 0 | 1]);
     });
-    return new SequenceDescriptor((side, length) => segmentsAt(lengths[side], offsets[side], length), true);
+    return new SequenceDescriptor((side, length) => segmentsAt(lengths[side], offsets[side], length), true, false);
   }
 
   /**
@@ -95,7 +97,7 @@ export class SequenceDescriptor {
         "Positions count from 0 in each segment.",
       ),
     });
-    return new SequenceDescriptor(known, true);
+    return new SequenceDescriptor(known, true, true);
   }
 
   /**
@@ -112,7 +114,7 @@ export class SequenceDescriptor {
     if (given !== undefined) SequenceDescriptor.check(fn, given);
     if (mask !== undefined) expectTensor(fn, { mask });
     const describe: Describe = (side, length) => ({ positions: positions[side], ...given?.describe(side, length) });
-    return new SequenceDescriptor(describe, true, mask);
+    return new SequenceDescriptor(describe, true, false, mask);
   }
 
   private static check(fn: string, value: unknown): void {

@@ -1,15 +1,10 @@
 /** The module TransformerLayer: attention and MLP with their norms, residuals, dropout and masks. */
 import { Dropout, Module, varianceScaling, warnWideInput } from "@te/layers";
-import {
-  BATCH_AXES,
-  withShardingConstraintByLogicalAxes as constrain,
-  HIDDEN_AXES,
-  SEQLEN_AXES,
-  SEQLEN_TP_AXES,
-} from "@te/sharding";
+import { BATCH_AXES, withShardingConstraintByLogicalAxes as constrain, HIDDEN_AXES } from "@te/sharding";
 import { type Tensor, Tensor as TensorClass } from "@te/tensor";
 import { expectTensor, fail, withDefaults } from "@te/tensor/op";
 import { parseHeads, parseMaskType } from "./attention-options.js";
+import { sequenceAxes } from "./context-parallel.js";
 import { oneOf } from "./deprecated.js";
 import { crossAttention, finalNorm, mlp, selfAttention } from "./layer-parts.js";
 import { axesOf } from "./projections.js";
@@ -177,9 +172,8 @@ export class TransformerLayer extends Module {
   }
 
   private constrainHidden(x: Tensor): Tensor {
-    const { enableSequenceParallel, transposeBatchSequence } = this.options;
-    const sequence = enableSequenceParallel ? SEQLEN_TP_AXES : SEQLEN_AXES;
-    return constrain(x, axesOf(transposeBatchSequence, BATCH_AXES, sequence, HIDDEN_AXES));
+    const { between } = sequenceAxes(this.options);
+    return constrain(x, axesOf(this.options.transposeBatchSequence, BATCH_AXES, between, HIDDEN_AXES));
   }
 
   /** [1, heads, L, L] over the inputs' length, in decoding the cache's; undefined when relative embedding is off. */

@@ -12,8 +12,12 @@ import {
  * Terms of all operands and results by name: batch b; g groups of r heads, which share one of k and v; queries s, keys t;
  * depth d, and e of the values. Packed with queries, keys cannot be split without them, nor these without the keys.
  */
-function termsOf(x: AttentionOperands<Aval>, { layout, packing }: AttentionParams, sizes: AttentionSizes) {
-  const [s, t] = packing === "qkv" ? [String(sizes.queries), String(sizes.keys)] : ["s", "t"];
+function termsOf(
+  x: AttentionOperands<Aval>,
+  { layout, packing }: Pick<AttentionParams, "layout" | "packing">,
+  sizes: AttentionSizes,
+  [s, t] = packing === "qkv" ? [String(sizes.queries), String(sizes.keys)] : ["s", "t"],
+) {
   const e = packing === "none" ? "e" : "d";
   const wire = (length: string, rest: string): string => `${layout === "bshd" ? `b ${length}` : `${length} b`} ${rest}`;
   // Axes of length 1 beside longer ones are repeated.
@@ -43,6 +47,26 @@ function termsOf(x: AttentionOperands<Aval>, { layout, packing }: AttentionParam
 }
 
 type Name = keyof ReturnType<typeof termsOf>;
+
+/**
+ * The rule where queries and keys are cut into so many parts c, one on each device, which compute together. The operands
+ * stand for those of the op, in wire order.
+ */
+export function contextRule(
+  x: AttentionOperands<Aval>,
+  params: Pick<AttentionParams, "layout" | "packing"> & { readonly parts: number },
+  sizes: AttentionSizes,
+  inputs: readonly Name[],
+  outputs: readonly Name[],
+): RuleText {
+  const terms = termsOf(x, params, sizes, ["(c s)", "(c t)"]);
+  const list = (names: readonly Name[]): string => names.map((name) => terms[name]).join(", ");
+  return rule(`${list(inputs)} -> ${list(outputs)}`, {
+    whole: params.packing === "none" ? ["s", "t", "d", "e"] : ["s", "t", "d"],
+    together: ["c"],
+    sizes: { g: sizes.groups, r: sizes.heads / sizes.groups, c: params.parts },
+  });
+}
 
 /** The rule of an op with these inputs and outputs; gradients have the terms of what they are gradients of. */
 function ruleOf(

@@ -119,14 +119,15 @@ export const attentionOp = defineOp("attention", {
   cases: (c) => attentionCases(c, "forward"),
 });
 
-interface Given extends Statistics {
+/** What attention gave, and the cotangents of it. */
+export interface AttentionGiven extends Statistics {
   readonly out: Tensor;
   readonly dout: Tensor;
   readonly dlse?: Tensor | undefined;
 }
 
 /** Gradients of every operand that has one. */
-function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: Given, params: AttentionParams) {
+function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: AttentionGiven, params: AttentionParams) {
   const operands = { ...shared, ...given };
   const { dq, dk, dv } = attentionBackwardOp(operands, params);
   return {
@@ -138,13 +139,30 @@ function gradients({ sink, ...shared }: AttentionOperands<Tensor>, given: Given,
   };
 }
 
+/** How attention and the gradients of its operands are computed: on whole sequences, or on parts of them. */
+export interface AttentionMethod {
+  forward(operands: AttentionOperands<Tensor>, params: AttentionParams): { readonly out: Tensor } & Statistics;
+  backward(
+    operands: AttentionOperands<Tensor>,
+    given: AttentionGiven,
+    params: AttentionParams,
+  ): Partial<Record<Differentiable, Tensor | undefined>>;
+}
+
+const WHOLE: AttentionMethod = { forward: (x, params) => attentionOp(x, params), backward: gradients };
+
 /**
  * `out` of attention, marked with a name together with its statistics: all that the backward pass needs besides the
  * operands, so that a checkpoint policy that keeps the name does not run attention again.
  */
-export function namedAttention(operands: AttentionOperands<Tensor>, params: AttentionParams, name: string): Tensor {
+export function namedAttention(
+  operands: AttentionOperands<Tensor>,
+  params: AttentionParams,
+  name: string,
+  method = WHOLE,
+): Tensor {
   const forward = (active: Active, rest: Rest) => {
-    const { out, max, sum } = attentionOp({ ...active, ...rest }, params);
+    const { out, max, sum } = method.forward({ ...active, ...rest }, params);
     const marked = (t: Tensor): Tensor => checkpointName(t, name);
     const named = { out: marked(out), max: marked(max), sum: marked(sum) };
     return [named.out, { active, rest, ...named }] as const;
@@ -155,7 +173,7 @@ export function namedAttention(operands: AttentionOperands<Tensor>, params: Atte
     (a: Active, r: Rest) => forward(a, r)[0],
     forward,
     ({ active, rest, ...saved }, dout) => {
-      const all = gradients({ ...active, ...rest }, { ...saved, dout }, params);
+      const all = method.backward({ ...active, ...rest }, { ...saved, dout }, params);
       const given = Object.entries(all).filter(([name]) => name in active);
       return [Object.fromEntries(given) as unknown as Active, undefined];
     },
@@ -168,7 +186,7 @@ type Active = Pick<AttentionOperands<Tensor>, Differentiable>;
 type Rest = Omit<AttentionOperands<Tensor>, Differentiable>;
 
 /** The sink is a logit whose weight meets no value: its gradient is -Σ weight * rowsum(dout * out). */
-function sinkGradient(sink: Tensor, given: Given, { layout }: AttentionParams): Tensor {
+function sinkGradient(sink: Tensor, given: AttentionGiven, { layout }: AttentionParams): Tensor {
   const weight = weightOf(sink.reshape([1, sink.shape[0]!, 1]), given);
   return weight.mul(meanGradient(given, layout)).sum([0, 2]).neg();
 }
