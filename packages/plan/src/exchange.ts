@@ -12,6 +12,7 @@ const exchangeOp: OpDefinition = {
   key: "exchange",
   inputs: ["x"],
   outputs: ["y"],
+  exchanges: true,
   params: {
     kind: "",
     axes: [] as readonly string[],

@@ -30,6 +30,19 @@ export interface Usage {
   readonly live: readonly number[];
 }
 
+/** The largest scratch of a kernel, and that of an exchange which runs beside kernels: the next one does not read it. */
+function scratchIn(program: Program, scratch: (program: Program, node: ProgramNode) => number): number {
+  const { nodes } = program;
+  let [most, aside] = [0, 0];
+  nodes.forEach((node, i) => {
+    const bytes = scratch(program, node);
+    const next = nodes[i + 1];
+    if (node.op.exchanges && next && !next.inputs.includes(node.outputs[0]!)) aside = Math.max(aside, bytes);
+    else most = Math.max(most, bytes);
+  });
+  return most + aside;
+}
+
 /** `roles`: of each given value of the program. `scratch`: bytes that a kernel takes beside its operands. */
 export function usageOf(
   original: Program,
@@ -44,7 +57,7 @@ export function usageOf(
   });
   const results = program.outputs.reduce((n, id, i) => n + (aliases[i] === -1 ? byteSize(program.values[id]!) : 0), 0);
   const always = held.parameters + held.optimizer + held.inputs + results;
-  const workspace = arenaBytes + Math.max(0, ...program.nodes.map((node) => scratch(program, node)));
+  const workspace = arenaBytes + scratchIn(program, scratch);
   const alive = aliveDuring(plan);
   const most = alive.reduce((best, now) => (now.bytes > best.bytes ? now : best), { bytes: 0, exchanged: 0 });
   return {

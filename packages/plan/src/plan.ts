@@ -5,6 +5,7 @@ import {
   emit,
   exchangeInProgram,
   isForMesh,
+  overlapExchanges,
   type PartitionedProgram,
   partition,
   partsOn,
@@ -127,7 +128,7 @@ export function makePlanned<A extends readonly any[]>(
 export function planPartitioned(partitioned: PartitionedProgram, args: readonly unknown[], options: PlanOptions): Plan {
   const { mesh, hardware, roleOf, kernels, virtual } = readOptions(options);
   const devices = virtual ? Array.from({ length: mesh.size }, (_, device) => device) : [0];
-  const emitted = emit(partitioned, devices, virtual ? exchangeInProgram : describeExchange);
+  const emitted = overlapExchanges(emit(partitioned, devices, virtual ? exchangeInProgram : describeExchange));
   const supports = (node: NodeSpec): true | string => node.op === "exchange" || kernels.supports(node);
   const program = runPasses(runPasses(emitted, supports), supports, kernels.passes ?? []);
   const roles = leavesOf(args).map(({ path }) => roleOf(path));

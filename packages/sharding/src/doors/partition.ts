@@ -3,6 +3,7 @@ import "../index.js";
 
 export { type Exchange, emit, type Parts } from "../partition/emit.js";
 export { countAlong, formatLayout, type Layout, partOf, partShape, partsOn, wholeLayout } from "../partition/layout.js";
+export { overlapExchanges } from "../partition/overlap.js";
 export { partition, suggestLayouts } from "../partition/partition.js";
 export {
   type Collective,
