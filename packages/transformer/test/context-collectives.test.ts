@@ -4,7 +4,7 @@ import { random, type Tensor, valueAndGrad, vjp } from "@te/tensor";
 import { normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, TransformerLayer } from "../src/index.js";
-import { CONTEXTS } from "./context-setup.js";
+import { CONTEXTS } from "./context-meshes.js";
 import { under } from "./mesh-setup.js";
 
 const [BATCH, LENGTH, HEADS, GROUPS, DEPTH] = [2, 32, 4, 2, 8];

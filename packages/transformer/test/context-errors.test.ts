@@ -4,7 +4,7 @@ import { type Tensor, tensor } from "@te/tensor";
 import { expectError, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { DotProductAttention, MultiHeadAttention, SequenceDescriptor, TransformerLayer } from "../src/index.js";
-import { CONTEXTS } from "./context-setup.js";
+import { CONTEXTS } from "./context-meshes.js";
 import { under } from "./mesh-setup.js";
 
 const cp2 = CONTEXTS[0]!;

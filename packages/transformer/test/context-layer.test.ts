@@ -3,7 +3,8 @@ import { random, type Tensor } from "@te/tensor";
 import { normals, onEachDevice, perturbed, type Row } from "@te/testkit";
 import { describe, test } from "vitest";
 import { MultiHeadAttention, TransformerLayer } from "../src/index.js";
-import { type Call, CONTEXTS, expectAlike, inOrder, reordered } from "./context-setup.js";
+import { CONTEXTS, inOrder, reordered } from "./context-meshes.js";
+import { type Call, expectAlike } from "./context-setup.js";
 
 const [BATCH, LENGTH, HIDDEN] = [2, 16, 32];
 const row = (name: string): Row =>

@@ -11,7 +11,8 @@ import {
   reorderCausalLoadBalancing,
   SequenceDescriptor,
 } from "../src/index.js";
-import { type Call, CONTEXTS, expectAlike, inOrder, reordered } from "./context-setup.js";
+import { CONTEXTS, inOrder, reordered } from "./context-meshes.js";
+import { type Call, expectAlike } from "./context-setup.js";
 
 const [BATCH, LENGTH, HEADS, DEPTH] = [2, 16, 4, 8];
 const row = (name: string) => (name === "y" || name === "q" ? "attention" : "attentionKeyValue");

@@ -1,5 +1,4 @@
-/** Meshes with a context-parallel axis, orders of their sequences, and functions over them against one device. */
-import { Mesh, MeshResource, meshAxisSize } from "@te/sharding";
+/** Functions over a mesh with a context-parallel axis against the same on one device. */
 import type { DType, Tensor } from "@te/tensor";
 import {
   findDifference,
@@ -11,32 +10,7 @@ import {
   widen,
 } from "@te/testkit";
 import { expect } from "vitest";
-import { inverseReorderCausalLoadBalancing, ReorderStrategy, reorderCausalLoadBalancing } from "../src/index.js";
 import { type Parallelism, under } from "./mesh-setup.js";
-
-const context = (name: string, shape: Readonly<Record<string, number>>): Parallelism => ({
-  name,
-  mesh: new Mesh(shape),
-  resource: new MeshResource({
-    cpResource: "context",
-    ...("data" in shape && { dpResource: "data" }),
-    ...("tensor" in shape && { tpResource: "tensor" }),
-  }),
-  sequence: false,
-});
-
-export const CONTEXTS: readonly Parallelism[] = [
-  context("cp2", { context: 2 }),
-  context("cp4", { context: 4 }),
-  context("dp2 x cp2", { data: 2, context: 2 }),
-  context("tp2 x cp2", { context: 2, tensor: 2 }),
-];
-
-/** x with its sequence in the order of DualChunkSwap for the active mesh, and back. */
-export const reordered = (x: Tensor, axis: number): Tensor =>
-  reorderCausalLoadBalancing(x, ReorderStrategy.DualChunkSwap, meshAxisSize("context"), axis);
-export const inOrder = (x: Tensor, axis: number): Tensor =>
-  inverseReorderCausalLoadBalancing(x, ReorderStrategy.DualChunkSwap, meshAxisSize("context"), axis);
 
 export type Call = (inputs: any) => Tensor;
 
