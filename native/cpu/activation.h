@@ -6,25 +6,15 @@
 //   clamped_silu(x) = g s(alpha g) with g = min(x, limit); clamped_linear(x) = clip(x, -limit, limit) + offset
 // The derivative of the clamped ones is zero where they clamp.
 #pragma once
-#include <string>
 #include <type_traits>
-#include <vector>
 
 #include "cpu/rows.h"
 #include "cpu/simd/lane_pairs.h"
+#include "plan/activation.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
-
-enum class Activation { linear, gelu, silu, relu, quick_gelu, squared_relu, sigmoid, clamped_silu, clamped_linear };
-
-inline constexpr const char* kActivationNames[] = {
-    "linear", "gelu", "silu", "relu", "quick_gelu", "squared_relu", "sigmoid", "clamped_silu", "clamped_linear"};
-
-struct ActivationLimits {
-  float limit = 7.0f, alpha = 1.702f, offset = 1.0f;
-};
 
 struct Pair {
   Lanes value, slope;

@@ -7,37 +7,7 @@ namespace TE_ISA_NAMESPACE {
 namespace {
 
 inline constexpr int64_t kGatedPiece = 1024;
-inline constexpr int kGatedSlots = 8;
-
-struct GatedShape {
-  std::vector<Activation> activations;
-  ActivationLimits limits;
-  DType u = DType::float32;
-  int64_t rows = 1, slots = 1, width = 0;
-
-  bool read(const Node& node, int input, std::string* why) {
-    const Aval& a = node.inputs[static_cast<size_t>(input)];
-    u = a.dtype;
-    if (!is_float(u)) return *why = std::string("no activation of ") + dtype_name(u), false;
-    for (const std::string& name : node.params.texts("activations")) {
-      size_t i = 0;
-      while (i < std::size(kActivationNames) && name != kActivationNames[i]) ++i;
-      if (i == std::size(kActivationNames)) return *why = "there is no activation " + name, false;
-      activations.push_back(static_cast<Activation>(i));
-    }
-    slots = static_cast<int64_t>(activations.size());
-    if (slots < 1 || slots > kGatedSlots) return *why = "between 1 and 8 activations", false;
-    const size_t rank = a.shape.size();
-    if (rank < 2 || a.shape[rank - 2] != slots) return *why = "u does not have an axis of activations", false;
-    width = a.shape[rank - 1];
-    for (size_t i = 0; i + 2 < rank; ++i) rows *= a.shape[i];
-    if (slots == 1) width *= rows, rows = 1;
-    limits.limit = static_cast<float>(node.params.number("limit", 7));
-    limits.alpha = static_cast<float>(node.params.number("alpha", 1.702));
-    limits.offset = static_cast<float>(node.params.number("offset", 1));
-    return true;
-  }
-
+struct GatedShape : GatedProblem {
   int64_t pieces_of_row() const { return (width + kGatedPiece - 1) / kGatedPiece; }
   int64_t pieces() const { return rows * pieces_of_row(); }
   int64_t parts() const { return parts_for_team(pieces(), slots * std::min(width, kGatedPiece)); }
@@ -69,7 +39,7 @@ inline void gated_forward(const GatedShape& s, const void* u, const RowWriter& w
     for (int64_t a = 0; a < s.slots; ++a) {
       const Stored<T>* x = row_in(s.u, u, piece.in_u + a * s.width, piece.n, decoded);
       const float* before = a > 0 ? product : nullptr;
-      with_activation(s.activations[static_cast<size_t>(a)], [&](auto act) {
+      with_activation(s.activation[a], [&](auto act) {
         if (a + 1 < s.slots)
           value_row<act(), T, E, false>(x, piece.n, before, s.limits, product, 0);
         else

@@ -93,7 +93,7 @@ class GatedActivationBackward : public Kernel {
       const Stored<T>* dy = row_in(dy_, call.in[0], piece.in_y, piece.n, dy_row);
       const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u, piece.n, u_row);
       Stored<T>* du = writer.at(piece.in_u, du_row);
-      with_activation(shape_.activations[0], [&](auto act) {
+      with_activation(shape_.activation[0], [&](auto act) {
         plain_backward_row<act(), T>(dy, u, piece.n, shape_.limits, du, writer.ahead<Stored<T>>());
       });
       writer.done(du, piece.n, piece.in_u);
@@ -107,7 +107,7 @@ class GatedActivationBackward : public Kernel {
     for_pieces(shape_, begin, end, [&](const GatedPiece& piece) {
       for (int64_t a = 0; a < shape_.slots; ++a) {
         const Stored<T>* u = row_in(shape_.u, call.in[1], piece.in_u + a * shape_.width, piece.n, row);
-        with_activation(shape_.activations[static_cast<size_t>(a)],
+        with_activation(shape_.activation[a],
                         [&](auto act) { slope_row<act(), T>(u, piece.n, shape_.limits, values[a], slopes[a]); });
       }
       const Stored<T>* dy = row_in(dy_, call.in[0], piece.in_y, piece.n, row);
@@ -128,7 +128,8 @@ class GatedActivationBackward : public Kernel {
 
 std::unique_ptr<Kernel> prepare_gated_activation(const Node& node, std::string* why) {
   GatedShape shape;
-  if (!node.params.only({"activations", "limit", "alpha", "offset"}, why) || !shape.read(node, 0, why)) return nullptr;
+  if (!node.params.only({"activations", "limit", "alpha", "offset"}, why) || !read_gated(node, 0, &shape, why))
+    return nullptr;
   const DType y = node.outputs[0].dtype;
   if (!is_float(y)) return decline(why, "y must be a float type");
   return std::make_unique<GatedActivation>(shape, y);
@@ -136,7 +137,7 @@ std::unique_ptr<Kernel> prepare_gated_activation(const Node& node, std::string* 
 
 std::unique_ptr<Kernel> prepare_gated_activation_backward(const Node& node, std::string* why) {
   GatedShape shape;
-  if (!node.params.only({"activations", "limit", "alpha", "offset", "wide"}, why) || !shape.read(node, 1, why))
+  if (!node.params.only({"activations", "limit", "alpha", "offset", "wide"}, why) || !read_gated(node, 1, &shape, why))
     return nullptr;
   const DType dy = node.inputs[0].dtype, du = node.outputs[0].dtype;
   if (!is_float(dy) || !is_float(du)) return decline(why, "gradients must be of float types");

@@ -47,7 +47,7 @@ class GatedActivationQuantize : public Kernel {
 
 std::unique_ptr<Kernel> prepare_gated_activation_quantize(const Node& node, std::string* why) {
   GatedShape shape;
-  if (!node.params.only({"activations", "limit", "alpha", "offset", "dtype"}, why) || !shape.read(node, 0, why))
+  if (!node.params.only({"activations", "limit", "alpha", "offset", "dtype"}, why) || !read_gated(node, 0, &shape, why))
     return nullptr;
   const DType q = node.outputs[0].dtype;
   if (!is_float8(q)) return decline(why, "q must be float8_e4m3fn or float8_e5m2");

@@ -5,26 +5,11 @@
 // The derivative of the clamped ones is zero where they clamp. Sums of products are written as fmaf, so that all
 // kernels that compute an activation get the same bits.
 #pragma once
-#include <cstdint>
 #include <type_traits>
 
+#include "plan/activation.h"
+
 namespace te::cuda {
-
-enum class Activation : uint8_t {
-  linear,
-  gelu,
-  silu,
-  relu,
-  quick_gelu,
-  squared_relu,
-  sigmoid,
-  clamped_silu,
-  clamped_linear
-};
-
-struct Limits {
-  float limit, alpha, offset;
-};
 
 // NaN stays NaN; for large -x the sum is infinite and the quotient 0.
 __device__ inline float logistic(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
@@ -40,7 +25,7 @@ constexpr float kGeluLinear = 1.59576912f, kGeluCubic = 0.0713548163f;  // 2 sqr
 __device__ inline float gelu_logistic(float x) { return logistic(x * fmaf(x * x, kGeluCubic, kGeluLinear)); }
 
 template <Activation A>
-__device__ inline float value_of(float x, const Limits& p) {
+__device__ inline float value_of(float x, const ActivationLimits& p) {
   if constexpr (A == Activation::gelu) return x * gelu_logistic(x);
   if constexpr (A == Activation::silu) return x * logistic(x);
   if constexpr (A == Activation::quick_gelu) return x * logistic(1.702f * x);
@@ -59,7 +44,7 @@ __device__ inline float value_of(float x, const Limits& p) {
 }
 
 template <Activation A>
-__device__ inline float slope_of(float x, const Limits& p) {
+__device__ inline float slope_of(float x, const ActivationLimits& p) {
   if constexpr (A == Activation::gelu) {
     const float s = gelu_logistic(x), n = near(x);
     return fmaf(n * s * (1.0f - s), fmaf(n * n, 3.0f * kGeluCubic, kGeluLinear), s);
@@ -100,7 +85,8 @@ __device__ inline void with_activation(Activation a, const Body& body) {
 
 // y = act(x), or y *= act(x), for N elements.
 template <int N>
-__device__ inline void apply_values(Activation a, const float (&x)[N], const Limits& p, bool multiply, float (&y)[N]) {
+__device__ inline void apply_values(Activation a, const float (&x)[N], const ActivationLimits& p, bool multiply,
+                                    float (&y)[N]) {
   with_activation(a, [&](auto act) {
 #pragma unroll
     for (int k = 0; k < N; ++k) {
@@ -111,7 +97,7 @@ __device__ inline void apply_values(Activation a, const float (&x)[N], const Lim
 }
 
 template <int N>
-__device__ inline void apply_slopes(Activation a, const float (&x)[N], const Limits& p, float (&y)[N]) {
+__device__ inline void apply_slopes(Activation a, const float (&x)[N], const ActivationLimits& p, float (&y)[N]) {
   with_activation(a, [&](auto act) {
 #pragma unroll
     for (int k = 0; k < N; ++k) y[k] = slope_of<act()>(x[k], p);

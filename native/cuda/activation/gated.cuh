@@ -2,7 +2,6 @@
 // its backward and its quantizing form.
 #pragma once
 #include <algorithm>
-#include <string>
 
 #include "cuda/activation/activation.cuh"
 #include "cuda/context.h"
@@ -11,46 +10,14 @@
 
 namespace te::cuda {
 
-constexpr int kGatedSlots = 8, kGatedThreads = 256;
+constexpr int kGatedThreads = 256;
 
-struct Gated {
-  DType u = DType::float32;
-  int slots = 1;
-  Activation activation[kGatedSlots]{};
-  Limits limits{};
-  int64_t rows = 1, width = 0;
-
+struct Gated : GatedProblem {
   // Octets of a row; what is left of it goes element by element. A row of several slots has octets where all of its
   // slots start at one.
   __host__ __device__ int64_t octets() const { return slots == 1 || width % kOctet == 0 ? width / kOctet : 0; }
   __host__ __device__ int64_t rest() const { return width - octets() * kOctet; }
 };
-
-// Reads the node's activations and the shape of its input number `input`.
-inline bool read_gated(const Node& node, size_t input, Gated* g, std::string* why) {
-  static constexpr const char* kNames[] = {"linear",       "gelu",    "silu",         "relu",          "quick_gelu",
-                                           "squared_relu", "sigmoid", "clamped_silu", "clamped_linear"};
-  const Aval& u = node.inputs[input];
-  g->u = u.dtype;
-  if (u.dtype > DType::float16) return *why = std::string("no activation of ") + dtype_name(u.dtype), false;
-  const std::vector<std::string> names = node.params.texts("activations");
-  if (names.empty() || names.size() > kGatedSlots) return *why = "between 1 and 8 activations", false;
-  g->slots = static_cast<int>(names.size());
-  for (int a = 0; a < g->slots; ++a) {
-    const auto at = std::find(std::begin(kNames), std::end(kNames), names[static_cast<size_t>(a)]);
-    if (at == std::end(kNames)) return *why = "there is no activation " + names[static_cast<size_t>(a)], false;
-    g->activation[a] = static_cast<Activation>(at - std::begin(kNames));
-  }
-  const size_t rank = u.shape.size();
-  if (rank < 2 || u.shape[rank - 2] != g->slots) return *why = "u does not have an axis of activations", false;
-  g->width = u.shape[rank - 1];
-  for (size_t d = 0; d + 2 < rank; ++d) g->rows *= u.shape[d];
-  if (g->slots == 1) g->width *= g->rows, g->rows = 1;
-  g->limits = {static_cast<float>(node.params.number("limit", 7)),
-               static_cast<float>(node.params.number("alpha", 1.702)),
-               static_cast<float>(node.params.number("offset", 1))};
-  return true;
-}
 
 // Blocks for the walk, at most as many as the GPU holds at once.
 inline unsigned gated_blocks(const Gated& g) {
