@@ -14,6 +14,7 @@ import {
   type Program,
   spreadPrograms,
   wantsLog,
+  warnOnce,
 } from "@te/tensor/backend";
 import { compareAtFirstRun, describe } from "./first-run.js";
 import { activeMesh, type Mesh } from "./mesh.js";
@@ -44,6 +45,11 @@ class MeshBackend implements Backend {
     this.devices = devicesOf(mesh);
     const kind = processCount() > 1 ? "processes" : "virtual devices";
     this.description = `${mesh} of ${kind}, on: ${device.description}`;
+    if (processCount() === 1 && wantsLog("partition"))
+      warnOnce(
+        `this process was started alone: the ${mesh.size} devices of ${mesh} are virtual, and take its memory.`,
+        "virtual",
+      );
   }
 
   supports(node: NodeSpec): true | string {

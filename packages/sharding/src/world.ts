@@ -31,10 +31,23 @@ export function initDistributed(options: DistributedOptions = {}): void {
   join(withMesh(null, currentBackend) as Backend, library);
 }
 
-/** How many processes were started with this one, as their starter tells in the environment. */
-function startedWith(): number {
+/**
+ * How many processes were started with this one, as their starter tells in the environment. That of a job of SLURM holds for
+ * its script too, which is one process; only srun counts those of a step.
+ */
+function startedWith(): { count: number; by: "mpirun" | "srun" } {
   const { OMPI_COMM_WORLD_SIZE, PMI_SIZE, SLURM_PROCID, SLURM_STEP_NUM_TASKS } = process.env;
-  return Number(OMPI_COMM_WORLD_SIZE ?? PMI_SIZE ?? (SLURM_PROCID && SLURM_STEP_NUM_TASKS) ?? 1) || 1;
+  const ofStep = SLURM_PROCID && SLURM_STEP_NUM_TASKS;
+  const count = Number(OMPI_COMM_WORLD_SIZE ?? PMI_SIZE ?? ofStep ?? 1) || 1;
+  return { count, by: ofStep && OMPI_COMM_WORLD_SIZE === undefined ? "srun" : "mpirun" };
+}
+
+function failAlone(count: number, by: "mpirun" | "srun"): never {
+  const rule = `${count} processes were started by ${by}, and MPI's library sees this one alone`;
+  const ofSrun = "Start them with srun --mpi=pmi2 for MPICH, srun --mpi=pmix for Open MPI, or with mpirun";
+  const ofMpirun = "It must be the library of this mpirun";
+  const wayOut = `${by === "srun" ? ofSrun : ofMpirun}; TE_MPI or { library } names another.`;
+  fail("backend", "initDistributed", rule, undefined, wayOut);
 }
 
 function join(device: Backend, library: string): void {
@@ -50,11 +63,8 @@ function join(device: Backend, library: string): void {
     );
   }
   const joined = device.joinWorld(library);
-  const started = startedWith();
-  if (joined.size === 1 && started > 1) {
-    const rule = `${started} processes were started, and MPI's library sees this one alone: it is not that of the mpirun`;
-    fail("backend", "initDistributed", rule, undefined, "Name its library: set TE_MPI, or pass { library }.");
-  }
+  const { count, by } = startedWith();
+  if (joined.size === 1 && count > 1) failAlone(count, by);
   world = joined;
   hasJoined = true;
   if (world.size > 1) endTogether(world);
@@ -83,7 +93,7 @@ function endTogether({ rank, size, leave }: World): void {
 
 /** Joins where a starter made several processes: what programs of a mesh on this device begin with. */
 export function joinIfStarted(device: Backend): void {
-  if (!hasJoined && startedWith() > 1) join(device, "");
+  if (!hasJoined && startedWith().count > 1) join(device, "");
 }
 
 /** Calls back when a world was joined. */

@@ -33,7 +33,7 @@ describe.each(STARTERS)("$name", ({ name: starter, missing, run }) => {
 
   describe("ends every process", () => {
     /** Seconds from the fault on. */
-    const LIMIT = 15;
+    const LIMIT = 25;
 
     async function fall(fault: string): Promise<string> {
       const { code, output, secondsAfterFault } = await run(2, child, ["dp2", fault], { TE_COLLECTIVE_TIMEOUT: "3" });
@@ -98,4 +98,20 @@ test.runIf(isPossible)("a library that is not there is one sentence", async () =
   expect(output).toMatch(
     /initDistributed: MPI was not found: libnothing\.so: .* Install Open MPI or MPICH .* or set TE_MPI/,
   );
+});
+
+test.runIf(isPossible)("processes of srun that do not find each other are told how to", async () => {
+  const { code, output } = await runAlone(child, ["dp2"], { SLURM_PROCID: "0", SLURM_STEP_NUM_TASKS: "2" });
+  expect(code).not.toBe(0);
+  expect(output).toContain(
+    "initDistributed: 2 processes were started by srun, and MPI's library sees this one alone. Start them with srun --mpi=pmi2 for MPICH",
+  );
+});
+
+test("a script of SLURM is one process, whose devices are virtual; TE_LOG=partition says so once", async () => {
+  const env = { SLURM_PROCID: "0", SLURM_NTASKS: "2", TE_LOG: "partition" };
+  const { code, output } = await runAlone(child, ["dp2"], env);
+  expect(code, output).toBe(0);
+  const said = "te: this process was started alone: the 2 devices of Mesh(data=2) are virtual, and take its memory.";
+  expect(output.split(said)).toHaveLength(2);
 });
