@@ -1,5 +1,6 @@
 // agree(x) → y = x, where x is the same text in all members of a group; an error, which says in whom it is which and
-// where it differs first, where it is not. Afterwards the members exchange nothing any more. te: once
+// where it differs first, where it is not. Afterwards the members exchange nothing any more.
+// te: once
 #include <algorithm>
 #include <cstring>
 #include <string_view>

@@ -1,5 +1,6 @@
 // ppermute(x) → y: what the member at sources[i] of a group has as x goes to the one at targets[i]; a member that
-// nothing goes to gets zeros. Only who sends to whom exchanges anything. te: once
+// nothing goes to gets zeros. Only who sends to whom exchanges anything.
+// te: once
 #include <algorithm>
 #include <cstring>
 

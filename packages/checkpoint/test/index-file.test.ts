@@ -1,14 +1,26 @@
 /** Indices and their files: what is damaged is named, and a save that fails leaves the checkpoint that was there. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, readdir, rename, stat, symlink, truncate, unlink, utimes, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  symlink,
+  truncate,
+  unlink,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { Mesh, NamedSharding, PartitionSpec } from "@te/sharding";
 import { arange, tensor } from "@te/tensor";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { loadState, openSafetensors, saveState, writeSafetensors } from "../src/index.js";
 import { scriptCommand, teErrorOf, temporaryDirectory } from "./helpers.js";
-import { bitsOf, fileHandle, lieIn, state } from "./meshes.js";
+import { bitsOf, fileHandle, lieIn, shardingsFor, state } from "./meshes.js";
 
 const INDEX = "state.safetensors.index.json";
 
@@ -39,6 +51,47 @@ describe("a damaged checkpoint is an error that names the file", () => {
     const error = await teErrorOf(() => loadState(path));
     expect(error.message).toMatch(rule);
     expect([error.code, error.message.slice(0, at(path, shards[1]!).length)]).toEqual(["file", at(path, shards[1]!)]);
+  });
+});
+
+describe("a byte that flipped is an error that names the file and the tensor", () => {
+  test("wherever it is in the data", async () => {
+    const { folder, path, shards } = await checkpoint();
+    const shard = join(folder, shards[1]!);
+    const good = await readFile(shard);
+    const start = 8 + Number(good.readBigUInt64LE(0));
+    expect(good.length).toBeGreaterThan(start);
+    for (let at = start; at < good.length; at += 13) {
+      const bad = Buffer.from(good);
+      bad[at]! ^= 1 << (at % 8);
+      await writeFile(shard, bad);
+      const error = await teErrorOf(() => loadState(path));
+      expect(error.message).toMatch(/: tensor "[\w/]+" is damaged: its checksum must be [0-9a-f]{8}, got [0-9a-f]{8}/);
+      expect([error.code, error.message.includes(`loadState(${path}), ${shards[1]}: `)]).toEqual(["file", true]);
+    }
+    await writeFile(shard, good);
+    expect(await bitsOf(await loadState(path))).toEqual(await bitsOf(state()));
+  });
+
+  test("also where parts of other shapes are read, of those that they have whole", async () => {
+    const { folder, path, shards } = await checkpoint();
+    const shard = join(folder, shards[1]!);
+    const bytes = await readFile(shard);
+    bytes[bytes.length - 1]! ^= 1;
+    await writeFile(shard, bytes);
+    const error = await teErrorOf(() => loadState(path, { shardings: shardingsFor("fsdp2") }));
+    expect(error.message).toMatch(/is damaged/);
+  });
+
+  test("checksums that are none are refused, and files of others have none", async () => {
+    const { folder, path, shards } = await checkpoint();
+    const shard = join(folder, shards[1]!);
+    const text = (await readFile(shard)).toString("latin1");
+    await writeFile(shard, text.replace(/(te-crc32.{0,40}?:\\?")[0-9a-f]{8}/, "$1........"), "latin1");
+    const error = await teErrorOf(() => loadState(path));
+    expect(error.message).toMatch(/te-crc32 in the metadata must be an object of checksums of eight digits/);
+    await writeFile(shard, text.replace("te-crc32", "xx-crc32"), "latin1");
+    expect(await bitsOf(await loadState(path))).toEqual(await bitsOf(state()));
   });
 });
 

@@ -1,4 +1,4 @@
-/** States over meshes: saved on one they load on any other, with the same bits, and no byte is read that is not needed. */
+/** States over meshes: saved on one they load on any other, with the same bits, and what is read is what they hold. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { devicePut, Mesh, NamedSharding, PartitionSpec } from "@te/sharding";
@@ -6,7 +6,7 @@ import { arange } from "@te/tensor";
 import { bytesOf } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
 import { loadState, openSafetensors, saveState, writeSafetensors } from "../src/index.js";
-import { runsOf, wholeOf } from "../src/safetensors/blocks.js";
+import { bridged, runsOf, wholeOf } from "../src/safetensors/blocks.js";
 import { teErrorOf, temporaryDirectory, watchReads } from "./helpers.js";
 import { bitsOf, lieIn, type State, shardingsFor, specsOf, state, tensorsOf, WAYS } from "./meshes.js";
 
@@ -44,7 +44,11 @@ describe.each(ways)("saved on %s", (from) => {
     const loaded = await loadState<State>(path, WAYS[to] ? { shardings: shardingsFor(to) } : {});
     // Headers begin at 0 and at 8; all other bytes are read once, however many devices hold them.
     const ofTensors = reads.filter(([position]) => position > 8);
-    expect(sumOf(ofTensors.map(([, bytes]) => bytes))).toBe(bytesIn(wanted));
+    const read = sumOf(ofTensors.map(([, bytes]) => bytes));
+    // Of parts with narrow gaps between them the gaps too, but no more than there is for each device.
+    const isSplit = to !== "one device" && to !== "dp4";
+    expect(read).toBeGreaterThanOrEqual(bytesIn(wanted));
+    expect(read).toBeLessThanOrEqual(bytesIn(wanted) * (isSplit ? WAYS[to]!.mesh.size : 1));
 
     expect(await bitsOf(loaded)).toEqual(await bitsOf(state()));
     expect(specsOf(loaded)).toEqual(specsOf(wanted));
@@ -94,10 +98,10 @@ describe("of a part of a tensor the ranges are read that hold it", () => {
   };
 
   test.each([
-    ["columns of rows", over({ fsdp: 3 }, "fsdp"), over({ tensor: 2 }, null, "tensor"), 24, [16]],
+    ["columns of rows", over({ fsdp: 3 }, "fsdp"), over({ tensor: 2 }, null, "tensor"), 6, [128]],
     ["rows of rows", over({ fsdp: 3 }, "fsdp"), over({ fsdp: 2 }, "fsdp"), 4, [128, 64]],
     ["rows of columns", over({ tensor: 2 }, null, "tensor"), over({ fsdp: 3 }, "fsdp"), 6, [64]],
-    ["columns of all", over({ data: 2 }), over({ tensor: 4 }, null, "tensor"), 48, [8]],
+    ["columns of all", over({ data: 2 }), over({ tensor: 4 }, null, "tensor"), 4, [384]],
     ["blocks of the same", over({ a: 2, b: 2 }, "a", "b"), over({ a: 2, b: 2 }, "a", "b"), 4, [96]],
   ])("%s", async (_, from, to, count, sizes) => {
     await using file = await open(from);
@@ -108,6 +112,32 @@ describe("of a part of a tensor the ranges are read that hold it", () => {
     expect(await y.data()).toEqual(await kernel.data());
     expect(String(y.sharding?.mesh)).toBe(String(to.mesh));
   });
+});
+
+test("of columns with wide gaps between them each is read for itself, of narrow ones all at once", async () => {
+  const path = join(await temporaryDirectory(), "model.safetensors.index.json");
+  const x = arange(4 * 12288).reshape([4, 12288]);
+  await writeSafetensors(path, { x });
+  await using file = await openSafetensors(path);
+  const reads = await watchReads();
+  const of = over({ tensor: 3 }, null, "tensor");
+  expect(await (await file.read("x", { sharding: of })).data()).toEqual(await x.data());
+  expect(reads.map(([, bytes]) => bytes)).toEqual(new Array(12).fill(4096 * 4));
+  reads.length = 0;
+  expect(await (await file.read("x", { sharding: over({ tensor: 2 }, null, "tensor") })).data()).toEqual(
+    await x.data(),
+  );
+  expect(reads.map(([, bytes]) => bytes)).toEqual(new Array(8).fill(6144 * 4));
+});
+
+test("gaps are read where runs are many and close", () => {
+  const block = wholeOf([4, 6, 5]);
+  const of = (start: number[], shape: number[], most: number) => bridged(block, { start, shape }, most);
+  expect(of([1, 2, 1], [2, 3, 2], 2)).toEqual({ start: [1, 2, 1], shape: [2, 3, 2] });
+  expect(of([1, 2, 1], [2, 3, 2], 3)).toEqual({ start: [1, 2, 0], shape: [2, 3, 5] });
+  expect(of([1, 2, 1], [2, 3, 2], 15)).toEqual({ start: [1, 0, 0], shape: [2, 6, 5] });
+  expect(of([1, 2, 1], [1, 3, 2], 15)).toEqual({ start: [1, 2, 0], shape: [1, 3, 5] });
+  expect(of([1, 2, 1], [1, 1, 2], 15)).toEqual({ start: [1, 2, 1], shape: [1, 1, 2] });
 });
 
 test("long runs are cut", () => {

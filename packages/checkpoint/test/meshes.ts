@@ -56,6 +56,7 @@ export const WAYS: Readonly<Record<string, { mesh: Mesh; specs: Specs } | undefi
   "one device": undefined,
   dp4: { mesh: new Mesh({ data: 4 }), specs: whole },
   fsdp4: { mesh: new Mesh({ fsdp: 4 }), specs: rows("fsdp") },
+  fsdp2: { mesh: new Mesh({ fsdp: 2 }), specs: rows("fsdp") },
   tp4: { mesh: new Mesh({ tensor: 4 }), specs: columns("tensor") },
   tp2: { mesh: new Mesh({ tensor: 2 }), specs: columns("tensor") },
   "2x2": { mesh: new Mesh({ data: 2, tensor: 2 }), specs: both },

@@ -29,7 +29,13 @@ async function breakWrites(): Promise<void> {
 async function save(): Promise<void> {
   const placed = lieIn(way, state());
   if (processIndex() === 1) await breakWrites();
-  await saveState(path, { ...placed, step: fault === "none" ? 5 : 6 });
+  try {
+    await saveState(path, { ...placed, step: fault === "none" ? 5 : 6 });
+  } catch (error) {
+    console.log(`${processIndex()} failed: ${(error as Error).message}`);
+    await setTimeout(500); // the others have theirs
+    throw error;
+  }
   console.log(`${processIndex()} saved`);
 }
 

@@ -39,6 +39,19 @@ export function isRunOf(block: Block, inner: Block): boolean {
   return inner.shape.slice(0, Math.max(0, dim)).every((length) => length === 1);
 }
 
+/** `inner` with the gaps between its runs, where those are of at most so many elements of the block. */
+export function bridged(block: Block, inner: Block, most: number): Block {
+  const strides = stridesOf(block.shape);
+  let dim = block.shape.length;
+  const runs = (dim: number): number => inner.shape.slice(0, dim).reduce((n, length) => n * length, 1);
+  while (dim > 1 && runs(dim - 1) > 1 && (block.shape[dim - 1]! - inner.shape[dim - 1]!) * strides[dim - 1]! <= most)
+    dim--;
+  return {
+    start: [...inner.start.slice(0, dim), ...block.start.slice(dim)],
+    shape: [...inner.shape.slice(0, dim), ...block.shape.slice(dim)],
+  };
+}
+
 /** Cuts `inner` into runs of the block, each of at most so many elements. */
 export function* runsOf(block: Block, inner: Block, most: number): Generator<Block> {
   let dim = block.shape.length - 1;

@@ -8,7 +8,7 @@ import type { Tensor } from "@te/tensor";
 import { findTarget, type PreparedFile, prepareFile, replaceFile, writeFully } from "../atomic.js";
 import { isAbandoned } from "../temporary.js";
 import { wholeOf } from "./blocks.js";
-import { bodyOf } from "./body.js";
+import { checkedBodyOf } from "./body.js";
 import type { Metadata, NamedTensors } from "./codec.js";
 import { failFile } from "./format.js";
 import type { Described } from "./header.js";
@@ -78,7 +78,7 @@ async function writeOwn(
     await finishTogether(where, async () => {
       for (const [i, shard] of shards.entries()) {
         if (!isOwn(shard)) continue;
-        const body = bodyOf(where, shard.tensors, ofShards, (name) => partOn(shard.device, tensors[name]!));
+        const body = checkedBodyOf(where, shard.tensors, ofShards, (name) => partOn(shard.device, tensors[name]!));
         prepared.push(await prepareFile(fn, at[i]!, body, old));
       }
     });

@@ -2,6 +2,7 @@
 import { constants, type FileHandle, open, stat } from "node:fs/promises";
 import { TeError } from "@te/tensor";
 import { failNoFile, readFully } from "../atomic.js";
+import { type Checksums, formatChecksum, takeChecksums } from "./checksums.js";
 import { failFile, type Header } from "./format.js";
 import { LENGTH_BYTES, parseHeader, readHeaderLength } from "./header.js";
 import { HEAD_BYTES } from "./other-formats.js";
@@ -13,6 +14,7 @@ export class Source {
     private readonly file: FileHandle,
     readonly header: Header,
     private readonly dataStart: number,
+    private readonly checksums: Checksums,
   ) {}
 
   /** Reads bytes of a tensor that begin at `begin` after the header, into a part of a buffer. */
@@ -21,6 +23,14 @@ export class Source {
       failRead(this.where, error),
     );
     if (got < length) failFile(this.where, `tensor ${JSON.stringify(name)} needs ${length} bytes`, got);
+  }
+
+  /** Throws TeError with code "file" where the file says another checksum of all bytes of a tensor. */
+  check(name: string, sum: number): void {
+    const said = Object.hasOwn(this.checksums, name) ? this.checksums[name] : undefined;
+    if (said === undefined || said === formatChecksum(sum)) return;
+    const rule = `tensor ${JSON.stringify(name)} is damaged: its checksum must be ${said}`;
+    failFile(this.where, rule, formatChecksum(sum));
   }
 
   close(): Promise<void> {
@@ -42,7 +52,9 @@ export async function openSource(where: string, path: string): Promise<Source> {
     if ((await readFully(file, text, LENGTH_BYTES)) < length)
       failFile(where, "the file became shorter while it was read");
     const dataStart = LENGTH_BYTES + length;
-    return new Source(where, file, parseHeader(where, new Uint8Array(text), size - dataStart), dataStart);
+    const { entries, metadata } = parseHeader(where, new Uint8Array(text), size - dataStart);
+    const [checksums, others] = takeChecksums(where, metadata);
+    return new Source(where, file, { entries, metadata: others }, dataStart, checksums);
   } catch (error) {
     await file.close();
     failRead(where, error);

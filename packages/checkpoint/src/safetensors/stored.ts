@@ -1,6 +1,7 @@
 /** A tensor as files hold it: whole in one of them, or in blocks in several. */
 import { fail, stridedCopy, stridesOf } from "@te/tensor/op";
-import { type Block, isRunOf, isSame, offsetIn, overlapOf, runsOf, wholeOf } from "./blocks.js";
+import { type Block, bridged, isRunOf, isSame, offsetIn, overlapOf, runsOf, wholeOf } from "./blocks.js";
+import { addToChecksum } from "./checksums.js";
 import { bitsOf, type StoredType } from "./format.js";
 import type { Source } from "./source.js";
 
@@ -25,6 +26,9 @@ export const bytesIn = (type: StoredType, { shape }: Block): number =>
 /** Of one read, so that what has to be moved afterwards is not in memory twice. */
 const MOST_BYTES = 2 ** 24;
 
+/** So many bytes that nobody wants are read in less time than another read takes. */
+const GAP_BYTES = 2 ** 14;
+
 /** The tensor as files have it in full, and nothing else. */
 export function tensorsOfSource(source: Source): StoredTensor[] {
   return [...source.header.entries.values()].map(({ name, type, shape, begin }) => ({
@@ -35,7 +39,10 @@ export function tensorsOfSource(source: Source): StoredTensor[] {
   }));
 }
 
-/** Reads a block into a buffer of its size: from every piece the bytes that are in both, and no others. */
+/**
+ * Reads a block into a buffer of its size: from every piece the bytes that are in both, and with them those in narrow gaps
+ * between them. The checksum of a piece that is read as a whole is compared.
+ */
 export async function readBlock(tensor: StoredTensor, wanted: Block, buffer: ArrayBuffer): Promise<void> {
   const { name, type, pieces } = tensor;
   const [first] = pieces;
@@ -46,7 +53,8 @@ export async function readBlock(tensor: StoredTensor, wanted: Block, buffer: Arr
         first!.source.where,
         `${name} of ${type}, whose elements are no whole bytes, is read as a whole`,
       );
-    return first!.source.read(name, first!.begin, buffer, 0, buffer.byteLength);
+    await first!.source.read(name, first!.begin, buffer, 0, buffer.byteLength);
+    return first!.source.check(name, addToChecksum(0, new DataView(buffer)));
   }
   for (const piece of pieces) await readOverlap(tensor, piece, wanted, buffer);
 }
@@ -57,17 +65,22 @@ async function readOverlap({ name, type }: StoredTensor, piece: Piece, wanted: B
   if (!inner) return;
   const width = bitsOf(type) / 8;
   const strides = [...stridesOf(wanted.shape).map((stride) => stride * width), 1];
-  for (const run of runsOf(block, inner, MOST_BYTES / width)) {
+  const isWhole = isSame(inner, block);
+  let sum = 0;
+  for (const run of runsOf(block, bridged(block, inner, GAP_BYTES / width), MOST_BYTES / width)) {
+    const part = overlapOf(run, inner);
+    if (!part) continue;
     const from = begin + offsetIn(block, run) * width;
-    const to = offsetIn(wanted, run) * width;
+    const to = offsetIn(wanted, part) * width;
     const length = bytesIn(type, run);
-    if (isRunOf(wanted, run)) {
-      await source.read(name, from, into, to, length);
-      continue;
-    }
-    const staged = new ArrayBuffer(length);
-    await source.read(name, from, staged, 0, length);
-    const shape = [...run.shape, width];
-    stridedCopy(shape, new Uint8Array(staged), stridesOf(shape), 0, new Uint8Array(into), strides, to);
+    const isDirect = isSame(run, part) && isRunOf(wanted, run);
+    const read = isDirect ? into : new ArrayBuffer(length);
+    await source.read(name, from, read, isDirect ? to : 0, length);
+    if (isWhole) sum = addToChecksum(sum, new DataView(read, isDirect ? to : 0, length));
+    if (isDirect) continue;
+    const shape = [...part.shape, width];
+    const own = stridesOf([...run.shape, width]);
+    stridedCopy(shape, new Uint8Array(read), own, offsetIn(run, part) * width, new Uint8Array(into), strides, to);
   }
+  if (isWhole) source.check(name, sum);
 }

@@ -144,15 +144,29 @@ export const CHECKPOINT: readonly Mutant[] = [
   mutant(
     "a part is put where it was in the file",
     STORED,
-    "const to = offsetIn(wanted, run) * width;",
-    "const to = offsetIn(block, run) * width;",
+    "const to = offsetIn(wanted, part) * width;",
+    "const to = offsetIn(block, part) * width;",
     "checkpoint/mesh",
   ),
   mutant(
     "rows of a part are read into one place",
     STORED,
-    "if (isRunOf(wanted, run)) {",
-    "if (!isRunOf(wanted, run)) {",
+    "isSame(run, part) && isRunOf(wanted, run)",
+    "isSame(run, part) || isRunOf(wanted, run)",
+    "checkpoint/mesh",
+  ),
+  mutant(
+    "a byte that flipped is not found",
+    STORED,
+    "  if (isWhole) source.check(name, sum);",
+    "",
+    "checkpoint/index-file",
+  ),
+  mutant(
+    "no gap is too wide to be read",
+    STORED,
+    "const GAP_BYTES = 2 ** 14;",
+    "const GAP_BYTES = 2 ** 24;",
     "checkpoint/mesh",
   ),
   mutant(
