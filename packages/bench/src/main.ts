@@ -1,6 +1,7 @@
 /**
  * npm run -s bench -- layer|ops|step|mesh|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
  *   ops        --op NAME: this op alone
+ *   ranking    the planner's order of meshes against that of runs on two and four processes
  *   gpu        --plan: estimates, without a GPU; --small: sizes for an emulator; --seconds N: stop measuring then; --out FILE:
  *              write the report there after each measurement
  */
@@ -11,6 +12,7 @@ import { benchLayer } from "./layer.js";
 import { benchMesh } from "./mesh.js";
 import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
+import { benchRanking } from "./ranking.js";
 import { benchReference } from "./reference.js";
 import { benchStep } from "./step.js";
 
@@ -47,6 +49,7 @@ const BENCHES: Record<string, () => Promise<object>> = {
   step: () => benchStep({ log }),
   mesh: () => benchMesh({ log }),
   reference: () => benchReference({ log }),
+  ranking: () => benchRanking({ log }),
   gpu,
 };
 

@@ -19,6 +19,11 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
     ],
     "the first rule whose mesh axis is still free decides": ["sharding/rules: logicalToMeshAxes takes the first rule"],
     "layers record the logical axes of their parameters": ["layers/trees: X06", "transformer/trees: X06"],
+    "names split tensors over a mesh, and change no value": ["conformance/meshes: virtual devices: logical axes"],
+    "so they do on several processes": ["conformance/meshes: processes"],
+    "what does not divide is an error with the nearest sizes that do": [
+      "sharding/constraint: withShardingConstraintByLogicalAxes refuses what does not divide",
+    ],
   },
   MeshResource: {
     "guards nest, restore after errors, and follow await": ["sharding/mesh: globalShardGuard"],
@@ -29,6 +34,11 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
     "a compiled program belongs to the resource that it was traced under": [
       "sharding/mesh: globalShardGuard is part of what jit",
     ],
+    "each axis splits what it is for; loss and gradients are those of one device": [
+      "conformance/meshes: virtual devices: MeshResource",
+    ],
+    "so they are on several processes": ["conformance/meshes: processes"],
+    "devices exchange what closed formulas say": ["transformer/mesh-collectives: a layer exchanges"],
   },
   fp8Autocast: {
     "contexts nest; an inner one that is off turns FP8 off": [
@@ -195,6 +205,10 @@ const rows: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>
   extendLogicalAxisRules: {
     "rules keep their order, and the table follows": ["sharding/rules: extendLogicalAxisRules keeps the rules"],
     "a name of the layers may stand once, with the table's axis": ["sharding/rules: extendLogicalAxisRules rejects"],
+    "a rule of the user's decides where a parameter lies, and changes no value": [
+      "conformance/meshes: virtual devices: extendLogicalAxisRules",
+    ],
+    "so it does on several processes": ["conformance/meshes: processes"],
   },
 };
 

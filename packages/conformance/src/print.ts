@@ -118,6 +118,8 @@ export function toText({ rows, uncovered, failing }: Report): string {
 /** The case that is nearest to its limit. */
 function measured(cases: readonly CaseResult[]): string {
   if (cases.length === 0) return "UNCOVERED";
+  const skipped = cases.find((of) => of.skipped);
+  if (skipped) return `           skipped: ${skipped.id.replace(/^.*?processes: /, "")}`;
   const share = ({ maxError, tolerance }: CaseResult): number => (tolerance === 0 ? maxError : maxError / tolerance);
   const [worst] = [...cases].sort((a, b) => Number(a.pass) - Number(b.pass) || share(b) - share(a));
   const { maxError, tolerance, backend, dtype, pass } = worst!;

@@ -16,6 +16,8 @@ export interface CaseResult {
   readonly maxError: number;
   readonly tolerance: number;
   readonly pass: boolean;
+  /** It could not run here: its id says why. */
+  readonly skipped?: true;
   /** Why it failed. */
   readonly message?: string;
 }
@@ -171,8 +173,8 @@ class TestIndex {
   }
 }
 
-function resultsOf({ file, title, device, passed, message, compared }: TestResult): CaseResult[] {
-  const verdict = { id: `${file}: ${title}`, pass: passed, ...(message && { message }) };
+function resultsOf({ file, title, device, passed, skipped, message, compared }: TestResult): CaseResult[] {
+  const verdict = { id: `${file}: ${title}`, pass: passed, ...(skipped && { skipped }), ...(message && { message }) };
   const comparisons = passed || compared.beyond.length === 0 ? compared.within : compared.beyond;
   if (comparisons.length === 0)
     return [{ ...verdict, backend: device ?? "any", dtype: "any", maxError: 0, tolerance: 0 }];

@@ -15,6 +15,8 @@ export interface TestResult {
   /** The device that its group names; undefined where none does, and the test is the same on all. */
   readonly device: string | undefined;
   readonly passed: boolean;
+  /** It did not run: its title says why. */
+  readonly skipped?: true;
   readonly message: string | undefined;
   readonly compared: Recorded;
 }
@@ -117,7 +119,7 @@ function parse({ testResults }: VitestReport): TestResult[] {
       .replace(/\.test\.ts$/, "");
     if (message && assertionResults.length === 0) throw new Error(`conformance: ${file} does not load: ${message}`);
     return assertionResults
-      .filter(({ status }) => status === "passed" || status === "failed")
+      .filter(({ status, title }) => status === "passed" || status === "failed" || title.startsWith("processes: "))
       .map(({ ancestorTitles, title, status, failureMessages, meta }) => {
         const device = ancestorTitles.find((t) => t.startsWith("on "))?.slice(3);
         const titles = [...ancestorTitles.filter((t) => t !== `on ${device}`), title];
@@ -125,7 +127,8 @@ function parse({ testResults }: VitestReport): TestResult[] {
           file,
           title: titles.join(" "),
           device,
-          passed: status === "passed",
+          passed: status !== "failed",
+          ...(status !== "passed" && status !== "failed" && { skipped: true as const }),
           message: failureMessages?.[0]?.split("\n")[0],
           compared: meta.compared ?? { within: [], beyond: [] },
         };

@@ -36,6 +36,13 @@ describe("the report", () => {
     expect(uncovered).not.toContain("LayerNorm.scaleInit on cpu");
   });
 
+  test("what could not run says why", async () => {
+    const skipped = result("processes: there is no mpirun", { file: "conformance/meshes", skipped: true });
+    const text = toText(await reportOf(skipped));
+    expect(text).toMatch(/so they are on several processes +skipped: there is no mpirun/);
+    expect(text).not.toMatch(/each axis splits what it is for.*skipped/);
+  });
+
   test("what a test compared is its result; a test that fails shows what was beyond its limit", async () => {
     const beyond = [{ ...compared, error: 1 }];
     const passing = result("LayerNorm.scaleInit", { compared: { within: [compared], beyond } });
