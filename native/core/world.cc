@@ -58,16 +58,6 @@ World& world() {
   return *one;
 }
 
-double read_timeout() {
-  const std::string text = setting("TE_COLLECTIVE_TIMEOUT");
-  if (text.empty()) return kTimeout;
-  char* end = nullptr;
-  const double seconds = std::strtod(text.c_str(), &end);
-  if (*end == '\0' && seconds > 0) return seconds;
-  note_problem("TE_COLLECTIVE_TIMEOUT must be a positive number of seconds, got \"" + text + "\"; 25 is used.");
-  return kTimeout;
-}
-
 std::string describe(const std::string& what, uint32_t program) {
   if (program == 0) return what;
   char hash[16];
@@ -229,6 +219,18 @@ class Exchange {
 
 }  // namespace
 
+std::string describe(const Purpose& purpose) { return describe(purpose.what, purpose.program); }
+
+double collective_timeout() {
+  const std::string text = setting("TE_COLLECTIVE_TIMEOUT");
+  if (text.empty()) return kTimeout;
+  char* end = nullptr;
+  const double seconds = std::strtod(text.c_str(), &end);
+  if (*end == '\0' && seconds > 0) return seconds;
+  note_problem("TE_COLLECTIVE_TIMEOUT must be a positive number of seconds, got \"" + text + "\"; 25 is used.");
+  return kTimeout;
+}
+
 void join_world(const std::string& library) {
   World& w = world();
   std::lock_guard lock(w.mutex);
@@ -243,7 +245,7 @@ void join_world(const std::string& library) {
   check_mpi(mpi, mpi.comm_set_errhandler(mpi.comm_world, mpi.errors_return), "MPI_Comm_set_errhandler");
   check_mpi(mpi, mpi.comm_rank(mpi.comm_world, &w.rank), "MPI_Comm_rank");
   check_mpi(mpi, mpi.comm_size(mpi.comm_world, &w.size), "MPI_Comm_size");
-  w.timeout = read_timeout();
+  w.timeout = collective_timeout();
   w.mpi = &mpi;
 }
 

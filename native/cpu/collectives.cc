@@ -18,17 +18,6 @@ constexpr int64_t kPieceBytes = 1 << 22;  // that a member sends another before 
 constexpr int64_t kSmallBytes = 1 << 16;  // up to here every member combines everything: one exchange instead of two
 constexpr int64_t kTile = 512;
 
-enum class Reduction { sum, max, min };
-
-bool read_reduction(const Node& node, Reduction* reduction, std::string* why) {
-  const std::string name = node.params.text("reduction");
-  *reduction = name == "max" ? Reduction::max : name == "min" ? Reduction::min : Reduction::sum;
-  const DType type = node.inputs[0].dtype;
-  const bool good = is_float(type) || (is_integer(type) && (type != DType::boolean || name != "sum"));
-  if (!good) *why = name + " of " + dtype_name(type);
-  return good;
-}
-
 template <Reduction R, class T>
 T combine(T a, T b) {
   if constexpr (R == Reduction::sum) return static_cast<T>(a + b);

@@ -1,7 +1,6 @@
 // ppermute(x) → y: what the member at sources[i] of a group has as x goes to the one at targets[i]; a member that
 // nothing goes to gets zeros. Only who sends to whom exchanges anything.
 // te: once
-#include <algorithm>
 #include <cstring>
 
 #ifndef TE_ISA_NAMESPACE
@@ -13,12 +12,6 @@
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
-
-// For a place of `from` the one at the same position of `to`; -1 where it is not there.
-int64_t partner(const std::vector<int64_t>& from, const std::vector<int64_t>& to, int64_t place) {
-  const auto found = std::find(from.begin(), from.end(), place);
-  return found == from.end() ? -1 : to[static_cast<size_t>(found - from.begin())];
-}
 
 class Ppermute : public Collective {
  public:

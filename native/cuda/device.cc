@@ -12,6 +12,8 @@
 #include "cuda/graph.h"
 #include "cuda/machine_code.h"
 #include "cuda/memory.h"
+#include "cuda/nccl/communicators.h"
+#include "cuda/nccl/world.h"
 #include "cuda/report.h"
 #include "cuda/transfers.h"
 
@@ -39,6 +41,24 @@ class StatusPlaces {
  private:
   std::mutex mutex_;
   std::deque<std::pair<Status*, Mark>> dropped_;
+};
+
+// How the collectives of a run went: known when the stream has come past them.
+class CollectiveOutcome : public Outcome {
+ public:
+  CollectiveOutcome(Context& context, Events& events, std::string what, std::shared_ptr<const Outcome> values)
+      : what_(std::move(what)), values_(std::move(values)), mark_(events, context.main) {}
+  bool known() const override { return mark_.reached(); }
+  FailurePtr failure() const override {
+    const cudaError_t status = mark_.wait();
+    if (FailurePtr failure = world_failure(what_)) return failure;
+    return values_ ? values_->failure() : cuda::failure_of(status);
+  }
+
+ private:
+  const std::string what_;                       // what the first of them is for
+  const std::shared_ptr<const Outcome> values_;  // of the run's checks of values, if any
+  Mark mark_;
 };
 
 // What a run left in the status, copied to the host behind it.
@@ -75,6 +95,8 @@ struct Parts {
 class Cuda : private Parts, public Device {
  public:
   Cuda(int ordinal, const std::string& name) : Parts(ordinal), Device(name, pool, pinned_pool()) {}
+
+  Context& gpu() { return context; }
 
   void start_thread() override { static thread_local const Using use(context); }
 
@@ -119,6 +141,7 @@ class Cuda : private Parts, public Device {
     return prepare_kernel(node, why);
   }
   void begin_run(int, bool checks) override {
+    take_begun();
     if (checks) check(cudaMemsetAsync(context.status, 0xff, sizeof(Status), context.main), "the GPU");
   }
   void settle() override {
@@ -126,7 +149,10 @@ class Cuda : private Parts, public Device {
       throw Error(failure->code, failure->message);
   }
   std::shared_ptr<const Outcome> end_run(bool checks) override {
-    return checks ? std::make_shared<RunOutcome>(context, events, places) : nullptr;
+    std::shared_ptr<const Outcome> own = checks ? std::make_shared<RunOutcome>(context, events, places) : nullptr;
+    const std::string what = take_begun();
+    if (what.empty()) return own;
+    return std::make_shared<CollectiveOutcome>(context, events, what, std::move(own));
   }
 
   bool records() const override { return true; }
@@ -157,7 +183,9 @@ std::string reason_against(const cudaDeviceProp& properties) {
          std::to_string(properties.minor) + ", and the kernels need 8.0 or higher";
 }
 
-Device& cuda_device(int ordinal) {
+namespace {
+
+Cuda& device_of(int ordinal) {
   static auto* mutex = new std::mutex;
   static auto* devices = new std::map<int, Cuda*>;
   std::lock_guard lock(*mutex);
@@ -165,5 +193,10 @@ Device& cuda_device(int ordinal) {
   if (!device) device = new Cuda(ordinal, ordinal == 0 ? "cuda" : "cuda:" + std::to_string(ordinal));
   return *device;
 }
+
+}  // namespace
+
+Device& cuda_device(int ordinal) { return device_of(ordinal); }
+Context& cuda_context(int ordinal) { return device_of(ordinal).gpu(); }
 
 }  // namespace te::cuda

@@ -11,6 +11,8 @@ namespace te::cuda {
 // The GPU of this ordinal, made when first asked for; it outlives every static. Throws te::Error "backend" where it
 // cannot be used.
 Device& cuda_device(int ordinal);
+struct Context;
+Context& cuda_context(int ordinal);
 
 // Why the GPU of this ordinal cannot run the kernels; empty: it can.
 std::string reason_against(const cudaDeviceProp& properties);

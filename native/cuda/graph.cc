@@ -2,22 +2,30 @@
 #include "cuda/graph.h"
 
 #include <exception>
+#include <utility>
+
+#include "cuda/nccl/communicators.h"
 
 namespace te::cuda {
 namespace {
 
 class Graph : public Recording {
  public:
-  Graph(Context& context, cudaGraphExec_t graph) : context_(context), graph_(graph) {}
+  Graph(Context& context, cudaGraphExec_t graph, Notes collectives)
+      : context_(context), graph_(graph), collectives_(std::move(collectives)) {}
   ~Graph() override {
     const Using use(context_);
     cudaGraphExecDestroy(graph_);
   }
-  void replay() override { check(cudaGraphLaunch(graph_, context_.main), "the launch of a graph"); }
+  void replay() override {
+    begin_again(collectives_);
+    check(cudaGraphLaunch(graph_, context_.main), "the launch of a graph");
+  }
 
  private:
   Context& context_;
   cudaGraphExec_t graph_;
+  Notes collectives_;
 };
 
 }  // namespace
@@ -26,7 +34,9 @@ std::unique_ptr<Recording> capture(Context& context, const std::function<void()>
   const Using use(context, context.side);
   check(cudaStreamBeginCapture(context.side, cudaStreamCaptureModeThreadLocal), "capture");
   std::exception_ptr failure;
+  Notes collectives;
   try {
+    const Noting noting(collectives);
     body();
   } catch (...) {
     failure = std::current_exception();
@@ -40,7 +50,7 @@ std::unique_ptr<Recording> capture(Context& context, const std::function<void()>
   cudaGraphExec_t instance = nullptr;
   const bool made = ended == cudaSuccess && cudaGraphInstantiate(&instance, graph, 0) == cudaSuccess;
   if (graph) cudaGraphDestroy(graph);
-  if (made) return std::make_unique<Graph>(context, instance);
+  if (made) return std::make_unique<Graph>(context, instance, std::move(collectives));
   cudaGetLastError();
   return nullptr;
 }

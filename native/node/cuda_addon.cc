@@ -2,13 +2,20 @@
 // itself: without a driver or a GPU every call answers with an error code, and loading this file is harmless.
 #include <cuda_runtime_api.h>
 
+#include <chrono>
+#include <thread>
+
 #include "core/replay.h"
 #include "cuda/device.h"
 #include "cuda/gemm/cublaslt.h"
 #include "cuda/gemm/settings.h"
+#include "cuda/nccl/communicators.h"
+#include "cuda/nccl/seat.h"
 #include "node/arguments.h"
 #include "node/functions.h"
+#include "te/queue.h"
 #include "te/settings.h"
+#include "te/world.h"
 
 namespace te {
 namespace {
@@ -90,11 +97,48 @@ napi_value replays(napi_env env, napi_callback_info) {
   return result;
 }
 
+// joinWorld({ordinal, rank, size, coordinator, library}): takes a seat for a GPU, and blocks until all have theirs. A
+// rank below 0: as mpirun says. Returns who this process is.
+napi_value join(napi_env env, napi_callback_info info) {
+  const Arguments<1> a(env, info);
+  const Js given(env, a.value[0]);
+  const auto number = [&](const char* name) { return static_cast<int>(given.get(name).integer(name)); };
+  const auto text = [&](const char* name) { return given.get(name).text(name); };
+  cuda::Seat seat{number("rank"), number("size"), text("coordinator"), collective_timeout()};
+  if (seat.rank < 0) seat = cuda::seat_by_mpi(seat.timeout);
+  if (seat.size > 1) cuda::join_over_nccl(seat, text("library"), cuda::cuda_context(number("ordinal")));
+  napi_value result = js_object(env);
+  set(env, result, "rank", js_integer(env, seat.rank));
+  set(env, result, "size", js_integer(env, seat.size));
+  return result;
+}
+
+// leaveWorld(ordinal, code): after an error (not 0) lets the others end too, otherwise blocks until the work of the GPU
+// is done and all processes have come here.
+napi_value leave(napi_env env, napi_callback_info info) {
+  const Arguments<2> a(env, info);
+  const int32_t code = a.integer(1);
+  if (code != 0) {
+    cuda::desert();
+    abort_world(code);
+    return nullptr;
+  }
+  Device& device = cuda::cuda_device(a.integer(0));
+  const std::shared_ptr<Queue> queue = Queue::acquire(device);
+  while (!queue->idle()) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  device.finish();
+  cuda::leave();
+  leave_world();
+  return nullptr;
+}
+
 void init(napi_env env, napi_value exports) {
   add_function<cuda_available>(env, exports, "cudaAvailable");
   add_function<open>(env, exports, "open");
   add_function<describe>(env, exports, "info");
   add_function<replays>(env, exports, "replays");
+  add_function<join>(env, exports, "joinWorld");
+  add_function<leave>(env, exports, "leaveWorld");
 }
 
 }  // namespace

@@ -27,6 +27,11 @@ struct Purpose {
   uint32_t program = 0;  // equal for equal programs; 0: of none
   std::string name{};    // of what it is for, for messages of this process alone
 };
+// "all_reduce for dot of program 5e0c1f2a"
+std::string describe(const Purpose& purpose);
+
+// TE_COLLECTIVE_TIMEOUT: how many seconds without progress a process waits for another.
+double collective_timeout();
 
 // Memory that goes to a peer and memory that comes from it.
 struct Parcel {
