@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <string>
@@ -123,8 +124,11 @@ struct Message {
 
 // What one group of calls does. A captured one is done again and again.
 struct Group {
-  Comm* comm;
+  Comm* comm = nullptr;
   std::vector<Message> messages;
+  const void* from = nullptr;  // of an all-gather: the own part and its place
+  void* to = nullptr;
+  size_t bytes = 0;
 };
 
 // Moves what can be moved now. False: nothing.
@@ -171,6 +175,10 @@ bool is_ready(void* data) {
   advance(group);
   for (const Message& m : group->messages)
     if (!m.is_done()) return false;
+  if (group->from != group->to) {
+    std::memcpy(group->to, group->from, group->bytes);
+    te_emu_written(group->to, group->bytes);
+  }
   for (Message& m : group->messages) {
     if (!m.sends && m.bytes > 0) te_emu_written(m.data, m.bytes);
     m.moved = 0;
@@ -179,33 +187,32 @@ bool is_ready(void* data) {
 }
 
 thread_local int depth = 0;
-thread_local std::vector<Message> pending;
-thread_local Comm* pending_comm = nullptr;
+thread_local Group pending;
 thread_local cudaStream_t pending_stream = nullptr;
 thread_local bool mixed = false;
 
 int flush() {
-  auto* group = new Group{pending_comm, std::move(pending)};
+  auto group = std::make_unique<Group>(std::move(pending));
   const bool bad = mixed;
-  pending.clear();
-  pending_comm = nullptr;
+  pending = {};
   mixed = false;
-  if (!group->comm) return delete group, kSuccess;
-  if (bad) return delete group, fail(kInvalidUsage, "a group of several communicators or streams");
-  if (group->comm->error != kSuccess) return delete group, group->comm->error.load();
-  if (group->comm->aborted) return delete group, fail(kInvalidUsage, "the communicator was aborted");
+  const Comm* comm = group->comm;
+  if (!comm) return kSuccess;
+  if (bad) return fail(kInvalidUsage, "a group of several communicators or streams");
+  if (comm->error != kSuccess) return comm->error;
+  if (comm->aborted) return fail(kInvalidUsage, "the communicator was aborted");
   const cudaError_t status = te_emu_queue_library_wait(
-      pending_stream, is_ready, [](void* g) { delete static_cast<Group*>(g); }, group);
-  return status == cudaSuccess ? kSuccess : fail(kCudaError, cudaGetErrorString(status));
+      pending_stream, is_ready, [](void* g) { delete static_cast<Group*>(g); }, group.release());
+  return status == cudaSuccess ? kSuccess : fail(kCudaError, "the stream takes no work");
 }
 
 int add(Comm* comm, cudaStream_t stream, int type, Message message) {
   if (!comm || type != 1 || message.peer < 0 || message.peer >= comm->size || message.peer == comm->rank)
     return fail(kInvalidArgument, "a bad communicator, type or peer");
-  mixed = mixed || (pending_comm && (pending_comm != comm || pending_stream != stream));
-  pending_comm = comm;
+  mixed = mixed || (pending.comm && (pending.comm != comm || pending_stream != stream));
+  pending.comm = comm;
   pending_stream = stream;
-  pending.push_back(message);
+  pending.messages.push_back(message);
   return depth > 0 ? kSuccess : flush();
 }
 
@@ -242,9 +249,6 @@ API int ncclGetUniqueId(UniqueId* id) {
 }
 
 API int ncclCommInitRank(Comm** out, int size, UniqueId id, int rank) {
-  void* memory = nullptr;  // NCCL allocates; a thread that captures must not
-  if (cudaMalloc(&memory, 256) != cudaSuccess) return fail(kCudaError, "no memory");
-  cudaFree(memory);
   auto* comm = new Comm{size, rank, std::vector<int>(static_cast<size_t>(size), -1)};
   socklen_t length;
   const sockaddr_un address = address_of(id, rank, &length);
@@ -278,9 +282,6 @@ API int ncclRecv(void* to, size_t bytes, int type, int peer, Comm* comm, cudaStr
 
 API int ncclAllGather(const void* from, void* to, size_t bytes, int type, Comm* comm, cudaStream_t stream) {
   const auto slot = [&](int k) { return static_cast<char*>(to) + static_cast<size_t>(k) * bytes; };
-  if (from != slot(comm->rank) &&
-      cudaMemcpyAsync(slot(comm->rank), from, bytes, cudaMemcpyDeviceToDevice, stream) != cudaSuccess)
-    return fail(kCudaError, "the copy of the own part");
   ncclGroupStart();
   int status = kSuccess;
   for (int peer = 0; peer < comm->size && status == kSuccess; ++peer) {
@@ -288,6 +289,7 @@ API int ncclAllGather(const void* from, void* to, size_t bytes, int type, Comm* 
     status = ncclSend(from, bytes, type, peer, comm, stream);
     if (status == kSuccess) status = ncclRecv(slot(peer), bytes, type, peer, comm, stream);
   }
+  pending.from = from, pending.to = slot(comm->rank), pending.bytes = bytes;
   const int ended = ncclGroupEnd();
   return status == kSuccess ? ended : status;
 }

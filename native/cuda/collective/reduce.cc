@@ -12,7 +12,8 @@ namespace te::cuda {
 namespace {
 
 constexpr int64_t kSmallBytes = 1 << 18;    // up to here every member combines everything: one exchange instead of two
-constexpr int64_t kScratchBytes = 1 << 27;  // for what comes from others at a time
+constexpr int64_t kPieceBytes = 1 << 23;    // that a member sends another before it combines what has come
+constexpr int64_t kScratchBytes = 1 << 28;  // for the pieces of all, where there are many
 constexpr int64_t kAlign = 64;
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -35,7 +36,7 @@ class Reduce : public Kernel {
     else if (size_ * width_ > kSmallBytes)
       share_ = size_ / members_ / (kAlign / width_) * (kAlign / width_);
     tail_ = size_ - share_ * members_;
-    const int64_t most = std::max<int64_t>(kAlign, kScratchBytes / members_ / kAlign * kAlign);
+    const int64_t most = std::clamp(kScratchBytes / members_ / kAlign * kAlign, kAlign, kPieceBytes);
     piece_ = std::min(share_, most / width_);
   }
 

@@ -1,7 +1,7 @@
 /** The CPU as a device of @te/tensor. */
 import { availableParallelism, cpus } from "node:os";
-import { type Backend, nativeBackend, type World } from "@te/tensor/backend";
-import { warnOnce } from "@te/tensor/op";
+import { type Backend, nativeBackend, type Transport, type World } from "@te/tensor/backend";
+import { fail, warnOnce } from "@te/tensor/op";
 import type { Native } from "./native.js";
 
 /** Says what was wrong with the settings, and describes what runs. */
@@ -9,11 +9,19 @@ export function cpuBackend(native: Native): Backend {
   const { isa, threads, oneDNN, problems } = native.info();
   for (const problem of problems) warnOnce(problem);
   const description = `oneDNN ${oneDNN} and ${isa} kernels, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  return nativeBackend({ name: "cpu", description, native, joinWorld: (library) => joinWorld(native, library) });
+  return nativeBackend({ name: "cpu", description, native, joinWorld: (...how) => joinWorld(native, ...how) });
 }
 
 /** Processes of one machine share its cores, unless OMP_NUM_THREADS says how many each may take. */
-function joinWorld(native: Native, library: string): World {
+function joinWorld(native: Native, over: Transport | undefined, library: string): World {
+  if (over === "nccl")
+    fail(
+      "option",
+      "initDistributed",
+      'CPUs exchange through "mpi"',
+      over,
+      'Leave backend out, or choose setDevice("cuda").',
+    );
   const { rank, size } = native.joinWorld(library);
   const { OMP_NUM_THREADS, OMPI_COMM_WORLD_LOCAL_SIZE, MPI_LOCALNRANKS } = process.env;
   const neighbours = Number(OMPI_COMM_WORLD_LOCAL_SIZE ?? MPI_LOCALNRANKS ?? 1) || 1;

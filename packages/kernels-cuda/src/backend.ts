@@ -15,6 +15,7 @@ import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "./passes/m
 import { joinActivations, joinBiases } from "./passes/product-epilogues.js";
 import { roundedGradients } from "./passes/rounded-gradients.js";
 import { transposedCopies } from "./passes/transposed-copies.js";
+import { joinWorld } from "./world.js";
 
 /** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
 const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
@@ -46,7 +47,13 @@ export function openGpu(loaded: LoadedCuda, name: string, env = process.env): Op
     const functions = native.open(gpu.ordinal);
     const description = describe(gpu, libraries);
     const passes = { passesBefore: PASSES_BEFORE, passes: PASSES };
-    const backend = nativeBackend({ name, description, native: functions, ...passes });
+    const backend = nativeBackend({
+      name,
+      description,
+      native: functions,
+      ...passes,
+      joinWorld: (...how) => joinWorld(native, gpu.ordinal, ...how),
+    });
     return { gpu, libraries, native: functions, backend };
   } catch (error) {
     // Another process has it to itself, or its memory is full.

@@ -20,6 +20,8 @@ const machine = (devices: CudaDevice[], more: Partial<CudaAnswer & NativeCuda> =
   info: () => ({ cublasLt: "13.1.0" }),
   replays: () => ({ replayed: 0, executed: 0 }),
   open: () => expect.fail("nothing to open"),
+  joinWorld: () => expect.fail("nothing to join"),
+  leaveWorld: () => expect.fail("nothing to leave"),
   ...more,
 });
 
@@ -45,6 +47,9 @@ describe("GPUs", () => {
     [3, {}, ["cuda", "cuda:1", "cuda:2"]],
     [3, { TE_CUDA_DEVICE: "1" }, ["cuda", "cuda:0", "cuda:2"]],
     [2, { TE_CUDA_DEVICE: "first" }, ["cuda", "cuda:1"]],
+    [3, { OMPI_COMM_WORLD_LOCAL_RANK: "2" }, ["cuda", "cuda:0", "cuda:1"]],
+    [3, { TE_RANK: "4" }, ["cuda", "cuda:0", "cuda:2"]],
+    [3, { TE_RANK: "4", TE_CUDA_DEVICE: "0" }, ["cuda", "cuda:1", "cuda:2"]],
   ])("%i of them with %o have the names %o", (count, env, names) => {
     expect(gpuNames(count, env)).toEqual(names);
   });

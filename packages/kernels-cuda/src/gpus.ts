@@ -2,6 +2,7 @@
 import { readdirSync } from "node:fs";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, NativeCuda } from "./native.js";
+import { localRank } from "./world.js";
 
 type Env = NodeJS.ProcessEnv;
 
@@ -20,14 +21,19 @@ export function countGpus(env: Env = process.env, folder = "/dev"): number {
   }
 }
 
-/** The text of TE_CUDA_DEVICE, which says which GPU "cuda" is. */
-const wanted = (env: Env): string => env.TE_CUDA_DEVICE || "0";
+/** The number of the GPU that "cuda" is, as text: TE_CUDA_DEVICE, or of processes that were started together one each. */
+function wanted(count: number, env: Env): string {
+  if (env.TE_CUDA_DEVICE) return env.TE_CUDA_DEVICE;
+  const local = localRank(env);
+  return isNumber(local) && count > 0 ? String(Number(local) % count) : "0";
+}
 
 const isNumber = (text: string): boolean => /^(0|[1-9]\d{0,3})$/.test(text);
 
 /** Names of the devices that `count` GPUs are, "cuda" first: it is there even where no GPU is, to say why. */
 export function gpuNames(count: number, env: Env = process.env): string[] {
-  const first = isNumber(wanted(env)) ? Number(wanted(env)) : 0;
+  const text = wanted(count, env);
+  const first = isNumber(text) ? Number(text) : 0;
   const others = Array.from({ length: count }, (_, i) => i).filter((i) => i !== first);
   return ["cuda", ...others.map((i) => `cuda:${i}`)];
 }
@@ -41,7 +47,7 @@ export function findGpu(
   if ("reason" in loaded) return loaded;
   const { reason, devices } = loaded.cudaAvailable();
   if (devices.length === 0) return { reason: reason ?? "there is no GPU" };
-  const text = name === "cuda" ? wanted(env) : name.slice("cuda:".length);
+  const text = name === "cuda" ? wanted(devices.length, env) : name.slice("cuda:".length);
   const gpu = isNumber(text) ? devices.find(({ ordinal }) => ordinal === Number(text)) : undefined;
   if (gpu) return gpu.reason ? { reason: gpu.reason } : { native: loaded, gpu };
   const rule =

@@ -8,9 +8,32 @@ export interface NativeCuda {
   replays(): CudaReplays;
   /** The functions of one GPU, for this environment. Throws where it cannot be used. */
   open(ordinal: number): NativeAddon;
+  /** Takes a seat in the world for a GPU, and waits until all have theirs. `library`: the file of NCCL, or "". */
+  joinWorld(seat: Seat & { readonly ordinal: number; readonly library: string }): {
+    readonly rank: number;
+    readonly size: number;
+  };
+  /** Waits until the GPU's work is done and all processes have come here; a code that is not 0 ends all at once. */
+  leaveWorld(ordinal: number, code: number): void;
 }
 
-const FUNCTIONS: readonly (keyof NativeCuda)[] = ["cudaAvailable", "info", "replays", "open"];
+/** The place of a process among those that run together. */
+export interface Seat {
+  /** From 0 on; -1: MPI knows all of it. */
+  readonly rank: number;
+  readonly size: number;
+  /** "host:port", at which rank 0 listens. */
+  readonly coordinator: string;
+}
+
+const FUNCTIONS: readonly (keyof NativeCuda)[] = [
+  "cudaAvailable",
+  "info",
+  "replays",
+  "open",
+  "joinWorld",
+  "leaveWorld",
+];
 
 /** The first function that an addon lacks: it was built from other sources. */
 export const lacking = (addon: object): string | undefined =>

@@ -1,7 +1,7 @@
 /** The processes that a program runs on together, one device of the mesh each. */
 import { inspect } from "node:util";
 import { currentBackend } from "@te/tensor";
-import { asTeError, type Backend, type World } from "@te/tensor/backend";
+import { asTeError, type Backend, type Transport, type World } from "@te/tensor/backend";
 import { fail, withDefaults } from "@te/tensor/op";
 import { type Mesh, withMesh } from "./mesh.js";
 
@@ -12,23 +12,29 @@ const listeners: (() => void)[] = [];
 
 /** Options of {@link initDistributed}. */
 export interface DistributedOptions {
-  /** How processes find each other and exchange. "mpi": Open MPI or MPICH, which need not be there where nobody asks. */
-  readonly backend?: "mpi";
-  /** The file of MPI's library. "": TE_MPI, or the first that is found. */
+  /**
+   * What processes exchange through: "mpi" between CPUs (Open MPI or MPICH), "nccl" between GPUs. Neither need be there where
+   * nobody asks. Left out: that of the current device.
+   */
+  readonly backend?: Transport;
+  /** The file of its library. "": that of TE_MPI or TE_NCCL, or the first that is found. */
   readonly library?: string;
 }
 
 /**
  * Joins the processes that this one was started with, as by `mpirun -n 4 node train.js`, and waits until all have. From then
- * on a mesh has one device in each of them, and every process runs the same program on its parts. Where mpirun or srun
- * started several processes, the first use of a mesh calls it; a process that was started alone stays alone. A second call
- * does nothing. Throws TeError "backend" where there is no MPI, or the device has no collectives.
+ * on a mesh has one device in each of them, and every process runs the same program on its parts. Processes with a GPU each
+ * can also be started one by one, with TE_COORDINATOR, TE_RANK and TE_WORLD. Where several were started, the first use of a
+ * mesh calls it; a process that was started alone stays alone. A second call does nothing. Throws TeError "option" where the
+ * device exchanges through something else, "backend" where its library is not there, where the others do not come, or where
+ * the device has no collectives.
  */
 export function initDistributed(options: DistributedOptions = {}): void {
-  const { backend, library } = withDefaults("initDistributed", options, { backend: "mpi", library: "" });
-  if (backend !== "mpi") fail("option", "initDistributed", 'backend must be "mpi"', backend);
+  const { backend, library } = withDefaults("initDistributed", options, { backend: undefined, library: "" });
+  if (backend !== undefined && backend !== "mpi" && backend !== "nccl")
+    fail("option", "initDistributed", 'backend must be "mpi" or "nccl"', backend);
   if (typeof library !== "string") fail("option", "initDistributed", "library must be the name of a file", library);
-  join(withMesh(null, currentBackend) as Backend, library);
+  join(withMesh(null, currentBackend) as Backend, backend, library);
 }
 
 /**
@@ -50,7 +56,7 @@ function failAlone(count: number, by: "mpirun" | "srun"): never {
   fail("backend", "initDistributed", rule, undefined, wayOut);
 }
 
-function join(device: Backend, library: string): void {
+function join(device: Backend, over: Transport | undefined, library: string): void {
   if (hasJoined) return;
   if (!device.joinWorld) {
     const wayOut = 'Import "@te/kernels-cpu", and choose the device with setDevice("cpu").';
@@ -62,7 +68,7 @@ function join(device: Backend, library: string): void {
       wayOut,
     );
   }
-  const joined = device.joinWorld(library);
+  const joined = device.joinWorld(over, library);
   const { count, by } = startedWith();
   if (joined.size === 1 && count > 1) failAlone(count, by);
   world = joined;
@@ -77,11 +83,12 @@ function endTogether({ rank, size, leave }: World): void {
   const report = (error: unknown) => say(`: ${inspect(error)}`);
   const abort = (code: number) => {
     say(` ends with status ${code}, and the others with it.`);
+    process.exitCode = code;
     leave(code); // before Node.js prints the error
   };
   process.on("uncaughtExceptionMonitor", report);
   process.once("exit", (code) => {
-    if (code !== 0) abort(code);
+    if (code !== 0) return abort(code);
     try {
       leave(0);
     } catch (error) {
@@ -93,7 +100,7 @@ function endTogether({ rank, size, leave }: World): void {
 
 /** Joins where a starter made several processes: what programs of a mesh on this device begin with. */
 export function joinIfStarted(device: Backend): void {
-  if (!hasJoined && startedWith().count > 1) join(device, "");
+  if (!hasJoined && (process.env.TE_WORLD || startedWith().count > 1)) join(device, undefined, "");
 }
 
 /** Calls back when a world was joined. */

@@ -48,6 +48,9 @@ export interface MemoryStats {
   readonly arena: number;
 }
 
+/** What processes exchange through: MPI between CPUs, NCCL between GPUs. */
+export type Transport = "mpi" | "nccl";
+
 /** The processes that one was started with, as by mpirun. */
 export interface World {
   /** Which of them this is, from 0 on, and how many there are. */
@@ -83,7 +86,8 @@ export interface Backend {
   resetPeak(): void;
   /**
    * Joins the processes that this one was started with, and waits until all have. Programs may then hold ops in which they
-   * exchange. `library`: the file of MPI, or "" for the one that is found. A device without it has no such ops.
+   * exchange. `over`: what they exchange through; throws where that is not the device's. `library`: its file, or "" for the
+   * one that is found. A device without it has no such ops.
    */
-  joinWorld?(library: string): World;
+  joinWorld?(over: Transport | undefined, library: string): World;
 }

@@ -48,7 +48,7 @@ import "./matchers.js";
 export { expectError } from "./expect-error.js";
 export { callOp, findOp, oracle, runProgram, widenArray } from "./oracle.js";
 export { drawLayout, findPartitionError, runPartitioned, testPartitioned } from "./partition-suite.js";
-export { type Ended, runAlone, STARTERS, type Starter } from "./processes.js";
+export { type Ended, freePort, runAlone, runTogether, STARTERS, type Starter } from "./processes.js";
 export { findProgramError } from "./random-programs.js";
 export { limitOfGradient, limitOfOutput } from "./rows.js";
 export { runCase } from "./run-case.js";

@@ -1,6 +1,7 @@
 /** Files that run on several processes, as mpirun starts them, and how they end. */
 import { spawn, spawnSync } from "node:child_process";
 import { writeSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 
 /** mpirun of one kind of MPI, and why it cannot be used here, if so. */
 export interface Starter {
@@ -55,10 +56,11 @@ const nodeArguments = (file: string, args: readonly string[]): string[] => [
 export const runAlone = (file: string, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}): Promise<Ended> =>
   start(process.execPath, nodeArguments(file, args), env);
 
-function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Ended> {
+function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv, killed?: AbortSignal): Promise<Ended> {
   const begin = performance.now();
   // On this machine alone: Open MPI then needs no ssh.
   const started = spawn(command, args, { env: { ...process.env, OMPI_MCA_plm: "isolated", ...env } });
+  killed?.addEventListener("abort", () => started.kill("SIGKILL"));
   let output = "";
   for (const stream of [started.stdout, started.stderr])
     stream.on("data", (chunk) => {
@@ -68,6 +70,46 @@ function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv)
     started.on("close", (code) => {
       const seconds = (performance.now() - begin) / 1000;
       resolve({ code, output, seconds, secondsAfterFault: secondsAfterFault(output) });
+    }),
+  );
+}
+
+/**
+ * Runs a TypeScript file with arguments on so many processes without mpirun: each finds the others by its environment, to
+ * which `each` adds. The status is the first that is not 0. Who has not ended ten seconds after it is ended.
+ */
+export async function runTogether(
+  processes: number,
+  file: string,
+  args: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+  each: (rank: number) => NodeJS.ProcessEnv = () => ({}),
+): Promise<Ended> {
+  const seats = { TE_COORDINATOR: `localhost:${await freePort()}`, TE_WORLD: String(processes), ...env };
+  const failed = new AbortController();
+  const all = await Promise.all(
+    Array.from({ length: processes }, async (_, rank) => {
+      const seat = { ...seats, TE_RANK: String(rank), ...each(rank) };
+      const ended = await start(process.execPath, nodeArguments(file, args), seat, failed.signal);
+      if (ended.code !== 0 && !failed.signal.aborted) setTimeout(() => failed.abort(), 10_000).unref();
+      return ended;
+    }),
+  );
+  return {
+    code: all.find(({ code }) => code !== 0)?.code ?? all[0]!.code,
+    output: all.map(({ output }) => output).join(""),
+    seconds: Math.max(...all.map(({ seconds }) => seconds)),
+    secondsAfterFault: secondsAfterFault(all.map(({ output }) => output).join("")),
+  };
+}
+
+/** A port of this machine that nobody listens at. */
+export function freePort(): Promise<number> {
+  const server = createServer();
+  return new Promise((resolve) =>
+    server.listen(0, () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
     }),
   );
 }

@@ -3,7 +3,7 @@ import "../index.js"; // ops, methods and the reference are there whichever door
 
 export { asTeError } from "../as-error.js";
 export { byteSize } from "../aval.js";
-export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec, World } from "../backend.js";
+export type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec, Transport, World } from "../backend.js";
 export { fallbackBackend, type RegisterOptions, registerBackend, spreadPrograms } from "../devices.js";
 export { Lru } from "../lru.js";
 export {

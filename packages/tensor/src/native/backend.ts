@@ -1,7 +1,7 @@
 /** A device whose programs run in native code: fused, planned, and handed to the executor of an addon. */
 import { asTeError } from "../as-error.js";
 import { type Aval, byteSize } from "../aval.js";
-import type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec, World } from "../backend.js";
+import type { Backend, DeviceBuffer, Executable, MemoryStats, NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";
 import { expectArray, expectObject, expectString } from "../expect.js";
 import { Lru } from "../lru.js";
@@ -25,7 +25,7 @@ export interface NativeDevice {
   /** What the device does to a program after its elementwise ops are fused. */
   readonly passes?: readonly Pass[];
   /** See Backend.joinWorld. */
-  readonly joinWorld?: (library: string) => World;
+  readonly joinWorld?: Backend["joinWorld"];
 }
 
 /**
@@ -49,7 +49,7 @@ class NativeBackend implements Backend {
   readonly name: string;
   readonly description: string;
   readonly passes: readonly Pass[];
-  readonly joinWorld?: (library: string) => World;
+  readonly joinWorld?: Backend["joinWorld"];
   private readonly native: NativeAddon;
   private readonly answers = new Lru<true | string>(4096);
 
@@ -58,7 +58,7 @@ class NativeBackend implements Backend {
     this.description = description;
     this.native = native;
     this.passes = [...passesBefore, { name: "fuse elementwise", run: fuseElementwise }, ...passes];
-    if (joinWorld) this.joinWorld = (library) => attempt(() => joinWorld(library));
+    if (joinWorld) this.joinWorld = (over, library) => attempt(() => joinWorld(over, library));
   }
 
   supports(node: NodeSpec): true | string {
