@@ -1,6 +1,6 @@
 /**
- * Every op of every package on the device "cuda", whose kernels run on the emulator here. None may decline but the place of a
- * device along an axis, of which no program is left that has a kernel.
+ * Every op of every package on the device "cuda", whose kernels run on the emulator here. None may decline but axis_index,
+ * which programs have as its reference.
  */
 import "./emulated.js";
 import "@te/kernels-cpu";
