@@ -121,7 +121,7 @@ class Communicators : public Guarded {
       if (const FailurePtr failure = world_failure(what)) throw Error(failure->code, failure->message);
     }
     const auto [comm, why] = result.get();
-    if (!why.empty()) throw Error("backend", why);
+    if (!why.empty()) throw Error("backend", what + " on rank " + std::to_string(world_rank()) + ": " + why + ".");
     made->comm = comm;
   }
 
