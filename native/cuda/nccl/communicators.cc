@@ -117,7 +117,8 @@ class Communicators : public Guarded {
     }).detach();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(world_timeout());
     while (result.wait_for(std::chrono::milliseconds(5)) != std::future_status::ready) {
-      if (std::chrono::steady_clock::now() > deadline) break_world("the communicator could not be made in time");
+      if (std::chrono::steady_clock::now() > deadline)
+        break_world(what + " on rank " + std::to_string(world_rank()) + ": NCCL did not connect its ranks in time.");
       if (const FailurePtr failure = world_failure(what)) throw Error(failure->code, failure->message);
     }
     const auto [comm, why] = result.get();
@@ -152,6 +153,11 @@ void join_over_nccl(const Seat& seat, const std::string& library, Context& gpu) 
   all.nccl = &nccl::library(library);
   all.gpu = &gpu;
   join(seat, all);
+}
+
+std::string tell_first(const RankGroup& group, const std::string& what, const std::string& data) {
+  require_world(what);
+  return meet(key_of(group.ranks) ^ 1, {group.ranks.begin(), group.ranks.end()}, what, data);
 }
 
 void begin_again(const Notes& notes) {

@@ -52,6 +52,9 @@ class Collective {
   std::shared_ptr<Communicator> communicator_;
 };
 
+// Brings the group together on the host, and gives all of it the data of its first member.
+std::string tell_first(const RankGroup& group, const std::string& what, const std::string& data);
+
 // A collective that was captured: to be begun again whenever its graph is launched.
 struct Note {
   std::shared_ptr<Communicator> communicator;

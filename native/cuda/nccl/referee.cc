@@ -89,6 +89,8 @@ void Referee::take(Client& client, const Frame& frame) {
       return compare(frame);
     case Frame::Kind::stuck:
       return explain(frame);
+    case Frame::Kind::broken:
+      return end(frame.what);
     case Frame::Kind::bye:
       left_.insert(client.rank);
       return;
@@ -134,7 +136,9 @@ void Referee::meet(const Frame& frame) {
   History& history = histories_[frame.key];
   history.ranks = frame.ranks;
   if (frame.rank == frame.ranks.front()) meeting.data = frame.data;
-  if (meeting.arrived.size() < frame.ranks.size()) return;
+  meeting.ranks = frame.ranks;
+  meeting.what = frame.what;
+  if (meeting.arrived.size() < frame.ranks.size()) return check_order(meeting);
   Frame met{Frame::Kind::met};
   met.key = frame.key;
   met.data = std::move(meeting.data);
@@ -153,9 +157,26 @@ void Referee::compare(const Frame& frame) {
     return end(frame.what + " on rank " + std::to_string(frame.rank) + ": rank " + std::to_string(other.rank) +
                " is at " + other.what + ": all processes must run the same programs in the same order.");
   history.last[frame.rank] = frame.count;
+  for (const auto& [key, meeting] : meetings_) check_order(meeting);
   uint64_t least = frame.count;
   for (const int32_t rank : history.ranks) least = std::min(least, history.last[rank]);
   history.entries.erase(history.entries.begin(), history.entries.upper_bound(least));
+}
+
+// Who waits for others to come together has the same collectives behind it as they will have when they come.
+void Referee::check_order(const Meeting& meeting) {
+  for (const int waiting : meeting.arrived)
+    for (const int32_t late : meeting.ranks) {
+      if (meeting.arrived.count(late)) continue;
+      for (auto& [key, history] : histories_) {
+        const auto is_in = [&, &ranks = history.ranks](int rank) {
+          return std::find(ranks.begin(), ranks.end(), rank) != ranks.end();
+        };
+        if (!is_in(waiting) || !is_in(late) || history.last[late] <= history.last[waiting]) continue;
+        return end(meeting.what + " on rank " + std::to_string(waiting) + ": rank " + std::to_string(late) + " is at " +
+                   where_[late] + ": all processes must run the same programs in the same order.");
+      }
+    }
 }
 
 // A process waits at a collective, or for a group to come together. Who is not there yet?

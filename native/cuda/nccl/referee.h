@@ -25,6 +25,8 @@ class Referee {
     bool is_gone = false;
   };
   struct Meeting {
+    std::vector<int32_t> ranks;
+    std::string what;
     std::set<int> arrived;
     std::string data;
   };
@@ -50,6 +52,7 @@ class Referee {
   void meet(const Frame& frame);
   void compare(const Frame& frame);
   void explain(const Frame& frame);
+  void check_order(const Meeting& meeting);
   void tell(const std::vector<int32_t>& ranks, const Frame& frame);
   // Tells all why the world ends.
   void end(const std::string& why);

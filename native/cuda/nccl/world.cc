@@ -246,6 +246,11 @@ void tell_at(uint64_t key, uint64_t count, uint64_t digest, const std::string& w
 }
 
 FailurePtr world_failure(const std::string& what) { return world().failure(what); }
-void break_world(const std::string& why) { world().break_for(why); }
+void break_world(const std::string& why) {
+  Frame broken{Frame::Kind::broken};
+  broken.what = why;
+  world().send(broken);
+  world().break_for(why);
+}
 
 }  // namespace te::cuda

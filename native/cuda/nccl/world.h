@@ -52,7 +52,7 @@ void tell_at(uint64_t key, uint64_t count, uint64_t digest, const std::string& w
 
 // Why no collective works any more, for one that is for `what`; nullptr: they do.
 FailurePtr world_failure(const std::string& what);
-// Breaks the world of this process for a reason that it found itself.
+// Breaks the world of all processes for a reason that this one found, a sentence.
 void break_world(const std::string& why);
 
 }  // namespace te::cuda
