@@ -113,6 +113,14 @@ napi_value join(napi_env env, napi_callback_info info) {
   return result;
 }
 
+// {all_reduce: bytes, …}: what this process has sent to others, by kind of collective.
+napi_value sent(napi_env env, napi_callback_info) {
+  napi_value result = js_object(env);
+  for (const auto& [kind, bytes] : cuda::bytes_over_nccl())
+    set(env, result, kind.c_str(), js_number(env, static_cast<double>(bytes)));
+  return result;
+}
+
 // leaveWorld(ordinal, code): after an error (not 0) lets the others end too, otherwise blocks until the work of the GPU
 // is done and all processes have come here.
 napi_value leave(napi_env env, napi_callback_info info) {
@@ -138,6 +146,7 @@ void init(napi_env env, napi_value exports) {
   add_function<describe>(env, exports, "info");
   add_function<replays>(env, exports, "replays");
   add_function<join>(env, exports, "joinWorld");
+  add_function<sent>(env, exports, "sentBytes");
   add_function<leave>(env, exports, "leaveWorld");
 }
 

@@ -70,6 +70,15 @@ class Communicators : public Guarded {
     places_.erase(place);
   }
 
+  void add_sent(const std::string& what, uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    sent_[what.substr(0, what.find(' '))] += bytes;
+  }
+  std::map<std::string, uint64_t> sent() {
+    std::lock_guard lock(mutex_);
+    return sent_;
+  }
+
   uint64_t at() override { return progress.at(); }
   Place place(uint64_t at) override {
     std::lock_guard lock(mutex_);
@@ -129,6 +138,7 @@ class Communicators : public Guarded {
   std::mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Communicator>> all_;  // by key
   std::map<uint32_t, std::pair<Place, std::weak_ptr<Communicator>>> places_;
+  std::map<std::string, uint64_t> sent_;  // bytes, by kind
   uint32_t last_place_ = 0;
   bool was_aborted_ = false;
 };
@@ -167,6 +177,7 @@ void begin_again(const Notes& notes) {
     Communicator& c = *note.communicator;
     ++c.count;
     c.digest = mix(c.digest, note.digest);
+    communicators().add_sent(note.what, note.sent);
     bool is_new = true;
     for (const Note*& each : last)
       if (each->communicator == note.communicator) each = &note, is_new = false;
@@ -176,6 +187,8 @@ void begin_again(const Notes& notes) {
     tell_at(note->communicator->key, note->communicator->count, note->communicator->digest, note->what);
   if (!notes.empty()) begun = notes.front().what;
 }
+
+std::map<std::string, uint64_t> bytes_over_nccl() { return communicators().sent(); }
 
 std::string take_begun() { return std::exchange(begun, {}); }
 
@@ -199,7 +212,7 @@ void Collective::run(const std::function<void()>& body) {
     communicator_ = all.of(group_, what_);
     all.set_communicator(place_, communicator_);
   }
-  const Note note{communicator_, digest_, what_};
+  const Note note{communicator_, digest_, what_, 0};
   noting ? noting->push_back(note) : begin_again({note});
   try {
     all.progress.queue(place_);
@@ -214,12 +227,18 @@ void Collective::run(const std::function<void()>& body) {
   }
 }
 
+void Collective::count(uint64_t sent) const {
+  noting ? void(noting->back().sent += sent) : communicators().add_sent(what_, sent);
+}
+
 void Collective::exchange(const std::vector<Parcel>& parcels) {
   const nccl::Library& nccl = *communicators().nccl;
   const nccl::Comm comm = communicator_->comm;
   nccl::check(nccl, nccl.GroupStart(), "ncclGroupStart", comm);
   int status = nccl::kSuccess;
+  uint64_t sent = 0;
   for (const Parcel& p : parcels) {
+    sent += p.send_bytes;
     const int to = static_cast<int>(p.to);
     if (p.send_bytes > 0 && status == nccl::kSuccess)
       status = nccl.Send(p.send, p.send_bytes, nccl::kByte, to, comm, stream());
@@ -229,12 +248,14 @@ void Collective::exchange(const std::vector<Parcel>& parcels) {
   const int ended = nccl.GroupEnd();
   nccl::check(nccl, status, "ncclSend, ncclRecv", comm);
   nccl::check(nccl, ended, "ncclGroupEnd", comm);
+  count(sent);
 }
 
 void Collective::all_gather(const void* from, void* to, size_t bytes) {
   const nccl::Library& nccl = *communicators().nccl;
   const nccl::Comm comm = communicator_->comm;
   nccl::check(nccl, nccl.AllGather(from, to, bytes, nccl::kByte, comm, stream()), "ncclAllGather", comm);
+  count(bytes * (group_.ranks.size() - 1));
 }
 
 }  // namespace te::cuda

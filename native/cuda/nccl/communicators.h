@@ -2,6 +2,7 @@
 // made when the group first exchanges.
 #pragma once
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -45,6 +46,7 @@ class Collective {
   void all_gather(const void* from, void* to, size_t bytes);
 
  private:
+  void count(uint64_t sent) const;
   const RankGroup group_;
   const std::string what_;
   const uint64_t digest_;
@@ -60,6 +62,7 @@ struct Note {
   std::shared_ptr<Communicator> communicator;
   uint64_t digest;
   std::string what;
+  uint64_t sent = 0;  // bytes
 };
 using Notes = std::vector<Note>;
 
@@ -75,6 +78,9 @@ class Noting {
 };
 // Before a graph is launched. Throws te::Error when collectives work no more.
 void begin_again(const Notes& notes);
+
+// Bytes that this process has sent so far, by kind of collective: "all_reduce".
+std::map<std::string, uint64_t> bytes_over_nccl();
 
 // What the collectives that this thread began since the last call were for; "": there were none.
 std::string take_begun();

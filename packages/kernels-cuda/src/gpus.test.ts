@@ -21,6 +21,7 @@ const machine = (devices: CudaDevice[], more: Partial<CudaAnswer & NativeCuda> =
   replays: () => ({ replayed: 0, executed: 0 }),
   open: () => expect.fail("nothing to open"),
   joinWorld: () => expect.fail("nothing to join"),
+  sentBytes: () => ({}),
   leaveWorld: () => expect.fail("nothing to leave"),
   ...more,
 });

@@ -13,6 +13,8 @@ export interface NativeCuda {
     readonly rank: number;
     readonly size: number;
   };
+  /** Bytes that this process has sent to others so far, by kind of collective. */
+  sentBytes(): Readonly<Record<string, number>>;
   /** Waits until the GPU's work is done and all processes have come here; a code that is not 0 ends all at once. */
   leaveWorld(ordinal: number, code: number): void;
 }
@@ -32,6 +34,7 @@ const FUNCTIONS: readonly (keyof NativeCuda)[] = [
   "replays",
   "open",
   "joinWorld",
+  "sentBytes",
   "leaveWorld",
 ];
 

@@ -48,5 +48,5 @@ export function joinWorld(
   if (over === "mpi")
     fail("option", "initDistributed", 'GPUs exchange through "nccl"', over, 'Leave backend out, or setDevice("cpu").');
   const { rank, size } = native.joinWorld({ ...seatOf(env), ordinal, library });
-  return { rank, size, leave: (code) => native.leaveWorld(ordinal, code) };
+  return { rank, size, sentBytes: () => native.sentBytes(), leave: (code) => native.leaveWorld(ordinal, code) };
 }
