@@ -42,7 +42,7 @@ export const SHARDING: readonly Mutant[] = [
   mutant(
     "a shard normalises its part of a row",
     "layers/src/ops/layer-norm.ts",
-    '"... h, h, h -> ... h, ..., ...", { whole: ["h"] }',
+    '"... h, h, h -> ... h, ..., ...", { composed: ["h"] }',
     '"... h, h, h -> ... h, ..., ..."',
     JUDGE,
   ),
@@ -106,7 +106,28 @@ export const SHARDING: readonly Mutant[] = [
   mutant(
     "a reader is served before its bucket",
     "sharding/src/partition/buckets.ts",
-    "if (key !== undefined) flush(key);",
+    "for (const id of readBy(step)) if (this.isOpen(id)) this.flush(this.bucketOf.get(id)!);",
+    "",
+    PROGRAMS,
+  ),
+  mutant(
+    "a part of a table gives rows that it does not hold",
+    "tensor/src/ops/take.ts",
+    "{ y: select(reshape(held.areHere, along), y, 0) }",
+    "{ y }",
+    JUDGE,
+  ),
+  mutant(
+    "updates go to rows of another part",
+    "tensor/src/ops/take.ts",
+    "const own = select(reshape(held.areHere, along), updates, 0);",
+    "const own = updates;",
+    JUDGE,
+  ),
+  mutant(
+    "an all-reduce leaves before what it sends is there",
+    "sharding/src/partition/buckets.ts",
+    "!this.missing.has(step.input) && ",
     "",
     PROGRAMS,
   ),

@@ -43,7 +43,7 @@ export const layerNormBackwardOp = defineOp("layer_norm_backward", {
     expectCotangent("layerNormBackward", { dy, x, mean, rstd });
     return { dx: x, dgamma: gamma, dbeta: gamma };
   },
-  sharding: () => rule("... h, ... h, h, ..., ... -> ... h, h, h", { whole: ["h"] }),
+  sharding: () => rule("... h, ... h, h, ..., ... -> ... h, h, h", { composed: ["h"] }),
   reference({ dy, x, gamma, mean, rstd }, { zeroCenteredGamma }) {
     const scale = scaleOf(gamma, zeroCenteredGamma);
     const g = dy.astype("float32");
@@ -127,7 +127,7 @@ export const layerNormOp = defineOp("layer_norm", {
     expectNorm("layerNorm", { x, gamma, beta });
     return { y: x, mean: rowsOf(x), rstd: rowsOf(x) };
   },
-  sharding: () => rule("... h, h, h -> ... h, ..., ...", { whole: ["h"] }),
+  sharding: () => rule("... h, h, h -> ... h, ..., ...", { composed: ["h"] }),
   reference({ x, gamma, beta }, { epsilon, zeroCenteredGamma }) {
     const mean = x.astype("float32").mean(-1, { keepDims: true });
     const centred = centre(x, mean);

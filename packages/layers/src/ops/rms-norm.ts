@@ -16,7 +16,7 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
     expectCotangent("rmsNormBackward", { dy, x, rstd });
     return { dx: x, dgamma: gamma };
   },
-  sharding: () => rule("... h, ... h, h, ... -> ... h, h", { whole: ["h"] }),
+  sharding: () => rule("... h, ... h, h, ... -> ... h, h", { composed: ["h"] }),
   reference({ dy, x, gamma, rstd }) {
     const g = dy.astype("float32");
     const inverse = rstd.expandDims(-1);
@@ -75,7 +75,7 @@ export const rmsNormOp = defineOp("rms_norm", {
     expectNorm("rmsNorm", { x, gamma });
     return { y: x, rstd: { shape: x.shape.slice(0, -1), dtype: "float32" } };
   },
-  sharding: () => rule("... h, h -> ... h, ...", { whole: ["h"] }),
+  sharding: () => rule("... h, h -> ... h, ...", { composed: ["h"] }),
   reference({ x, gamma }, { epsilon }) {
     const wide = x.astype("float32");
     const rstd = wide.mul(wide).mean(-1, { keepDims: true }).add(epsilon).rsqrt();

@@ -13,53 +13,104 @@ const BUCKET_BYTES = 2 ** 22;
 const LATE_BYTES = 2 ** 12;
 
 interface Bucket {
+  readonly key: string;
   readonly steps: MoveStep[];
   bytes: number;
 }
 
 /**
  * The same steps, where all-reduces wait for others of their kind until something reads them: those over the same axes, by
- * the same reduction and of the same dtype become one.
+ * the same reduction and of the same dtype become one. Those further on whose inputs are there already go with them.
  */
 export function joinReductions(mesh: Mesh, values: readonly SplitValue[], steps: readonly Step[]): Step[] {
-  const joined: Step[] = [];
-  const open = new Map<string, Bucket>();
-  const bucketOf = new Map<number, string>();
-  const late = lateSteps(mesh, values, steps);
-  const atEnd: Step[] = [];
-  const made = new Set<number>();
-  const flush = (key: string): void => {
-    const bucket = open.get(key);
-    if (!bucket) return;
-    open.delete(key);
-    joined.push(bucket.steps.length === 1 ? bucket.steps[0]! : { moves: bucket.steps });
-  };
-  for (const step of steps) {
-    const waits = readBy(step).some((id) => made.has(id) || open.has(bucketOf.get(id) ?? ""));
-    if (late.has(step) && waits) {
-      atEnd.push(step);
-      for (const id of madeBy(step)) made.add(id);
-      continue;
+  return new Joiner(mesh, values, steps).run();
+}
+
+class Joiner {
+  private readonly joined: Step[] = [];
+  private readonly open = new Map<string, Bucket>();
+  private readonly bucketOf = new Map<number, Bucket>();
+  private readonly late: ReadonlySet<Step>;
+  private readonly atEnd: Step[] = [];
+  /** Values that steps at the end make. */
+  private readonly lateValues = new Set<number>();
+  /** Values that steps make which are still to come. */
+  private readonly missing: Set<number>;
+  /** Steps still to come that may be joined, by key. */
+  private readonly coming = new Map<string, MoveStep[]>();
+  private readonly taken = new Set<Step>();
+
+  constructor(
+    private readonly mesh: Mesh,
+    private readonly values: readonly SplitValue[],
+    private readonly steps: readonly Step[],
+  ) {
+    this.late = lateSteps(mesh, values, steps);
+    this.missing = new Set(steps.flatMap(madeBy));
+    for (const step of steps) {
+      const key = joinKey(mesh, values, step);
+      if (key === undefined) continue;
+      const others = this.coming.get(key);
+      if (others) others.push(step as MoveStep);
+      else this.coming.set(key, [step as MoveStep]);
     }
-    for (const id of readBy(step)) {
-      const key = bucketOf.get(id);
-      if (key !== undefined) flush(key);
-    }
-    const key = joinKey(mesh, values, step);
-    if (key === undefined) {
-      joined.push(step);
-      continue;
-    }
-    const { output } = step as MoveStep;
-    const bucket = open.get(key) ?? { steps: [], bytes: 0 };
-    open.set(key, bucket);
-    bucket.steps.push(step as MoveStep);
-    bucket.bytes += bytesIn(mesh, values[output]!.layout, values[output]!.aval);
-    bucketOf.set(output, key);
-    if (bucket.bytes >= BUCKET_BYTES) flush(key);
   }
-  for (const key of [...open.keys()]) flush(key);
-  return [...joined, ...atEnd];
+
+  run(): Step[] {
+    for (const step of this.steps) {
+      if (this.taken.has(step)) continue;
+      for (const id of madeBy(step)) this.missing.delete(id);
+      const waits = readBy(step).some((id) => this.lateValues.has(id) || this.isOpen(id));
+      if (this.late.has(step) && waits) {
+        this.atEnd.push(step);
+        for (const id of madeBy(step)) this.lateValues.add(id);
+        continue;
+      }
+      for (const id of readBy(step)) if (this.isOpen(id)) this.flush(this.bucketOf.get(id)!);
+      const key = joinKey(this.mesh, this.values, step);
+      if (key === undefined) this.joined.push(step);
+      else this.put(key, step as MoveStep);
+    }
+    for (const bucket of [...this.open.values()]) this.close(bucket);
+    return [...this.joined, ...this.atEnd];
+  }
+
+  private isOpen(id: number): boolean {
+    const bucket = this.bucketOf.get(id);
+    return bucket !== undefined && this.open.get(bucket.key) === bucket;
+  }
+
+  private put(key: string, step: MoveStep): void {
+    const bucket = this.open.get(key) ?? { key, steps: [], bytes: 0 };
+    this.open.set(key, bucket);
+    bucket.steps.push(step);
+    bucket.bytes += this.bytesOf(step);
+    this.bucketOf.set(step.output, bucket);
+    this.taken.add(step);
+    if (bucket.bytes >= BUCKET_BYTES) this.close(bucket);
+  }
+
+  private bytesOf({ output }: MoveStep): number {
+    return bytesIn(this.mesh, this.values[output]!.layout, this.values[output]!.aval);
+  }
+
+  private close(bucket: Bucket): void {
+    this.open.delete(bucket.key);
+    this.joined.push(bucket.steps.length === 1 ? bucket.steps[0]! : { moves: bucket.steps });
+  }
+
+  /** Sends a bucket because something reads it, with what else is ready. */
+  private flush(bucket: Bucket): void {
+    const later = this.coming.get(bucket.key)!.filter((step) => !this.taken.has(step));
+    this.coming.set(bucket.key, later);
+    for (const step of later) {
+      const isReady = !this.missing.has(step.input) && !this.lateValues.has(step.input) && !this.isOpen(step.input);
+      if (!isReady || this.open.get(bucket.key) !== bucket) continue;
+      this.missing.delete(step.output);
+      this.put(bucket.key, step);
+    }
+    if (this.open.get(bucket.key) === bucket) this.close(bucket);
+  }
 }
 
 /** Calls with small results that nothing but such calls reads. */

@@ -41,6 +41,17 @@ const isSplittable = (rule: Rule, factor: string, parts: number): boolean => {
   return split !== "whole" && size > 0 && size % parts === 0;
 };
 
+/** The rule as it would be if an op could be split wherever its reference can. */
+export function ruleOfReference(rule: Rule): Rule {
+  const entries = Object.entries(rule.factors);
+  if (!entries.some(([, { isComposed }]) => isComposed)) return rule;
+  const factors = entries.map(([name, { size, split, isComposed }]) => [
+    name,
+    { size, split: isComposed ? ("free" as const) : split },
+  ]);
+  return { ...rule, factors: Object.fromEntries(factors) };
+}
+
 /** The factors as the splits cut them; undefined where they cannot be cut so. An axis may split one factor. */
 export function assign(mesh: Mesh, rule: Rule, splits: readonly Split[]): Assignment | undefined {
   const axes = new Map<string, string[]>();

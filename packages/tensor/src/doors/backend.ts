@@ -18,7 +18,7 @@ export { describeProgram } from "../native/describe-program.js";
 export { type KernelTiming, profileKernels } from "../native/profile.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
 export { type Compiled, compile, dispose } from "../program/compile.js";
-export { expand } from "../program/expand.js";
+export { expand, traceReference } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
 export { Links, replaceNodes } from "../program/links.js";
 export { lower } from "../program/lower.js";

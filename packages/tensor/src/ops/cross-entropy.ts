@@ -35,7 +35,7 @@ export const crossEntropyBackwardOp = defineOp("cross_entropy_backward", {
   outputs: ["dlogits"],
   params: {},
   checks: true,
-  sharding: () => rule("... n, ..., ..., ..., ... -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n, ..., ..., ..., ... -> ... n", { composed: ["n"] }),
   inPlace: [["logits", "dlogits"]],
   shape: ({ logits, labels, max, sum, dloss }) => {
     expectLabels(logits, labels);
@@ -93,7 +93,7 @@ export const crossEntropyOp = defineOp("cross_entropy", {
   saved: ["max", "sum"],
   params: {},
   checks: true,
-  sharding: () => rule("... n, ... -> ..., ..., ...", { whole: ["n"] }),
+  sharding: () => rule("... n, ... -> ..., ..., ...", { composed: ["n"] }),
   shape: ({ logits, labels }) => {
     expectLabels(logits, labels);
     const rows = aval(labels.shape, "float32");

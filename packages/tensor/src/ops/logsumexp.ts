@@ -18,7 +18,7 @@ export const logsumexpOp = defineOp("logsumexp", {
   inputs: ["x"],
   outputs: ["y"],
   params: {},
-  sharding: () => rule("... n -> ...", { whole: ["n"] }),
+  sharding: () => rule("... n -> ...", { composed: ["n"] }),
   shape: ({ x }) => {
     expectFloat("logsumexp", { x });
     if (x.shape.length === 0) fail("shape", "logsumexp", "x must have at least one axis", x, "Reshape it to [1].");

@@ -33,7 +33,7 @@ export const softmaxBackwardOp = defineOp("softmax_backward", {
   inputs: ["y", "dy"],
   outputs: ["dx"],
   params: {},
-  sharding: () => rule("... n, ... n -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n, ... n -> ... n", { composed: ["n"] }),
   inPlace: [
     ["y", "dx"],
     ["dy", "dx"],
@@ -75,7 +75,7 @@ export const softmaxOp = defineOp("softmax", {
   outputs: ["y"],
   judgedAs: { values: "softmax" },
   params: {},
-  sharding: () => rule("... n -> ... n", { whole: ["n"] }),
+  sharding: () => rule("... n -> ... n", { composed: ["n"] }),
   inPlace: [["x", "y"]],
   shape: ({ x }) => {
     expectRows("softmax", x);

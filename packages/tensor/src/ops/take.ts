@@ -2,16 +2,20 @@
 import { aval, normalizeAxis, sizeOf, stridesOf } from "../aval.js";
 import { iota } from "../create.js";
 import { defineOp } from "../define-op.js";
-import { checkDType, type DType, isFloat } from "../dtype.js";
+import { checkDType, type DType, FLOATS, isFloat } from "../dtype.js";
 import { fail } from "../errors.js";
 import type { HostArray } from "../op.js";
 import { withDefaults } from "../options.js";
 import { loadFloat64, storeFloat64 } from "../reference/host.js";
 import { axisTerm, rule } from "../sharding/rule.js";
+import type { Range } from "../sharding/shard.js";
 import type { Tensor } from "../tensor.js";
+import { and } from "./bits.js";
 import { cast } from "./cast.js";
 import { expectDType, expectInteger, expectTensor } from "./check.js";
+import { checkRange } from "./check-range.js";
 import { expandDims, flatten, reshape } from "./reshape.js";
+import { select } from "./select.js";
 
 /** The indices, or an error that names the first one outside [0, size). */
 function checkedIndices(fn: string, indices: HostArray, size: number): Int32Array {
@@ -28,6 +32,27 @@ function checkedIndices(fn: string, indices: HostArray, size: number): Int32Arra
     }
   }
   return data;
+}
+
+/** Whether a result is the sum of parts that hold it and zeros. */
+const canBeAdded = (dtype: DType): boolean => [...FLOATS, "float64", "int32", "uint32"].includes(dtype);
+
+/**
+ * Which of the indices lie in a part of the rows that they count, and where in it; an index that lies elsewhere is 0.
+ * Nothing where the part is all of the rows, which a call checks itself.
+ */
+function rowsHeld(
+  fn: string,
+  indices: Tensor,
+  { start, size }: Range,
+  count: number,
+): { areHere: Tensor; places: Tensor } | undefined {
+  if (size === count) return undefined;
+  const wayOut = "Clip the indices or mask them out first.";
+  const known = checkRange(indices, { fn, what: "every index", low: 0, high: count - 1, wayOut });
+  const shifted = known.sub(start);
+  const areHere = and(shifted.ge(0), shifted.lt(size));
+  return { areHere, places: select(areHere, shifted, 0) };
 }
 
 const replaceAxis = (shape: readonly number[], axis: number, by: readonly number[]): number[] => [
@@ -48,10 +73,21 @@ export const takeOp = defineOp("take", {
     expectDType("take", { indices }, "int32");
     return { y: aval(replaceAxis(x.shape, normalizeAxis("take", axis, x.shape.length), indices.shape), x.dtype) };
   },
-  // The axis that indices count is whole: they are out of range in most of its parts.
+  // A part of the rows gives those that it has and zeros for the others, in sums.
   sharding({ x, indices }, { axis }) {
-    const [names, rows] = [axisTerm(x.shape, [axis]).split(" "), axisTerm(indices.shape, [], "i")];
-    return rule(`${names.join(" ")}, ${rows} -> ${names.map((name, i) => (i === axis ? rows : name)).join(" ")}`);
+    const [names, rows] = [axisTerm(x.shape).split(" "), axisTerm(indices.shape, [], "i")];
+    const whole = canBeAdded(x.dtype) ? [] : [`a${axis}`];
+    return rule(`${names.join(" ")}, ${rows} -> ${names.map((name, i) => (i === axis ? rows : name)).join(" ")}`, {
+      whole,
+    });
+  },
+  onShard({ x, indices }, params, shard, op) {
+    const { axis } = params;
+    const held = rowsHeld("take", indices, shard.range(`a${axis}`), shard.rule.factors[`a${axis}`]!.size);
+    if (!held) return op({ x, indices }, params);
+    const { y } = op({ x, indices: held.places }, params);
+    const along = y.shape.map((_, i) => indices.shape[i - axis] ?? 1).map((d, i) => (i < axis ? 1 : d));
+    return { y: select(reshape(held.areHere, along), y, 0) };
   },
   evaluate({ x, indices }, { axis }, { y }) {
     const size = x.shape[axis]!;
@@ -112,12 +148,21 @@ export const scatterAddOp = defineOp("scatter_add", {
     if (!Number.isInteger(size) || size < 0) fail("option", "scatterAdd", "size must be a non-negative integer", size);
     return { y: aval([...updates.shape.slice(0, axis), size, ...updates.shape.slice(axis + span)], updates.dtype) };
   },
-  // Updates are added up in parts; which row of y they go to is known to all of them.
+  // Parts of the updates are added up; a part of the rows of y takes those updates that go to it.
   sharding({ indices, updates }, { axis, size }) {
     const rows = axisTerm(indices.shape, [], "i");
     const names = axisTerm(updates.shape).split(" ");
     const [before, after] = [names.slice(0, axis).join(" "), names.slice(axis + indices.shape.length).join(" ")];
-    return rule(`${rows}, ${before} ${rows} ${after} -> ${before} ${size} ${after}`);
+    return rule(`${rows}, ${before} ${rows} ${after} -> ${before} rows ${after}`, { sizes: { rows: size } });
+  },
+  onShard({ indices, updates }, params, shard, op) {
+    const { start, size } = shard.range("rows");
+    const held = rowsHeld("scatterAdd", indices, { start, size }, params.size);
+    if (!held) return op({ indices, updates }, params);
+    const { axis } = params;
+    const along = updates.shape.map((_, i) => (i < axis ? 1 : (indices.shape[i - axis] ?? 1)));
+    const own = select(reshape(held.areHere, along), updates, 0);
+    return op({ indices: held.places, updates: own }, { axis, size });
   },
   evaluate({ indices, updates }, { axis, size }, { y }) {
     const rows = checkedIndices("scatterAdd", indices, size);
@@ -182,9 +227,16 @@ export const takeAlongAxisOp = defineOp("take_along_axis", {
     }
     return { y: aval(indices.shape, x.dtype) };
   },
+  // As that of take.
   sharding({ x, indices }, { axis }) {
-    const rows = axisTerm(indices.shape);
-    return rule(`${axisTerm(x.shape, [axis])}, ${rows} -> ${rows}`);
+    const names = axisTerm(indices.shape).split(" ");
+    const from = names.map((name, i) => (i === axis ? "rows" : name)).join(" ");
+    return rule(`${from}, ${names.join(" ")} -> ${names.join(" ")}`, { whole: canBeAdded(x.dtype) ? [] : ["rows"] });
+  },
+  onShard({ x, indices }, params, shard, op) {
+    const held = rowsHeld("takeAlongAxis", indices, shard.range("rows"), shard.rule.factors.rows!.size);
+    if (!held) return op({ x, indices }, params);
+    return { y: select(held.areHere, op({ x, indices: held.places }, params).y, 0) };
   },
   evaluate({ x, indices }, { axis }, { y }) {
     const size = x.shape[axis]!;

@@ -2,8 +2,8 @@
 import type { Aval } from "../aval.js";
 import type { NodeSpec } from "../backend.js";
 import { fail } from "../errors.js";
-import { expectFunction } from "../expect.js";
-import { nameInputs, type OpDefinition } from "../op.js";
+import { expectFunction, expectObject } from "../expect.js";
+import { nameInputs } from "../op.js";
 import type { Tensor } from "../tensor.js";
 import { withTrace } from "../trace.js";
 import { lower } from "./lower.js";
@@ -33,7 +33,7 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
       nodes.push({ ...node, inputs: node.inputs.map(resolve) });
       continue;
     }
-    const inner = expand(traceReference(node.op, program, node), supports);
+    const inner = expand(traceReference(program, node), supports);
     const map = new Map<number, number>();
     const given = node.inputs.filter((id) => id >= 0);
     inner.inputs.forEach((id, i) => map.set(id, resolve(given[i]!)));
@@ -64,8 +64,12 @@ export function expand(program: Program, supports: (node: NodeSpec) => true | st
   );
 }
 
-/** The reference of a composite as a program of its own, over the node's present inputs. */
-function traceReference(op: OpDefinition, program: Program, node: ProgramNode): Program {
+/** The reference of the composite that a node calls as a program of its own, over the node's present inputs. */
+export function traceReference(program: Program, node: ProgramNode): Program {
+  expectProgram("traceReference", program);
+  expectObject("traceReference", { node, "node.op": node?.op });
+  const { op } = node;
+  expectFunction("traceReference", { "op.reference": op.reference });
   return withTrace((trace) => {
     const inputs = node.inputs.map((id) => (id < 0 ? undefined : trace.input(program.values[id]!)));
     const named = op.reference!(nameInputs(op, inputs), node.params) as Record<string, Tensor>;

@@ -95,8 +95,8 @@ class Reader {
 
   private checkOptions(entries: readonly Entry[]): void {
     const known = new Set(entries.flatMap((entry) => (typeof entry === "number" ? [] : entry)));
-    const { whole, together, reduce, sizes } = this.written;
-    for (const name of [...whole, ...together, ...Object.keys(reduce), ...Object.keys(sizes)])
+    const { whole, together, composed, reduce, sizes } = this.written;
+    for (const name of [...whole, ...together, ...composed, ...Object.keys(reduce), ...Object.keys(sizes)])
       if (!known.has(name)) this.refuse("must hold every factor that its options name", name);
   }
 
@@ -173,11 +173,10 @@ class Reader {
       [...names].map((name) => {
         const option = isLeading(name) ? "..." : name;
         const isKept = outputs.every(({ dims }) => dims.some((factors) => factors.includes(name)));
+        const size = this.sizes.get(name)!;
+        if (written.composed.includes(option)) return [name, { size, split: "whole", isComposed: true }];
         const marked = (["whole", "together"] as const).find((mark) => written[mark].includes(option));
-        return [
-          name,
-          { size: this.sizes.get(name)!, split: marked ?? (isKept ? "free" : (written.reduce[option] ?? "sum")) },
-        ];
+        return [name, { size, split: marked ?? (isKept ? "free" : (written.reduce[option] ?? "sum")) }];
       }),
     );
   }

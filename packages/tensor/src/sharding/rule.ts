@@ -13,6 +13,7 @@ export interface RuleText {
   readonly text: string;
   readonly whole: readonly string[];
   readonly together: readonly string[];
+  readonly composed: readonly string[];
   readonly reduce: Readonly<Record<string, Reduction>>;
   readonly sizes: Readonly<Record<string, number>>;
 }
@@ -27,6 +28,8 @@ export interface Factor {
    * not have it is the same on all of them.
    */
   readonly split: "free" | "whole" | "together" | Reduction;
+  /** Of a whole one: the ops that the reference is made of can be split along it, and take the place of the op where it is. */
+  readonly isComposed?: boolean;
 }
 
 /** An input or output of a call: its whole shape, and the factors of each dimension, outermost first. */
@@ -50,6 +53,8 @@ export interface RuleOptions {
   readonly whole?: readonly string[];
   /** Factors whose devices exchange while they compute, as the op's `together` says. */
   readonly together?: readonly string[];
+  /** Factors that may not be split either, unless the op is replaced by its reference, whose ops say what is exchanged. */
+  readonly composed?: readonly string[];
   /** How factors that vanish from an output are combined: "sum" by default. */
   readonly reduce?: Readonly<Record<string, Reduction>>;
   /** Sizes that the shapes do not tell, of factors in products. */
@@ -68,14 +73,14 @@ export interface RuleOptions {
  */
 export function rule(text: string, options: RuleOptions = {}): RuleText {
   expectString("rule", { text });
-  const defaults = { whole: [], together: [], reduce: {}, sizes: {} };
-  const { whole, together, reduce, sizes } = withDefaults("rule", options, defaults);
-  expectStrings("rule", { whole, together });
+  const defaults = { whole: [], together: [], composed: [], reduce: {}, sizes: {} };
+  const { whole, together, composed, reduce, sizes } = withDefaults("rule", options, defaults);
+  expectStrings("rule", { whole, together, composed });
   expectObject("rule", { reduce, sizes });
   for (const how of Object.values(reduce))
     if (!REDUCTIONS.includes(how)) fail("option", "rule", `reduce must be ${REDUCTIONS.join(", ")}`, how);
   checkShape("rule", Object.values(sizes));
-  return { text, whole, together, reduce, sizes };
+  return { text, whole, together, composed, reduce, sizes };
 }
 
 /** The rule of elementwise ops: all operands broadcast, and every axis may be split. */
@@ -119,8 +124,8 @@ export function formatRule(of: Rule): string {
     factors.length === 0 ? String(length) : factors.length === 1 ? factors[0]! : `(${factors.join(" ")})`;
   const term = (o: Operand | undefined): string => (o ? o.dims.map((f, i) => dim(f, o.shape[i]!)).join(" ") : "-");
   const terms = (all: readonly (Operand | undefined)[]): string => all.map(term).join(", ");
-  const marks = Object.entries(of.factors).flatMap(([name, { split }]) =>
-    split === "free" ? [] : `${name}: ${split}`,
+  const marks = Object.entries(of.factors).flatMap(([name, { split, isComposed }]) =>
+    split === "free" ? [] : `${name}: ${isComposed ? "composed" : split}`,
   );
   return `${terms(of.inputs)} -> ${terms(of.outputs)}${marks.length ? ` {${marks.join(", ")}}` : ""}`;
 }
