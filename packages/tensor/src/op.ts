@@ -93,6 +93,8 @@ export interface OpSpec<I extends string, O extends string, P extends object, Q 
    * input itself.
    */
   moves?: true | "nowhere";
+  /** The output is linear in all inputs together, element by element: of partial sums of them it is a partial sum. */
+  linear?: true;
   /** Fusable: an instruction of `elementwise` kernels, of the op's name or of the one that is given for its parameters. */
   elementwise?: true | ((params: P) => string);
   /** Elementwise kernels read it where they need it: "constant", every element is `params.value`; "broadcast" of input x. */

@@ -34,7 +34,7 @@ describe("rules of ops", () => {
   test.each<[string, string, string]>([
     ["leading axes broadcast", text(addOp, [of(4, 1, 32), of(3, 1)]), "...0 1 ...2, ...1 1 -> ...0 ...1 ...2"],
     ["a scalar has no axes", text(addOp, [of(7), of()]), "...0,  -> ...0"],
-    ["rows are whole", text(softmaxOp, [of(2, 3, 5)]), "...0 ...1 n -> ...0 ...1 n {n: whole}"],
+    ["rows are split by the reference alone", text(softmaxOp, [of(2, 3, 5)]), "...0 ...1 n -> ...0 ...1 n {n: composed}"],
     [
       "a contracted axis is summed, and an input may be left out",
       text(dotOp, [of(2, 3), of(3, 4)], { lhsContract: [1], rhsContract: [0] }),
@@ -53,7 +53,7 @@ describe("rules of ops", () => {
       text(sliceOp, [of(4, 5)], { start: [0, 1], limit: [4, 3], stride: [1, 1] }),
       "a0 5 -> a0 2",
     ],
-    ["the axis that is looked up in is whole", text(takeOp, [of(9, 4), indices(2, 3)]), "9 a1, i0 i1 -> i0 i1 a1"],
+    ["rows that are looked up are sums", text(takeOp, [of(9, 4), indices(2, 3)]), "a0 a1, i0 i1 -> i0 i1 a1 {a0: sum}"],
   ])("%s", (_, found, wanted) => expect(found).toBe(wanted));
 
   test.each<[number[], number[], string]>([

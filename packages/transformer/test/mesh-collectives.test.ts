@@ -1,5 +1,6 @@
 /** What devices exchange in a train step of a layer: kinds, counts and bytes are those of closed formulas. */
 import { DelayedScaling, fp8Autocast } from "@te/fp8";
+import { globalNorm } from "@te/optim";
 import {
   type Collective,
   Mesh,
@@ -8,8 +9,8 @@ import {
   PartitionSpec,
   withShardingConstraint,
 } from "@te/sharding";
-import { random, type Tensor, valueAndGrad } from "@te/tensor";
-import { normals } from "@te/testkit";
+import { jit, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
+import { errorN, normals } from "@te/testkit";
 import { describe, expect, test } from "vitest";
 import { TransformerLayer } from "../src/index.js";
 import { PARALLELISMS, under } from "./mesh-setup.js";
@@ -138,5 +139,92 @@ test("a constraint that splits what waits for a sum scatters it", () => {
     const bytes = 8 * 4 * ITEM;
     expect(split(new PartitionSpec("tensor"))).toEqual([{ kind: "reduce_scatter", bytes, sent: bytes / 2 }]);
     expect(split(new PartitionSpec())).toEqual([{ kind: "all_reduce", bytes, sent: bytes }]);
+  });
+});
+
+describe("partial sums wait through additions", () => {
+  const mesh = new Mesh({ data: 2, tensor: 2 });
+  const over = <R>(body: () => R): R => under({ name: "", mesh, resource: new MeshResource(), sequence: false }, body);
+  const spec = (...entries: (string | null)[]) => new PartitionSpec(...entries);
+  const [x, w, bias] = [normals([8, 6]), normals([6, 4]), normals([4])];
+  const bytes = 8 * 4 * ITEM;
+
+  /** x · w, summed over parts of what is contracted. */
+  const product = (x: Tensor, w: Tensor): Tensor =>
+    withShardingConstraint(x, spec(null, "tensor")).matmul(withShardingConstraint(w, spec("tensor")));
+  const exchanged = (f: (...xs: any[]) => unknown, ...xs: Tensor[]) => makePartitioned(f)(...xs).collectives();
+  const kinds = (collectives: readonly Collective[]) =>
+    collectives.map(({ kind, axes, bytes }) => `${kind} ${axes.join(" ")} ${bytes}`);
+
+  test("of a bias, and are scattered where a part is wanted", () => {
+    const biased = (x: Tensor, w: Tensor, b: Tensor) => withShardingConstraint(product(x, w).add(b), spec("tensor"));
+    const twice = (x: Tensor, w: Tensor, b: Tensor) =>
+      withShardingConstraint(product(x, w).add(b).reshape([2, 4, 4]).sub(b).reshape([8, 4]), spec("tensor"));
+    over(() => {
+      expect(kinds(exchanged(biased, x, w, bias))).toEqual([`reduce_scatter tensor ${bytes}`]);
+      expect(kinds(exchanged(twice, x, w, bias))).toEqual([`reduce_scatter tensor ${bytes}`]);
+    });
+  });
+
+  test("of other partial sums, so that all of them are one", () => {
+    const sums = (x: Tensor, w: Tensor, b: Tensor) => product(x, w).sub(product(x.tanh(), w)).add(b).exp();
+    over(() => expect(kinds(exchanged(sums, x, w, bias))).toEqual([`all_reduce tensor ${bytes}`]));
+  });
+
+  test("not where there would be more to exchange", () => {
+    const total = (x: Tensor) => withShardingConstraint(x, spec(null, "tensor")).sum();
+    const repeated = (x: Tensor) => total(x).add(x).exp();
+    over(() => expect(kinds(exchanged(repeated, x))).toEqual([`all_reduce tensor ${ITEM}`]));
+  });
+
+  test("not where others read what is to be combined", () => {
+    const shared = (x: Tensor, w: Tensor) => {
+      const y = product(x, w);
+      return y
+        .add(x.slice([0, 0], [8, 4]))
+        .exp()
+        .add(y.tanh());
+    };
+    over(() => expect(kinds(exchanged(shared, x, w))).toEqual([`all_reduce tensor ${bytes}`]));
+  });
+
+  test("values are those of one device", () => {
+    const f = (x: Tensor, w: Tensor, b: Tensor) => {
+      const y = withShardingConstraint(product(x, w).add(b), spec("tensor"));
+      return product(x, w).add(b).sub(product(x.tanh(), w)).neg().add(y).add(w.sum());
+    };
+    const gradients = (x: Tensor, w: Tensor, b: Tensor) =>
+      valueAndGrad((...xs: Tensor[]) => f(xs[0]!, xs[1]!, xs[2]!).pow(2).sum(), { argnums: [0, 1, 2] })(x, w, b);
+    const [split, whole] = [over(() => jit(gradients)(x, w, bias)), jit(gradients)(x, w, bias)].map((result) =>
+      tree.leaves(result).map((leaf) => (leaf as Tensor).dataSync()),
+    );
+    split!.forEach((values, i) => expect(errorN(values, whole![i]!)).toBeLessThan(1e-6));
+  });
+
+  test("the norm of all gradients of a layer is one message more", () => {
+    const parallelism = PARALLELISMS.find(({ name }) => name === "fsdp2 x tpsp2")!;
+    const layer = new TransformerLayer({
+      hiddenSize: HIDDEN,
+      mlpHiddenSize: MLP,
+      numAttentionHeads: 4,
+      hiddenDropout: 0,
+      attentionDropout: 0,
+      useBias: true,
+      enableSequenceParallel: true,
+    });
+    const x = normals([BATCH, LENGTH, HIDDEN]);
+    under(parallelism, () => {
+      const variables = layer.init(random.key(0), x, { deterministic: true }) as { params: any };
+      const loss = (params: any) => (layer.apply({ params }, x, { deterministic: true }) as Tensor).pow(2).mean();
+      const collectives = (norm: boolean) =>
+        makePartitioned((params: any): any => {
+          const [value, grads] = valueAndGrad(loss)(params);
+          return norm ? [value, grads, globalNorm(grads as never)] : [value, grads];
+        })(variables.params).collectives();
+      const [without, with_] = [summary(collectives(false)), summary(collectives(true))];
+      const key = "all_reduce fully tensor";
+      expect(with_[key]!.filter((bytes) => bytes === ITEM)).toHaveLength(1);
+      expect(with_).toEqual({ ...without, [key]: sorted([...(without[key] ?? []), ITEM]) });
+    });
   });
 });

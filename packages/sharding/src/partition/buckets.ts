@@ -125,10 +125,12 @@ function lateSteps(mesh: Mesh, values: readonly SplitValue[], steps: readonly St
   return late;
 }
 
-const madeBy = (step: Step): readonly number[] =>
+/** Numbers of the values that a step makes. */
+export const madeBy = (step: Step): readonly number[] =>
   "node" in step ? step.outputs : "move" in step ? [step.output] : step.moves.map(({ output }) => output);
 
-function readBy(step: Step): readonly number[] {
+/** Numbers of the values that a step reads; -1 for an optional input left out. */
+export function readBy(step: Step): readonly number[] {
   if ("moves" in step) return step.moves.map(({ input }) => input);
   return "move" in step ? [step.input] : step.inputs;
 }

@@ -1,12 +1,12 @@
 /** From a partitioned program to what some of its devices run, as one program of their parts. */
-import { concat, slice, type Tensor } from "@te/tensor";
+import { concat, slice, type Tensor, zerosLike } from "@te/tensor";
 import { lower, type Program } from "@te/tensor/backend";
 import { applyShard, barrierOp, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardOf } from "./factors.js";
 import { partOf, partShape, partsOn, placeAlong } from "./layout.js";
 import type { JoinedStep, MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
-import type { Move } from "./reshard.js";
+import { isSending, type Sending } from "./reshard.js";
 import { runBody } from "./shard-body.js";
 import { isTogether, runTogether } from "./together.js";
 
@@ -14,7 +14,7 @@ import { isTogether, runTogether } from "./together.js";
 export type Parts = ReadonlyMap<number, Tensor>;
 
 /** How devices exchange parts: gives each device what it has after the move. `purpose`: the ops that ask for it. */
-export type Exchange = (mesh: Mesh, move: Exclude<Move, { kind: "slice" }>, parts: Parts, purpose: string) => Parts;
+export type Exchange = (mesh: Mesh, move: Sending, parts: Parts, purpose: string) => Parts;
 
 /**
  * The program of some devices. Its inputs are the distinct parts that they hold of each input, in order; so are its outputs.
@@ -75,7 +75,14 @@ function call(mesh: Mesh, step: OpStep, devices: readonly number[], known: Map<n
 
 function move({ mesh, values }: PartitionedProgram, step: MoveStep, parts: Parts, exchange: Exchange): Parts {
   const { move, output } = step;
-  if (move.kind !== "slice") return exchange(mesh, move, step.again ? apart(parts, -step.output) : parts, step.for);
+  if (isSending(move)) return exchange(mesh, move, step.again ? apart(parts, -step.output) : parts, step.for);
+  if (move.kind === "hold")
+    return new Map(
+      [...parts].map(([device, part]) => [
+        device,
+        placeAlong(mesh, device, [move.axis]) === 0 ? part : zerosLike(part),
+      ]),
+    );
   const { aval, layout } = values[output]!;
   const shape = partShape(mesh, layout, aval.shape);
   return new Map(
@@ -91,7 +98,7 @@ function moveTogether(mesh: Mesh, { moves }: JoinedStep, known: Map<number, Part
   const lines = devices.map(
     (device) => [device, concat(given.map((parts) => parts.get(device)!.reshape([-1])))] as const,
   );
-  const together = exchange(mesh, moves[0]!.move as Exclude<Move, { kind: "slice" }>, new Map(lines), askers);
+  const together = exchange(mesh, moves[0]!.move as Sending, new Map(lines), askers);
   let start = 0;
   moves.forEach(({ output }, i) => {
     const { shape, size } = given[i]!.get(devices[0]!)!;

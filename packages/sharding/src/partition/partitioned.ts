@@ -5,7 +5,7 @@ import { formatAval, formatParams, type Rule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import type { Assignment } from "./factors.js";
 import { countAlong, formatLayout, type Layout } from "./layout.js";
-import { bytesIn, bytesSent, type Move } from "./reshard.js";
+import { bytesIn, bytesSent, isSending, type Move, type Sending } from "./reshard.js";
 import { collectivesOf, type ShardBody } from "./shard-body.js";
 import { collectivesTogether, isTogether } from "./together.js";
 
@@ -47,7 +47,7 @@ export type Step = OpStep | MoveStep | JoinedStep;
 
 /** What a program sends, step by step. */
 export interface Collective {
-  readonly kind: Exclude<Move["kind"], "slice">;
+  readonly kind: Sending["kind"];
   /** The axes of the mesh along which devices exchange, and how many exchange with each other. */
   readonly axes: readonly string[];
   readonly devices: number;
@@ -80,7 +80,7 @@ export class PartitionedProgram {
       }
       const moves = "moves" in step ? step.moves : [step];
       const { move } = moves[0]!;
-      if (move.kind === "slice") return [];
+      if (!isSending(move)) return [];
       const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
       const askers = [...new Set(moves.map((each) => each.for))].join(", ");
       let [bytes, sent] = [0, 0];
@@ -125,6 +125,8 @@ function formatMove(move: Move): string {
       return `all_reduce[${move.reduction} over ${move.axes.join(" ")}]`;
     case "reduce_scatter":
       return `reduce_scatter[${move.reduction} over ${move.axis}, dimension ${move.dim}]`;
+    case "hold":
+      return `hold[${move.axis}]`;
     case "ppermute":
       return `ppermute[${move.axis}, ${move.sources.map((from, i) => `${from} to ${move.targets[i]}`).join(", ")}]`;
     case "all_to_all":

@@ -9,6 +9,8 @@ import { countAlong, formatLayout, type Layout, partShape } from "./layout.js";
 export type Move =
   /** Each device keeps its part along a dimension. Nothing is sent. */
   | { readonly kind: "slice"; readonly axis: string; readonly dim: number }
+  /** The first device keeps the whole, and the others zeros, so that it waits for a sum. Nothing is sent. */
+  | { readonly kind: "hold"; readonly axis: string }
   /** The parts along a dimension are put together. */
   | { readonly kind: "all_gather"; readonly axis: string; readonly dim: number }
   /** Partial results are combined, and each device keeps its part along a dimension. */
@@ -25,6 +27,12 @@ export type Move =
       readonly targets: readonly number[];
     };
 
+/** Moves that send something. */
+export type Sending = Exclude<Move, { kind: "slice" | "hold" }>;
+
+/** Whether a move sends something. */
+export const isSending = (move: Move): move is Sending => move.kind !== "slice" && move.kind !== "hold";
+
 /** A step with the layout after it. */
 export interface Moved {
   readonly move: Move;
@@ -40,14 +48,14 @@ export const bytesIn = (mesh: Mesh, layout: Layout, of: Aval): number =>
  * what is gathered, scattered or exchanged, and twice that of what is reduced for all.
  */
 export function bytesSent(mesh: Mesh, of: Aval, before: Layout, { move, layout }: Moved): number {
-  if (move.kind === "slice") return 0;
+  if (!isSending(move)) return 0;
   const p = countAlong(mesh, move.kind === "all_reduce" ? move.axes : [move.axis]);
   const larger = Math.max(bytesIn(mesh, before, of), bytesIn(mesh, layout, of));
   return sentBytes(move.kind, larger, p);
 }
 
 /** Bytes that each of p devices sends, where `bytes` are those of the larger of what it gives and what it gets. */
-export function sentBytes(kind: Exclude<Move["kind"], "slice">, bytes: number, p: number): number {
+export function sentBytes(kind: Sending["kind"], bytes: number, p: number): number {
   if (kind === "ppermute") return bytes;
   return ((kind === "all_reduce" ? 2 : 1) * bytes * (p - 1)) / p;
 }
@@ -109,7 +117,7 @@ class Way {
           })
         : this.take({ kind: "slice", axis, dim }, () => this.dims[dim]!.push(axis));
     }
-    return this.exchange(all) || this.reduce() || this.gather(all);
+    return this.exchange(all) || this.reduce() || this.gather(all) || this.hold();
   }
 
   private exchange(all: readonly number[]): boolean {
@@ -138,6 +146,14 @@ class Way {
     });
   }
 
+  private hold(): boolean {
+    const axis = Object.keys(this.to.partial).find((axis) => !(axis in this.partial));
+    if (axis === undefined) return false;
+    return this.take({ kind: "hold", axis }, () => {
+      this.partial[axis] = "sum";
+    });
+  }
+
   private gather(all: readonly number[]): boolean {
     for (const dim of all) {
       const axis = this.extra(dim);
@@ -152,7 +168,7 @@ const ways = new WeakMap<Mesh, Map<string, readonly Moved[]>>();
 
 /**
  * The steps from one layout to another. Slices and reduce-scatters come first, because they make less to move, gathers last.
- * `to` may wait for partial results that `from` waits for too; a whole value cannot become a partial one.
+ * `to` may wait for partial results that `from` waits for too, and for sums: a whole value is one of itself and zeros.
  */
 export function planMoves(mesh: Mesh, from: Layout, to: Layout): readonly Moved[] {
   const known = ways.get(mesh) ?? new Map<string, readonly Moved[]>();

@@ -7,7 +7,7 @@ import { type ShardExchange, shardExchangeOp } from "../ops/shard-exchange.js";
 import type { Exchange, Parts } from "./emit.js";
 import { countAlong, placeAlong } from "./layout.js";
 import type { Collective } from "./partitioned.js";
-import { type Move, sentBytes } from "./reshard.js";
+import { type Sending, sentBytes } from "./reshard.js";
 
 /** A body with the axes that split the dimensions of what it is given, constants included, and of its results. */
 export interface ShardBody {
@@ -39,7 +39,7 @@ export const axisIndexOp = defineOp("axis_index", {
   cases: (c) => [c.case("one device", {}, {}, { gradient: false })],
 });
 
-function moveOf({ op, params }: ProgramNode): Exclude<Move, { kind: "slice" }> | undefined {
+function moveOf({ op, params }: ProgramNode): Sending | undefined {
   if (op !== shardExchangeOp.definition) return undefined;
   const { kind, axes, reduction, dim, to, sources, targets } = params as unknown as ShardExchange;
   const axis = axes[0]!;

@@ -10,6 +10,7 @@ export const addOp = binary("add", {
   loop: () => (a, b, y) => {
     for (let i = 0; i < y.length; i++) y[i] = a[i]! + b[i]!;
   },
+  linear: true,
   gradients: [(dy) => dy, (dy) => dy],
 });
 
@@ -18,6 +19,7 @@ export const subOp = binary("sub", {
   loop: () => (a, b, y) => {
     for (let i = 0; i < y.length; i++) y[i] = a[i]! - b[i]!;
   },
+  linear: true,
   gradients: [(dy) => dy, (dy) => dy.neg()],
 });
 

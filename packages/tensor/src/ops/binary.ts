@@ -23,6 +23,8 @@ export interface BinarySpec {
   readonly operands: "numbers" | "bits" | "any";
   /** Comparisons give bool. */
   readonly result?: "bool";
+  /** The result is linear in both together. */
+  readonly linear?: true;
   /** Cotangents of a and b, before they are summed back over the axes along which an operand was repeated. */
   readonly gradients?: readonly [Gradient, Gradient];
   /** Where the cases draw a and b from. */
@@ -57,12 +59,13 @@ const DEFAULT_DOMAIN = [
 
 /** Defines y = f(a, b) as a primitive. */
 export function binary(name: string, spec: BinarySpec): BinaryOp {
-  const { loop, operands, result, gradients, domain = DEFAULT_DOMAIN } = spec;
+  const { loop, operands, result, linear, gradients, domain = DEFAULT_DOMAIN } = spec;
   return defineOp(name, {
     inputs: ["a", "b"],
     outputs: ["y"],
     params: {},
     elementwise: true,
+    ...(linear && { linear }),
     inPlace: result
       ? []
       : [

@@ -19,6 +19,7 @@ interface UnarySpec {
   readonly roundedLoop?: UnaryLoop;
   /** Integers are taken as they are; without this the user's function casts them to float32 first. */
   readonly integers?: boolean;
+  readonly linear?: true;
   /** dy · f'(x), given x and y = f(x). None: the derivative is zero. */
   readonly gradient?: (dy: Tensor, x: Tensor, y: Tensor) => Tensor;
   /** Where the cases draw from, to stay inside the domain and away from kinks. */
@@ -26,12 +27,13 @@ interface UnarySpec {
 }
 
 /** Defines y = f(x) as a primitive. */
-function unary(name: string, { loop, roundedLoop = loop, integers, gradient, domain = [-3, 3] }: UnarySpec) {
+function unary(name: string, { loop, roundedLoop = loop, integers, linear, gradient, domain = [-3, 3] }: UnarySpec) {
   return defineOp(name, {
     inputs: ["x"],
     outputs: ["y"],
     params: {},
     elementwise: true,
+    ...(linear && { linear }),
     inPlace: [["x", "y"]],
     sharding: elementwiseRule,
     shape: ({ x }: { x: Aval }) => {
@@ -71,6 +73,7 @@ export const negOp = unary("neg", {
     for (let i = 0; i < y.length; i++) y[i] = -x[i]!;
   },
   integers: true,
+  linear: true,
   gradient: (dy) => dy.neg(),
 });
 export const absOp = unary("abs", {
