@@ -81,9 +81,12 @@ function extendTimeline(small: Plan, large: Plan, line: Line): TimelinePoint[] {
   return b.map(({ second, bytes }, i) => ({ second: line(a[i]!.second, second), bytes: line(a[i]!.bytes, bytes) }));
 }
 
+/** Where the backward pass begins. A loss whose classes are split is made of simpler ops, of which no others of a step are. */
+const LOSS: readonly string[] = ["cross_entropy_backward", "take_along_axis"];
+
 /** Start, most and end of four stretches: forward pass, most of the backward pass, its end, where gradients gather, update. */
 function cornersOf(timeline: readonly TimelinePoint[]): TimelinePoint[] {
-  const backward = timeline.findIndex(({ op }) => op === "cross_entropy_backward");
+  const backward = timeline.findIndex(({ op }) => LOSS.includes(op));
   const update = timeline.findIndex(({ op }) => op === "adamw_update");
   const middle = Math.floor(backward + 0.8 * (update - backward));
   const stretches = [
