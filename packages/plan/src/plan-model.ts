@@ -86,7 +86,7 @@ const LOSS: readonly string[] = ["cross_entropy_backward", "take_along_axis"];
 
 /** Start, most and end of four stretches: forward pass, most of the backward pass, its end, where gradients gather, update. */
 function cornersOf(timeline: readonly TimelinePoint[]): TimelinePoint[] {
-  const backward = timeline.findIndex(({ op }) => LOSS.includes(op));
+  const backward = timeline.findIndex(({ op }) => op !== undefined && LOSS.includes(op));
   const update = timeline.findIndex(({ op }) => op === "adamw_update");
   const middle = Math.floor(backward + 0.8 * (update - backward));
   const stretches = [

@@ -34,7 +34,11 @@ describe("rules of ops", () => {
   test.each<[string, string, string]>([
     ["leading axes broadcast", text(addOp, [of(4, 1, 32), of(3, 1)]), "...0 1 ...2, ...1 1 -> ...0 ...1 ...2"],
     ["a scalar has no axes", text(addOp, [of(7), of()]), "...0,  -> ...0"],
-    ["rows are split by the reference alone", text(softmaxOp, [of(2, 3, 5)]), "...0 ...1 n -> ...0 ...1 n {n: composed}"],
+    [
+      "rows are split by the reference alone",
+      text(softmaxOp, [of(2, 3, 5)]),
+      "...0 ...1 n -> ...0 ...1 n {n: composed}",
+    ],
     [
       "a contracted axis is summed, and an input may be left out",
       text(dotOp, [of(2, 3), of(3, 4)], { lhsContract: [1], rhsContract: [0] }),
