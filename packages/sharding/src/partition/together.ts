@@ -7,7 +7,7 @@ import type { Exchange, Parts } from "./emit.js";
 import { shardOf } from "./factors.js";
 import { countAlong, partShape } from "./layout.js";
 import type { Collective, OpStep, SplitValue } from "./partitioned.js";
-import { type Move, sentBytes } from "./reshard.js";
+import { type Sending, sentBytes } from "./reshard.js";
 
 /** Whether a node may only be replaced by what it is made of once it is known how a mesh splits it. */
 export const isForMesh = ({ op }: NodeSpec): boolean => op === "shard_map" || Boolean(definedOps().get(op)?.together);
@@ -51,7 +51,7 @@ export function runTogether(
   return step.outputs.map((_, i) => new Map(devices.map((device, k) => [device, results[k]![i]!])));
 }
 
-function moveOf({ assignment }: OpStep, sent: Sent): Exclude<Move, { kind: "slice" | "all_reduce" | "all_to_all" }> {
+function moveOf({ assignment }: OpStep, sent: Sent): Exclude<Sending, { kind: "all_reduce" | "all_to_all" }> {
   const [axis] = assignment.get(sent.factor)!;
   const { x: _, factor: __, ...how } = sent;
   return { ...how, axis: axis! };
