@@ -31,6 +31,7 @@ const collectives = [
   "reduce_scatter",
   "shard_exchange",
   "axis_index",
+  "agree",
 ];
 testSharding({ indivisible: ["random_fold_in", "delayed_scaling_update", ...collectives] });
 
