@@ -62,14 +62,14 @@ napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
   return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
 }
 
-// collectiveTime(kind, bytes, times): seconds of one of MPI's own, for benchmarks. All processes call it.
+// collectiveTime(name, bytes, times): seconds of one of MPI's own, for benchmarks. All processes call it.
 napi_value collective_time(napi_env env, napi_callback_info info) {
   const Arguments<3> a(env, info);
   const double bytes = Js(env, a.value[1]).number("bytes");
   if (!(bytes >= 0 && bytes <= 1u << 30)) throw Error("memory", "collectiveTime: bytes is out of range.");
   const int64_t times = std::clamp<int64_t>(Js(env, a.value[2]).integer("times"), 1, 1000000);
   return js_number(env,
-                   measure_mpi(Js(env, a.value[0]).text("kind"), static_cast<size_t>(bytes), static_cast<int>(times)));
+                   measure_mpi(Js(env, a.value[0]).text("name"), static_cast<size_t>(bytes), static_cast<int>(times)));
 }
 
 // joinWorld(library) blocks until all processes have joined, and returns who this one is.

@@ -14,9 +14,9 @@ double measure_product_peak(DType dtype, double seconds);
 // buffers of the pool, tried for about `seconds`.
 double measure_copy_bandwidth(double seconds, size_t moved);
 
-// Seconds of one call of MPI's own `kind` (all_reduce, all_gather, reduce_scatter, all_to_all) of float32: the best of
-// `times` on this process, each begun by all together. `bytes` are of the larger of what a process gives and gets.
-// All processes of the world call it; nothing else is under way.
-double measure_mpi(const std::string& kind, size_t bytes, int times);
+// Seconds of one call of a collective of MPI itself (Allreduce, Allgather, Reduce_scatter_block, Alltoall) on float32:
+// the best of `times` on this process, each begun by all together. `bytes` are of the larger of what a process gives
+// and gets. All processes of the world call it; nothing else is under way.
+double measure_mpi(const std::string& name, size_t bytes, int times);
 
 }  // namespace te

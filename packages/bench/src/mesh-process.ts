@@ -154,6 +154,14 @@ const EXCHANGES: Record<CollectiveKind, readonly [(x: Tensor) => Tensor, Partiti
   all_to_all: [(x) => allToAll(x, "line", 0, 0, { tiled: true }), SPLIT],
 };
 
+/** What MPI calls them. */
+const OF_MPI = {
+  all_reduce: "Allreduce",
+  all_gather: "Allgather",
+  reduce_scatter: "Reduce_scatter_block",
+  all_to_all: "Alltoall",
+} as const;
+
 /** The kernels alone of our own, and the calls of MPI's. */
 async function timeCollective(kind: CollectiveKind, bytes: number): Promise<CollectiveSample> {
   const mesh = new Mesh({ line: processCount() });
@@ -168,7 +176,7 @@ async function timeCollective(kind: CollectiveKind, bytes: number): Promise<Coll
     });
     x.dispose();
     const ours = timings.filter(({ op }) => op === kind).map(({ ns }) => ns / 1e9);
-    return { kind, bytes, seconds: best(ours), mpiSeconds: collectiveTime(kind, bytes, times) };
+    return { kind, bytes, seconds: best(ours), mpiSeconds: collectiveTime(OF_MPI[kind], bytes, times) };
   });
 }
 

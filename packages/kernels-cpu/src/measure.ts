@@ -34,22 +34,22 @@ export function copyBandwidth(seconds = 0.5, bytes = BEYOND_CACHES): number {
   return native("copyBandwidth").copyBandwidth(seconds, bytes);
 }
 
-const COLLECTIVES = ["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] as const;
+const COLLECTIVES = ["Allreduce", "Allgather", "Reduce_scatter_block", "Alltoall"] as const;
 const LARGEST_MESSAGE = 2 ** 30;
 
 /**
- * Seconds of one call of MPI's own collective on float32, the best of `times`, each begun by all processes together. `bytes`
+ * Seconds of one call of a collective of MPI itself, by its name there, on float32: the best of `times`, each begun by all processes together. `bytes`
  * are of the larger of what a process gives and what it gets. Every process of the world calls it, with nothing else under
  * way. Throws TeError "state" where this process is alone.
  */
-export function collectiveTime(kind: (typeof COLLECTIVES)[number], bytes: number, times = 10): number {
+export function collectiveTime(name: (typeof COLLECTIVES)[number], bytes: number, times = 10): number {
   const fn = "collectiveTime";
-  if (!COLLECTIVES.includes(kind))
-    fail("option", fn, `kind must be one of ${COLLECTIVES.join(", ")}`, kind ?? String(kind));
+  if (!COLLECTIVES.includes(name))
+    fail("option", fn, `name must be one of ${COLLECTIVES.join(", ")}`, name ?? String(name));
   expectSize(fn, { bytes });
   expectSize(fn, { times });
   if (bytes > LARGEST_MESSAGE) fail("option", fn, `bytes must be at most ${LARGEST_MESSAGE}`, bytes);
-  return native(fn).collectiveTime(kind, bytes, times);
+  return native(fn).collectiveTime(name, bytes, times);
 }
 
 /**

@@ -10,7 +10,7 @@ export interface Native extends NativeAddon {
   productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
   copyBandwidth(seconds: number, bytes: number): number;
   /** Seconds of one of MPI's own collectives, which all processes of the world call. */
-  collectiveTime(kind: string, bytes: number, times: number): number;
+  collectiveTime(name: string, bytes: number, times: number): number;
 
   /** Waits until all processes that mpirun started have joined. `library`: the file of MPI, or "". */
   joinWorld(library: string): { readonly rank: number; readonly size: number };
