@@ -64,10 +64,9 @@ export interface Subject {
   readonly program: () => Program;
 }
 
-/** The layer as it runs on the device of now. */
-export function subject(dtype: LayerRow["dtype"], { batch, sequence, hidden, mlp, heads }: Shape): Subject {
-  const type: DType = dtype === "float32" ? "float32" : "bfloat16";
-  const layer = new TransformerLayer({
+/** The layer that benches time. */
+export const layerOf = ({ hidden, mlp, heads }: Shape, dtype: DType): TransformerLayer =>
+  new TransformerLayer({
     hiddenSize: hidden,
     mlpHiddenSize: mlp,
     numAttentionHeads: heads,
@@ -76,8 +75,14 @@ export function subject(dtype: LayerRow["dtype"], { batch, sequence, hidden, mlp
     intermediateDropout: 0,
     enableRelativeEmbedding: false,
     mlpActivations: ["gelu"],
-    dtype: type,
+    dtype,
   });
+
+/** The layer as it runs on the device of now. */
+export function subject(dtype: LayerRow["dtype"], shape: Shape): Subject {
+  const { batch, sequence, hidden } = shape;
+  const type: DType = dtype === "float32" ? "float32" : "bfloat16";
+  const layer = layerOf(shape, type);
   const recipe = new DelayedScaling({ amaxHistoryLen: 16 });
   const inContext = <T>(body: () => T): T => fp8Autocast({ enabled: dtype === "fp8", fp8Recipe: recipe }, body);
   const draw = (seed: number): Tensor => random.normal(random.key(seed), [batch, sequence, hidden], { dtype: type });

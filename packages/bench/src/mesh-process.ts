@@ -22,8 +22,7 @@ import {
 import { partition, suggestLayouts } from "@te/sharding/partition";
 import { jit, makeProgram, ones, random, type Tensor, tree, valueAndGrad } from "@te/tensor";
 import type { Program } from "@te/tensor/backend";
-import { TransformerLayer } from "@te/transformer";
-import { SHAPE } from "./layer.js";
+import { layerOf, SHAPE } from "./layer.js";
 import {
   type CollectiveKind,
   type CollectiveSample,
@@ -50,18 +49,8 @@ interface TrainStep {
 
 /** A train step of the layer under the mesh of now. */
 function trainStep(dtype: (typeof DTYPES)[number]): TrainStep {
-  const { batch, sequence, hidden, mlp, heads } = SHAPE;
-  const layer = new TransformerLayer({
-    hiddenSize: hidden,
-    mlpHiddenSize: mlp,
-    numAttentionHeads: heads,
-    hiddenDropout: 0,
-    attentionDropout: 0,
-    intermediateDropout: 0,
-    enableRelativeEmbedding: false,
-    mlpActivations: ["gelu"],
-    dtype,
-  });
+  const { batch, sequence, hidden } = SHAPE;
+  const layer = layerOf(SHAPE, dtype);
   const draw = (seed: number): Tensor => random.normal(random.key(seed), [batch, sequence, hidden], { dtype });
   const [x, dy] = [draw(1), draw(2)];
   type Params = NonNullable<Parameters<typeof layer.apply>[0]["params"]>;
