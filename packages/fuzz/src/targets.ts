@@ -5,6 +5,7 @@ import * as cpu from "@te/kernels-cpu";
 import * as cuda from "@te/kernels-cuda";
 import * as layers from "@te/layers";
 import * as optim from "@te/optim";
+import * as plan from "@te/plan";
 import * as sharding from "@te/sharding";
 import * as te from "@te/tensor";
 import * as devices from "@te/tensor/backend";
@@ -25,6 +26,7 @@ const PACKAGES = {
   transformer,
   optim,
   sharding,
+  plan,
   checkpoint,
   cpu,
   cuda,
@@ -34,7 +36,7 @@ const LEFT_OUT = new Set([
   // They change the whole process.
   ...["registerBackend", "addPass", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
   // They measure the machine for seconds.
-  ...["collectiveTime", "copyBandwidth", "dispatchCost", "productPeak"],
+  ...["collectiveTime", "copyBandwidth", "dispatchCost", "measureHardware", "productPeak"],
   // Their methods and subclasses are targets of their own.
   ...["Tensor", "Module"],
   // They make the errors, take anything as a key, or are the devices that everything runs on.

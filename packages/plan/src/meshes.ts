@@ -1,7 +1,8 @@
 /** Meshes by the names that the command line has for kinds of parallelism, and all that fit a number of devices. */
 import { Mesh, MeshResource, type MeshResourceOptions } from "@te/sharding";
-import { fail } from "@te/tensor/op";
-import { type Hardware, hardwareOf } from "./hardware.js";
+import { expectObject, expectSize, expectString, fail } from "@te/tensor/op";
+import { expectMesh, expectModel } from "./check.js";
+import { checkHardware, type Hardware, hardwareOf } from "./hardware.js";
 import type { ModelSize } from "./models.js";
 import type { Plan } from "./plan.js";
 import { planModel } from "./plan-model.js";
@@ -16,6 +17,7 @@ const AXES: Readonly<Record<string, keyof MeshResourceOptions>> = {
 
 /** The resource that uses the axes of a mesh as their names say. */
 export function resourceOf(mesh: Mesh): MeshResource {
+  expectMesh("resourceOf", mesh);
   const known = Object.keys(AXES).join(", ");
   for (const axis of mesh.axisNames)
     if (!Object.hasOwn(AXES, axis)) fail("option", "plan", "no such axis", axis, `Axes: ${known}.`);
@@ -24,6 +26,7 @@ export function resourceOf(mesh: Mesh): MeshResource {
 
 /** "data=8,tensor=8" as a mesh: the last axis joins neighbours. */
 export function parseMesh(text: string): Mesh {
+  expectString("parseMesh", { text });
   const sizes = text.split(",").map((part): [string, number] => {
     const [name, size] = part.split("=");
     if (!name || !/^\d+$/.test(size ?? "")) fail("option", "plan", "a mesh is written as data=8,tensor=8", text);
@@ -33,7 +36,11 @@ export function parseMesh(text: string): Mesh {
 }
 
 /** Meshes of so many devices: all ways to give a power of two of each machine to tensors, and the rest to the batch. */
-export function meshesOf(size: ModelSize, devices: number, batch: number, { perMachine }: Hardware): Mesh[] {
+export function meshesOf(size: ModelSize, devices: number, batch: number, hardware: Hardware): Mesh[] {
+  const fn = "meshesOf";
+  expectModel(fn, size);
+  expectSize(fn, { devices, batch });
+  const { perMachine } = checkHardware(hardware);
   const found: Mesh[] = [];
   for (let tensor = 1; tensor <= Math.min(devices, perMachine, size.groups); tensor *= 2) {
     const rest = devices / tensor;
@@ -63,7 +70,9 @@ export interface SearchOptions {
 }
 
 /** The plans of a model on all meshes of so many devices, the fastest first; those that do not fit come last. */
-export function search(size: ModelSize, { devices, ...options }: SearchOptions): Ranked[] {
+export function search(size: ModelSize, searched: SearchOptions): Ranked[] {
+  expectObject("search", { options: searched });
+  const { devices, ...options } = searched;
   const meshes = meshesOf(size, devices, options.batch, hardwareOf(options.hardware));
   if (meshes.length === 0) {
     const wayOut = "Choose a batch that is a multiple of the devices over 8.";

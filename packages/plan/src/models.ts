@@ -4,9 +4,10 @@ import { DenseGeneral, Embed, LayerNorm, Module, type Variables } from "@te/laye
 import { adamw, applyUpdates, chain, clipByGlobalNorm } from "@te/optim";
 import { W_FSDP_AXES, W_NO_SHARD_AXES, W_TP_AXES } from "@te/sharding";
 import { arange, checkpoint, crossEntropy, evalShape, type Tensor, tree, valueAndGrad } from "@te/tensor";
-import { fail, nearestName } from "@te/tensor/op";
+import { expectString, fail, nearestName } from "@te/tensor/op";
 import { TransformerLayer } from "@te/transformer";
 import { abstractTensor, abstractTree } from "./abstract.js";
+import { expectModel, expectTraining } from "./check.js";
 
 /** Sizes of a decoder-only model. */
 export interface ModelSize {
@@ -55,6 +56,7 @@ export const MODELS: Readonly<Record<string, ModelSize>> = {
 
 /** The model of this name. Throws TeError "option" for a name that is none. */
 export function modelOf(name: string): ModelSize {
+  expectString("modelOf", { name });
   if (Object.hasOwn(MODELS, name)) return MODELS[name]!;
   const near = nearestName(name, Object.keys(MODELS));
   const wayOut = `${near ? `${near}? ` : ""}Known: ${Object.keys(MODELS).join(", ")}.`;
@@ -151,6 +153,8 @@ export interface TrainingStep {
 
 /** The step of AdamW with clipped gradients on a model of this size. Call it where the step will be traced. */
 export function trainingStep(size: ModelSize, training: Training): TrainingStep {
+  expectModel("trainingStep", size);
+  expectTraining("trainingStep", training);
   const model = new LanguageModel(size, training);
   const matrices = (params: unknown) => tree.map((p: Tensor) => p.rank > 1, params as Variables["params"]);
   const optimizer = chain(

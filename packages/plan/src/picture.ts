@@ -1,4 +1,6 @@
 /** Memory over a step as the text of an SVG file. */
+import { expectString } from "@te/tensor/op";
+import { expectPlan } from "./check.js";
 import type { Plan } from "./plan.js";
 import { short } from "./print.js";
 
@@ -9,6 +11,8 @@ const escapeText = (text: string): string => text.replaceAll("&", "&amp;").repla
 
 /** Bytes that a device holds over the time of a step, and the memory that it has. All devices hold as much. */
 export function memoryPicture(plan: Plan, title: string): string {
+  expectPlan("memoryPicture", plan);
+  expectString("memoryPicture", { title });
   const { timeline, hardware, memory, mesh } = plan;
   const end = timeline.at(-1)?.second || 1;
   const high = Math.max(memory.peak, hardware.memory) * 1.05;

@@ -3,6 +3,8 @@
  * are split alike, so that every cost is linear in their number: two small models tell it.
  */
 import type { Mesh, MeshResource } from "@te/sharding";
+import { expectObject } from "@te/tensor/op";
+import { expectModel, expectTraining } from "./check.js";
 import type { Hardware } from "./hardware.js";
 import { type ModelSize, type Training, trainingStep } from "./models.js";
 import { hiddenShare, makePlanned, type Plan, planPartitioned, type TimelinePoint, type Traffic } from "./plan.js";
@@ -20,7 +22,10 @@ export interface ModelPlanOptions extends Training {
 
 /** The plan of a train step of a model. Models of more than four layers are planned by how two and four of them compare. */
 export function planModel(size: ModelSize, options: ModelPlanOptions): Plan {
+  expectModel("planModel", size);
+  expectObject("planModel", { options });
   const { mesh, resource, hardware, ...training } = options;
+  expectTraining("planModel", training);
   const planned = (layers: number): Plan => {
     const { step, args } = trainingStep({ ...size, layers }, training);
     const planOptions = { mesh, resource, hardware, donateArgnums: [0] };

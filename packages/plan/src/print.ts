@@ -1,4 +1,6 @@
 /** Plans as tables for a terminal. */
+import { expectArray, expectFinite, expectObject } from "@te/tensor/op";
+import { expectMesh, expectPlan } from "./check.js";
 import type { Ranked } from "./meshes.js";
 import type { Plan } from "./plan.js";
 
@@ -28,6 +30,8 @@ const LONGEST = 10;
 
 /** What a step costs each device. `tokens`: of a step on all devices. */
 export function printPlan(plan: Plan, tokens: number): string {
+  expectPlan("printPlan", plan);
+  expectFinite("printPlan", { tokens });
   const { memory, hardware, mesh, time } = plan;
   const path = Object.entries(plan.criticalPath).sort((a, b) => b[1] - a[1]);
   const parts = Object.entries(memory).map(([name, bytes]) => [`  ${name}`, `${short(bytes)}B`]);
@@ -63,6 +67,13 @@ export function printPlan(plan: Plan, tokens: number): string {
 
 /** Meshes in the order of their rank. */
 export function printRanking(ranked: readonly Ranked[], tokens: number): string {
+  expectArray("printRanking", "meshes with their plans", { ranked });
+  for (const each of ranked) {
+    expectObject("printRanking", { ranked: each });
+    expectMesh("printRanking", each.mesh);
+    expectPlan("printRanking", each.plan);
+  }
+  expectFinite("printRanking", { tokens });
   return table([
     ["mesh", "peak memory", "step", "share of peak", "hidden", "tokens/s/device"],
     ...ranked.map(({ mesh, plan }) => [
