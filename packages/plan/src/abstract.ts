@@ -15,7 +15,12 @@ const isAval = (node: unknown): node is Aval =>
 /** A tree of abstract tensors in place of the shapes and dtypes that evalShape gives, or of tensors. */
 export function abstractTree(of: unknown): Tree<Tensor> {
   if (of instanceof Tensor || isAval(of)) return abstractTensor(of.shape, of.dtype);
-  if (Array.isArray(of)) return of.map(abstractTree);
+  if (Array.isArray(of)) {
+    // Before map, which would look for what is not there.
+    const hole = of.findIndex((_, i) => !(i in of));
+    if (hole >= 0) fail("option", "abstractTree", "a list must have no holes", `none at ${hole}, of ${of.length}`);
+    return of.map(abstractTree);
+  }
   if (of === null || of === undefined) return of;
   if (typeof of !== "object") fail("option", "abstractTree", "leaves must be tensors or shapes with dtypes", of);
   return Object.fromEntries(Object.entries(of).map(([name, node]) => [name, abstractTree(node)]));

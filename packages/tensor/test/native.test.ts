@@ -62,7 +62,7 @@ test("the addon is asked once about nodes that are equal, and about elementwise 
 });
 
 test("an addon of other sources is known by what it lacks", () => {
-  const all = Object.fromEntries(["own", "supports", "compile"].map((name) => [name, () => {}]));
+  const all = Object.fromEntries(["own", "supports", "scratchBytes", "compile"].map((name) => [name, () => {}]));
   expect(lackingFunction(all)).toBe("destroy");
   expect(lackingFunction(all, ["own", "threads"])).toBe("threads");
 });
@@ -70,7 +70,7 @@ test("an addon of other sources is known by what it lacks", () => {
 test("a native backend is made of an addon that has all functions", () => {
   const made = (native: unknown) => nativeBackend({ name: "x", description: "y", native: native as NativeAddon });
   expect(() => made({ supports: () => null })).toThrow(
-    /^nativeBackend: native must have .*, got one without compile\.$/,
+    /^nativeBackend: native must have .*, got one without scratchBytes\.$/,
   );
   expect(() => made(undefined)).toThrow(/^nativeBackend: native must be an object/);
 });
