@@ -58,8 +58,9 @@ export const runAlone = (file: string, args: readonly string[] = [], env: NodeJS
 
 function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv, killed?: AbortSignal): Promise<Ended> {
   const begin = performance.now();
-  // On this machine alone: Open MPI then needs no ssh.
-  const started = spawn(command, args, { env: { ...process.env, OMPI_MCA_plm: "isolated", ...env } });
+  // On this machine alone: Open MPI then needs no ssh. Other work may hold a process up for long.
+  const usual = { OMPI_MCA_plm: "isolated", TE_COLLECTIVE_TIMEOUT: "100" };
+  const started = spawn(command, args, { env: { ...process.env, ...usual, ...env } });
   killed?.addEventListener("abort", () => started.kill("SIGKILL"));
   let output = "";
   for (const stream of [started.stdout, started.stderr])
