@@ -17,6 +17,8 @@ function instructionSets() {
     ["scalar", /^/],
     ["avx2", /\bavx2\b/],
     ["avx512", /\bavx512bw\b/],
+    ["avx512_bf16", /\bavx512_bf16\b/],
+    ["amx", /\bamx_bf16\b/],
   ].flatMap(([name, flag]) => (flag.test(flags) ? [name] : []));
 }
 

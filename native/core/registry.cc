@@ -1,8 +1,14 @@
 // Kernels register themselves at load time; prepare_kernel asks the best instruction set first.
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "te/kernel.h"
 #include "te/settings.h"
@@ -21,37 +27,61 @@ std::unordered_map<std::string, std::vector<Entry>>& registry() {
   return *entries;
 }
 
-Isa detect_isa() {
-  Isa best = Isa::scalar;
+constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512_bf16", "amx"};
+constexpr int kLevels = std::size(kNames);
+
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-    best = Isa::avx2;
-  if (best == Isa::avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    best = Isa::avx512;
+// Linux gives the registers of the matrix unit, 8 KiB a thread, to processes that ask for them.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
 #endif
+}
+
+Isa detect_isa() {
+  __builtin_cpu_init();
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
+    return Isa::scalar;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
+    return Isa::avx2;
+  if (!__builtin_cpu_supports("avx512bf16")) return Isa::avx512;
+  const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
+  return tiles && may_use_tiles() ? Isa::amx : Isa::avx512_bf16;
+}
+#else
+Isa detect_isa() { return Isa::scalar; }
+#endif
+
+Isa wanted_isa() {
+  const Isa best = best_isa();
   const std::string wish = setting("TE_CPU_ISA");
   if (wish.empty()) return best;
   const std::string used = std::string("; ") + isa_name(best) + " is used.";
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
-    if (wish != isa_name(isa)) continue;
+  for (int level = 0; level < kLevels; ++level) {
+    if (wish != kNames[level]) continue;
+    const Isa isa = static_cast<Isa>(level);
     if (isa > best) note_problem("TE_CPU_ISA: this processor has no " + wish + used);
     return std::min(best, isa);
   }
-  note_problem("TE_CPU_ISA must be scalar, avx2 or avx512, got \"" + wish + "\"" + used);
+  note_problem("TE_CPU_ISA must be scalar, avx2, avx512, avx512_bf16 or amx, got \"" + wish + "\"" + used);
   return best;
 }
 
 }  // namespace
 
-const char* isa_name(Isa isa) {
-  constexpr const char* names[] = {"scalar", "avx2", "avx512"};
-  return names[static_cast<int>(isa)];
+const char* isa_name(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+Isa best_isa() {
+  static const Isa isa = detect_isa();
+  return isa;
 }
 
 Isa active_isa() {
-  static const Isa isa = detect_isa();
+  static const Isa isa = wanted_isa();
   return isa;
 }
 

@@ -21,8 +21,6 @@ napi_value describe(napi_env env, napi_callback_info) {
   for (int i = 0; i <= static_cast<int>(active_isa()); ++i)
     push(env, isas, static_cast<uint32_t>(i), js_text(env, isa_name(static_cast<Isa>(i))));
   const dnnl_version_t* version = dnnl_version();
-  const bool bfloat16 = dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_bf16 ||
-                        dnnl::get_effective_cpu_isa() == dnnl::cpu_isa::avx512_core_amx;
   napi_value result = js_object(env);
   set(env, result, "isa", js_text(env, isa_name(active_isa())));
   set(env, result, "isas", isas);
@@ -30,7 +28,7 @@ napi_value describe(napi_env env, napi_callback_info) {
   set(env, result, "oneDNN",
       js_text(env, std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                        std::to_string(version->patch)));
-  set(env, result, "nativeBfloat16", js_boolean(env, bfloat16));
+  set(env, result, "nativeBfloat16", js_boolean(env, active_isa() >= Isa::avx512_bf16));
   set(env, result, "problems", js_texts(env, problems()));
   return result;
 }

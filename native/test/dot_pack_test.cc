@@ -42,18 +42,20 @@ void check(DType dtype, bool bfloat16, int64_t outer, int64_t depth, bool depth_
                            std::to_string(outer) + "x" + std::to_string(depth) + (depth_contiguous ? " deep" : " wide");
 
   const int64_t row = depth + 5;
-  test::Memory left(static_cast<size_t>((outer * row - 5) * element));
+  const int64_t zero = bfloat16 ? depth % 2 : 0;
+  test::Memory left(static_cast<size_t>((outer * row - 5 + zero) * element));
   pack_left(view, outer, depth, bfloat16, left.as(), row);
   bool same = left.intact();
   for (int64_t i = 0; i < outer; ++i)
     for (int64_t k = 0; k < depth; ++k)
       same = same && packed_value(bfloat16, left.as(), i * row + k) == value_of(dtype, view.at(i, k));
+  for (int64_t i = 0; zero && i < outer; ++i) same = same && packed_value(true, left.as(), i * row + depth) == 0;
   test::expect(same, "left " + what);
 
   const int64_t step = 16 * stack;
   const PanelLayout layout{width, (depth + step - 1) / step * step, stack, (outer + width - 1) / width};
   test::Memory right(static_cast<size_t>(layout.size() * element));
-  pack_right(view, depth, outer, bfloat16, layout, right.as());
+  pack_right(view, depth, outer, layout, right.as());
   same = right.intact();
   for (int64_t j = 0; j < layout.panels * width; ++j) {
     for (int64_t k = 0; k < layout.depth; ++k) {
@@ -94,20 +96,16 @@ void check_vectors(DType dtype) {
         for (int64_t j = 0; j < kOuter; ++j)
           to.as<uint16_t>()[k * kOuter + j] = float_to_bfloat16(value_of(dtype, view.at(j, k)));
     });
-    for (int64_t stack : {0, 1, 2}) {
+    for (bool left : {true, false}) {
       const double ns = thread_ns([&] {
-        if (stack == 0)
+        if (left)
           pack_left(view, kOuter, kDepth, true, to.as(), kDepth);
         else
-          pack_right(view, kDepth, kOuter, true, PanelLayout{kOuter, kDepth, stack, 1}, to.as());
+          pack_right(view, kDepth, kOuter, PanelLayout{kOuter, kDepth, 2, 1}, to.as());
       });
       char text[160];
       std::snprintf(text, sizeof text, "%s %s %s: packed in 1/%.1f of the time of single numbers", dtype_name(dtype),
-                    deep ? "deep" : "wide",
-                    stack == 0   ? "left"
-                    : stack == 1 ? "right by rows"
-                                 : "right by pairs",
-                    single / ns);
+                    deep ? "deep" : "wide", left ? "left" : "right", single / ns);
       test::expect(ns < single / 2, text);
     }
   }
@@ -123,8 +121,7 @@ int main() {
       for (bool deep : {false, true}) {
         for (int64_t width : {16, 48, 64}) {
           check(dtype, false, outer, depth, deep, width, 1);
-          for (int64_t stack : {1, 2})
-            if (exact_in_bfloat16(dtype)) check(dtype, true, outer, depth, deep, width, stack);
+          if (exact_in_bfloat16(dtype)) check(dtype, true, outer, depth, deep, width, 2);
         }
       }
     }

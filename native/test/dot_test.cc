@@ -1,7 +1,7 @@
 // dot and scaled_dot against a loop in double precision; with an argument, their speed.
 #include <array>
 
-#include "cpu/gemm/tile.h"
+#include "cpu/gemm/bfloat16_unit.h"
 #include "test/harness.h"
 
 using namespace te;
@@ -273,10 +273,13 @@ int main(int argc, char**) {
   check_all();
   check_integers();
   check_non_finite();
-  check_paths(native_bfloat16());
-  force_bfloat16_products(1);
-  check_all();
-  force_bfloat16_products(0);
+  check_paths(bfloat16_unit() != nullptr);
+  for (const char* unit : {"amx", "avx512_bf16", "portable"}) {
+    if (!force_bfloat16_unit(unit)) continue;
+    check_all();
+    check_paths(true);
+  }
+  force_bfloat16_unit("none");
   check_all();
   check_paths(false);
   return test::failures();

@@ -22,7 +22,7 @@ inline Cut cut_evenly(int64_t length, int64_t most, int64_t grain) {
   return {length, std::max<int64_t>(1, std::min(length, round_up_to(divide_up(length, pieces), grain)))};
 }
 
-// A tile is what one TileProduct computes. A block is a rectangle of tiles that one thread computes alone: for each
+// A tile is what is multiplied at once. A block is a rectangle of tiles that one thread computes alone: for each
 // stretch of the depth it packs its rows of A, and for each column of tiles its columns of B.
 struct Blocking {
   Cut rows, columns, depth;       // tiles
@@ -40,13 +40,16 @@ struct BlockingProblem {
 };
 
 // The largest tiles: packed columns that stay in the second-level cache. One of r rows runs at 1 / (1 + row_cost / r)
-// of the full speed.
+// of the full speed, and is best a multiple of `strip`. What it costs to pack a number is counted in multiplications:
+// of A along its rows and across them, and of B.
 struct TileLimits {
   int64_t rows, columns, depth_bytes;
   double row_cost;
+  int64_t strip;
+  double pack_rows, pack_columns, pack_panels;
 };
-inline constexpr TileLimits kBfloat16Limits = {256, 512, 1024, 28};  // measured with oneDNN 2.6
-inline constexpr TileLimits kFloatLimits = {96, 256, 2048, 3};       // half a strip is lost at the end
+inline constexpr TileLimits kBfloat16Limits = {256, 512, 1024, 8, 32, 50, 100, 80};
+inline constexpr TileLimits kFloatLimits = {96, 256, 2048, 3, 16, 16, 30, 25};  // half a strip is lost at the end
 
 inline Blocking choose_blocking(const BlockingProblem& p, const TileLimits& limits) {
   constexpr int64_t kBlockBytes = 8 << 20;  // of packed rows and of sums, for the third-level cache
@@ -56,7 +59,7 @@ inline Blocking choose_blocking(const BlockingProblem& p, const TileLimits& limi
   double best = std::numeric_limits<double>::infinity();
   for (int64_t tile_rows = limits.rows; tile_rows >= 48; tile_rows /= 2) {
     for (int64_t tile_columns = limits.columns; tile_columns >= 64; tile_columns /= 2) {
-      const Cut rows = cut_evenly(p.m, tile_rows, 16), columns = cut_evenly(p.n, tile_columns, 64);
+      const Cut rows = cut_evenly(p.m, tile_rows, limits.strip), columns = cut_evenly(p.n, tile_columns, 64);
       // Blocks of all heights; for each, the widest that still gives every thread its share.
       for (int64_t tall = rows.pieces(); tall >= 1; tall = tall > 1 ? divide_up(tall, 2) : 0) {
         for (int64_t wide = columns.pieces(); wide >= 1; wide = wide > 1 ? divide_up(wide, 2) : 0) {

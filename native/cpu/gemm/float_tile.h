@@ -1,53 +1,50 @@
-// Tiles of float32 products: strips of rows of A against panels of B in the second-level cache.
+// Tiles of float32 products on one thread: strips of rows of A against panels of B in the second-level cache.
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 
 #include "cpu/gemm/microkernel.h"
-#include "cpu/gemm/tile.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-class FloatTile : public TileProduct {
- public:
-  explicit FloatTile(const TileSpec& spec) : spec_(spec) {}
+// C[rows, columns] = A[rows, depth] B[depth, columns], or += when `add`: A and C are row-major with rows `a_row` and
+// `c_row` apart, B lies in panels of kPanel columns (PanelLayout with a stack of 1).
+struct FloatTile {
+  int64_t rows, columns, depth;
+  const float* a;
+  int64_t a_row;
+  const float* b;
+  float* c;
+  int64_t c_row;
+  bool add;
 
-  std::string name() const override { return "float32"; }
-  PanelLayout layout() const override { return {kPanel, spec_.depth, 1, (spec_.columns + kPanel - 1) / kPanel}; }
-
-  void run(int, const void* a, const void* b, void* c, void*) const override {
-    const float *left = static_cast<const float*>(a), *right = static_cast<const float*>(b);
-    float* to = static_cast<float*>(c);
-    for (int64_t i = 0; i < spec_.rows; i += kTileRows) {
-      const int64_t rows = std::min(kTileRows, spec_.rows - i);
-      for (int64_t j = 0; j < spec_.columns; j += kPanel) {
-        const Strided strip{left + i * spec_.a_row, spec_.a_row, 1};
-        const float* panel = right + j * spec_.depth;
-        float* at = to + i * spec_.c_row + j;
-        if (j + kPanel <= spec_.columns)
-          tile(rows, kPanel, spec_.depth, strip, panel, kPanel, at, spec_.c_row, spec_.accumulate);
+  void multiply() const {
+    for (int64_t i = 0; i < rows; i += kTileRows) {
+      const int64_t high = std::min(kTileRows, rows - i);
+      const Strided strip{a + i * a_row, a_row, 1};
+      for (int64_t j = 0; j < columns; j += kPanel) {
+        const float* panel = b + j * depth;
+        float* at = c + i * c_row + j;
+        if (j + kPanel <= columns)
+          tile(high, kPanel, depth, strip, panel, kPanel, at, c_row, add);
         else
-          run_edge(rows, spec_.columns - j, strip, panel, at);
+          multiply_edge(high, columns - j, strip, panel, at);
       }
     }
   }
 
  private:
   // The last columns, which do not fill a panel: its zeros are multiplied too, and dropped.
-  void run_edge(int64_t rows, int64_t columns, const Strided& strip, const float* panel, float* c) const {
+  void multiply_edge(int64_t high, int64_t wide, const Strided& strip, const float* panel, float* to) const {
     float sums[kTileRows * kPanel];
-    tile(rows, (columns + kLanes - 1) / kLanes * kLanes, spec_.depth, strip, panel, kPanel, sums, kPanel, false);
-    for (int64_t i = 0; i < rows; ++i) {
-      float* to = c + i * spec_.c_row;
+    tile(high, (wide + kLanes - 1) / kLanes * kLanes, depth, strip, panel, kPanel, sums, kPanel, false);
+    for (int64_t i = 0; i < high; ++i, to += c_row) {
       const float* from = sums + i * kPanel;
-      for (int64_t j = 0; j < columns; ++j) to[j] = spec_.accumulate ? to[j] + from[j] : from[j];
+      for (int64_t j = 0; j < wide; ++j) to[j] = add ? to[j] + from[j] : from[j];
     }
   }
-
-  TileSpec spec_;
 };
 
 }  // namespace

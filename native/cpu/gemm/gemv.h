@@ -74,7 +74,7 @@ class Gemv {
       if (strip != held) {
         right = view(dims_.b, call.b, batch).from(column, 0);
         if (!b_in_place_) {
-          pack_right(right, dims_.k, columns_.size(j), false, {sums_row_, dims_.k, 1, 1}, base + b_at_);
+          pack_right(right, dims_.k, columns_.size(j), {sums_row_, dims_.k, 1, 1}, base + b_at_);
           right = {DType::float32, base + b_at_, 1, sums_row_};
         }
         epilogue_.load_bias(call.bias, swapped_ ? 0 : column, swapped_ ? dims_.m : columns_.size(j), bias);

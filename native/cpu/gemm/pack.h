@@ -116,7 +116,7 @@ void pack_left_bfloat16(const DotView& view, int64_t rows, int64_t depth, uint16
       for (; k + 2 * kSquare <= depth; k += 2 * kSquare) store_words(line + k, load_pairs<T>(from + k * kBytes));
       if (k == depth) continue;
       const Words words = load_partial(from + k * kBytes, (depth - k) * kBytes, load_pairs<T>);
-      std::memcpy(line + k, &words, static_cast<size_t>(depth - k) * 2);
+      std::memcpy(line + k, &words, static_cast<size_t>(depth - k + 1) / 2 * 4);
     }
     return;
   }
@@ -127,12 +127,8 @@ void pack_left_bfloat16(const DotView& view, int64_t rows, int64_t depth, uint16
                     return pair_up(low, load_some<T>(view.at(i, 2 * pair + 1), rows - i, whole));
                   },
                   [&](int64_t i, int64_t pair, const auto& square, auto whole) {
-                    const int64_t left = (depth - 2 * pair) * 2;  // bytes; an odd depth ends within a word
-                    uint16_t* at = to + i * to_row + 2 * pair;
-                    if (left < kSquare * 4)
-                      store_square(at, to_row * 2, square, rows - i, left, std::false_type{});
-                    else
-                      store_square(at, to_row * 2, square, rows - i, left, whole);
+                    const int64_t left = ((depth + 1) / 2 - pair) * 4;  // bytes
+                    store_square(to + i * to_row + 2 * pair, to_row * 2, square, rows - i, left, whole);
                   });
 }
 
@@ -221,22 +217,7 @@ void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const
   }
 }
 
-// Panels of single rows of bfloat16: of the transposed view they are rows of a left operand.
-template <DType T>
-void pack_right_rows(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, uint16_t* to) {
-  const int64_t width = layout.width, panel = layout.width * layout.depth;
-  for (int64_t p = 0; p < layout.panels; ++p) {
-    const int64_t wide = std::min(width, columns - p * width);
-    const DotView transposed{view.dtype, view.at(p * width, 0), view.inner_step, view.outer_step};
-    uint16_t* panel_at = to + p * panel;
-    if (wide < width) std::memset(panel_at, 0, static_cast<size_t>(panel) * 2);
-    if (depth < layout.depth)
-      std::memset(panel_at + depth * width, 0, static_cast<size_t>((layout.depth - depth) * width) * 2);
-    pack_left_bfloat16<T>(transposed, depth, wide, panel_at, width);
-  }
-}
-
-// To float32, or to bfloat16 codes when `bfloat16`.
+// To float32, or to bfloat16 codes when `bfloat16`: there an odd depth is followed by a zero.
 inline void pack_left(const DotView& view, int64_t rows, int64_t depth, bool bfloat16, void* to, int64_t to_row) {
   with_format(view.dtype, [&]<DType T>() {
     if constexpr (T == DType::bfloat16 || is_float8(T))
@@ -245,15 +226,11 @@ inline void pack_left(const DotView& view, int64_t rows, int64_t depth, bool bfl
   });
 }
 
-inline void pack_right(const DotView& view, int64_t depth, int64_t columns, bool bfloat16, const PanelLayout& layout,
-                       void* to) {
+// To floats, or to pairs of bfloat16 codes, as the layout stacks them.
+inline void pack_right(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, void* to) {
   with_format(view.dtype, [&]<DType T>() {
     if constexpr (T == DType::bfloat16 || is_float8(T))
-      if (bfloat16) {
-        uint16_t* codes = static_cast<uint16_t*>(to);
-        return layout.stack == 2 ? pack_right_pairs<T>(view, depth, columns, layout, codes)
-                                 : pack_right_rows<T>(view, depth, columns, layout, codes);
-      }
+      if (layout.stack == 2) return pack_right_pairs<T>(view, depth, columns, layout, static_cast<uint16_t*>(to));
     pack_right_floats<T>(view, depth, columns, layout, static_cast<float*>(to));
   });
 }

@@ -4,11 +4,11 @@
 // the arithmetic (float32, or bfloat16 where the processor multiplies that) and undoes every transposition, so that all
 // layouts and formats run at the speed of the best one.
 #pragma once
-#include <array>
+#include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <string>
 
+#include "cpu/gemm/bfloat16_unit.h"
 #include "cpu/gemm/blocking.h"
 #include "cpu/gemm/epilogue.h"
 #include "cpu/gemm/float_tile.h"
@@ -26,103 +26,51 @@ class PackedGemm {
   void plan(const DotDims& dims, const Epilogue& epilogue, int threads) {
     dims_ = dims;
     epilogue_ = epilogue;
-    const bool exact = exact_in_bfloat16(dims.a.dtype) && exact_in_bfloat16(dims.b.dtype);
-    if (!exact || !native_bfloat16() || !plan_tiles(DType::bfloat16, threads)) plan_tiles(DType::float32, threads);
+    unit_ = exact_in_bfloat16(dims.a.dtype) && exact_in_bfloat16(dims.b.dtype) ? bfloat16_unit() : nullptr;
+    const DType operands = unit_ ? DType::bfloat16 : DType::float32;
+    element_ = static_cast<int64_t>(dtype_bytes(operands));
+    // Of an odd depth the unit wants a zero more.
+    a_in_place_ = dims_.a.dtype == operands && dims_.a.inner_step == 1 && (!unit_ || dims_.k % 2 == 0);
+    direct_ = epilogue_.result == DType::float32;
+    const TileLimits& limits = unit_ ? kBfloat16Limits : kFloatLimits;
+    const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? limits.pack_rows : limits.pack_columns;
+    blocking_ = choose_blocking(
+        {dims_.batches(), dims_.m, dims_.n, dims_.k, threads, element_, pack_a, limits.pack_panels, !direct_}, limits);
+    pieces_ = static_cast<int>(std::min<int64_t>(threads, blocking_.blocks()));
+    plan_scratch();
   }
 
   int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
   // See Kernel::path.
-  std::string path() const { return "packed " + tile(0, 0, 0).name(); }
+  std::string path() const { return unit_ ? std::string("packed bfloat16 ") + unit_->name : "packed float32"; }
 
   void run(const GemmCall& call) const {
     parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t piece = begin; piece < end; ++piece) {
         const int64_t blocks = blocking_.blocks();
         for (int64_t block = blocks * piece / pieces_; block < blocks * (piece + 1) / pieces_; ++block)
-          run_block(call, static_cast<int>(piece), block);
+          run_block(call, piece, block);
       }
     });
   }
 
  private:
-  // The tiles differ at the last row, the last column and the last stretch of the depth, and add after the first.
-  struct TileKind {
-    bool last_row, last_column, last_depth, add;
-    size_t index() const { return static_cast<size_t>(last_row * 8 + last_column * 4 + last_depth * 2 + add); }
-  };
-
-  static bool is_last(const Cut& cut, int64_t piece) {
-    return piece + 1 == cut.pieces() && cut.size(piece) != cut.unit;
+  PanelLayout panels(int64_t depth, int64_t columns) const {
+    if (unit_) return {kPairPanel, round_up_to(depth, 2), 2, divide_up(columns, kPairPanel)};
+    return {kPanel, depth, 1, divide_up(columns, kPanel)};
   }
 
-  const TileProduct& tile(int64_t row, int64_t column, int64_t depth) const {
-    const TileKind kind{is_last(blocking_.rows, row), is_last(blocking_.columns, column),
-                        is_last(blocking_.depth, depth), depth > 0};
-    return *tiles_[kind.index()];
-  }
-
-  // Plans the product of operands that are brought to this dtype. False when there are no such tiles.
-  bool plan_tiles(DType operands, int threads) {
-    bfloat16_ = operands == DType::bfloat16;
-    element_ = static_cast<int64_t>(dtype_bytes(operands));
-    a_in_place_ = dims_.a.dtype == operands && dims_.a.inner_step == 1;
-    const bool float_result = epilogue_.result == DType::float32;
-    const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? 16 : 30, pack_b = 25;
-    blocking_ =
-        choose_blocking({dims_.batches(), dims_.m, dims_.n, dims_.k, threads, element_, pack_a, pack_b, !float_result},
-                        bfloat16_ ? kBfloat16Limits : kFloatLimits);
-    pieces_ = static_cast<int>(std::min<int64_t>(threads, blocking_.blocks()));
+  void plan_scratch() {
     const bool deep = blocking_.depth.pieces() > 1;
-    direct_ = float_result || (bfloat16_ && epilogue_.result == DType::bfloat16 && epilogue_.nothing() && !deep);
-    a_row_ = a_in_place_ ? dims_.a.outer_step : blocking_.depth.unit + 64 / element_;
-    sums_row_ = direct_ ? dims_.n
-                : deep  ? blocking_.block_columns.unit * blocking_.columns.unit
-                        : blocking_.columns.unit;
-    if (!create_tiles()) return false;
-    plan_scratch(deep);
-    return true;
-  }
-
-  bool create_tiles() {
-    for (auto& tile : tiles_) tile = nullptr;
-    const Cut &rows = blocking_.rows, &columns = blocking_.columns, &depth = blocking_.depth;
-    const DType sums = direct_ ? epilogue_.result : DType::float32;
-    for (int64_t i : {int64_t{0}, rows.pieces() - 1}) {
-      for (int64_t j : {int64_t{0}, columns.pieces() - 1}) {
-        for (int64_t k : {int64_t{0}, std::min<int64_t>(1, depth.pieces() - 1), depth.pieces() - 1}) {
-          const TileKind kind{is_last(rows, i), is_last(columns, j), is_last(depth, k), k > 0};
-          auto& tile = tiles_[kind.index()];
-          if (tile) continue;
-          const TileSpec spec = {rows.size(i), columns.size(j), depth.size(k), sums, a_row_, sums_row_, k > 0};
-          if (bfloat16_)
-            tile = create_bfloat16_tile(spec, pieces_);
-          else
-            tile = std::make_unique<FloatTile>(spec);
-          if (!tile) return false;
-          // All rows of tiles read the same packed columns.
-          const TileKind first{is_last(rows, 0), kind.last_column, kind.last_depth, kind.add};
-          if (!(tile->layout() == tiles_[first.index()]->layout())) return false;
-        }
-      }
-    }
-    return true;
-  }
-
-  void plan_scratch(bool deep) {
-    int64_t inner = 0;
-    b_tile_ = 0;
-    for (const auto& tile : tiles_) {
-      if (!tile) continue;
-      b_tile_ = std::max(b_tile_, round_up_to(tile->layout().size() * element_, 64));
-      inner = std::max(inner, static_cast<int64_t>(tile->scratch_bytes()));
-    }
     const int64_t block_rows = blocking_.block_rows.unit * blocking_.rows.unit;
+    const int64_t block_columns = blocking_.block_columns.unit * blocking_.columns.unit;
+    a_row_ = a_in_place_ ? dims_.a.outer_step : round_up_to(blocking_.depth.unit, 2) + 64 / element_;
+    sums_row_ = direct_ ? dims_.n : deep ? block_columns : blocking_.columns.unit;
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : block_rows * a_row_ * element_);
-    b_at_ = layout.take(b_tile_);
+    b_at_ = layout.take(panels(blocking_.depth.unit, blocking_.columns.unit).size() * element_);
     sums_at_ = layout.take(direct_ ? 0 : (deep ? block_rows : blocking_.rows.unit) * sums_row_ * 4);
-    bias_at_ = layout.take(epilogue_.biased ? blocking_.block_columns.unit * blocking_.columns.unit * 4 : 0);
-    inner_at_ = layout.take(inner);
+    bias_at_ = layout.take(epilogue_.biased ? block_columns * 4 : 0);
     piece_bytes_ = round_up_to(layout.end(), 4096) + 64 * 5;  // pieces do not start at the same place of a page
   }
 
@@ -134,7 +82,7 @@ class PackedGemm {
             operand.outer_step, operand.inner_step};
   }
 
-  void run_block(const GemmCall& call, int piece, int64_t block) const {
+  void run_block(const GemmCall& call, int64_t piece, int64_t block) const {
     const Cut &rows = blocking_.rows, &columns = blocking_.columns, &depth = blocking_.depth;
     const int64_t across = blocking_.block_columns.pieces(), down = blocking_.block_rows.pieces();
     const int64_t batch = block / (across * down), block_row = block / across % down, block_column = block % across;
@@ -154,25 +102,36 @@ class PackedGemm {
     for (int64_t k = 0; k < depth.pieces(); ++k) {
       DotView left = a.from(first_row, k * depth.unit);
       if (!a_in_place_) {
-        pack_left(left, block_rows, depth.size(k), bfloat16_, base + a_at_, a_row_);
+        pack_left(left, block_rows, depth.size(k), unit_ != nullptr, base + a_at_, a_row_);
         left.data = base + a_at_;
       }
       for (int64_t j = column_begin; j < column_end; ++j) {
         const int64_t column = j * columns.unit;
-        pack_right(b.from(column, k * depth.unit), depth.size(k), columns.size(j), bfloat16_,
-                   tile(row_begin, j, k).layout(), base + b_at_);
+        const PanelLayout layout = panels(depth.size(k), columns.size(j));
+        pack_right(b.from(column, k * depth.unit), depth.size(k), columns.size(j), layout, base + b_at_);
         for (int64_t i = row_begin; i < row_end; ++i) {
           const int64_t row = i * rows.unit;
           char* to = result + (row * dims_.n + column) * epilogue_.result_bytes();
           float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
           if (!direct_ && depth.pieces() > 1) sums += (row - first_row) * sums_row_ + (column - first_column);
-          tile(i, j, k).run(piece, left.data + (row - first_row) * a_row_ * element_, base + b_at_, sums,
-                            base + inner_at_);
+          multiply(rows.size(i), columns.size(j), layout, depth.size(k),
+                   left.data + (row - first_row) * a_row_ * element_, base + b_at_, sums, k > 0);
           if (k + 1 == depth.pieces())
             store_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);
         }
       }
     }
+  }
+
+  void multiply(int64_t rows, int64_t columns, const PanelLayout& layout, int64_t depth, const char* a, const char* b,
+                float* sums, bool add) const {
+    if (unit_)
+      unit_->multiply({rows, columns, depth, reinterpret_cast<const uint16_t*>(a), a_row_,
+                       reinterpret_cast<const uint16_t*>(b), layout.width * layout.depth, sums, sums_row_, add});
+    else
+      FloatTile{rows, columns,   depth, reinterpret_cast<const float*>(a), a_row_, reinterpret_cast<const float*>(b),
+                sums, sums_row_, add}
+          .multiply();
   }
 
   void store_tile(int64_t rows, int64_t columns, float scale, const float* bias, float* sums, char* to) const {
@@ -186,12 +145,12 @@ class PackedGemm {
   DotDims dims_;
   Epilogue epilogue_;
   Blocking blocking_;
-  std::array<std::unique_ptr<TileProduct>, 16> tiles_;  // by TileKind
-  bool bfloat16_ = false, a_in_place_ = false;
+  const Bfloat16Unit* unit_ = nullptr;  // that multiplies, or float32 does
+  bool a_in_place_ = false;
   bool direct_ = false;  // sums are made where the result belongs
   int pieces_ = 0;
-  int64_t element_ = 4, a_row_ = 0, b_tile_ = 0, sums_row_ = 0;
-  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, inner_at_ = 0, piece_bytes_ = 0;
+  int64_t element_ = 4, a_row_ = 0, sums_row_ = 0;
+  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
 };
 
 }  // namespace

@@ -69,8 +69,9 @@ class Kernel {
 using Prepare = std::unique_ptr<Kernel> (*)(const Node& node, std::string* why);
 
 // Instruction sets, ascending. A kernel source is compiled once per level in its own namespace; the registry hands out
-// the highest level that the processor has (TE_CPU_ISA=scalar|avx2|avx512 lowers it).
-enum class Isa : int { scalar = 0, avx2 = 1, avx512 = 2 };
+// the highest level that the processor has (TE_CPU_ISA, the name of a level, lowers it). Above avx512 only products of
+// bfloat16 differ (cpu/gemm/bfloat16_unit.h).
+enum class Isa : int { scalar, avx2, avx512, avx512_bf16, amx };
 
 struct Registration {
   Registration(const char* op, Isa isa, Prepare prepare);
@@ -79,7 +80,8 @@ struct Registration {
 // nullptr and *why when no kernel takes the node.
 std::unique_ptr<Kernel> prepare_kernel(const Node& node, std::string* why);
 bool has_kernel(const std::string& op);
-Isa active_isa();
+Isa best_isa();    // of the processor
+Isa active_isa();  // that kernels use
 const char* isa_name(Isa isa);
 
 }  // namespace te

@@ -93,8 +93,15 @@ export const NATIVE: readonly NativeMutant[] = [
   mutant(
     "the second stretch of the depth replaces the first",
     "gemm/float_tile.h",
-    "to[j] = spec_.accumulate ? to[j] + from[j] : from[j];",
+    "to[j] = add ? to[j] + from[j] : from[j];",
     "to[j] = from[j];",
+    "dot_test",
+  ),
+  mutant(
+    "the second stretch of a bfloat16 product replaces the first",
+    "gemm/bfloat16_unit.cc",
+    "float sum = p.add ? c : 0;",
+    "float sum = 0;",
     "dot_test",
   ),
 ];

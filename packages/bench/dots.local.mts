@@ -1,0 +1,13 @@
+import { profile, setThreads } from "@te/kernels-cpu";
+import * as K from "@te/kernels-cpu";
+import { jit, random, dot, einsum } from "@te/tensor";
+const [M, N, Kd, layout] = [Number(process.argv[2]), Number(process.argv[3]), Number(process.argv[4]), process.argv[5]];
+const dt = process.argv[7] ?? "bfloat16";
+if (process.argv[6]) setThreads(Number(process.argv[6]));
+const a = random.normal(random.key(1), layout[0] === "t" ? [Kd, M] : [M, Kd], { dtype: dt as any });
+const b = random.normal(random.key(2), layout[1] === "t" ? [N, Kd] : [Kd, N], { dtype: dt as any });
+const f = jit((x: any, y: any) => einsum(`${layout[0] === "t" ? "km" : "mk"},${layout[1] === "t" ? "nk" : "kn"}->mn`, x, y));
+for (let i = 0; i < 3; i++) f(a, b);
+const t = await profile(() => { for (let i = 0; i < 300; i++) f(a, b).dispose(); });
+const best = Math.min(...t.map((x: any) => x.ns));
+console.log(process.argv.slice(2).join(" "), (best / 1e6).toFixed(3), "ms", (2 * M * N * Kd / best).toFixed(0), "GFLOP/s", t.length);
