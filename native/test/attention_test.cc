@@ -1,4 +1,5 @@
 // attention, attention_backward and attention_bias_backward against double precision, and their repeatability.
+#include "cpu/gemm/bfloat16_unit.h"
 #include "test/attention_trio.h"
 
 using namespace te;
@@ -292,16 +293,21 @@ void time_layer(DType dtype) {
 }  // namespace
 
 int main() {
-  for (const AttentionCase& c : cases())
-    for (DType dtype : kFloats) {
-      AttentionCase typed = c;
-      typed.dtype = dtype;
-      Trio(typed).check();
-    }
-  check_repeats();
-  check_lonely_keys();
-  check_lowered_rows();
-  check_seen_garbage();
+  for (const char* unit : {"none", "portable", "avx512_bf16", "amx"}) {
+    if (!force_bfloat16_unit(unit)) continue;
+    for (const AttentionCase& c : cases())
+      for (DType dtype : kFloats) {
+        if (dtype != DType::bfloat16 && std::string(unit) != "none") continue;
+        AttentionCase typed = c;
+        typed.dtype = dtype;
+        Trio(typed).check();
+      }
+    check_repeats();
+    check_lonely_keys();
+    check_lowered_rows();
+    check_seen_garbage();
+  }
+  force_bfloat16_unit("");
   if (wants_times())
     for (DType dtype : {DType::float32, DType::bfloat16}) time_layer(dtype);
   return failures();

@@ -3,7 +3,8 @@
 // many keys, as in decoding, are split along the keys too.
 #include <atomic>
 
-#include "cpu/attention/block.h"
+#include "cpu/attention/floats.h"
+#include "cpu/attention/pairs.h"
 #include "te/parallel.h"
 
 namespace te {
@@ -23,29 +24,35 @@ struct Sums {
 };
 
 // Working memory of one thread.
+template <class A>
 struct ForwardScratch {
-  KeyChunks keys, values;
-  float *q, *scores;
+  typename A::Chunks keys, values;
+  typename A::Number* q;
+  float* scores;
+  typename A::Weights kept;
   Sums own;
   RowBuffers* row;
 
   ForwardScratch(const Problem& p, int64_t slots, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, false, true),
         values(carver, p.keys, p.value_depth, slots, true, false),
-        q(carver.take(kBlockRows * keys.stride())),
+        q(carver.take<typename A::Number>(kBlockRows * keys.stride())),
         scores(carver.take(kBlockRows * kScoreRow)),
+        kept(carver),
         own(values.stride(), carver),
         row(carver.take<RowBuffers>(1)) {}
 };
 
+// A: the arithmetic, FloatArithmetic or PairArithmetic.
+template <class A>
 class Attention : public Kernel {
  public:
   explicit Attention(const Problem& problem) : p_(problem), threads_(num_threads()) {
     // Keys stay unpacked in scratch when several blocks of queries use them.
     const int64_t blocks = Block::count(p_, p_.heads_per_group());
-    slots_ = blocks > 1 ? std::max<int64_t>(1, KeyChunks::chunks(p_.keys)) : 1;
+    slots_ = blocks > 1 ? std::max<int64_t>(1, ChunkOwners::chunks(p_.keys)) : 1;
     Carver carver(nullptr);
-    const ForwardScratch scratch(p_, slots_, carver);
+    const ForwardScratch<A> scratch(p_, slots_, carver);
     thread_bytes_ = carver.used();
     value_stride_ = scratch.values.stride();
     Carver sums(nullptr);
@@ -54,7 +61,7 @@ class Attention : public Kernel {
     const int64_t heads = std::max<int64_t>(1, p_.batch * p_.groups), total = heads * std::max<int64_t>(1, blocks);
     pieces_ = std::clamp<int64_t>(4 * threads_ / heads, 1, std::max<int64_t>(1, blocks / 4));
     // By a rule that ignores the threads, so that sums run in the same order on every machine.
-    splits_ = std::clamp<int64_t>(KeyChunks::chunks(p_.keys) / kSplitChunks, 1, std::max<int64_t>(1, kItems / total));
+    splits_ = std::clamp<int64_t>(ChunkOwners::chunks(p_.keys) / kSplitChunks, 1, std::max<int64_t>(1, kItems / total));
     if (splits_ > 1) pieces_ = std::max<int64_t>(1, blocks);
   }
 
@@ -69,7 +76,7 @@ class Attention : public Kernel {
     std::atomic<int64_t> next{0};
     parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
       Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
-      ForwardScratch scratch(p_, slots_, carver);
+      ForwardScratch<A> scratch(p_, slots_, carver);
       scratch.keys.forget();
       scratch.values.forget();
       for (int64_t item; (item = next++) < heads * pieces_ * splits_;) {
@@ -103,40 +110,42 @@ class Attention : public Kernel {
   }
 
   // Sums one split of the keys that the block sees.
-  void add_keys(const Call& call, const Visibility& visibility, const Block& block, int64_t split, ForwardScratch& s,
+  void add_keys(const Call& call, const Visibility& visibility, const Block& block, int64_t split, ForwardScratch<A>& s,
                 Sums& sums) const {
-    load_rows(p_, call.in[0], p_.q, block, p_.depth, s.keys.stride(), s.q);
-    for (int64_t i = 0; i < block.rows * s.keys.stride(); ++i) s.q[i] *= p_.scale;
+    a_.load_query(p_, call, block, s.keys.stride(), s.q);
     std::fill(sums.sum, sums.sum + block.rows * value_stride_, 0.0f);
     std::fill(sums.largest, sums.largest + block.rows, -kInfinity);
     std::fill(sums.total, sums.total + block.rows, 0.0f);
     *sums.least = 0;
     const void* k = p_.packing == "qkv" ? call.in[0] : call.in[p_.operands.k];
     const void* v = p_.packing == "none" ? call.in[p_.operands.v] : k;
-    const int64_t low = block.visible.low / kChunk, chunks = KeyChunks::chunks(block.visible.high) - low;
+    const int64_t low = block.visible.low / kChunk, chunks = ChunkOwners::chunks(block.visible.high) - low;
     for (int64_t chunk = low + chunks * split / splits_; chunk < low + chunks * (split + 1) / splits_; ++chunk) {
       const Window window(p_, block, chunk);
       if (window.all.empty()) continue;
       s.keys.load(p_, k, p_.k, block.b, block.group, chunk);
       s.values.load(p_, v, p_.v, block.b, block.group, chunk);
       if (!s.values.finite()) *sums.least = kLeastWeight;
-      multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
-      for (int64_t r = 0; r < block.rows; ++r) weights(call, visibility, block, window, r, s, sums);
-      multiply_rows(block, window, s.scores, s.values.rows(), value_stride_, sums.sum);
+      a_.multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
+      for (int64_t r = 0; r < block.rows; ++r) {
+        weights(call, visibility, block, window, r, s, sums);
+        a_.keep_weights(s.scores, window, r, s.kept);
+      }
+      a_.multiply_rows(block, window, s.scores, s.kept, s.values.rows(), value_stride_, sums.sum);
       if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, sums.sum);
     }
   }
 
   // Turns the scores of row r into exp(score - largest), having rescaled what was summed under the previous largest.
   void weights(const Call& call, const Visibility& visibility, const Block& block, const Window& window, int64_t r,
-               ForwardScratch& s, Sums& sums) const {
+               ForwardScratch<A>& s, Sums& sums) const {
     float* row = s.scores + r * kScoreRow;
     const Span span = window.row[r], wide = widen(span, kLanes);
     if (span.empty()) {
       std::fill(row + window.all.low, row + window.all.high, 0.0f);
       return;
     }
-    finish_scores(p_, call, visibility, block, window, r, row, s.row);
+    finish_scores(p_, call, visibility, block, window, r, A::kScalesScores ? p_.scale : 1.0f, row, s.row);
     Vector top = vector_at(row + wide.low);
     for (int64_t j = wide.low + kLanes; j < wide.high; j += kLanes) {
       const Vector& x = vector_at(row + j);
@@ -218,6 +227,7 @@ class Attention : public Kernel {
   }
 
   Problem p_;
+  A a_;
   int64_t threads_, slots_, pieces_, splits_, value_stride_;
   size_t thread_bytes_, sums_bytes_;
 };
@@ -225,7 +235,8 @@ class Attention : public Kernel {
 std::unique_ptr<Kernel> prepare_attention(const Node& node, std::string* why) {
   Problem problem;
   if (!read_problem(node, kForwardOperands, &problem, why)) return nullptr;
-  return std::make_unique<Attention>(problem);
+  if (PairArithmetic::takes(problem)) return std::make_unique<Attention<PairArithmetic>>(problem);
+  return std::make_unique<Attention<FloatArithmetic>>(problem);
 }
 
 }  // namespace

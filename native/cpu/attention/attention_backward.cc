@@ -10,19 +10,25 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-struct BackwardScratch : GradientScratch {
+template <class A>
+struct BackwardScratch : GradientScratch<A> {
+  typename A::Gradients kept;
   float* dq;
   BackwardScratch(const Problem& p, int64_t slots, Carver& carver)
-      : GradientScratch(p, slots, true, carver), dq(carver.take(kBlockRows * keys.stride())) {}
+      : GradientScratch<A>(p, slots, true, carver),
+        kept(this->keys.stride(), this->values.stride(), carver),
+        dq(carver.take(kBlockRows * this->keys.stride())) {}
 };
 
+// A: the arithmetic, FloatArithmetic or PairArithmetic.
+template <class A>
 class AttentionBackward : public Kernel {
  public:
   explicit AttentionBackward(const Problem& problem) : p_(problem), threads_(num_threads()) {
     const int64_t blocks = Block::count(p_, p_.heads_per_group()), heads = std::max<int64_t>(1, p_.batch * p_.groups);
-    slots_ = blocks > 1 ? std::max<int64_t>(1, KeyChunks::chunks(p_.keys)) : 1;
+    slots_ = blocks > 1 ? std::max<int64_t>(1, ChunkOwners::chunks(p_.keys)) : 1;
     Carver carver(nullptr);
-    BackwardScratch scratch(p_, slots_, carver);
+    BackwardScratch<A> scratch(p_, slots_, carver);
     thread_bytes_ = carver.used();
     key_stride_ = scratch.keys.stride();
     value_stride_ = scratch.values.stride();
@@ -44,7 +50,7 @@ class AttentionBackward : public Kernel {
     std::atomic<int64_t> next{0};
     parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
       Carver carver(base + worker * thread_bytes_);
-      BackwardScratch scratch(p_, slots_, carver);
+      BackwardScratch<A> scratch(p_, slots_, carver);
       scratch.keys.forget();
       scratch.values.forget();
       for (int64_t item; (item = next++) < heads * pieces_;) {
@@ -69,18 +75,20 @@ class AttentionBackward : public Kernel {
   size_t sum_bytes() const { return static_cast<size_t>(sum_size()) * sizeof(float); }
   float* dv_of(float* sum) const { return sum + key_rows_ * key_stride_; }
 
-  void block(const Call& call, const Visibility& visibility, const Block& block, BackwardScratch& s, float* sum) const {
-    load_block(p_, call, block, s);
+  void block(const Call& call, const Visibility& visibility, const Block& block, BackwardScratch<A>& s,
+             float* sum) const {
+    load_block(a_, p_, call, block, s);
+    a_.keep_block(block, s.q, key_stride_, s.dout, value_stride_, s.kept);
     std::fill(s.dq, s.dq + block.rows * key_stride_, 0.0f);
     for (int64_t chunk = block.visible.low / kChunk; chunk * kChunk < block.visible.high; ++chunk) {
       const Window window(p_, block, chunk);
       if (window.all.empty()) continue;
-      gradient_window(p_, call, visibility, block, window, chunk, s);
-      multiply_rows(block, window, s.dscores, s.keys.rows(), key_stride_, s.dq);
-      multiply_columns(block, window, s.dscores, s.q, key_stride_, sum + window.first * key_stride_);
-      float* const dv = dv_of(sum) + window.first * value_stride_;
-      multiply_columns(block, window, s.weights, s.dout, value_stride_, dv);
-      if (!s.finite) multiply_given_columns(p_, call, block, window, s, dv);
+      gradient_window(a_, p_, call, visibility, block, window, chunk, s);
+      a_.keep_gradients(block, window, s.weights, s.dscores, s.kept);
+      a_.add_queries(block, window, s.dscores, s.kept, s.keys.rows(), key_stride_, s.dq);
+      a_.add_keys(block, window, s.dscores, s.q, s.kept, key_stride_, key_rows_, sum);
+      a_.add_values(block, window, s.weights, s.dout, s.kept, value_stride_, key_rows_, dv_of(sum));
+      if (!s.finite) add_given_rows(p_, call, block, window, s, key_rows_, dv_of(sum));
     }
     for (int64_t i = 0; i < block.rows * key_stride_; ++i) s.dq[i] *= p_.scale;
     store_rows(p_, s.dq, key_stride_, block, p_.depth, p_.q, call.out[0]);
@@ -91,30 +99,34 @@ class AttentionBackward : public Kernel {
     const int64_t b = head / p_.groups, group = head % p_.groups, bytes = static_cast<int64_t>(dtype_bytes(p_.dtype));
     char* dk = static_cast<char*>(p_.packing == "qkv" ? call.out[0] : call.out[1]);
     char* dv = p_.packing == "none" ? static_cast<char*>(call.out[2]) : dk;
-    for (int64_t j = first; j < last; ++j) {
-      store_row(p_.dtype, sum + j * key_stride_, p_.depth, dk + p_.k.at(b, j, group) * bytes);
-      store_row(p_.dtype, dv_of(sum) + j * value_stride_, p_.value_depth, dv + p_.v.at(b, j, group) * bytes);
-    }
+    A::for_keys(sum, first, last, key_stride_, key_rows_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
+      for (int64_t i = 0; A::kScalesScores && i < n; ++i) sums[i] *= p_.scale;
+      store_row(p_.dtype, sums, std::min(n, p_.depth - c), dk + (p_.k.at(b, j, group) + c) * bytes);
+    });
+    A::for_keys(dv_of(sum), first, last, value_stride_, key_rows_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
+      store_row(p_.dtype, sums, std::min(n, p_.value_depth - c), dv + (p_.v.at(b, j, group) + c) * bytes);
+    });
   }
 
   void join_pieces(const Call& call, float* sums) const {
-    parallel_for(p_.batch * p_.groups * p_.keys, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const int64_t head = row / p_.keys, j = row % p_.keys;
+    constexpr int64_t kKeys = 64;
+    const int64_t strips = (p_.keys + kKeys - 1) / kKeys;
+    parallel_for(p_.batch * p_.groups * strips, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t strip = begin; strip < end; ++strip) {
+        const int64_t head = strip / strips, low = strip % strips * kKeys, high = std::min(p_.keys, low + kKeys);
         float* first = sums + head * pieces_ * sum_size();
         for (int64_t piece = 1; piece < pieces_; ++piece) {
           float* next = first + piece * sum_size();
-          for (int64_t c = 0; c < key_stride_; ++c) first[j * key_stride_ + c] += next[j * key_stride_ + c];
-          for (int64_t c = 0; c < value_stride_; ++c) {
-            dv_of(first)[j * value_stride_ + c] += dv_of(next)[j * value_stride_ + c];
-          }
+          A::add_sums(next, low, high, key_stride_, key_rows_, first);
+          A::add_sums(dv_of(next), low, high, value_stride_, key_rows_, dv_of(first));
         }
-        store(call, head, first, j, j + 1);
+        store(call, head, first, low, high);
       }
     });
   }
 
   Problem p_;
+  A a_;
   int64_t threads_, slots_, pieces_, key_rows_, key_stride_, value_stride_;
   size_t thread_bytes_;
 };
@@ -122,7 +134,8 @@ class AttentionBackward : public Kernel {
 std::unique_ptr<Kernel> prepare_attention_backward(const Node& node, std::string* why) {
   Problem problem;
   if (!read_problem(node, kBackwardOperands, &problem, why)) return nullptr;
-  return std::make_unique<AttentionBackward>(problem);
+  if (PairArithmetic::takes(problem)) return std::make_unique<AttentionBackward<PairArithmetic>>(problem);
+  return std::make_unique<AttentionBackward<FloatArithmetic>>(problem);
 }
 
 }  // namespace

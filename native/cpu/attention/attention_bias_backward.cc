@@ -9,17 +9,20 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-struct BiasScratch : GradientScratch {
+template <class A>
+struct BiasScratch : GradientScratch<A> {
   float* sum;  // kBlockRows rows of one chunk
   BiasScratch(const Problem& p, Carver& carver)
-      : GradientScratch(p, 1, false, carver), sum(carver.take(kBlockRows * kScoreRow)) {}
+      : GradientScratch<A>(p, 1, false, carver), sum(carver.take(kBlockRows * kScoreRow)) {}
 };
 
+// A: the arithmetic, FloatArithmetic or PairArithmetic.
+template <class A>
 class AttentionBiasBackward : public Kernel {
  public:
   explicit AttentionBiasBackward(const Problem& problem) : p_(problem), threads_(num_threads()) {
     Carver carver(nullptr);
-    BiasScratch(p_, carver);
+    BiasScratch<A> scratch(p_, carver);
     thread_bytes_ = carver.used();
   }
 
@@ -27,12 +30,12 @@ class AttentionBiasBackward : public Kernel {
 
   void run(const Call& call) override {
     const Visibility visibility(p_, call, call.scratch);
-    const int64_t blocks = Block::count(p_, 1), chunks = KeyChunks::chunks(p_.keys);
+    const int64_t blocks = Block::count(p_, 1), chunks = ChunkOwners::chunks(p_.keys);
     const int64_t items = p_.bias_batch * p_.bias_heads * blocks * chunks;
     std::atomic<int64_t> next{0};
     parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
       Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
-      BiasScratch scratch(p_, carver);
+      BiasScratch<A> scratch(p_, carver);
       scratch.keys.forget();
       scratch.values.forget();
       for (int64_t item; (item = next++) < items;) {
@@ -47,7 +50,7 @@ class AttentionBiasBackward : public Kernel {
 
   // One tile of the gradient: block `number` of the queries against one chunk of keys.
   void tile(const Call& call, const Visibility& visibility, int64_t bias_b, int64_t bias_head, int64_t number,
-            int64_t chunk, BiasScratch& s) const {
+            int64_t chunk, BiasScratch<A>& s) const {
     std::fill(s.sum, s.sum + kBlockRows * kScoreRow, 0.0f);
     const int64_t samples = p_.bias_batch > 1 ? 1 : p_.batch, heads = p_.bias_heads > 1 ? 1 : p_.heads;
     for (int64_t b = bias_b; b < bias_b + samples; ++b) {
@@ -55,8 +58,8 @@ class AttentionBiasBackward : public Kernel {
         const Block block(p_, visibility, b, head, 1, number);
         const Window window(p_, block, chunk);
         if (window.all.empty()) continue;
-        load_block(p_, call, block, s);
-        gradient_window(p_, call, visibility, block, window, chunk, s);
+        load_block(a_, p_, call, block, s);
+        gradient_window(a_, p_, call, visibility, block, window, chunk, s);
         for (int64_t r = 0; r < block.rows; ++r) {
           float *sum = s.sum + r * kScoreRow, *add = s.dscores + r * kScoreRow;
           for (int64_t j = window.all.low; j < window.all.high; ++j) sum[j] += add[j];
@@ -78,6 +81,7 @@ class AttentionBiasBackward : public Kernel {
   }
 
   Problem p_;
+  A a_;
   int64_t threads_;
   size_t thread_bytes_;
 };
@@ -85,7 +89,8 @@ class AttentionBiasBackward : public Kernel {
 std::unique_ptr<Kernel> prepare_attention_bias_backward(const Node& node, std::string* why) {
   Problem problem;
   if (!read_problem(node, kBackwardOperands, &problem, why)) return nullptr;
-  return std::make_unique<AttentionBiasBackward>(problem);
+  if (PairArithmetic::takes(problem)) return std::make_unique<AttentionBiasBackward<PairArithmetic>>(problem);
+  return std::make_unique<AttentionBiasBackward<FloatArithmetic>>(problem);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ namespace {
 
 inline constexpr int64_t kBlockRows = 64;
 inline constexpr int64_t kScoreRow =
-    kChunk + kPad;  // not a power of two: columns of a score tile spread over the cache
+    kChunk + kPad;                    // not a power of two: columns of a score tile spread over the cache
+inline constexpr int64_t kTall = 32;  // rows and keys of a strip of pairs (pairs.h)
 inline constexpr int64_t kStrips = (kBlockRows + kTileRows - 1) / kTileRows;
 
 struct Span {
@@ -64,68 +65,25 @@ struct Block {
 // The visible keys of a block inside one chunk, relative to its first key.
 struct Window {
   int64_t first, keys;
-  Span row[kBlockRows], strip[kStrips], all;
+  Span row[kBlockRows], strip[kStrips], tall[kBlockRows / kTall], all;
 
   Window(const Problem& p, const Block& block, int64_t chunk)
       : first(chunk * kChunk), keys(std::min(kChunk, p.keys - first)) {
     for (int64_t r = 0; r < block.rows; ++r) {
       row[r] = clip({block.range[r].low - first, block.range[r].high - first}, 0, keys);
       strip[r / kTileRows] = join(strip[r / kTileRows], row[r]);
+      tall[r / kTall] = join(tall[r / kTall], row[r]);
     }
     for (const Span& s : strip) all = join(all, s);
-    all = widen(all, kPad);
+    all = widen(all, kTall);
   }
 };
-
-// Rows of an operand as float32, padded with zeros to `stride` numbers.
-inline void load_rows(const Problem& p, const void* data, const Rows& rows, const Block& block, int64_t depth,
-                      int64_t stride, float* to) {
-  const int64_t bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
-  const auto row = [&](int64_t r) {
-    return static_cast<const char*>(data) + rows.at(block.b, block.index[r], block.head[r]) * bytes;
-  };
-  for (int64_t r = 0; r < std::min(kRowsAhead, block.rows); ++r) prefetch_bytes(row(r), depth * bytes);
-  for (int64_t r = 0; r < block.rows; ++r, to += stride) {
-    if (r + kRowsAhead < block.rows) prefetch_bytes(row(r + kRowsAhead), depth * bytes);
-    load_row(p.dtype, row(r), depth, to);
-    std::fill(to + depth, to + stride, 0.0f);
-  }
-}
 
 inline void store_rows(const Problem& p, const float* from, int64_t stride, const Block& block, int64_t depth,
                        const Rows& rows, void* data) {
   for (int64_t r = 0; r < block.rows; ++r, from += stride) {
     const int64_t at = rows.at(block.b, block.index[r], block.head[r]) * static_cast<int64_t>(dtype_bytes(p.dtype));
     store_row(p.dtype, from, depth, static_cast<char*>(data) + at);
-  }
-}
-
-// scores[r, j] = left[r, :] · key j for the keys that each strip of rows sees. Other entries are left as they are.
-inline void multiply_panels(const Block& block, const Window& window, const float* left, int64_t left_row,
-                            int64_t depth, const float* panels, float* scores) {
-  for (int64_t at = window.all.low / kPanel * kPanel; at < window.all.high; at += kPanel) {
-    for (int64_t r = 0; r < block.rows; r += kTileRows) {
-      const Span span = clip(widen(window.strip[r / kTileRows], kLanes), at, at + kPanel);
-      if (span.empty()) continue;
-      tile(std::min(kTileRows, block.rows - r), span.high - span.low, depth, {left + r * left_row, left_row, 1},
-           panels + at * depth + span.low - at, kPanel, scores + r * kScoreRow + span.low, kScoreRow, false);
-    }
-  }
-}
-
-// sum[r, :] += weights[r, j] * right[j, :] over the keys that each strip of rows sees.
-inline void multiply_rows(const Block& block, const Window& window, const float* weights, const float* right,
-                          int64_t columns, float* sum) {
-  for (int64_t k = window.all.low; k < window.all.high; k += kDepth) {
-    for (int64_t c = 0; c < columns; c += kPanel) {
-      for (int64_t r = 0; r < block.rows; r += kTileRows) {
-        const Span span = clip(window.strip[r / kTileRows], k, k + kDepth);
-        if (span.empty()) continue;
-        tile(std::min(kTileRows, block.rows - r), std::min(kPanel, columns - c), span.high - span.low,
-             {weights + r * kScoreRow + span.low, kScoreRow, 1}, right + span.low * columns + c, columns,
-             sum + r * columns + c, columns, true);
-      }
-    }
   }
 }
 
@@ -136,7 +94,7 @@ inline void add_scaled(float factor, const float* from, int64_t n, float* to) {
 
 // Adds what multiply_rows left out: the rows that are not finite, to the sums of the queries that see them (see
 // kLeastWeight).
-inline void multiply_given_rows(const Problem& p, const void* data, const Rows& rows, const KeyChunks& chunk,
+inline void multiply_given_rows(const Problem& p, const void* data, const Rows& rows, const ChunkOwners& chunk,
                                 const Block& block, const Window& window, const float* weights, float* sum) {
   const Span seen = clip(window.all, 0, window.keys);
   for (int64_t j = seen.low; j < seen.high; ++j) {
@@ -146,25 +104,6 @@ inline void multiply_given_rows(const Problem& p, const void* data, const Rows& 
       const bool inside = j >= window.row[r].low && j < window.row[r].high;
       const float weight = weights[r * kScoreRow + j];
       if (inside && weight != 0) add_scaled(weight, given, chunk.stride(), sum + r * chunk.stride());
-    }
-  }
-}
-
-// sum[j, :] += weights[r, j] * right[r, :]: the transposed product, over the rows that may see each strip of keys.
-inline void multiply_columns(const Block& block, const Window& window, const float* weights, const float* right,
-                             int64_t columns, float* sum) {
-  const Span keys = clip(window.all, 0, window.keys);
-  for (int64_t j = keys.low; j < keys.high; j += kTileRows) {
-    Span rows;
-    for (int64_t r = 0; r < block.rows; r += kTileRows) {
-      const Span& strip = window.strip[r / kTileRows];
-      if (strip.low < j + kTileRows && strip.high > j) rows = join(rows, {r, std::min(r + kTileRows, block.rows)});
-    }
-    if (rows.empty()) continue;
-    for (int64_t c = 0; c < columns; c += kPanel) {
-      tile(std::min(kTileRows, keys.high - j), std::min(kPanel, columns - c), rows.high - rows.low,
-           {weights + rows.low * kScoreRow + j, 1, kScoreRow}, right + rows.low * columns + c, columns,
-           sum + j * columns + c, columns, true);
     }
   }
 }
@@ -179,22 +118,26 @@ struct RowBuffers {
   uint8_t hidden[kChunk];
 };
 
-// Adds the bias, and puts -inf where that is -inf, whatever the key holds, and where the row's query sees nothing, over
-// its span widened to whole vectors.
+// Multiplies by `scale`, adds the bias, and puts -inf where that is -inf, whatever the key holds, and where the row's
+// query sees nothing, over its span widened to whole vectors.
 inline void finish_scores(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
-                          const Window& window, int64_t r, float* row, RowBuffers* buffers) {
+                          const Window& window, int64_t r, float scale, float* row, RowBuffers* buffers) {
   const Span span = window.row[r], wide = widen(span, kLanes);
+  if (scale != 1) {
+#pragma omp simd
+    for (int64_t j = wide.low; j < wide.high; ++j) row[j] *= scale;
+  }
   if (p.has_bias) {
     const int64_t batch = p.bias_batch > 1 ? block.b : 0, head = p.bias_heads > 1 ? block.head[r] : 0;
     const int64_t at = ((batch * p.bias_heads + head) * p.queries + block.index[r]) * p.keys + window.first + span.low;
     const int64_t n = span.high - span.low;
     load_row(p.bias_dtype, static_cast<const char*>(call.in[p.operands.bias]) + at * dtype_bytes(p.bias_dtype), n,
              buffers->numbers);
-    const float scale = p.bias_scale;
+    const float bias_scale = p.bias_scale;
     float* to = row + span.low;
 #pragma omp simd
     for (int64_t j = 0; j < n; ++j) {
-      const float bias = scale * buffers->numbers[j];
+      const float bias = bias_scale * buffers->numbers[j];
       to[j] = bias == -kInfinity ? bias : to[j] + bias;
     }
   }

@@ -1,4 +1,4 @@
-// The keys and values of attention as float32, chunk by chunk.
+// Scratch of attention, and which chunk of keys or values it holds.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -44,18 +44,12 @@ inline bool all_finite(const float* row, int64_t n) {
   return largest < 0x7f800000u;
 }
 
-// The keys or values of one head as float32, made chunk by chunk when first needed: as rows, as panels, or both.
-// A panel holds kPanel keys as columns. With more than one slot every chunk stays until the head changes.
-// Rows that hold an infinity or a NaN are kept as zeros: a key that a query does not see has weight 0, and 0 * NaN is
-// not 0. Panels keep them, because what they give is replaced where it is hidden.
-class KeyChunks {
+// Which chunk of which head each slot holds, and whether its numbers are finite. With more than one slot every chunk
+// stays until the head changes.
+class ChunkOwners {
  public:
-  KeyChunks(Carver& carver, int64_t keys, int64_t depth, int64_t slots, bool rows, bool panels)
-      : keys_(keys), depth_(depth), stride_(round_up(depth, kPad)), slots_(slots), panels_(nullptr) {
-    rows_ = carver.take(rows ? slots * kChunk * stride_ : kPad * stride_);
-    if (panels) panels_ = carver.take(slots * kChunk * depth);
-    keep_rows_ = rows;
-    make_panels_ = panels;
+  ChunkOwners(Carver& carver, int64_t keys, int64_t depth, int64_t slots)
+      : keys_(keys), depth_(depth), stride_(round_up(depth, kPad)), slots_(slots) {
     owner_ = carver.take<int64_t>(slots);
     finite_ = carver.take<uint8_t>(slots);
     given_ = carver.take(stride_);
@@ -65,34 +59,7 @@ class KeyChunks {
 
   void forget() { std::fill(owner_, owner_ + slots_, int64_t{-1}); }
 
-  // Makes `chunk` of head (b, group) current.
-  void load(const Problem& p, const void* data, const Rows& rows, int64_t b, int64_t group, int64_t chunk) {
-    slot_ = slots_ > 1 ? chunk : 0;
-    const int64_t owner = (b * p.groups + group) * chunks(keys_) + chunk;
-    if (owner_[slot_] == owner) return;
-    owner_[slot_] = owner;
-    finite_[slot_] = 1;
-    const int64_t first = chunk * kChunk, n = std::min(kChunk, keys_ - first);
-    const char* from = static_cast<const char*>(data);
-    const int64_t bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
-    for (int64_t j = 0; j < n; j += kPad) {
-      float* to = keep_rows_ ? rows_ + (slot_ * kChunk + j) * stride_ : rows_;
-      for (int64_t r = 0; r < kPad; ++r) {
-        float* row = to + r * stride_;
-        const int64_t filled = j + r < n ? depth_ : 0, ahead = std::min(j + r + kRowsAhead, n - 1);
-        prefetch_bytes(from + rows.at(b, first + ahead, group) * bytes, depth_ * bytes);
-        if (filled) load_row(p.dtype, from + rows.at(b, first + j + r, group) * bytes, depth_, row);
-        std::fill(row + filled, row + stride_, 0.0f);
-      }
-      for (int64_t r = 0; make_panels_ && r < kPad; r += kLanes) {
-        float* panel = panels_ + slot_ * kChunk * depth_ + (j + r) / kPanel * kPanel * depth_ + (j + r) % kPanel;
-        transpose_rows(to + r * stride_, stride_, depth_, panel, kPanel);
-      }
-      if (keep_rows_ && !all_finite(to, kPad * stride_)) clear(to);
-    }
-  }
-
-  // Whether every number of the current chunk's rows is finite.
+  // Whether every number of the current chunk is finite.
   bool finite() const { return finite_[slot_] != 0; }
   // Row `position` as it was given, or nullptr when it is finite.
   const float* unless_finite(const Problem& p, const void* data, const Rows& rows, int64_t b, int64_t group,
@@ -103,23 +70,29 @@ class KeyChunks {
     return all_finite(given_, depth_) ? nullptr : given_;
   }
 
-  int64_t stride() const { return stride_; }
-  const float* rows() const { return rows_ + slot_ * kChunk * stride_; }
-  const float* panels() const { return panels_ + slot_ * kChunk * depth_; }
+  int64_t stride() const { return stride_; }  // of a row, padded
 
- private:
-  void clear(float* to) {
-    finite_[slot_] = 0;
-    for (int64_t r = 0; r < kPad; ++r, to += stride_) {
-      if (!all_finite(to, stride_)) std::fill(to, to + stride_, 0.0f);
-    }
+ protected:
+  // Makes `chunk` of head (b, group) current. False when its slot holds it.
+  bool claim(const Problem& p, int64_t b, int64_t group, int64_t chunk) {
+    slot_ = slots_ > 1 ? chunk : 0;
+    const int64_t owner = (b * p.groups + group) * chunks(keys_) + chunk;
+    if (owner_[slot_] == owner) return false;
+    owner_[slot_] = owner;
+    finite_[slot_] = 1;
+    return true;
   }
 
+  void found_not_finite() { finite_[slot_] = 0; }
+  int64_t slot() const { return slot_; }
+  int64_t keys() const { return keys_; }
+  int64_t depth() const { return depth_; }
+
+ private:
   int64_t keys_, depth_, stride_, slots_, slot_ = 0;
-  bool keep_rows_, make_panels_;
-  float *rows_, *panels_, *given_;
   int64_t* owner_;
   uint8_t* finite_;
+  float* given_;
 };
 
 }  // namespace

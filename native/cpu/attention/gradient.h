@@ -1,16 +1,19 @@
 // What both gradients of attention (of q, k, v and of the bias) recompute: the probabilities and the gradient of the
 // scores, ds = p * (dp - D) with D = rowsum(dout * out) - dlse.
 #pragma once
-#include "cpu/attention/block.h"
+#include "cpu/attention/floats.h"
+#include "cpu/attention/pairs.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// Working memory of one thread.
+// Working memory of one thread. A: the arithmetic, FloatArithmetic or PairArithmetic.
+template <class A>
 struct GradientScratch {
-  KeyChunks keys, values;
-  float *q, *dout, *weights, *dscores;
+  typename A::Chunks keys, values;
+  typename A::Number *q, *dout;
+  float *weights, *dscores;
   float *max, *share, *mean;  // of each row: the largest score, 1 / sum, and D
   float* given;               // a row of dout as it was given
   RowBuffers* row;
@@ -19,9 +22,9 @@ struct GradientScratch {
   GradientScratch(const Problem& p, int64_t slots, bool key_rows, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, key_rows, true),
         values(carver, p.keys, p.value_depth, slots, false, true),
-        q(carver.take(kBlockRows * keys.stride())),
-        dout(carver.take(kBlockRows * values.stride())),
-        weights(carver.take(kBlockRows * kScoreRow)),
+        q(carver.take<typename A::Number>(kBlockRows * keys.stride())),
+        dout(carver.take<typename A::Number>(kBlockRows * values.stride())),
+        weights(carver.take(std::max(kBlockRows * kScoreRow, A::out_size(values.stride())))),
         dscores(carver.take(kBlockRows * kScoreRow)),
         max(carver.take(kBlockRows)),
         share(carver.take(kBlockRows)),
@@ -38,33 +41,29 @@ inline const void* values_of(const Problem& p, const Call& call) {
 }
 
 // Makes rows of q and dout that are not finite zeros, since the keys that they do not see meet them with weight 0. The
-// others get NaN by way of the statistics, or from multiply_given_columns.
-inline void clear_rows(const Block& block, GradientScratch& s) {
+// others get NaN by way of the statistics, or from add_given_rows.
+template <class A>
+void clear_rows(const Block& block, GradientScratch<A>& s) {
   const int64_t q_stride = s.keys.stride(), stride = s.values.stride();
-  s.finite = all_finite(s.dout, block.rows * stride);
-  if (s.finite && all_finite(s.q, block.rows * q_stride)) return;
+  s.finite = A::finite(s.dout, block.rows * stride);
+  if (s.finite && A::finite(s.q, block.rows * q_stride)) return;
   for (int64_t r = 0; r < block.rows; ++r) {
-    float *q = s.q + r * q_stride, *dout = s.dout + r * stride;
-    if (!all_finite(q, q_stride)) {
-      std::fill(q, q + q_stride, 0.0f);
+    typename A::Number *q = s.q + r * q_stride, *dout = s.dout + r * stride;
+    if (!A::finite(q, q_stride)) {
+      std::fill(q, q + q_stride, typename A::Number{0});
       s.max[r] = std::numeric_limits<float>::quiet_NaN();
     }
-    if (!all_finite(dout, stride)) std::fill(dout, dout + stride, 0.0f);
+    if (!A::finite(dout, stride)) std::fill(dout, dout + stride, typename A::Number{0});
   }
 }
 
-// Loads what a block of rows needs: scale * q, dout, and per row the statistics and D.
-inline void load_block(const Problem& p, const Call& call, const Block& block, GradientScratch& s) {
-  load_rows(p, call.in[0], p.q, block, p.depth, s.keys.stride(), s.q);
-  for (int64_t i = 0; i < block.rows * s.keys.stride(); ++i) s.q[i] *= p.scale;
-  load_rows(p, call.in[p.operands.out], p.out, block, p.value_depth, s.values.stride(), s.weights);
-  load_rows(p, call.in[p.operands.dout], p.out, block, p.value_depth, s.values.stride(), s.dout);
+// Loads what a block of rows needs: q, dout, and per row the statistics and D.
+template <class A>
+void load_block(const A& a, const Problem& p, const Call& call, const Block& block, GradientScratch<A>& s) {
   const int64_t stride = s.values.stride();
-  std::fill(s.mean, s.mean + block.rows, 0.0f);
-  // Number after number, as the tiles sum: a query that sees one key gets D = dp to the bit, and so no gradient.
-  for (int64_t c = 0; c < p.value_depth; ++c) {
-    for (int64_t r = 0; r < block.rows; ++r) s.mean[r] += s.dout[r * stride + c] * s.weights[r * stride + c];
-  }
+  a.load_query(p, call, block, s.keys.stride(), s.q);
+  a.load_rows(p, call.in[p.operands.dout], p.out, block, p.value_depth, stride, s.dout);
+  a.multiply_out(p, call, block, s.dout, stride, s.weights, s.mean);
   const float* dlse = p.has_dlse ? call.input<float>(p.operands.dlse) : nullptr;
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
@@ -76,9 +75,10 @@ inline void load_block(const Problem& p, const Call& call, const Block& block, G
   clear_rows(block, s);
 }
 
-// Adds what multiply_columns left out: the rows of dout that are not finite, to the values that they see.
-inline void multiply_given_columns(const Problem& p, const Call& call, const Block& block, const Window& window,
-                                   const GradientScratch& s, float* sum) {
+// Adds to dv what the product left out: the rows of dout that are not finite, to the values that they see.
+template <class A>
+void add_given_rows(const Problem& p, const Call& call, const Block& block, const Window& window,
+                    const GradientScratch<A>& s, int64_t sum_row, float* sum) {
   const int64_t stride = s.values.stride(), bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
   std::fill(s.given, s.given + stride, 0.0f);
   for (int64_t r = 0; r < block.rows; ++r) {
@@ -87,7 +87,7 @@ inline void multiply_given_columns(const Problem& p, const Call& call, const Blo
     if (all_finite(s.given, p.value_depth)) continue;
     for (int64_t j = window.row[r].low; j < window.row[r].high; ++j) {
       const float weight = s.weights[r * kScoreRow + j];
-      if (weight != 0) add_scaled(weight, s.given, stride, sum + j * stride);
+      if (weight != 0) A::add_to_key(weight, s.given, window.first + j, stride, sum_row, sum);
     }
   }
 }
@@ -99,12 +99,13 @@ inline float gradient_weight(float score, float max, float share, float least) {
 }
 
 // Row r of scores becomes row r of weights = p * keep / (1 - rate), and row r of d(weights) becomes ds.
-inline void gradient_row(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
-                         const Window& window, int64_t r, GradientScratch& s) {
+template <class A>
+void gradient_row(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
+                  const Window& window, int64_t r, GradientScratch<A>& s) {
   float *weights = s.weights + r * kScoreRow, *dscores = s.dscores + r * kScoreRow;
   const Span span = window.row[r], wide = span.empty() ? Span{window.all.low, window.all.low} : widen(span, kLanes);
   if (!span.empty()) {
-    finish_scores(p, call, visibility, block, window, r, weights, s.row);
+    finish_scores(p, call, visibility, block, window, r, A::kScalesScores ? p.scale : 1.0f, weights, s.row);
     const float max = s.max[r], share = s.share[r], mean = s.mean[r], least = s.finite ? 0.0f : kLeastWeight;
     if (p.dropout > 0) {
       float* factors = s.row->numbers;
@@ -136,12 +137,13 @@ inline void gradient_row(const Problem& p, const Call& call, const Visibility& v
 }
 
 // Fills s.weights and s.dscores for one chunk of keys.
-inline void gradient_window(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
-                            const Window& window, int64_t chunk, GradientScratch& s) {
+template <class A>
+void gradient_window(const A& a, const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
+                     const Window& window, int64_t chunk, GradientScratch<A>& s) {
   s.keys.load(p, keys_of(p, call), p.k, block.b, block.group, chunk);
   s.values.load(p, values_of(p, call), p.v, block.b, block.group, chunk);
-  multiply_panels(block, window, s.q, s.keys.stride(), p.depth, s.keys.panels(), s.weights);
-  multiply_panels(block, window, s.dout, s.values.stride(), p.value_depth, s.values.panels(), s.dscores);
+  a.multiply_panels(block, window, s.q, s.keys.stride(), p.depth, s.keys.panels(), s.weights);
+  a.multiply_panels(block, window, s.dout, s.values.stride(), p.value_depth, s.values.panels(), s.dscores);
   for (int64_t r = 0; r < block.rows; ++r) gradient_row(p, call, visibility, block, window, r, s);
 }
 
