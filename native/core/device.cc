@@ -1,4 +1,4 @@
-// What devices have in common: a download that waits, and times by the clock of the host.
+// What devices have in common: a download that waits, times by the clock of the host, and a thread for exchanges.
 #include "te/device.h"
 
 #include <chrono>
@@ -14,6 +14,10 @@ int64_t Device::time(const std::function<void()>& body) {
   finish();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(steady_clock::now() - start).count();
 }
+
+uint64_t Device::start_aside(const SideThread::Task& task) { return SideThread::shared().start(task); }
+void Device::join_aside(uint64_t number) { SideThread::shared().wait(number); }
+void Device::end_aside() noexcept { SideThread::shared().settle(); }
 
 FailurePtr download_now(Device& device, void* to, const void* from, size_t bytes) {
   struct {

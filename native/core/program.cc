@@ -7,7 +7,6 @@
 
 #include "core/replay.h"
 #include "te/sanitize.h"
-#include "te/side_thread.h"
 #include "te/status.h"
 
 namespace te {
@@ -27,13 +26,14 @@ std::string describe(const Node& node) {
 // Whatever happens to a run: nothing of it goes on aside.
 class AsideEnd {
  public:
-  explicit AsideEnd(bool any) : any_(any) {}
+  AsideEnd(Device& device, bool any) : device_(device), any_(any) {}
   ~AsideEnd() {
-    if (any_) SideThread::shared().settle();
+    if (any_) device_.end_aside();
   }
   AsideEnd(const AsideEnd&) = delete;
 
  private:
+  Device& device_;
   bool any_;
 };
 
@@ -261,13 +261,13 @@ void Program::resolve(const Run& run) {
 
 // The kernels before donated inputs are written over, then the others.
 void Program::enqueue(const Run& run) {
-  const AsideEnd end(last_aside_ >= 0);
+  const AsideEnd end(device_, last_aside_ >= 0);
   if (replays_) fill_slots(run);
   enqueue_part(run, 0, first_write_);
   if (checks_before_write_) device_.settle();
   wrote_ = true;
   enqueue_part(run, first_write_, steps_.size());
-  if (last_aside_ < 0) return;
+  if (last_aside_ < 0 || replays_) return;
   wait_for(run, last_aside_, last_aside_);
   if (run.profile) report_aside(run);
 }
@@ -293,20 +293,30 @@ void Program::show_step(const Step& step, const char* scratch) const {
   show_memory(scratch, step.kernel->scratch_bytes());
 }
 
+Call Program::call_of(const Run& run, const Step& step) const {
+  void* const* operands = pointers_.data() + step.first;
+  return {const_cast<const void* const*>(operands), operands + step.inputs,
+          run.workspace + sizes_.arena + (step.aside ? scratch_bytes_ : 0)};
+}
+
+// A recording is of whole exchanges: what a part starts aside, it ends. Where each kernel is timed on the stream, none
+// is aside.
 void Program::execute(const Run& run, size_t first, size_t last) {
-  char* const scratch = run.workspace + sizes_.arena;
+  const bool in_order = replays_ && run.profile;
+  const auto joins = [&](int after) { return after >= (replays_ ? static_cast<int>(first) : 0) && !in_order; };
+  int under_way = -1;
   for (size_t k = first; k < last; ++k) {
     Step& step = steps_[k];
-    if (step.after >= 0) wait_for(run, step.after, step.node);
+    if (joins(step.after)) wait_for(run, step.after, step.node);
     if (run.stop.load(std::memory_order_relaxed)) throw Error("state", "the program was stopped");
-    if (step.aside) {
-      run_aside(run, k);
+    const Call call = call_of(run, step);
+    if (step.aside && !in_order) {
+      aside_[k].number = device_.start_aside({step.kernel.get(), call, &aside_[k].start_ns, &aside_[k].ns});
+      under_way = static_cast<int>(k);
       continue;
     }
-    void* const* operands = pointers_.data() + step.first;
-    const Call call{const_cast<const void* const*>(operands), operands + step.inputs, scratch};
     const HiddenWorkspace hidden(run.workspace, kExactMemory ? workspace_bytes() : 0);
-    if (kExactMemory) show_step(step, scratch);
+    if (kExactMemory) show_step(step, static_cast<const char*>(call.scratch));
     if (!run.profile) {
       step.kernel->run(call);
       continue;
@@ -315,20 +325,13 @@ void Program::execute(const Run& run, size_t first, size_t last) {
     const int64_t ns = device_.time([&] { step.kernel->run(call); });
     run.profile->push_back({step.op, step.node, id, start, ns});
   }
-}
-
-void Program::run_aside(const Run& run, size_t k) {
-  const Step& step = steps_[k];
-  void* const* operands = pointers_.data() + step.first;
-  const Call call{const_cast<const void* const*>(operands), operands + step.inputs,
-                  run.workspace + sizes_.arena + scratch_bytes_};
-  aside_[k].number = SideThread::shared().start({step.kernel.get(), call, &aside_[k].start_ns, &aside_[k].ns});
+  if (replays_ && under_way >= 0) wait_for(run, under_way, under_way);
 }
 
 // In a profile the time that the device waited stands as "wait".
 void Program::wait_for(const Run& run, int aside, int node) {
   const int64_t start = run.profile ? now_ns() : 0;
-  SideThread::shared().wait(aside_[static_cast<size_t>(aside)].number);
+  device_.join_aside(aside_[static_cast<size_t>(aside)].number);
   if (run.profile) run.profile->push_back({"wait", node, id, start, now_ns() - start});
 }
 

@@ -1,5 +1,5 @@
-// A GPU as a device: one stream for all work, memory from pools, graphs, and outcomes that are known when the stream
-// comes to them.
+// A GPU as a device: one stream for all work but exchanges, memory from pools, graphs, and outcomes that are known when
+// the stream comes to them.
 #include "cuda/device.h"
 
 #include <deque>
@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "cuda/aside.h"
 #include "cuda/events.h"
 #include "cuda/gathering.h"
 #include "cuda/graph.h"
@@ -155,11 +156,16 @@ class Cuda : private Parts, public Device {
     return std::make_shared<CollectiveOutcome>(context, events, what, std::move(own));
   }
 
+  uint64_t start_aside(const SideThread::Task& task) override { return aside_.start(task); }
+  void join_aside(uint64_t number) override { aside_.join(number); }
+  void end_aside() noexcept override { aside_.end(); }
+
   bool records() const override { return true; }
   std::unique_ptr<Recording> record(const std::function<void()>& body) override { return capture(context, body); }
 
  private:
   Transfers transfers_{context, events};
+  Aside aside_{context, events};
 };
 
 Parts::Parts(int ordinal) {

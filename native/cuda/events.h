@@ -37,6 +37,8 @@ class Mark {
     if (event_) events_->give(event_);
   }
   bool reached() const { return cudaEventQuery(event_) != cudaErrorNotReady; }
+  // What is queued on the stream from now on comes behind it.
+  void hold(cudaStream_t stream) const { check(cudaStreamWaitEvent(stream, event_, 0), "the GPU"); }
   // Returns how the work before it ended. Looks again and again for a moment, then sleeps.
   cudaError_t wait() const;
 

@@ -176,7 +176,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     return static_cast<const char*>(p) >= after->first + after->second;
   };
   if (s->capture && (pageable(to) || pageable(from))) {
-    s->capture_broken = true;
+    break_capture(s);
     return result(cudaErrorStreamCaptureUnsupported);
   }
   if (pageable(from)) {

@@ -16,9 +16,13 @@ namespace te::emu {
 
 using Work = std::function<void()>;
 
+struct Capture;
+
 struct EventState {
   uint64_t recorded = 0, reached = 0;  // how often
   std::chrono::steady_clock::time_point time;
+  bool was_captured = false;   // when last recorded
+  Capture* capture = nullptr;  // which one, while it is under way
 };
 
 struct Item {
@@ -28,17 +32,23 @@ struct Item {
   std::function<bool()> ready = nullptr;  // asked until it says so: what it waits for is outside of this process
 };
 
+// What a captured graph does, branch by branch: the first is that of the stream that began the capture. `records` and
+// `awaits` are events of the graph, by number; -1: none.
+struct GraphItem {
+  size_t branch;
+  Item item;
+  int records = -1, awaits = -1;
+};
 struct GraphState {
-  std::vector<Item> items;
+  std::vector<GraphItem> items;
+  size_t branches = 1;
+  int events = 0;
 };
 
 struct StreamState {
   std::deque<Item> queue;
-  GraphState* capture = nullptr;
-  bool capture_broken = false;
-  bool capture_global = true;  // or calls of the capturing thread alone are restricted
-  std::thread::id capture_thread;
-  bool restricts() const { return capture && (capture_global || capture_thread == std::this_thread::get_id()); }
+  Capture* capture = nullptr;
+  size_t branch = 0;  // of the capture
 };
 
 constexpr size_t kArena = size_t{16} << 30;
@@ -54,6 +64,13 @@ cudaError_t result(cudaError_t e);
 StreamState* state(cudaStream_t s);
 void add_stream(StreamState* s);
 void remove_stream(StreamState* s);
+// What a call on a stream that captures adds to its graph.
+void capture_work(StreamState* s, Item item);
+cudaError_t capture_record(StreamState* s, EventState* event);
+cudaError_t capture_wait(StreamState* s, EventState* event);
+// Whether calls of this thread are restricted by the capture of the stream, and that one was made all the same.
+bool restricts(const StreamState* s);
+void break_capture(StreamState* s);
 // A call that is not allowed while some stream captures. It breaks the capture.
 bool forbidden();
 cudaError_t enqueue(StreamState* s, Item item);

@@ -32,7 +32,9 @@ void remove_stream(StreamState* s) { streams.erase(s); }
 bool forbidden() {
   bool found = false;
   const auto look = [&](StreamState* s) {
-    if (s->restricts()) found = s->capture_broken = true;
+    if (!restricts(s)) return;
+    break_capture(s);
+    found = true;
   };
   for (StreamState* s : streams) look(s);
   look(&per_thread_stream);
@@ -93,10 +95,7 @@ void drain_all() {
 
 cudaError_t enqueue(StreamState* s, Item item) {
   if (sticky != cudaSuccess) return result(sticky);
-  if (s->capture) {
-    s->capture->items.push_back(std::move(item));
-    return cudaSuccess;
-  }
+  if (s->capture) return capture_work(s, std::move(item)), cudaSuccess;
   s->queue.push_back(std::move(item));
   if (draw() % 8 == 0) advance(s);  // a GPU may also be quick
   return cudaSuccess;
@@ -151,6 +150,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }  // kept: queu
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   std::lock_guard lock(mutex);
   auto* e = reinterpret_cast<EventState*>(event);
+  if (state(stream)->capture) return capture_record(state(stream), e);
+  e->was_captured = false, e->capture = nullptr;
   const uint64_t count = ++e->recorded;
   return enqueue(state(stream), {[e, count] {
                    e->reached = std::max(e->reached, count);
@@ -160,6 +161,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   std::lock_guard lock(mutex);
   auto* e = reinterpret_cast<EventState*>(event);
+  if (e->was_captured || state(stream)->capture) return capture_wait(state(stream), e);
   if (e->recorded == 0) return cudaSuccess;  // a wait for an event never recorded does nothing
   return enqueue(state(stream), {nullptr, e, e->recorded});
 }
@@ -167,11 +169,13 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
   std::lock_guard lock(mutex);
   auto* e = reinterpret_cast<EventState*>(event);
   if (sticky != cudaSuccess) return result(sticky);
+  if (e->was_captured) return result(cudaErrorCapturedEvent);
   return e->reached >= e->recorded ? cudaSuccess : cudaErrorNotReady;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   std::lock_guard lock(mutex);
   auto* e = reinterpret_cast<EventState*>(event);
+  if (e->was_captured) return result(cudaErrorCapturedEvent);
   run_until([e] { return e->reached >= e->recorded || sticky != cudaSuccess; });
   return result(sticky);
 }

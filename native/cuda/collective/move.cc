@@ -7,24 +7,23 @@
 namespace te::cuda {
 namespace {
 
-class AllGather : public Kernel {
+class AllGather : public Exchange {
  public:
-  AllGather(const RankGroup& group, uint64_t digest, size_t bytes) : collective_(group, digest), bytes_(bytes) {}
+  AllGather(const RankGroup& group, uint64_t digest, size_t bytes) : Exchange(group, digest), bytes_(bytes) {}
   void run(const Call& call) override {
     if (bytes_ == 0) return;
     collective_.run([&] { collective_.all_gather(call.in[0], call.out[0], bytes_); });
   }
 
  private:
-  Collective collective_;
   size_t bytes_;
 };
 
-class AllToAll : public Kernel {
+class AllToAll : public Exchange {
  public:
   // `bytes`: of one of the parts.
   AllToAll(const RankGroup& group, uint64_t digest, size_t bytes)
-      : collective_(group, digest), size_(group.size()), place_(group.place), bytes_(bytes) {}
+      : Exchange(group, digest), size_(group.size()), place_(group.place), bytes_(bytes) {}
   void run(const Call& call) override {
     if (bytes_ == 0) return;
     const auto from = [&](int64_t k) { return call.input<char>(0) + static_cast<size_t>(k) * bytes_; };
@@ -37,16 +36,15 @@ class AllToAll : public Kernel {
   }
 
  private:
-  Collective collective_;
   int64_t size_, place_;
   size_t bytes_;
 };
 
-class Ppermute : public Kernel {
+class Ppermute : public Exchange {
  public:
   // Places to send to and to receive from; -1: nobody.
   Ppermute(const RankGroup& group, uint64_t digest, int64_t target, int64_t source, size_t bytes)
-      : collective_(group, digest),
+      : Exchange(group, digest),
         size_(group.size()),
         place_(group.place),
         target_(target),
@@ -63,7 +61,6 @@ class Ppermute : public Kernel {
   }
 
  private:
-  Collective collective_;
   int64_t size_, place_, target_, source_;
   size_t bytes_;
 };

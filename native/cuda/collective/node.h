@@ -15,6 +15,16 @@ uint64_t digest_of(const Node& node);
 // Queues a copy on stream().
 void copy_on_gpu(void* to, const void* from, size_t bytes);
 
+// What a kernel that exchanges with others has in common with others of its kind.
+class Exchange : public Kernel {
+ public:
+  bool exchanges() const override { return true; }
+
+ protected:
+  Exchange(const RankGroup& group, uint64_t digest) : collective_(group, digest) {}
+  Collective collective_;
+};
+
 // A group of one has what it exchanges.
 class Alone : public Kernel {
  public:

@@ -20,10 +20,10 @@ int64_t aligned(int64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; 
 
 // The elements are shared out among the members, who combine theirs piece by piece. The few that all_reduce cannot
 // share out evenly, a tail, everyone combines.
-class Reduce : public Kernel {
+class Reduce : public Exchange {
  public:
   Reduce(const RankGroup& group, uint64_t digest, Reduction reduction, const Aval& x, bool scatters)
-      : collective_(group, digest),
+      : Exchange(group, digest),
         reduction_(reduction),
         type_(x.dtype),
         width_(static_cast<int64_t>(dtype_bytes(x.dtype))),
@@ -80,7 +80,6 @@ class Reduce : public Kernel {
     combine(reduction_, type_, {tails, slot(tail_), own_tail, place_, members_, to + members_ * share_ * width_}, tail);
   }
 
-  Collective collective_;
   Reduction reduction_;
   DType type_;
   int64_t width_, size_, members_, place_;

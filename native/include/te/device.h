@@ -11,6 +11,7 @@
 #include "te/buffer.h"
 #include "te/kernel.h"
 #include "te/pool.h"
+#include "te/side_thread.h"
 
 namespace te {
 
@@ -65,6 +66,15 @@ class Device {
   // failed with so far, if need be after waiting for them, so that a refused value leaves those inputs as they were.
   virtual void settle() {}
   virtual std::shared_ptr<const Outcome> end_run(bool checks) { return nullptr; }
+
+  // --- aside: exchanges with other processes, beside kernels that need not wait for them
+  // Runs a task behind everything enqueued so far, and behind the tasks before it. What is enqueued next does not wait
+  // for it. Gives the number of the task.
+  virtual uint64_t start_aside(const SideThread::Task& task);
+  // What is enqueued from now on comes behind the task of that number. Throws the first error of the tasks so far.
+  virtual void join_aside(uint64_t number);
+  // After a run, however it ended: what comes next comes behind all tasks, and their errors are forgotten.
+  virtual void end_aside() noexcept;
 
   // --- recordings: for devices to which a kernel costs more than its launch, such as graphs of CUDA
   virtual bool records() const { return false; }

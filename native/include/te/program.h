@@ -93,7 +93,7 @@ class Program {
     std::string op;
     int node;
     size_t first, inputs, outputs;  // operands_[first ...]: inputs, then outputs
-    bool aside = false;             // on the side thread
+    bool aside = false;             // beside those that follow
     int after = -1;                 // the step aside that must be done before
   };
   struct Run;
@@ -109,7 +109,7 @@ class Program {
   void enqueue_part(const Run& run, size_t first, size_t last);
   void fill_slots(const Run& run);
   void execute(const Run& run, size_t first, size_t last);
-  void run_aside(const Run& run, size_t k);
+  Call call_of(const Run& run, const Step& step) const;
   void wait_for(const Run& run, int aside, int node);
   void report_aside(const Run& run) const;
   void copy_outputs(const Run& run);

@@ -116,6 +116,57 @@ void streams_and_graphs() {
   expect(cudaGetLastError() == cudaErrorIllegalAddress, "a graph that holds the pointer of freed memory fails");
 }
 
+// A branch of a graph: its work is between the fork and the join, in every order of the streams.
+void forks() {
+  cudaStream_t a, b;
+  cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
+  cudaEvent_t fork, join, outside;
+  for (cudaEvent_t* e : {&fork, &join, &outside}) cudaEventCreateWithFlags(e, cudaEventDisableTiming);
+  uint8_t *x = device<uint8_t>(64), *y = device<uint8_t>(64), *z = device<uint8_t>(64), back[64];
+  cudaGraph_t graph;
+  // x = 5 on a; y = x on b; z = y on a. `waits`: whether a waits for b; else the capture ends before.
+  const auto capture = [&](bool waits) {
+    cudaStreamBeginCapture(a, cudaStreamCaptureModeThreadLocal);
+    cudaMemsetAsync(x, 5, 64, a);
+    cudaEventRecord(fork, a);
+    cudaStreamWaitEvent(b, fork, 0);
+    cudaMemcpyAsync(y, x, 64, cudaMemcpyDeviceToDevice, b);
+    cudaEventRecord(join, b);
+    if (waits) cudaStreamWaitEvent(a, join, 0);
+    if (waits) cudaMemcpyAsync(z, y, 64, cudaMemcpyDeviceToDevice, a);
+    return cudaStreamEndCapture(a, &graph);
+  };
+  expect(capture(false) == cudaErrorStreamCaptureUnjoined, "a branch that is not joined voids the capture");
+  cudaStreamCaptureStatus status;
+  cudaStreamIsCapturing(b, &status);
+  expect(status == cudaStreamCaptureStatusNone, "and its stream captures no more");
+  expect(capture(true) == cudaSuccess, "a branch that is joined is captured");
+  expect(cudaEventQuery(join) == cudaErrorCapturedEvent, "the event of a capture cannot be asked");
+  expect(cudaStreamWaitEvent(b, join, 0) == cudaErrorCapturedEvent, "nor waited for");
+  cudaGetLastError();
+  cudaGraphExec_t exec;
+  cudaGraphInstantiate(&exec, graph, 0);
+  int wrong = 0;
+  for (int seed = 0; seed < 40; ++seed) {
+    emu::set_seed(seed);
+    for (uint8_t* p : {x, y, z}) cudaMemsetAsync(p, 0, 64, a);
+    cudaGraphLaunch(exec, a);
+    cudaMemsetAsync(x, 0, 64, a);  // behind the branch, which reads it
+    cudaStreamSynchronize(a);
+    cudaMemcpy(back, z, 64, cudaMemcpyDeviceToHost);
+    wrong += back[9] != 5;
+  }
+  expect(wrong == 0, "a graph with a branch gives the same in every order");
+  cudaGraphExecDestroy(exec);
+
+  cudaEventRecord(outside, b);
+  cudaStreamBeginCapture(a, cudaStreamCaptureModeThreadLocal);
+  expect(cudaStreamWaitEvent(a, outside, 0) == cudaErrorStreamCaptureIsolation, "a capture waits for nothing outside");
+  expect(cudaStreamEndCapture(a, &graph) == cudaErrorStreamCaptureInvalidated, "or it is void");
+  cudaGetLastError();
+}
+
 int matmul(cudaDataType_t ta, cudaDataType_t tb, cudaDataType_t td, bool transpose_a, bool transpose_b, int m, int n,
            int k, const void* a, const void* b, void* d, const float* sa, const float* sb, int epilogue = 1,
            void* bias = nullptr) {
@@ -196,6 +247,7 @@ int main() {
   setenv("TE_EMU_GUARD", "1", 1);  // the host may not touch device memory
   cuda::cuda_device(0).start_thread();
   products();
+  forks();
   streams_and_graphs();
   return failed ? 1 : 0;
 }
