@@ -101,6 +101,12 @@ struct Problem {
   bool ta, tb;
 };
 
+// How many sums an epilogue writes where the bias would be.
+size_t gradient_size(const Problem& p) {
+  const int epilogue = p.desc.get<int>(7, 1);
+  return static_cast<size_t>(epilogue == 208 || epilogue == 256 ? p.m : epilogue == 512 ? p.n : 0);
+}
+
 bool is_half(cudaDataType_t t) { return t == CUDA_R_16BF || t == CUDA_R_16F; }
 
 // The tables of dtypes on the page of cublasLtMatmul, for results that are not FP8.
@@ -138,6 +144,7 @@ int plan(const Desc& desc, const Layout& a, const Layout& b, const Layout& c, co
   if (const int epilogue = desc.get<int>(7, 1);
       epilogue == 160 || epilogue == 164 || epilogue == 192 || epilogue == 208)
     if (desc.get<int64_t>(12, 0) < p->m || desc.get<int64_t>(12, 0) % 8 || d.batches != 1) return kNotSupported;
+  if (gradient_size(*p) > 0 && d.batches != 1) return kNotSupported;
   return kSuccess;
 }
 
@@ -157,8 +164,7 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
   const float scale = alpha * (is_fp8(p.a.type) ? (sa ? *sa : 1) * (sb ? *sb : 1) : 1);
   const auto rounded = [&](float x) { return desc.compute == 77 ? tf32(x) : x; };
   float highest = 0;
-  std::vector<float> row(static_cast<size_t>(p.k)), column(static_cast<size_t>(p.k)),
-      gradient(static_cast<size_t>(p.m));
+  std::vector<float> column(static_cast<size_t>(p.k)), gradient(gradient_size(p));
   for (int batch = 0; batch < p.d.batches; ++batch) {
     const char* ab = a + batch * p.a.stride * static_cast<int64_t>(bytes_of(p.a.type));
     const char* bb = b + batch * p.b.stride * static_cast<int64_t>(bytes_of(p.b.type));
@@ -168,10 +174,15 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
       for (int64_t l = 0; l < p.k; ++l)
         left[static_cast<size_t>(i * p.k + l)] =
             rounded(load(ab, p.a.type, static_cast<size_t>(p.ta ? i * p.a.ld + l : l * p.a.ld + i)));
+    if (epilogue == 256)
+      for (int64_t i = 0; i < p.m; ++i)
+        for (int64_t l = 0; l < p.k; ++l) gradient[static_cast<size_t>(i)] += left[static_cast<size_t>(i * p.k + l)];
     for (int64_t j = 0; j < p.n; ++j) {
       for (int64_t l = 0; l < p.k; ++l)
         column[static_cast<size_t>(l)] =
             rounded(load(bb, p.b.type, static_cast<size_t>(p.tb ? l * p.b.ld + j : j * p.b.ld + l)));
+      if (epilogue == 512)
+        for (const float x : column) gradient[static_cast<size_t>(j)] += x;
       for (int64_t i = 0; i < p.m; ++i) {
         const float* x = &left[static_cast<size_t>(i * p.k)];
         float part[8] = {};
@@ -197,9 +208,8 @@ void run(const Problem& p, float alpha, float beta, const char* a, const char* b
       }
     }
   }
-  if (epilogue == 208 && bias)
-    for (int64_t i = 0; i < p.m; ++i)
-      store(const_cast<void*>(bias), bias_type, static_cast<size_t>(i), gradient[static_cast<size_t>(i)]);
+  if (bias)
+    for (size_t i = 0; i < gradient.size(); ++i) store(const_cast<void*>(bias), bias_type, i, gradient[i]);
   if (amax) *amax = highest;
 }
 
@@ -240,7 +250,7 @@ void run_queued(void* q) {
   if (epilogue == 160 || epilogue == 164)
     te_emu_written(p.desc.get<void*>(11, nullptr),
                    static_cast<size_t>(p.desc.get<int64_t>(12, 0) * p.n) * bytes_of(p.d.type));
-  if (epilogue == 208) te_emu_written(p.desc.get<void*>(8, nullptr), static_cast<size_t>(p.m) * bytes_of(p.d.type));
+  if (const size_t size = gradient_size(p)) te_emu_written(p.desc.get<void*>(8, nullptr), size * bytes_of(p.d.type));
 }
 }  // namespace
 

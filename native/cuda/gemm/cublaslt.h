@@ -44,8 +44,9 @@ constexpr uint32_t compute_type = 2;
 }
 namespace epilogue {
 // With bias: these and `bias`. gelu is the tanh form. `gelu_aux` also writes its argument, rounded; `gelu_slope` reads
-// it.
-constexpr int none = 1, relu = 2, bias = 4, gelu = 32, gelu_aux = 160, gelu_slope = 192, gelu_slope_bias_gradient = 208;
+// it. `a_sums` and `b_sums` write the sums of an operand over the depth where the bias would be.
+constexpr int none = 1, relu = 2, bias = 4, gelu = 32, gelu_aux = 160, gelu_slope = 192, gelu_slope_bias_gradient = 208,
+              a_sums = 256, b_sums = 512;
 }  // namespace epilogue
 
 #define TE_CUBLASLT_FUNCTIONS(X)                                                                                     \

@@ -164,6 +164,10 @@ class CublasLtProduct : public Product {
         return lt::epilogue::relu | (joins_bias_ ? lt::epilogue::bias : 0);
       case Epilogue::gelu_slope:
         return spec_.bias_gradient ? lt::epilogue::gelu_slope_bias_gradient : lt::epilogue::gelu_slope;
+      case Epilogue::a_sums:
+        return lt::epilogue::b_sums;
+      case Epilogue::b_sums:
+        return lt::epilogue::a_sums;
       default:
         return joins_bias_ ? lt::epilogue::bias : lt::epilogue::none;
     }

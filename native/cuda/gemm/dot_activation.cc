@@ -1,6 +1,7 @@
-// Products with an activation, which passes make of chains:
+// Products with what follows or goes with them, which passes make of chains:
 //   dot_activation(a, b, [bias]) → y, [u]: u = the product, y = gelu or relu of it before it is rounded
 //   dot_activation_backward(a, b, u) → du, [bias gradient]: the product times gelu'(u), and its sums over the rows
+//   dot_bias_gradient(a, b) → y, s: the product, and the sums of one operand over what both are summed over
 // The chain rounds u before the activation, and the product before it is multiplied: here each result is rounded once.
 #include "cuda/gemm/cublaslt.h"
 #include "cuda/gemm/product.h"
@@ -41,9 +42,22 @@ class DotActivationBackward : public Kernel {
   bool sums_;
 };
 
-// The product, whose operands and results have one float dtype.
-bool read_product(const Node& node, ProductSpec* spec, std::string* why) {
-  if (!node.params.only({"lhsContract", "rhsContract", "lhsBatch", "rhsBatch", "dtype", "activation"}, why) ||
+class DotBiasGradient : public Kernel {
+ public:
+  DotBiasGradient(std::unique_ptr<Product> product, const ProductSpec&) : product_(std::move(product)) {}
+  size_t scratch_bytes() const override { return product_->scratch_bytes(); }
+  std::string path() const override { return product_->path(); }
+  void run(const Call& call) override {
+    product_->run({call.in[0], call.in[1], nullptr, nullptr, nullptr, call.out[0], call.scratch, nullptr, call.out[1]});
+  }
+
+ private:
+  std::unique_ptr<Product> product_;
+};
+
+// The product, whose operands and results have one float dtype. `more`: its parameter besides those of dot.
+bool read_product(const Node& node, const char* more, ProductSpec* spec, std::string* why) {
+  if (!node.params.only({"lhsContract", "rhsContract", "lhsBatch", "rhsBatch", "dtype", more}, why) ||
       !dot_dims(node, &spec->dims, why))
     return false;
   spec->result = node.outputs[0].dtype;
@@ -65,7 +79,7 @@ std::unique_ptr<Kernel> make(const ProductSpec& spec, std::string* why) {
 
 std::unique_ptr<Kernel> prepare_forward(const Node& node, std::string* why) {
   ProductSpec spec;
-  if (!read_product(node, &spec, why)) return nullptr;
+  if (!read_product(node, "activation", &spec, why)) return nullptr;
   const std::string activation = node.params.text("activation");
   spec.epilogue = activation == "gelu" ? Epilogue::gelu : activation == "relu" ? Epilogue::relu : Epilogue::none;
   spec.saves = node.outputs.size() > 1;
@@ -82,7 +96,7 @@ TE_CUDA_KERNEL(dot_activation, prepare_forward);
 
 std::unique_ptr<Kernel> prepare_backward(const Node& node, std::string* why) {
   ProductSpec spec;
-  if (!read_product(node, &spec, why)) return nullptr;
+  if (!read_product(node, "activation", &spec, why)) return nullptr;
   spec.epilogue = Epilogue::gelu_slope;
   spec.bias_gradient = node.outputs.size() > 1;
   if (node.params.text("activation") != "gelu") return *why = "the gradient of an activation other than gelu", nullptr;
@@ -93,6 +107,19 @@ std::unique_ptr<Kernel> prepare_backward(const Node& node, std::string* why) {
   return make<DotActivationBackward>(spec, why);
 }
 TE_CUDA_KERNEL(dot_activation_backward, prepare_backward);
+
+std::unique_ptr<Kernel> prepare_bias_gradient(const Node& node, std::string* why) {
+  ProductSpec spec;
+  if (!read_product(node, "of", &spec, why)) return nullptr;
+  const std::string of = node.params.text("of");
+  if (of != "a" && of != "b") return *why = "the sums of an operand other than a and b", nullptr;
+  spec.epilogue = of == "a" ? Epilogue::a_sums : Epilogue::b_sums;
+  spec.bias_gradient = true;
+  if (node.outputs.size() != 2 || node.outputs[1].size() != (of == "a" ? spec.dims.m : spec.dims.n))
+    return *why = "the sums must be as large as the free axes of their operand", nullptr;
+  return make<DotBiasGradient>(spec, why);
+}
+TE_CUDA_KERNEL(dot_bias_gradient, prepare_bias_gradient);
 
 }  // namespace
 }  // namespace te::cuda

@@ -12,9 +12,11 @@ namespace te::cuda {
 // activation is that of the unrounded sum. Only the products of cuBLASLt do it.
 enum class Epilogue : uint8_t {
   none,
-  gelu,       // y = gelu(sum), and where the spec saves, aux = the rounded sum
-  relu,       // y = max(sum, 0)
-  gelu_slope  // y = sum * gelu'(aux), and where the spec has a bias gradient, the sums of the unrounded y over its rows
+  gelu,        // y = gelu(sum), and where the spec saves, aux = the rounded sum
+  relu,        // y = max(sum, 0)
+  gelu_slope,  // y = sum * gelu'(aux), and where there is a bias gradient, the sums of the unrounded y over its rows
+  a_sums,      // y = sum, and a bias gradient: the sums of a over the depth
+  b_sums       // the same of b
 };
 
 struct ProductSpec {

@@ -47,6 +47,8 @@ SAME(lt::epilogue::gelu_aux, CUBLASLT_EPILOGUE_GELU_AUX);
 SAME(lt::epilogue::gelu_aux | lt::epilogue::bias, CUBLASLT_EPILOGUE_GELU_AUX_BIAS);
 SAME(lt::epilogue::gelu_slope, CUBLASLT_EPILOGUE_DGELU);
 SAME(lt::epilogue::gelu_slope_bias_gradient, CUBLASLT_EPILOGUE_DGELU_BGRAD);
+SAME(lt::epilogue::a_sums, CUBLASLT_EPILOGUE_BGRADA);
+SAME(lt::epilogue::b_sums, CUBLASLT_EPILOGUE_BGRADB);
 static_assert(sizeof(lt::Algo) == sizeof(cublasLtMatmulAlgo_t));
 static_assert(sizeof(lt::Heuristic) == sizeof(cublasLtMatmulHeuristicResult_t));
 static_assert(offsetof(lt::Heuristic, workspace) == offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize));

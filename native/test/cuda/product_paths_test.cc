@@ -1,5 +1,6 @@
 // Which way products take: the usual ones of a layer go to cuBLASLt as they lie, without a copy, and the cuBLASLt of
 // the emulator refuses what NVIDIA's does.
+#include <cuda_bf16.h>
 #include <cuda_fp8.h>
 
 #include "cuda/device.h"
@@ -114,6 +115,44 @@ void rules() {
   expect(!does(saving), "not in rows of 28");
 }
 
+// Sums of either operand over the depth, beside a product: of whole numbers, which bfloat16 holds.
+void bias_gradients() {
+  const int rows = 6;
+  const auto codes = [&](int columns, int seed) {
+    std::vector<__nv_bfloat16> x;
+    for (int i = 0; i < rows * columns; ++i) x.push_back(__float2bfloat16_rn(static_cast<float>(i * seed % 7 - 3)));
+    return x;
+  };
+  const auto a = codes(8, 5), b = codes(16, 3);
+  for (const std::string of : {"a", "b"}) {
+    const auto& summed = of == "a" ? a : b;
+    const int columns = of == "a" ? 8 : 16;
+    Node node;
+    node.op = "dot_bias_gradient";
+    node.inputs = {{{rows, 8}, DType::bfloat16}, {{rows, 16}, DType::bfloat16}};
+    node.outputs = {{{8, 16}, DType::bfloat16}, {{columns}, DType::bfloat16}};
+    for (const char* contract : {"lhsContract", "rhsContract"}) node.params.set(contract, Axes{0});
+    for (const char* batch : {"lhsBatch", "rhsBatch"}) node.params.set(batch, Axes{});
+    node.params.set("of", of);
+    const auto results = test::run_node(node, {test::bytes_of(a), test::bytes_of(b)});
+    const auto y = test::values_of<__nv_bfloat16>(results[0]), sums = test::values_of<__nv_bfloat16>(results[1]);
+    bool same = true;
+    for (int j = 0; j < columns; ++j) {
+      float sum = 0;
+      for (int i = 0; i < rows; ++i) sum += __bfloat162float(summed[static_cast<size_t>(i * columns + j)]);
+      same = same && __bfloat162float(sums[static_cast<size_t>(j)]) == sum;
+    }
+    for (int k = 0; k < 8 * 16; ++k) {
+      float sum = 0;
+      for (int i = 0; i < rows; ++i)
+        sum += __bfloat162float(a[static_cast<size_t>(i * 8 + k / 16)]) *
+               __bfloat162float(b[static_cast<size_t>(i * 16 + k % 16)]);
+      same = same && __bfloat162float(y[static_cast<size_t>(k)]) == sum;
+    }
+    expect(same, "a product and the sums of " + of);
+  }
+}
+
 // A pointer that is not aligned as was promised, and an algorithm of another problem, are refused when it runs.
 void promises() {
   void* memory = nullptr;
@@ -145,6 +184,7 @@ int main() {
   cuda::cuda_device(0).start_thread();
   paths();
   rules();
+  bias_gradients();
   promises();
   std::printf(test::failures ? "%d failures\n" : "ok   the ways of products\n", test::failures);
   return test::failures;

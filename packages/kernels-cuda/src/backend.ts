@@ -10,6 +10,7 @@ import {
 import { findGpu } from "./gpus.js";
 import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
+import { joinBiasGradients } from "./passes/bias-gradients.js";
 import { joinElementwise } from "./passes/join-elementwise.js";
 import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "./passes/multi-tensor.js";
 import { joinActivations, joinBiases } from "./passes/product-epilogues.js";
@@ -19,7 +20,15 @@ import { joinWorld } from "./world.js";
 
 /** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
 const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
-const PASSES = [joinBiases, joinActivations, roundedGradients, transposedCopies, joinScalingUpdates, joinElementwise];
+const PASSES = [
+  joinBiases,
+  joinActivations,
+  joinBiasGradients,
+  roundedGradients,
+  transposedCopies,
+  joinScalingUpdates,
+  joinElementwise,
+];
 
 /** All that happens to a program of nodes that have kernels before a GPU runs it, in order. For reading what it would run. */
 export const cudaPasses: readonly Pass[] = [

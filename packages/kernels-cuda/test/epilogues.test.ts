@@ -30,6 +30,11 @@ describe.skipIf(!cudaAvailable().available)("epilogues", () => {
       expect(ops).toEqual(expect.arrayContaining(["dot_activation", "gated_activation_backward"]));
       expect(ops).not.toContain("gated_activation");
     });
+    test("the gradient of a bias, from the product that makes its weight's", async () => {
+      const ops = await expectSame({ ...of, activation: "silu", width: 64 }, true);
+      expect(ops.includes("dot_bias_gradient")).toBe(of.biased);
+      expect(ops).not.toContain("reduce_sum");
+    });
     test("silu stays a kernel of its own", async () => {
       const ops = await expectSame({ ...of, activation: "silu", width: 64 }, true);
       expect(ops).not.toContain("dot_activation");
