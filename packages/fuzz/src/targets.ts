@@ -7,6 +7,7 @@ import * as layers from "@te/layers";
 import * as optim from "@te/optim";
 import * as plan from "@te/plan";
 import * as sharding from "@te/sharding";
+import * as partitioner from "@te/sharding/partition";
 import * as te from "@te/tensor";
 import * as devices from "@te/tensor/backend";
 import * as authors from "@te/tensor/op";
@@ -25,7 +26,7 @@ const PACKAGES = {
   layers,
   transformer,
   optim,
-  sharding,
+  sharding: { ...sharding, ...partitioner },
   plan,
   checkpoint,
   cpu,

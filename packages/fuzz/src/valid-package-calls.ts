@@ -3,7 +3,8 @@ import { DelayedScaling, Float8CurrentScaling } from "@te/fp8";
 import { zeros as zerosInit } from "@te/layers";
 import { adamw, constantSchedule, sgd } from "@te/optim";
 import { Mesh, MeshResource, PartitionSpec } from "@te/sharding";
-import type { Tensor } from "@te/tensor";
+import { exchangeInProgram, type Layout, type Meeting, partition } from "@te/sharding/partition";
+import { makeProgram, type Tensor, zeros } from "@te/tensor";
 import type { Arguments, Make } from "./valid-tensor-calls.js";
 
 const scaleState = (m: Make) => ({ scale: m.t(1).abs(), amaxHistory: m.t(4).abs() });
@@ -17,6 +18,29 @@ const params = (m: Make) => ({ dense: { kernel: m.t(2, 3), bias: m.t(3) } });
 const axes = { lhsContract: [1], rhsContract: [0] };
 const run = (): number => 1;
 const linear = { initValue: 0, endValue: 1, transitionSteps: 10, transitionBegin: 1 };
+
+const mesh = new Mesh({ a: 2, b: 3 });
+const layout = (): Layout => ({ dims: [["a"], ["b"]], partial: {} });
+/** Of a product of matrices: it sums over a dimension that is split. */
+const program = () => makeProgram((x: Tensor, y: Tensor) => x.matmul(y).sum())(zeros([4, 6]), zeros([6, 2]));
+const layouts = (): Layout[] => [layout(), { dims: [["b"], []], partial: {} }];
+const split = () => partition(mesh, program(), layouts());
+const parts = (m: Make) => new Map([0, 1, 2, 3, 4, 5].map((device) => [device, m.t(2, 6)]));
+const moves = [
+  { kind: "all_reduce", axes: ["a", "b"], reduction: "sum" },
+  { kind: "all_gather", axis: "a", dim: 1 },
+  { kind: "reduce_scatter", axis: "b", dim: 1, reduction: "max" },
+  { kind: "all_to_all", axis: "b", from: 0, to: 1 },
+  { kind: "ppermute", axis: "b", sources: [0, 1], targets: [1, 2] },
+] as const;
+/** Of one that is alone. */
+const meeting: Meeting = {
+  allReduce: (x) => x,
+  allGather: (x) => x.expandDims(0),
+  reduceScatter: (x) => x.at(0),
+  allToAll: (x) => x,
+  permute: (x) => x,
+};
 
 /** By the name that the function or class is exported under. */
 export const PACKAGE_CALLS: Readonly<Record<string, Arguments>> = {
@@ -75,6 +99,19 @@ export const PACKAGE_CALLS: Readonly<Record<string, Arguments>> = {
   extendLogicalAxisRules: () => [[["embed", "data"]]],
   logicalAxisRules: () => [[["embed", "data"]], run],
   logicalToMeshAxes: () => [["embed", null]],
+  countAlong: () => [mesh, ["a", "b"]],
+  formatLayout: () => [layout()],
+  partShape: () => [mesh, layout(), [4, 6]],
+  partsOn: () => [mesh, layout(), [0, 3]],
+  devicesOf: () => [mesh],
+  partition: () => [mesh, program(), layouts(), [undefined]],
+  suggestLayouts: () => [mesh, program()],
+  emit: () => [split(), [0, 1, 2, 3, 4, 5], exchangeInProgram],
+  overlapExchanges: () => [program()],
+  exchangeInProgram: (m) => [mesh, m.draw.pick(moves), parts(m), "a purpose"],
+  exchangeBy: () => [() => meeting],
+  sentBytes: () => ["all_gather", 1024, 4],
+  isForMesh: () => [{ op: "add", inputs: [], outputs: [], params: {} }],
   // optim
   adam: () => [{ learningRate: 1e-3, b1: 0.9, b2: 0.999 }],
   adamw: () => [{ learningRate: constantSchedule(1e-3), weightDecay: 0.1, mask: null }],

@@ -1,5 +1,5 @@
 /** Right arguments of the functions of @te/tensor, which the fuzzer damages. Functions without an entry get anything. */
-import { type DType, mul, Tensor, tensor } from "@te/tensor";
+import { type DType, makeProgram, mul, Tensor, tensor } from "@te/tensor";
 import { addOp, Shard, shardingRule } from "@te/tensor/op";
 import type { Draw } from "./draw.js";
 import { drawTensor, FromCallback } from "./nasty.js";
@@ -111,6 +111,7 @@ export const TENSOR_CALLS: Readonly<Record<string, Arguments>> = {
   "tree.leavesWithPath": (m) => [{ a: m.t(2) }],
   jit: () => [square, { staticArgnums: [1], donateArgnums: [] }],
   makeProgram: () => [square],
+  expectProgram: (m) => ["fn", makeProgram(square)(m.t(2))],
   grad: () => [square, { argnums: 0, hasAux: false }],
   valueAndGrad: () => [square, { argnums: [0], hasAux: false }],
   vjp: (m) => [square, m.t(2, 3)],

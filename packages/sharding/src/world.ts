@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { currentBackend } from "@te/tensor";
 import { asTeError, type Backend, type Transport, type World } from "@te/tensor/backend";
 import { fail, withDefaults } from "@te/tensor/op";
-import { type Mesh, withMesh } from "./mesh.js";
+import { Mesh, withMesh } from "./mesh.js";
 
 const ALONE: World = { rank: 0, size: 1, sentBytes: () => ({}), leave: () => {} };
 let world = ALONE;
@@ -117,6 +117,8 @@ export const sentSoFar = (): Readonly<Record<string, number>> => world.sentBytes
 
 /** The devices of a mesh that this process computes for: its own, or all of them where it is alone. */
 export function devicesOf(mesh: Mesh): number[] {
+  if (!(mesh instanceof Mesh))
+    fail("option", "devicesOf", "mesh must be a Mesh", mesh ?? String(mesh), "Pass new Mesh({ data: 2 }).");
   if (world.size === 1) return Array.from({ length: mesh.size }, (_, device) => device);
   if (mesh.size !== world.size)
     fail(

@@ -1,11 +1,12 @@
 /** From a partitioned program to what some of its devices run, as one program of their parts. */
 import { concat, slice, type Tensor, zerosLike } from "@te/tensor";
 import { lower, type Program } from "@te/tensor/backend";
-import { applyShard, barrierOp, withTrace } from "@te/tensor/op";
+import { applyShard, barrierOp, expectFunction, fail, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
+import { expectDevices, expectParts } from "./check.js";
 import { shardOf } from "./factors.js";
 import { partOf, partShape, partsOn, placeAlong } from "./layout.js";
-import type { JoinedStep, MoveStep, OpStep, PartitionedProgram } from "./partitioned.js";
+import { type JoinedStep, type MoveStep, type OpStep, PartitionedProgram } from "./partitioned.js";
 import { isSending, type Sending } from "./reshard.js";
 import { runBody } from "./shard-body.js";
 import { isTogether, runTogether } from "./together.js";
@@ -20,8 +21,19 @@ export type Exchange = (mesh: Mesh, move: Sending, parts: Parts, purpose: string
  * The program of some devices. Its inputs are the distinct parts that they hold of each input, in order; so are its outputs.
  * What several devices compute alike stands in it as often, and is merged when it is compiled.
  */
-export function emit(partitioned: PartitionedProgram, devices: readonly number[], exchange: Exchange): Program {
+export function emit(partitioned: PartitionedProgram, devices: readonly number[], by: Exchange): Program {
+  if (!(partitioned instanceof PartitionedProgram))
+    fail("option", "emit", "partitioned must be what partition gives", partitioned ?? String(partitioned));
   const { mesh, values, inputs, outputs, steps, donated } = partitioned;
+  expectDevices("emit", mesh, devices);
+  expectFunction("emit", { exchange: by });
+  const exchange: Exchange = (mesh, move, parts, purpose) => {
+    const after = by(mesh, move, parts, purpose);
+    expectParts("emit", mesh, after, "what exchange gives");
+    const missing = devices.find((device) => !after.has(device));
+    if (missing !== undefined) fail("option", "emit", "exchange must give parts of all devices", `none of ${missing}`);
+    return after;
+  };
   return withTrace((trace) => {
     const known = new Map<number, Parts>();
     const given: Tensor[] = [];

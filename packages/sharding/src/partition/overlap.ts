@@ -2,7 +2,7 @@
  * Orders a program so that exchanges with other processes are under way while it computes. Exchanges keep their order among
  * each other, but for those that fetch ahead.
  */
-import { byteSize, type Program, type ProgramNode } from "@te/tensor/backend";
+import { byteSize, expectProgram, type Program, type ProgramNode } from "@te/tensor/backend";
 
 /** One that gives more than it takes, and needs no other and so few nodes, fetches ahead: a weight, cast or quantized before. */
 const FEW_NODES = 8;
@@ -13,6 +13,7 @@ const FEW_NODES = 8;
  * at a time.
  */
 export function overlapExchanges(program: Program): Program {
+  expectProgram("overlapExchanges", program);
   if (!program.nodes.some(({ op }) => op.exchanges)) return program;
   const ahead = fetchesAhead(program);
   return program.with({ nodes: fetchAhead(startEarly(program.nodes, ahead), ahead) });

@@ -1,10 +1,11 @@
 /** The partitioner: from a program of whole values to what every device of a mesh does. */
 import type { Aval } from "@te/tensor";
-import { byteSize, logLine, type Program, type ProgramNode, wantsLog } from "@te/tensor/backend";
-import { fail, formatParams, type Rule, shardingRule } from "@te/tensor/op";
+import { byteSize, expectProgram, logLine, type Program, type ProgramNode, wantsLog } from "@te/tensor/backend";
+import { expectArray, fail, formatParams, type Rule, shardingRule } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { shardingConstraintOp } from "../ops/sharding-constraint.js";
 import { joinReductions, madeBy, readBy } from "./buckets.js";
+import { expectLayoutFor, expectMesh } from "./check.js";
 import { type Choice, choose } from "./choose.js";
 import { graft, isSplitByReference } from "./compose.js";
 import { dimsOfConstraint } from "./constraint-dims.js";
@@ -23,7 +24,7 @@ const GATHERED_FOR = 24;
 /**
  * Splits a program over a mesh. `inputs` are the layouts of its given values, inputs and constants; `outputs` those that its
  * results must have, where it matters. Layouts follow from these and from constraints; collectives stand where rules of ops
- * disagree with them, as late as may be.
+ * disagree with them, as late as may be. Throws unless there is a layout for each given value, which divides it evenly.
  */
 export function partition(
   mesh: Mesh,
@@ -31,11 +32,25 @@ export function partition(
   inputs: readonly Layout[],
   outputs: readonly (Layout | undefined)[] = [],
 ): PartitionedProgram {
+  expectMesh("partition", mesh);
+  expectProgram("partition", program);
+  expectArray("partition", "layouts", { inputs, outputs });
+  const { given, values } = program;
+  if (inputs.length !== given.length)
+    fail("option", "partition", `inputs must be ${given.length} layouts, one for each given value`, inputs.length);
+  if (outputs.length > program.outputs.length)
+    fail("option", "partition", `outputs must be at most ${program.outputs.length} layouts`, outputs.length);
+  for (const [i, id] of given.entries())
+    expectLayoutFor("partition", mesh, inputs[i]!, values[id]!.shape, `inputs[${i}]`);
+  for (const [i, id] of program.outputs.entries())
+    if (outputs[i] !== undefined) expectLayoutFor("partition", mesh, outputs[i], values[id]!.shape, `outputs[${i}]`);
   return new Partitioner(mesh, program, inputs, outputs).run();
 }
 
 /** How given values of a program lie where its constraints alone decide: the rules of ops carry these to its inputs. */
 export function suggestLayouts(mesh: Mesh, program: Program): Layout[] {
+  expectMesh("suggestLayouts", mesh);
+  expectProgram("suggestLayouts", program);
   const wishes = propagate(mesh, program, rulesOf(program.nodes, program.values), new Map());
   return program.given.map((id) => {
     const { dims, partial } = wholeLayout(program.values[id]!.shape.length);

@@ -1,8 +1,9 @@
 /** Collectives between processes, each of which is one device of the mesh: nodes of the program that it runs. */
 import type { Tensor } from "@te/tensor";
-import type { Reduction } from "@te/tensor/op";
+import { expectFunction, expectObject, expectTensor, type Reduction } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import { allGatherOp, allReduceOp, allToAllOp, ppermuteOp, reduceScatterOp } from "../ops/collectives.js";
+import { expectExchange } from "./check.js";
 import type { Exchange } from "./emit.js";
 import { countAlong, groupAlong, placeAlong } from "./layout.js";
 
@@ -24,14 +25,16 @@ export interface Meeting {
 export type Meet = (mesh: Mesh, device: number, axes: readonly string[], purpose: string) => Meeting;
 
 /** Exchanges through meetings, before and behind which what is split along another axis than the first is moved there and back. */
-export const exchangeBy =
-  (meet: Meet): Exchange =>
-  (mesh, move, parts, purpose) => {
+export function exchangeBy(meet: Meet): Exchange {
+  expectFunction("exchangeBy", { meet });
+  return (mesh, move, parts, purpose) => {
+    expectExchange("exchangeBy", mesh, move, parts, purpose);
     const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
     const count = countAlong(mesh, axes);
     return new Map(
       [...parts].map(([device, x]): [number, Tensor] => {
         const meeting = meet(mesh, device, axes, purpose);
+        expectMeeting(meeting);
         switch (move.kind) {
           case "all_reduce":
             return [device, meeting.allReduce(x, move.reduction)];
@@ -47,6 +50,7 @@ export const exchangeBy =
       }),
     );
   };
+}
 
 /** Exchanges with other processes: device i of a mesh is rank i. `program` is equal for equal partitioned programs. */
 export const exchangeWithProcesses = (program: number): Exchange =>
@@ -61,6 +65,12 @@ export const exchangeWithProcesses = (program: number): Exchange =>
     };
   });
 
+function expectMeeting(meeting: Meeting): void {
+  expectObject("exchangeBy", { "what meet gives": meeting });
+  const { allReduce, allGather, reduceScatter, allToAll, permute } = meeting;
+  expectFunction("exchangeBy", { allReduce, allGather, reduceScatter, allToAll, permute });
+}
+
 /** x cut into equal parts along a dimension, which become its first: [parts, ...]. */
 function splitFirst(x: Tensor, dim: number, parts: number): Tensor {
   const { shape } = x;
@@ -72,6 +82,7 @@ function splitFirst(x: Tensor, dim: number, parts: number): Tensor {
 
 /** The parts along the first dimension put together along another. */
 function joinFirst(parts: Tensor, dim: number): Tensor {
+  expectTensor("exchangeBy", { "what a meeting gives": parts });
   const [count, ...shape] = parts.shape as [number, ...number[]];
   const order = Array.from({ length: shape.length }, (_, i) => i + 1);
   const moved = dim === 0 ? parts : parts.transpose([...order.slice(0, dim), 0, ...order.slice(dim)]);

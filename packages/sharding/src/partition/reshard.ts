@@ -1,8 +1,9 @@
 /** From one layout of a value to another: which collectives, in which order, and what they move. */
 import type { Aval } from "@te/tensor";
 import { byteSize } from "@te/tensor/backend";
-import type { Reduction } from "@te/tensor/op";
+import { expectNumber, type Reduction } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
+import { expectKind } from "./check.js";
 import { countAlong, formatLayout, type Layout, partShape } from "./layout.js";
 
 /** A step on the way from a layout to another. All devices that differ along its axes alone take part in it together. */
@@ -56,6 +57,8 @@ export function bytesSent(mesh: Mesh, of: Aval, before: Layout, { move, layout }
 
 /** Bytes that each of p devices sends, where `bytes` are those of the larger of what it gives and what it gets. */
 export function sentBytes(kind: Sending["kind"], bytes: number, p: number): number {
+  expectKind("sentBytes", kind);
+  expectNumber("sentBytes", { bytes, p });
   if (kind === "ppermute") return bytes;
   return ((kind === "all_reduce" ? 2 : 1) * bytes * (p - 1)) / p;
 }

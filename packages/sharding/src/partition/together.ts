@@ -1,7 +1,7 @@
 /** Calls that devices compute together: an op's course on each of them, in step, and what they exchange. */
 import type { Tensor } from "@te/tensor";
 import { byteSize, type NodeSpec } from "@te/tensor/backend";
-import { definedOps, fail, runShardTogether, type Sent, withTrace } from "@te/tensor/op";
+import { definedOps, expectObject, fail, runShardTogether, type Sent, withTrace } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
 import type { Exchange, Parts } from "./emit.js";
 import { shardOf } from "./factors.js";
@@ -10,7 +10,10 @@ import type { Collective, OpStep, SplitValue } from "./partitioned.js";
 import { type Sending, sentBytes } from "./reshard.js";
 
 /** Whether a node may only be replaced by what it is made of once it is known how a mesh splits it. */
-export const isForMesh = ({ op }: NodeSpec): boolean => op === "shard_map" || Boolean(definedOps().get(op)?.together);
+export function isForMesh(node: NodeSpec): boolean {
+  expectObject("isForMesh", { node });
+  return node.op === "shard_map" || Boolean(definedOps().get(node.op)?.together);
+}
 
 /** Whether the devices exchange while they compute a step. */
 export const isTogether = ({ rule, assignment }: OpStep): boolean =>

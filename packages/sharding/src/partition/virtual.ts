@@ -1,12 +1,14 @@
 /** Collectives between devices of one process: each is a computation over the parts of all of them. */
 import { concat, maximum, minimum, type Tensor, zerosLike } from "@te/tensor";
-import { bytesOf, isFloat, type Reduction } from "@te/tensor/op";
+import { bytesOf, fail, isFloat, type Reduction } from "@te/tensor/op";
 import type { Mesh } from "../mesh.js";
+import { expectExchange } from "./check.js";
 import { cut, type Exchange, type Parts } from "./emit.js";
-import { groupAlong, placeAlong } from "./layout.js";
+import { groupAlong } from "./layout.js";
 
 /** Exchanges between parts that are all in one program. */
-export const exchangeInProgram: Exchange = (mesh, move, parts) => {
+export const exchangeInProgram: Exchange = (mesh, move, parts, purpose) => {
+  expectExchange("exchangeInProgram", mesh, move, parts, purpose);
   const axes = move.kind === "all_reduce" ? move.axes : [move.axis];
   return eachGroup(mesh, axes, parts, (members) => {
     switch (move.kind) {
@@ -47,8 +49,16 @@ function eachGroup(
 ): Parts {
   const results = new Map<number, Tensor>();
   for (const device of parts.keys()) {
-    if (placeAlong(mesh, device, axes) !== 0) continue;
     const group = groupAlong(mesh, device, axes);
+    if (results.has(device)) continue;
+    const missing = group.find((member) => !parts.has(member));
+    if (missing !== undefined)
+      fail(
+        "option",
+        "exchangeInProgram",
+        `parts must be those of all devices that exchange, ${group}`,
+        `none of ${missing}`,
+      );
     const after = body(group.map((member) => parts.get(member)!));
     group.forEach((member, i) => {
       results.set(member, after[i]!);

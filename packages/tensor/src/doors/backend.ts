@@ -24,7 +24,7 @@ export { Links, replaceNodes } from "../program/links.js";
 export { lower } from "../program/lower.js";
 export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";
 export { type Location, type MemoryPlan, planMemory } from "../program/plan-memory.js";
-export { Program, type ProgramConstant, type ProgramNode } from "../program/program.js";
+export { expectProgram, Program, type ProgramConstant, type ProgramNode } from "../program/program.js";
 export { dropUnused, simplify } from "../program/simplify.js";
 export { type EvaluateOptions, evaluateProgram } from "../reference/evaluate.js";
 export { logLine, wantsKernels, wantsLog, warnOnce } from "../settings.js";
