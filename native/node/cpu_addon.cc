@@ -43,7 +43,8 @@ napi_value set_threads(napi_env env, napi_callback_info info) {
   return js_integer(env, wanted_threads());
 }
 
-// productPeak(dtype, seconds) and copyBandwidth(seconds, bytes) block the calling thread: they are for benchmarks.
+// productPeak(dtype, seconds), copyBandwidth(seconds, bytes) and readBandwidth(seconds, bytes) block the calling
+// thread: they are for benchmarks.
 napi_value product_peak(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   const std::string name = Js(env, a.value[0]).text("dtype");
@@ -53,11 +54,12 @@ napi_value product_peak(napi_env env, napi_callback_info info) {
   return js_number(env, measure_product_peak(dtype, Js(env, a.value[1]).number("seconds")));
 }
 
-napi_value copy_bandwidth(napi_env env, napi_callback_info info) {
+template <double (*MEASURE)(double, size_t)>
+napi_value bandwidth(napi_env env, napi_callback_info info) {
   const Arguments<2> a(env, info);
   const double seconds = Js(env, a.value[0]).number("seconds"), bytes = Js(env, a.value[1]).number("bytes");
-  if (!(bytes >= 0 && bytes <= 9007199254740992.0)) throw Error("memory", "copyBandwidth: bytes is out of range.");
-  return js_number(env, measure_copy_bandwidth(seconds, static_cast<size_t>(bytes)));
+  if (!(bytes >= 0 && bytes <= 9007199254740992.0)) throw Error("memory", "bandwidth: bytes is out of range.");
+  return js_number(env, MEASURE(seconds, static_cast<size_t>(bytes)));
 }
 
 // collectiveTime(name, bytes, times): seconds of one of MPI's own, for benchmarks. All processes call it.
@@ -104,7 +106,8 @@ void init(napi_env env, napi_value exports) {
   add_function<describe>(env, exports, "info");
   add_function<set_threads>(env, exports, "setThreads");
   add_function<product_peak>(env, exports, "productPeak");
-  add_function<copy_bandwidth>(env, exports, "copyBandwidth");
+  add_function<bandwidth<measure_copy_bandwidth>>(env, exports, "copyBandwidth");
+  add_function<bandwidth<measure_read_bandwidth>>(env, exports, "readBandwidth");
   add_function<collective_time>(env, exports, "collectiveTime");
   add_function<join>(env, exports, "joinWorld");
   add_function<sent>(env, exports, "sentBytes");

@@ -1,6 +1,6 @@
 /** The model, its train step and its evaluation, each one jit program. */
 import { DelayedScaling, Float8CurrentScaling, fp8Autocast, updateCollections } from "@te/fp8";
-import type { Variables } from "@te/layers";
+import type { Module, Variables } from "@te/layers";
 import {
   adamw,
   applyUpdates,
@@ -49,6 +49,9 @@ export interface TrainState {
 /** (state, tokens int32 [B, S + 1]) → [next state, mean loss float32 []]. The state is donated. */
 export type TrainStep = (state: TrainState, tokens: Tensor) => [state: TrainState, loss: Tensor];
 
+/** A module whose `call(ids)` with int32 [B, S] gives logits [B, S, vocabulary]. */
+export type LanguageModel = Module & { call(ids: Tensor): Tensor };
+
 export const createModel = (config: ModelConfig, precision: Precision): CharModel =>
   new CharModel(config, precision.dtype);
 
@@ -67,7 +70,7 @@ export function createOptimizer(steps: number): GradientTransformation {
 
 /** The first state. The same key gives the same parameters in every precision. */
 export function createState(
-  model: CharModel,
+  model: LanguageModel,
   precision: Precision,
   optimizer: GradientTransformation,
   key: Tensor,
@@ -80,7 +83,7 @@ export function createState(
 }
 
 /** Mean loss in nats of predicting each of tokens[:, 1:] from those before it. */
-function lossOf(model: CharModel, variables: Variables, tokens: Tensor): Tensor {
+function lossOf(model: LanguageModel, variables: Variables, tokens: Tensor): Tensor {
   const [batch, length] = tokens.shape as [number, number];
   const inputs = tokens.slice([0, 0], [batch, length - 1]);
   const targets = tokens.slice([0, 1], [batch, length]);
@@ -88,7 +91,11 @@ function lossOf(model: CharModel, variables: Variables, tokens: Tensor): Tensor 
 }
 
 /** One optimizer step. The FP8 state comes out of the gradient as its new value and takes the place of the old. */
-export function createTrainStep(model: CharModel, precision: Precision, optimizer: GradientTransformation): TrainStep {
+export function createTrainStep(
+  model: LanguageModel,
+  precision: Precision,
+  optimizer: GradientTransformation,
+): TrainStep {
   const differentiate = valueAndGrad((variables: Variables, tokens: Tensor) => lossOf(model, variables, tokens));
   const step = jit(
     (state: TrainState, tokens: Tensor): [TrainState, Tensor] => {

@@ -14,6 +14,9 @@ double measure_product_peak(DType dtype, double seconds);
 // buffers of the pool, tried for about `seconds`.
 double measure_copy_bandwidth(double seconds, size_t moved);
 
+// GB/s of reading `bytes` of mapped memory of the pool once, by all threads, tried for about `seconds`.
+double measure_read_bandwidth(double seconds, size_t bytes);
+
 // Seconds of one call of a collective of MPI itself (Allreduce, Allgather, Reduce_scatter_block, Alltoall) on float32:
 // the best of `times` on this process, each begun by all together. `bytes` are of the larger of what a process gives
 // and gets. All processes of the world call it; nothing else is under way.

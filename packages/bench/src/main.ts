@@ -8,6 +8,7 @@
 import { writeFileSync } from "node:fs";
 import { TeError } from "@te/tensor";
 import { readArgs } from "@te/testkit/command-line";
+import { benchGpt2 } from "./gpt2.js";
 import { benchLayer } from "./layer.js";
 import { benchMesh } from "./mesh.js";
 import { benchOps } from "./ops.js";
@@ -47,6 +48,7 @@ const BENCHES: Record<string, () => Promise<object>> = {
   layer: () => benchLayer({ log }),
   ops: () => benchOps({ only: values.op, log }),
   step: () => benchStep({ log }),
+  gpt2: () => benchGpt2({ log }),
   mesh: () => benchMesh({ log }),
   reference: () => benchReference({ log }),
   ranking: () => benchRanking({ log }),

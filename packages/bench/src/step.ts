@@ -63,7 +63,7 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
 }
 
 /** Bytes of the arena that a step's program needs on this device; that of the device has the size of its largest program. */
-function arenaOf(step: TrainStep, state: TrainState, tokens: Tensor): number {
+export function arenaOf(step: TrainStep, state: TrainState, tokens: Tensor): number {
   const backend = currentBackend();
   const program = makeProgram(step)(state, tokens);
   return planMemory(fuseElementwise(runPasses(program, (node) => backend.supports(node)))).arenaBytes;

@@ -120,7 +120,9 @@ export interface Fp8DotOptions {
  * metas that serve several products, or one several times, take one step with the largest amax of all, and metas that no
  * gradient reaches keep their value. Without differentiation metas do not change.
  *
- * x, kernel: float32, bfloat16 or float16. The axes may be any, in any order and of any length.
+ * x, kernel: float32, bfloat16 or float16. The axes may be any, in any order and of any length. Where the recipe allows it,
+ * as DelayedScaling does, the kernel may be in FP8 already, rounded with the scale in `metas`: for inference, as it has no
+ * gradient then.
  */
 export function fp8DotGeneral(
   x: Tensor,
@@ -136,7 +138,8 @@ export function fp8DotGeneral(
   expectMetas(fn, metas, recipe);
   const { lhsContract, rhsContract } = axes;
   const { bias: givenBias = null, dtype = x.dtype, wideGradient = false, checkpointName: name, resultName } = options;
-  checkDTypes(fn, { x: x.dtype, kernel: kernel.dtype, dtype });
+  const kept = keeps(recipe, kernel);
+  checkDTypes(fn, { x: x.dtype, ...(!kept && { kernel: kernel.dtype }), dtype });
   dotShape(fn, x, kernel, { lhsContract, rhsContract, lhsBatch: [], rhsBatch: [] });
   const { xFree, kernelFree, rows, columns } = stepAxes(x.rank, kernel.rank, axes);
   if (givenBias !== null) checkBias(fn, givenBias, kernel, kernelFree);
@@ -157,6 +160,8 @@ export function fp8DotGeneral(
     (...args: Parameters<typeof product>) => product(...args)[0],
     product,
     ({ xq, kq, bias, metas }: Residuals, grad: Tensor) => {
+      if (kept)
+        fail("dtype", fn, "a kernel that is kept in FP8 has no gradient", kernel, "Train the one it came from.");
       const gq = roundFor(recipe, "grad", grad, metas, [columns, rows]);
       const { dx, dkernel } = backwardDot(xq[1], kq[1], gq, axes, { dtype, dot: (...args) => recipe.dot(...args) });
       const next = nextMetas(metas, { x: xq[0], kernel: kq[0], grad: gq[0] }, recipe);
@@ -180,12 +185,18 @@ function roundFor(
 ): readonly [Quantized, Quantized] {
   const quantizer = recipe.quantizer(role);
   const along = (axes: readonly number[]): Quantized => {
-    const made = quantizer.quantize(t, metas[role], axes);
+    const made = keeps(recipe, t) ? quantizer.kept!(t, metas[role]) : quantizer.quantize(t, metas[role], axes);
     expectMade(role, made, { q: t.shape, scaleInv: quantizer.scaleShape(t.shape, axes) }, quantizer.dtype);
     return nameQuantized(made, name);
   };
   const one = along(first);
   return [one, quantizer.copies === "one" ? one : along(second)];
+}
+
+/** Whether a tensor, which can only be a kernel, is in FP8 already. */
+function keeps(recipe: Recipe, { dtype }: Tensor): boolean {
+  const quantizer = recipe.quantizer("kernel");
+  return quantizer.kept !== undefined && dtype === quantizer.dtype;
 }
 
 /** Throws unless a quantizer keeps to what it says. */

@@ -37,7 +37,7 @@ const LEFT_OUT = new Set([
   // They change the whole process.
   ...["registerBackend", "addPass", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
   // They measure the machine for seconds.
-  ...["collectiveTime", "copyBandwidth", "dispatchCost", "measureHardware", "productPeak"],
+  ...["collectiveTime", "copyBandwidth", "dispatchCost", "measureHardware", "productPeak", "readBandwidth"],
   // Their methods and subclasses are targets of their own.
   ...["Tensor", "Module"],
   // They make the errors, take anything as a key, or are the devices that everything runs on.

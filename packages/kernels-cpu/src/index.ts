@@ -49,5 +49,5 @@ export async function profile(body: () => void | Promise<void>): Promise<KernelT
 
 export type { KernelTiming } from "@te/tensor/backend";
 export { type Loaded, loadNative } from "./load.js";
-export { collectiveTime, copyBandwidth, dispatchCost, productPeak } from "./measure.js";
+export { collectiveTime, copyBandwidth, dispatchCost, productPeak, readBandwidth } from "./measure.js";
 export type { Native, NativeInfo } from "./native.js";

@@ -34,6 +34,13 @@ export function copyBandwidth(seconds = 0.5, bytes = BEYOND_CACHES): number {
   return native("copyBandwidth").copyBandwidth(seconds, bytes);
 }
 
+/** GB/s of reading `bytes` once by all threads, from memory that is already mapped: what a product of one row can reach. */
+export function readBandwidth(seconds = 0.5, bytes = BEYOND_CACHES): number {
+  expectSeconds("readBandwidth", seconds);
+  expectSize("readBandwidth", { bytes });
+  return native("readBandwidth").readBandwidth(seconds, bytes);
+}
+
 const COLLECTIVES = ["Allreduce", "Allgather", "Reduce_scatter_block", "Alltoall"] as const;
 const LARGEST_MESSAGE = 2 ** 30;
 

@@ -9,6 +9,7 @@ export interface Native extends NativeAddon {
   /** Yardsticks for benchmarks; they block the calling thread. GFLOP/s and GB/s. */
   productPeak(dtype: "float32" | "bfloat16", seconds: number): number;
   copyBandwidth(seconds: number, bytes: number): number;
+  readBandwidth(seconds: number, bytes: number): number;
   /** Seconds of one of MPI's own collectives, which all processes of the world call. */
   collectiveTime(name: string, bytes: number, times: number): number;
 
@@ -25,6 +26,7 @@ const OWN: Readonly<Record<Exclude<keyof Native, keyof NativeAddon>, true>> = {
   setThreads: true,
   productPeak: true,
   copyBandwidth: true,
+  readBandwidth: true,
   collectiveTime: true,
   joinWorld: true,
   sentBytes: true,

@@ -26,6 +26,8 @@ export { gatedActivationQuantizeOp } from "./ops/gated-activation-quantize.js";
 export { layerNormBackwardOp, layerNormOp } from "./ops/layer-norm.js";
 export { layerNormQuantizeOp, rmsNormQuantizeOp } from "./ops/norm-quantize.js";
 export { rmsNormBackwardOp, rmsNormOp } from "./ops/rms-norm.js";
+// Variables of inference and from elsewhere
+export { quantizeKernels } from "./quantize-kernels.js";
 export type {
   ApplyArguments,
   ApplyOptions,

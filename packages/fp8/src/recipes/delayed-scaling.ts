@@ -1,10 +1,10 @@
 /** Delayed scaling: scales come from the steps before. */
-import type { Tensor } from "@te/tensor";
+import { type Tensor, zeros } from "@te/tensor";
 import { type Defaults, expectObject, expectTensor, fail, warnOnce, withDefaults } from "@te/tensor/op";
 import { type Float8, Format, type FormatSpec } from "../format.js";
 import { delayedScalingUpdateOp } from "../ops/delayed-scaling-update.js";
 import type { Quantized } from "../quantized.js";
-import { forwardDot, quantizeWith } from "../tensor-scaling.js";
+import { forwardDot, quantizedBy, quantizeWith } from "../tensor-scaling.js";
 import { checkEverywhere, checkFormat, type TensorScalingOptions } from "./checks.js";
 import type { ContractAxes, ForwardDotOptions, Quantizer, Recipe, Role } from "./recipe.js";
 
@@ -92,6 +92,7 @@ export class DelayedScaling implements Recipe<ScaleState> {
       variables: stateVariables(this.amaxHistoryLen),
       rule: updateRule(this, dtype),
       quantize: (x, state) => quantizeWith(state, x, dtype),
+      kept: (q, state) => quantizedBy(state, { q, amax: zeros([1]) }),
     };
   }
 

@@ -42,6 +42,11 @@ export interface Quantizer<State extends TensorState | null = TensorState | null
    * `copies` is "one". q has the shape of x. With state amax must be there.
    */
   quantize(x: Tensor, state: State, along: readonly number[]): Quantized;
+  /**
+   * What elements that are kept in `dtype` stand for, where the state holds their scale: a kernel that was rounded once, for
+   * inference. Without it kernels are kept in high precision.
+   */
+  kept?(q: Tensor, state: State): Quantized;
 }
 
 /** The axes of x and of the kernel that a product sums over, pair by pair. */
