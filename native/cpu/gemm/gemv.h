@@ -26,12 +26,13 @@ class Gemv {
     const bool cheap = dims.b.dtype == DType::float32 || dims.b.dtype == DType::bfloat16;
     b_in_place_ = dims.m <= kGroup || (wide && cheap);
     deep_ = b_in_place_ && !wide;
-    a_in_place_ = dims.a.dtype == DType::float32 && dims.a.inner_step == 1;
-    a_row_ = a_in_place_ ? dims.a.outer_step : dims.k;
+    a_in_place_ = !deep_ && dims.a.dtype == DType::float32 && dims.a.inner_step == 1;
+    a_scale_ = b_in_place_ ? gemv_scale(dims.b.dtype) : 1;  // float8 meets float8, which is not in place
+    a_row_ = a_in_place_ ? dims.a.outer_step : round_up_to(dims.k, kLargestUnit);
     rows_ = cut_evenly(dims.m, kRows, kGroup);
     const int64_t share = dims.batches() >= threads ? dims.n : divide_up(dims.n, threads);
     columns_ = cut_evenly(dims.n, std::clamp<int64_t>(share, 64, kColumns), 64);
-    sums_row_ = round_up_to(columns_.unit, kSquare);
+    sums_row_ = round_up_to(columns_.unit, kLargestUnit);
     pieces_ = static_cast<int>(std::min<int64_t>(threads, items()));
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : rows_.unit * a_row_ * 4);
@@ -82,12 +83,24 @@ class Gemv {
       }
       DotView left = view(dims_.a, call.a, batch).from(row, 0);
       if (!a_in_place_) {
-        pack_left(left, rows_.size(i), dims_.k, false, base + a_at_, a_row_);
+        load_left(left, rows_.size(i), reinterpret_cast<float*>(base + a_at_));
         left.data = base + a_at_;
       }
       char* result = call.result + batch * dims_.m * dims_.n * epilogue_.result_bytes();
       multiply(left, right, rows_.size(i), columns_.size(j), reinterpret_cast<float*>(base + sums_at_));
       store_tile(base, row, column, rows_.size(i), columns_.size(j), call.scale, bias, result);
+    }
+  }
+
+  // Rows of A as floats, in the way that the loops want them.
+  void load_left(const DotView& left, int64_t rows, float* to) const {
+    pack_left(left, rows, dims_.k, false, to, a_row_);
+    for (int64_t i = 0; i < rows; ++i, to += a_row_) {
+      if (a_scale_ != 1)
+        for (int64_t k = 0; k < dims_.k; ++k) to[k] *= a_scale_;
+      if (!deep_) continue;
+      std::fill(to + dims_.k, to + a_row_, 0.0f);
+      arrange_row(dims_.b.dtype, to, dims_.k);
     }
   }
 
@@ -128,6 +141,7 @@ class Gemv {
   Cut rows_, columns_;
   bool swapped_ = false, deep_ = false, a_in_place_ = false, b_in_place_ = false;
   int pieces_ = 0;
+  float a_scale_ = 1;
   int64_t a_row_ = 0, sums_row_ = 0;
   int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
 };

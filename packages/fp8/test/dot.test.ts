@@ -48,6 +48,17 @@ describe("fp8DotGeneral", () => {
   const x = normals([32, 48], { seed: 5, dtype: "bfloat16" });
   const kernel = normals([48, 16], { seed: 6, std: 0.2 });
   const bias = normals([16], { seed: 7 });
+
+  it("takes a kernel that is kept in FP8 with the scale of its state", () => {
+    const metas = freshMetas(recipe);
+    const scaled = { ...metas, kernel: { ...metas.kernel, scale: tensor([64]) } };
+    const { q } = quantizeWith(scaled.kernel, kernel, E4M3);
+    const of = (k: Tensor): Tensor => fp8DotGeneral(x, k, scaled, AXES, { recipe, bias });
+    expectSameBits({ y: of(q) }, { y: of(kernel) });
+    expectError("dtype", /^fp8DotGeneral: kernel must be float32, bfloat16 or float16/, () => of(kernel.astype(E5M2)));
+    const sum = (x: Tensor): Tensor => fp8DotGeneral(x, q, scaled, AXES, { recipe }).astype("float32").sum();
+    expectError("dtype", /^fp8DotGeneral: a kernel that is kept in FP8 has no gradient/, () => valueAndGrad(sum)(x));
+  });
   const dy = normals([32, 16], { seed: 8, dtype: "bfloat16" });
   const f =
     (metas: ProductMetas<ScaleState>, r = recipe) =>
