@@ -37,6 +37,21 @@ class ArgExtreme : public Kernel {
  private:
   static constexpr int64_t kTile = 1024;
 
+  // Where the extreme, or the first NaN, stands first: looked for in steps that a vector compares at once.
+  static int64_t first_place(const T* x, int64_t n, T extreme) {
+    constexpr int kStep = 32;
+    const auto is_it = [=](T v) { return (v == extreme) | (v != v); };
+    int64_t k = 0;
+    for (; k + kStep <= n; k += kStep) {
+      int hits = 0;
+#pragma omp simd reduction(+ : hits)
+      for (int i = 0; i < kStep; ++i) hits += is_it(x[k + i]);
+      if (hits != 0) break;
+    }
+    while (!is_it(x[k])) ++k;
+    return k;
+  }
+
   // The extreme of a piece first, then where it is: both passes are simpler than one that carries the index.
   int32_t search_row(const Call& call, int64_t first) const {
     T buffer[kTile];
@@ -47,10 +62,8 @@ class ArgExtreme : public Kernel {
       const T* x = fold_in(type_, call.in[0], first + i, n, buffer);
       const T extreme = static_cast<T>(fold_row<F>(x, n));
       if (found >= 0 && !replaces<F>(extreme, best)) continue;
-      int64_t k = 0;
-      while (!(x[k] == extreme || (x[k] != x[k]))) ++k;
       best = extreme;
-      found = i + k;
+      found = i + first_place(x, n, extreme);
       if (extreme != extreme) break;
     }
     return static_cast<int32_t>(found);

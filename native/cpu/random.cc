@@ -17,21 +17,15 @@ class RandomBits : public Kernel {
     const uint32_t* key = call.input<uint32_t>(0);
     const uint32_t k0 = key[0], k1 = key[1];
     parallel_for(size_, 1 << 12, [&](int64_t begin, int64_t end) {
-      if (width_ != 8) {
-        uint32_t* out = call.output<uint32_t>(0);
-        threefry_bits_row(k0, k1, static_cast<uint64_t>(begin), end - begin, out + begin);
-        if (width_ == 16) {
-          for (int64_t i = begin; i < end; ++i) out[i] &= 0xffffu;
-        }
-        return;
-      }
-      uint8_t* out = call.output<uint8_t>(0);
-      uint32_t block[256];
-      for (int64_t i = begin; i < end; i += 256) {
-        const int64_t n = std::min<int64_t>(256, end - i);
-        threefry_bits_row(k0, k1, static_cast<uint64_t>(i), n, block);
-        for (int64_t j = 0; j < n; ++j) out[i + j] = static_cast<uint8_t>(block[j]);
-      }
+      const auto draw = [&](auto* out, const auto& cut) {
+        threefry_row(k0, k1, static_cast<uint64_t>(begin), end - begin, out + begin, cut);
+      };
+      if (width_ == 8)
+        draw(call.output<uint8_t>(0), [](uint32_t x) { return static_cast<uint8_t>(x); });
+      else if (width_ == 16)
+        draw(call.output<uint32_t>(0), [](uint32_t x) { return x & 0xffffu; });
+      else
+        draw(call.output<uint32_t>(0), [](uint32_t x) { return x; });
     });
   }
 
@@ -72,7 +66,7 @@ class RandomFoldIn : public Kernel {
   void run(const Call& call) override {
     const uint32_t k0 = call.input<uint32_t>(0)[0], k1 = call.input<uint32_t>(0)[1], data = *call.input<uint32_t>(1);
     uint32_t* out = call.output<uint32_t>(0);
-    threefry2x32(k0, k1, 0, data, out, out + 1);
+    threefry2x32(k0, k1, 0u, data, out, out + 1);
   }
 };
 

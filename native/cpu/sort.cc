@@ -1,17 +1,21 @@
 // sort(x){axis, descending} → (values, indices). Stable; NaN comes last either way; -0 equals 0.
-// Every element becomes a 32-bit key whose order as an unsigned number is the wanted one. Rows of (key, index) are
-// sorted by the digits of the key, lowest first; short rows by insertion. Nothing is compared, so ties keep their
-// order.
+// Every element becomes a 32-bit key whose order as an unsigned number is the wanted one. Rows of (key, index), no two
+// of which are equal, go through a sorting network; long ones are sorted by the digits of the key, lowest first, which
+// keeps the order of ties; very short ones by insertion.
 #include <algorithm>
 #include <bit>
 #include <utility>
 
 #include "cpu/index.h"
 #include "cpu/rows.h"
+#include "cpu/sort_network.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
+
+// Up to where a network has fewer steps than the passes over the digits.
+constexpr int64_t kShort = 16, kNetwork = kItems >= 8 ? 8192 : kItems >= 4 ? 2048 : 256;
 
 constexpr int kDigitBits = 11, kDigits = 3;
 constexpr uint32_t kDigitValues = 1u << kDigitBits;
@@ -22,7 +26,7 @@ inline uint32_t float_key(float x, bool descending) {
   return x != x ? 0xffffffffu : key;
 }
 
-using Item = uint64_t;  // key, then index
+// Key, then index.
 inline Item make_item(uint32_t key, int64_t index) {
   return static_cast<Item>(key) << 32 | static_cast<uint32_t>(index);
 }
@@ -72,13 +76,19 @@ class Sort : public Kernel {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t first = row / x_.inner * x_.length * x_.inner + row % x_.inner;
         read_keys(call, first, items);
-        const Item* sorted = items;
-        if (x_.length < 64) {
+        if (x_.length < kShort) {
           insertion_sort(items, x_.length);
+          write_row(call, first, [=](int64_t k) { return items[k]; });
+        } else if (x_.length <= kNetwork) {
+          const int64_t n = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(x_.length)));
+          std::fill(items + x_.length, items + n, ~Item{0});
+          sort_network(items, n);
+          const int shift = std::countr_zero(static_cast<uint64_t>(n / kItems));
+          write_row(call, first, [=](int64_t k) { return items[(k & (n / kItems - 1)) * kItems + (k >> shift)]; });
         } else {
-          sorted = radix_sort(items, items + x_.length, counts, x_.length);
+          const Item* sorted = radix_sort(items, items + x_.length, counts, x_.length);
+          write_row(call, first, [=](int64_t k) { return sorted[k]; });
         }
-        write_row(call, first, sorted);
       }
     });
   }
@@ -127,26 +137,28 @@ class Sort : public Kernel {
     return descending_ ? ~key : key;
   }
 
-  template <class T>
-  void write_values(const Call& call, int64_t first, const Item* items) const {
+  template <class T, class At>
+  void write_values(const Call& call, int64_t first, const At& item) const {
     const T* from = call.input<T>(0) + first;
     T* to = call.output<T>(0) + first;
     int32_t* indices = call.output<int32_t>(1) + first;
     for (int64_t k = 0; k < x_.length; ++k) {
-      const int64_t index = static_cast<uint32_t>(items[k]);
+      const int64_t index = static_cast<uint32_t>(item(k));
       to[k * x_.inner] = from[index * x_.inner];
       indices[k * x_.inner] = static_cast<int32_t>(index);
     }
   }
 
-  void write_row(const Call& call, int64_t first, const Item* items) const {
+  // item(k): the k-th of the sorted row.
+  template <class At>
+  void write_row(const Call& call, int64_t first, const At& item) const {
     switch (dtype_bytes(dtype_)) {
       case 1:
-        return write_values<uint8_t>(call, first, items);
+        return write_values<uint8_t>(call, first, item);
       case 2:
-        return write_values<uint16_t>(call, first, items);
+        return write_values<uint16_t>(call, first, item);
       default:
-        return write_values<uint32_t>(call, first, items);
+        return write_values<uint32_t>(call, first, item);
     }
   }
 

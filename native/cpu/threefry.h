@@ -6,9 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifndef TE_ISA_NAMESPACE
-#define TE_ISA_NAMESPACE isa_scalar
-#endif
+#include "cpu/simd/vector_width.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
@@ -16,16 +14,46 @@ namespace {
 
 inline uint32_t rotate_left(uint32_t x, int bits) { return (x << bits) | (x >> (32 - bits)); }
 
+// Words of four vectors. The rounds are one chain of instructions that wait for each other; four chains side by side
+// keep the processor busy.
+struct Batch {
+  static constexpr int kVectors = 4, kWords = kVectors * kLanes;
+  typedef uint32_t Vector __attribute__((vector_size(4 * kLanes)));
+  Vector part[kVectors];
+};
+
+template <class F>
+inline __attribute__((always_inline)) Batch map_batch(const F& f) {
+  Batch result;
+#pragma GCC unroll 4
+  for (int i = 0; i < Batch::kVectors; ++i) result.part[i] = f(i);
+  return result;
+}
+inline __attribute__((always_inline)) Batch& operator+=(Batch& x, const Batch& y) {
+  return x = map_batch([&](int i) { return x.part[i] + y.part[i]; });
+}
+inline __attribute__((always_inline)) Batch& operator+=(Batch& x, uint32_t y) {
+  return x = map_batch([&](int i) { return x.part[i] + y; });
+}
+inline __attribute__((always_inline)) Batch operator^(const Batch& x, const Batch& y) {
+  return map_batch([&](int i) { return x.part[i] ^ y.part[i]; });
+}
+inline __attribute__((always_inline)) Batch rotate_left(const Batch& x, int bits) {
+  return map_batch([&](int i) { return (x.part[i] << bits) | (x.part[i] >> (32 - bits)); });
+}
+
 // Four rounds followed by the injection of the key words a and b (b already holds the number of the group).
 #define TE_THREEFRY_GROUP(r0, r1, r2, r3, a, b)                                               \
   x0 += x1, x1 = rotate_left(x1, r0) ^ x0, x0 += x1, x1 = rotate_left(x1, r1) ^ x0, x0 += x1, \
             x1 = rotate_left(x1, r2) ^ x0, x0 += x1, x1 = rotate_left(x1, r3) ^ x0, x0 += (a), x1 += (b)
 
 // (*o0, *o1) = threefry2x32 of the key (k0, k1) and the counter words (c0, c1).
-inline __attribute__((always_inline)) void threefry2x32(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1,
-                                                        uint32_t* o0, uint32_t* o1) {
+template <class Words>
+inline __attribute__((always_inline)) void threefry2x32(uint32_t k0, uint32_t k1, const Words& c0, const Words& c1,
+                                                        Words* o0, Words* o1) {
   const uint32_t k2 = k0 ^ k1 ^ 0x1BD11BDAu;
-  uint32_t x0 = c0 + k0, x1 = c1 + k1;
+  Words x0 = c0, x1 = c1;
+  x0 += k0, x1 += k1;
   TE_THREEFRY_GROUP(13, 15, 26, 6, k1, k2 + 1);
   TE_THREEFRY_GROUP(17, 29, 16, 24, k2, k0 + 2);
   TE_THREEFRY_GROUP(13, 15, 26, 6, k0, k1 + 3);
@@ -67,30 +95,45 @@ inline void for_counter_pieces(uint64_t first, int64_t n, const Body& body) {
   }
 }
 
+// bits[i] = threefry_bits of the counter words (high, low + i) for a batch.
+inline __attribute__((always_inline)) void threefry_batch(uint32_t k0, uint32_t k1, uint32_t high, uint32_t low,
+                                                          uint32_t* bits) {
+  Batch::Vector place;
+  for (int i = 0; i < kLanes; ++i) place[i] = static_cast<uint32_t>(i);
+  const Batch c0 = map_batch([&](int) { return Batch::Vector{} + high; });
+  const Batch c1 = map_batch([&](int i) { return place + (low + static_cast<uint32_t>(i * kLanes)); });
+  Batch b0, b1;
+  threefry2x32(k0, k1, c0, c1, &b0, &b1);
+  const Batch mixed = b0 ^ b1;
+  std::memcpy(bits, &mixed, sizeof mixed);
+}
+
 // to[i] = f(threefry_bits(k0, k1, first + i)) for i in [0, n).
 template <class T, class F>
 inline void threefry_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, T* to, const F& f) {
   for_counter_pieces(first, n, [&](int64_t offset, int32_t length, uint32_t high, uint32_t low) {
-    T* piece = to + offset;
+    for (int32_t i = 0; i < length; i += Batch::kWords) {
+      uint32_t bits[Batch::kWords];
+      threefry_batch(k0, k1, high, low + static_cast<uint32_t>(i), bits);
+      T* piece = to + offset + i;
+      if (length - i >= Batch::kWords) {
 #pragma omp simd
-    for (int32_t i = 0; i < length; ++i) {
-      uint32_t b0, b1;
-      threefry2x32(k0, k1, high, low + static_cast<uint32_t>(i), &b0, &b1);
-      piece[i] = f(b0 ^ b1);
+        for (int k = 0; k < Batch::kWords; ++k) piece[k] = f(bits[k]);
+      } else {
+        for (int k = 0; k < length - i; ++k) piece[k] = f(bits[k]);
+      }
     }
   });
 }
 
-inline void threefry_bits_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, uint32_t* bits) {
-  threefry_row(k0, k1, first, n, bits, [](uint32_t x) { return x; });
-}
-
 // factor[i] = uniform < 1 - rate ? 1 / (1 - rate) : 0 for the counters first + i: what dropout multiplies by.
-// A rate of 1 drops everything.
+// A rate of 1 drops everything. (A uniform number is a multiple of 2^-23, so the comparison is one of integers.)
 inline void threefry_dropout_row(uint32_t k0, uint32_t k1, uint64_t first, int64_t n, double rate, float* factor) {
   const float keep = static_cast<float>(1.0 - rate);
   const float kept = keep > 0 ? static_cast<float>(1.0 / (1.0 - rate)) : 0.0f;
-  threefry_row(k0, k1, first, n, factor, [=](uint32_t x) { return uniform_from_bits(x) < keep ? kept : 0.0f; });
+  const int32_t keep_below = static_cast<int32_t>(std::ceil(keep * 8388608.0f));
+  threefry_row(k0, k1, first, n, factor,
+               [=](uint32_t x) { return static_cast<int32_t>(x >> 9) < keep_below ? kept : 0.0f; });
 }
 
 }  // namespace

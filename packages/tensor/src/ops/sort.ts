@@ -60,6 +60,11 @@ export const sortOp = defineOp("sort", {
       {},
       { gradient: false },
     ),
+    ...c.product(
+      { length: [20, 64, 1000], descending: [false, true] },
+      ({ length }) => ({ x: c.integers([3, length], { dtype: "int32", low: 0, high: 12 }) }),
+      ({ descending }) => ({ axis: 1, descending }),
+    ),
     c.case("empty", { x: c.normal([3, 0]) }, { axis: 1 }),
     c.bench("rows of 1024", { x: c.normal([1024, 1024]) }, { axis: 1 }, { bytes: 3 * 2 ** 22 }),
   ],
