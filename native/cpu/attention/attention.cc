@@ -5,6 +5,7 @@
 
 #include "cpu/attention/floats.h"
 #include "cpu/attention/pairs.h"
+#include "cpu/simd/lanes.h"
 #include "te/parallel.h"
 
 namespace te {
@@ -145,23 +146,24 @@ class Attention : public Kernel {
       std::fill(row + window.all.low, row + window.all.high, 0.0f);
       return;
     }
-    finish_scores(p_, call, visibility, block, window, r, A::kScalesScores ? p_.scale : 1.0f, row, s.row);
+    const ScoreScale scale(p_, block, r, A::kScalesScores);
+    finish_scores(p_, call, visibility, block, window, r, scale.now, row, s.row);
     Vector top = vector_at(row + wide.low);
     for (int64_t j = wide.low + kLanes; j < wide.high; j += kLanes) {
       const Vector& x = vector_at(row + j);
       top = top > x ? top : x;
     }
-    float largest = sums.largest[r];
-    for (int lane = 0; lane < kLanes; ++lane) largest = std::max(largest, top[lane]);
+    const float largest = std::max(sums.largest[r], largest_lane(top) * scale.later);
     const float base = largest == -kInfinity ? 0.0f : largest;
     const bool finite = s.values.finite();
     uint8_t* hidden = s.row->hidden;
     for (int64_t j = wide.low; !finite && j < wide.high; ++j) hidden[j] = row[j] == -kInfinity;
-    float total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t j = wide.low; j < wide.high; ++j) {
-      row[j] = weight_exp(row[j] - base);
-      total += row[j];
+    const float later = scale.later;
+    Vector totals{};
+    for (int64_t j = wide.low; j < wide.high; j += kLanes) {
+#pragma omp simd
+      for (int64_t i = j; i < j + kLanes; ++i) row[i] = weight_exp(row[i] * later - base);
+      totals += vector_at(row + j);
     }
     for (int64_t j = wide.low; !finite && j < wide.high; ++j)
       row[j] = !hidden[j] && row[j] < kLeastWeight ? kLeastWeight : row[j];
@@ -169,7 +171,7 @@ class Attention : public Kernel {
     std::fill(row + wide.high, row + window.all.high, 0.0f);
     if (largest != sums.largest[r]) rescale(simd_exp(sums.largest[r] - base), r, sums);
     sums.largest[r] = largest;
-    sums.total[r] += total;
+    sums.total[r] += add_lanes(totals);
     if (p_.dropout > 0) {
       float* factors = s.row->numbers;
       dropout_factors(p_, call, block, window, r, factors);

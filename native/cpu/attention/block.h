@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "cpu/attention/chunks.h"
 #include "cpu/attention/mask.h"
@@ -116,6 +117,16 @@ inline constexpr float kLeastWeight = std::numeric_limits<float>::denorm_min();
 struct RowBuffers {
   float numbers[kChunk];
   uint8_t hidden[kChunk];
+};
+
+// How scores that come unscaled from the product are scaled: by finish_scores, or later, within the exponential, where
+// nothing is added to them before. One of the two is 1.
+struct ScoreScale {
+  float now, later;
+  ScoreScale(const Problem& p, const Block& block, int64_t r, bool unscaled)
+      : now(unscaled ? p.scale : 1.0f), later(1) {
+    if (!p.has_bias && !block.range[r].holes && now > 0) std::swap(now, later);
+  }
 };
 
 // Multiplies by `scale`, adds the bias, and puts -inf where that is -inf, whatever the key holds, and where the row's

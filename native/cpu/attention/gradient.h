@@ -105,14 +105,16 @@ void gradient_row(const Problem& p, const Call& call, const Visibility& visibili
   float *weights = s.weights + r * kScoreRow, *dscores = s.dscores + r * kScoreRow;
   const Span span = window.row[r], wide = span.empty() ? Span{window.all.low, window.all.low} : widen(span, kLanes);
   if (!span.empty()) {
-    finish_scores(p, call, visibility, block, window, r, A::kScalesScores ? p.scale : 1.0f, weights, s.row);
+    const ScoreScale scale(p, block, r, A::kScalesScores);
+    finish_scores(p, call, visibility, block, window, r, scale.now, weights, s.row);
+    const float later = scale.later;
     const float max = s.max[r], share = s.share[r], mean = s.mean[r], least = s.finite ? 0.0f : kLeastWeight;
     if (p.dropout > 0) {
       float* factors = s.row->numbers;
       dropout_factors(p, call, block, window, r, factors);
 #pragma omp simd
       for (int64_t j = span.low; j < span.high; ++j) {
-        const float score = weights[j], kept = factors[j - span.low];
+        const float score = weights[j] * later, kept = factors[j - span.low];
         const float weight = gradient_weight(score, max, share, least), dkept = kept == 0 ? 0.0f : kept * dscores[j];
         weights[j] = weight * kept;
         dscores[j] = score == -kInfinity ? 0.0f : weight * (dkept - mean);
@@ -124,7 +126,7 @@ void gradient_row(const Problem& p, const Call& call, const Visibility& visibili
     } else {
 #pragma omp simd
       for (int64_t j = wide.low; j < wide.high; ++j) {
-        const float score = weights[j], weight = gradient_weight(score, max, share, least);
+        const float score = weights[j] * later, weight = gradient_weight(score, max, share, least);
         weights[j] = weight;
         dscores[j] = score == -kInfinity ? 0.0f : weight * (dscores[j] - mean);
       }

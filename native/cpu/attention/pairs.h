@@ -156,10 +156,9 @@ class PairArithmetic {
 
   void keep_gradients(const Block& block, const Window& window, const float* weights, const float* dscores,
                       Gradients& to) const {
-    for (int64_t r = 0; r < block.rows; ++r) round_row(dscores + r * kScoreRow, window.all, to.dscores + r * kScoreRow);
     for (int64_t r = 0; r < block.rows; r += 2) {
-      pair_rows(weights, r, r + 1 < block.rows, window.all, to.weight_pairs);
-      pair_rows(dscores, r, r + 1 < block.rows, window.all, to.dscore_pairs);
+      const float *w = weights + r * kScoreRow, *ds = dscores + r * kScoreRow;
+      r + 1 < block.rows ? keep_rows<true>(w, ds, r, window.all, to) : keep_rows<false>(w, ds, r, window.all, to);
     }
   }
 
@@ -245,13 +244,21 @@ class PairArithmetic {
       store_halves(to + j, round_to_bfloat16(load_words(row + j)) >> 16);
   }
 
-  // Rows r and r + 1 as pairs; where there is no second row, with zeros.
-  static void pair_rows(const float* rows, int64_t r, bool two, Span span, uint16_t* to) {
-    const float *low = rows + r * kScoreRow, *high = low + kScoreRow;
+  // Rows r and r + 1; zeros where there is no second row.
+  template <bool TWO>
+  static void keep_rows(const float* weights, const float* dscores, int64_t r, Span span, Gradients& to) {
+    uint16_t* row = to.dscores + r * kScoreRow;
+    const auto second = [&](const float* rows, int64_t j) {
+      return TWO ? round_to_bfloat16(load_words(rows + kScoreRow + j)) : Words{};
+    };
     for (int64_t j = span.low; j < span.high; j += kSquare) {
-      const Words first = round_to_bfloat16(load_words(low + j));
-      const Words second = two ? round_to_bfloat16(load_words(high + j)) : Words{};
-      store_words(to + j / kPairPanel * kPairsPanel + r * kPairPanel + j % kPairPanel * 2, pair_up(first, second));
+      const int64_t pairs = j / kPairPanel * kPairsPanel + r * kPairPanel + j % kPairPanel * 2;
+      const Words low = round_to_bfloat16(load_words(dscores + j)), high = second(dscores, j);
+      store_halves(row + j, low >> 16);
+      if (TWO) store_halves(row + kScoreRow + j, high >> 16);
+      store_words(to.dscore_pairs + pairs, pair_up(low, high));
+      const Words weight = round_to_bfloat16(load_words(weights + j));
+      store_words(to.weight_pairs + pairs, pair_up(weight, second(weights, j)));
     }
   }
 

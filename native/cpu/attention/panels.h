@@ -13,12 +13,12 @@ inline constexpr int64_t kDepth = 64;  // kDepth rows of a panel fit the first-l
 
 inline constexpr int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-typedef int32_t Lanes __attribute__((vector_size(kLanes * sizeof(int32_t))));
+typedef int32_t Places __attribute__((vector_size(kLanes * sizeof(int32_t))));
 
 // to[k][j] = from[j][k] for kLanes rows and kLanes columns. Interleaving row i with row i + kLanes/2 moves one bit of
 // the row number into the column number; log2(kLanes) rounds exchange the two.
 inline void transpose_square(const float* from, int64_t from_row, float* to, int64_t to_row, int64_t to_rows) {
-  Lanes low, high;
+  Places low, high;
   for (int i = 0; i < kLanes; ++i) {
     low[i] = i / 2 + i % 2 * kLanes;
     high[i] = low[i] + kLanes / 2;
