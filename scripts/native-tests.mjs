@@ -3,7 +3,24 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
 import { become, INTERRUPTED } from "./become.mjs";
+import { ARM64_LIBRARIES, qemu } from "./setup/arm64.mjs";
 import { call, root, say } from "./setup/shell.mjs";
+
+/** The instruction sets of each processor's kernels, and what /proc/cpuinfo calls them. */
+const SETS = {
+  x64: [
+    ["scalar", /^/],
+    ["avx2", /\bavx2\b/],
+    ["avx512", /\bavx512bw\b/],
+    ["avx512_bf16", /\bavx512_bf16\b/],
+    ["amx", /\bamx_bf16\b/],
+  ],
+  arm64: [
+    ["scalar", /^/],
+    ["neon", /\basimd\b/],
+    ["neon_bf16", /\bbf16\b/],
+  ],
+};
 
 /** The instruction sets that kernels are compiled for and this processor has. */
 function instructionSets() {
@@ -13,13 +30,7 @@ function instructionSets() {
   } catch {
     // Not Linux: the lowest runs everywhere.
   }
-  return [
-    ["scalar", /^/],
-    ["avx2", /\bavx2\b/],
-    ["avx512", /\bavx512bw\b/],
-    ["avx512_bf16", /\bavx512_bf16\b/],
-    ["amx", /\bamx_bf16\b/],
-  ].flatMap(([name, flag]) => (flag.test(flags) ? [name] : []));
+  return (SETS[process.arch] ?? [["scalar", /^/]]).flatMap(([name, flag]) => (flag.test(flags) ? [name] : []));
 }
 
 /** Builds a target of tests in native/<folder>; says where to look if that fails. */
@@ -44,8 +55,8 @@ function testsIn(folder) {
 /** Runs programs one after another. Gives their numbers and a line about them, or undefined when Ctrl-C ended them. */
 async function runAll(what, programs) {
   const failed = [];
-  for (const { name, path, env } of programs) {
-    const code = await become(path, [], { env });
+  for (const { name, path, env, under } of programs) {
+    const code = await (under ? become(under, [path], { env }) : become(path, [], { env }));
     if (code === INTERRUPTED) return undefined;
     if (code !== 0) failed.push(name);
   }
@@ -70,6 +81,45 @@ export async function nativeTests(folder, { env } = {}) {
     })),
   );
   return runAll(`Native tests on ${sets.join(", ")}`, programs);
+}
+
+/** The processors that qemu-user stands for, with what they lack and have: products of bfloat16 matrices. */
+const ARM64 = [
+  { processor: "cortex-a72", sets: ["scalar", "neon"], tests: /^/ },
+  { processor: "max", sets: ["neon_bf16"], tests: /^(attention|bfloat16_unit|dot)_test$/ },
+];
+
+/**
+ * Builds the tests of native/test for arm64 in native/<folder>, and runs each under qemu-user: with every instruction set, those
+ * that multiply bfloat16 also on a processor that has instructions for it. Gives their numbers, or undefined when Ctrl-C ended them.
+ */
+export async function arm64Tests(folder) {
+  say("Building the tests of native/test for arm64 (once, a few minutes)…");
+  if (!buildTests(folder, "te_tests")) return { passed: 0, failed: 1 };
+  const programs = ARM64.flatMap(({ processor, sets, tests }) =>
+    testsIn("test").flatMap(({ name }) =>
+      sets.flatMap((TE_CPU_ISA) =>
+        tests.test(name)
+          ? [
+              {
+                name: `${name} (${TE_CPU_ISA})`,
+                path: join(root, "native", folder, name),
+                under: qemu(),
+                // The waiting threads of a team would take the time that the emulator needs.
+                env: {
+                  TE_TIMES: "0",
+                  TE_CPU_ISA,
+                  OMP_WAIT_POLICY: "passive",
+                  QEMU_CPU: processor,
+                  QEMU_LD_PREFIX: ARM64_LIBRARIES,
+                },
+              },
+            ]
+          : [],
+      ),
+    ),
+  );
+  return runAll("Native tests on arm64 (qemu-user)", programs);
 }
 
 /** Whether native/<folder> has CUDA's kernels on the emulator; where not, a line says that their tests are skipped. */

@@ -67,6 +67,9 @@ const commands = {
   async "pack:gpu"(args) {
     return (await import("./pack-gpu.mjs")).packGpu(args);
   },
+  async "test:arm64"() {
+    return (await import("./test-arm64.mjs")).testArm64();
+  },
   async "test:sanitize"(args) {
     return (await import("./test-sanitize.mjs")).testSanitize(args);
   },

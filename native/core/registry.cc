@@ -8,6 +8,8 @@
 #if defined(__x86_64__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 #include "te/kernel.h"
@@ -27,8 +29,22 @@ std::unordered_map<std::string, std::vector<Entry>>& registry() {
   return *entries;
 }
 
+#if defined(__aarch64__)
+constexpr const char* kNames[] = {"scalar", "neon", "neon_bf16"};
+#else
 constexpr const char* kNames[] = {"scalar", "avx2", "avx512", "avx512_bf16", "amx"};
+#endif
 constexpr int kLevels = std::size(kNames);
+
+// "scalar, neon or neon_bf16"
+std::string all_names() {
+  std::string text = kNames[0];
+  for (int level = 1; level < kLevels; ++level) {
+    text += level + 1 < kLevels ? ", " : " or ";
+    text += kNames[level];
+  }
+  return text;
+}
 
 #if defined(__x86_64__)
 // Linux gives the registers of the matrix unit, 8 KiB a thread, to processes that ask for them.
@@ -52,6 +68,14 @@ Isa detect_isa() {
   const bool tiles = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-bf16");
   return tiles && may_use_tiles() ? Isa::amx : Isa::avx512_bf16;
 }
+#elif defined(__aarch64__)
+Isa detect_isa() {
+#if defined(__linux__)
+  constexpr unsigned long kBfloat16 = 1ul << 14;  // HWCAP2_BF16, which older headers lack
+  if (getauxval(AT_HWCAP2) & kBfloat16) return Isa::neon_bf16;
+#endif
+  return Isa::neon;
+}
 #else
 Isa detect_isa() { return Isa::scalar; }
 #endif
@@ -67,7 +91,7 @@ Isa wanted_isa() {
     if (isa > best) note_problem("TE_CPU_ISA: this processor has no " + wish + used);
     return std::min(best, isa);
   }
-  note_problem("TE_CPU_ISA must be scalar, avx2, avx512, avx512_bf16 or amx, got \"" + wish + "\"" + used);
+  note_problem("TE_CPU_ISA must be " + all_names() + ", got \"" + wish + "\"" + used);
   return best;
 }
 

@@ -1,10 +1,13 @@
 // te_cpu.node: the functions of every device, and those of the CPU alone.
 #include <algorithm>
 #include <chrono>
-#include <dnnl.hpp>
 #include <thread>
+#ifdef TE_ONEDNN
+#include <dnnl.hpp>
+#endif
 
 #include "cpu/device.h"
+#include "cpu/gemm/bfloat16_unit.h"
 #include "node/arguments.h"
 #include "node/functions.h"
 #include "te/parallel.h"
@@ -20,15 +23,17 @@ napi_value describe(napi_env env, napi_callback_info) {
   napi_value isas = js_array(env);
   for (int i = 0; i <= static_cast<int>(active_isa()); ++i)
     push(env, isas, static_cast<uint32_t>(i), js_text(env, isa_name(static_cast<Isa>(i))));
-  const dnnl_version_t* version = dnnl_version();
   napi_value result = js_object(env);
   set(env, result, "isa", js_text(env, isa_name(active_isa())));
   set(env, result, "isas", isas);
   set(env, result, "threads", js_number(env, wanted_threads()));
+#ifdef TE_ONEDNN
+  const dnnl_version_t* version = dnnl_version();
   set(env, result, "oneDNN",
       js_text(env, std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                        std::to_string(version->patch)));
-  set(env, result, "nativeBfloat16", js_boolean(env, active_isa() >= Isa::avx512_bf16));
+#endif
+  set(env, result, "nativeBfloat16", js_boolean(env, bfloat16_unit() != nullptr));
   set(env, result, "problems", js_texts(env, problems()));
   return result;
 }

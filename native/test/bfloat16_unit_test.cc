@@ -70,7 +70,7 @@ void speed(const Bfloat16Unit& unit, const Sizes& s) {
 }  // namespace
 
 int main(int argc, char**) {
-  for (const Bfloat16Unit* unit : {amx_unit(), avx512_bf16_unit(), portable_unit()}) {
+  for (const Bfloat16Unit* unit : {amx_unit(), avx512_bf16_unit(), neon_bf16_unit(), portable_unit()}) {
     if (!unit) continue;
     for (int64_t rows : {1, 11, 12, 16, 17, 31, 32, 33, 64, 70})
       for (int64_t columns : {1, 15, 16, 17, 32, 40, 96, 100})

@@ -274,7 +274,7 @@ int main(int argc, char**) {
   check_integers();
   check_non_finite();
   check_paths(bfloat16_unit() != nullptr);
-  for (const char* unit : {"amx", "avx512_bf16", "portable"}) {
+  for (const char* unit : {"amx", "avx512_bf16", "neon_bf16", "portable"}) {
     if (!force_bfloat16_unit(unit)) continue;
     check_all();
     check_paths(true);

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { ask, call, root, say, which } from "./shell.mjs";
 
 const needs = [
-  { name: "oneDNN", package: "libdnnl-dev", present: () => oneDnnHeader() !== undefined },
+  // The yardstick of products; arm64 has one of its own.
+  ...(process.arch === "arm64"
+    ? []
+    : [{ name: "oneDNN", package: "libdnnl-dev", present: () => oneDnnHeader() !== undefined }]),
   { name: "CMake", package: "cmake", present: () => which("cmake") !== undefined },
   { name: "Ninja", package: "ninja-build", present: () => which("ninja") !== undefined, optional: true },
   // Programs on several processes are tested with it; without it these tests are left out.
@@ -22,11 +25,16 @@ export function compiler() {
 
 /** Installs the Debian packages that the native build needs, where that is possible. Returns the names of what is still missing. */
 export function installSystemPackages() {
-  const absent = needs.filter((need) => !need.present());
+  return installNeeds(needs);
+}
+
+/** The same for another list. */
+export function installNeeds(list) {
+  const absent = list.filter((need) => !need.present());
   // Without a compiler nothing can be built, so nothing is installed either.
   for (const some of [absent.filter((need) => !need.optional), absent.filter((need) => need.optional)])
     if (some.length > 0 && compiler()) install(some.map((need) => need.package));
-  const missing = needs
+  const missing = list
     .filter((need) => !need.optional && !need.present())
     .map((need) => `${need.name} (${need.package})`);
   return compiler() ? missing : ["a C++ compiler (g++)", ...missing];
@@ -35,7 +43,7 @@ export function installSystemPackages() {
 function install(packages) {
   const prefix = administrator();
   if (!prefix || process.env.TE_INSTALL === "off") return;
-  say(`Installing Debian packages for the native kernels: ${packages.join(" ")} (TE_INSTALL=off to go without)…`);
+  say(`Installing Debian packages for native code: ${packages.join(" ")} (TE_INSTALL=off to go without)…`);
   const log = join(root, "native/build/apt.log");
   const apt = [...prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
   const run = (...args) => call(apt[0], [...apt.slice(1), ...args], { log });

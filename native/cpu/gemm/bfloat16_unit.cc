@@ -27,8 +27,12 @@ void multiply(const Bfloat16Product& p) {
 }
 
 const Bfloat16Unit* by_processor() {
+#if defined(__aarch64__)
+  return active_isa() >= Isa::neon_bf16 ? neon_bf16_unit() : nullptr;
+#else
   if (active_isa() >= Isa::amx) return amx_unit();
   return active_isa() >= Isa::avx512_bf16 ? avx512_bf16_unit() : nullptr;
+#endif
 }
 
 std::atomic<const Bfloat16Unit*>& chosen() {
@@ -50,7 +54,7 @@ bool force_bfloat16_unit(const std::string& name) {
     chosen() = name.empty() ? by_processor() : nullptr;
     return true;
   }
-  for (const Bfloat16Unit* unit : {amx_unit(), avx512_bf16_unit(), portable_unit()}) {
+  for (const Bfloat16Unit* unit : {amx_unit(), avx512_bf16_unit(), neon_bf16_unit(), portable_unit()}) {
     if (!unit || name != unit->name) continue;
     chosen() = unit;
     return true;

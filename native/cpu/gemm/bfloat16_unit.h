@@ -35,6 +35,7 @@ struct Bfloat16Unit {
 // The units that exist in the code, each nullptr where this processor or system lacks it.
 const Bfloat16Unit* amx_unit();          // tiles of the matrix unit
 const Bfloat16Unit* avx512_bf16_unit();  // dot products of pairs on vectors
+const Bfloat16Unit* neon_bf16_unit();    // matrices of arm64 in vectors
 const Bfloat16Unit* portable_unit();     // for tests: the definition, everywhere
 
 // The unit that products use, or nullptr where float32 is the faster way.

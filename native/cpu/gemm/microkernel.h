@@ -11,7 +11,11 @@ namespace TE_ISA_NAMESPACE {
 namespace {
 
 inline constexpr int64_t kTileRows = 6;  // kTileRows * kTileVectors sums fill the registers
-inline constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+inline constexpr int kTileVectors = 4;
+#else
+inline constexpr int kTileVectors = 2;
+#endif
 inline constexpr int64_t kPanel = kLanes * kTileVectors;  // columns of a tile
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), may_alias));

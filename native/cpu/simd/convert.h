@@ -4,6 +4,8 @@
 #include <cstring>
 #if defined(__F16C__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "cpu/simd/formats.h"
@@ -67,6 +69,8 @@ inline void float16_row_to_float(const uint16_t* from, int64_t n, float* to) {
 #if defined(__F16C__)
   for (; i + 8 <= n; i += 8)
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+#elif defined(__ARM_NEON)
+  for (; i + 4 <= n; i += 4) vst1q_f32(to + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + i))));
 #endif
   for (; i < n; ++i) to[i] = float16_to_float(from[i]);
 }
@@ -77,6 +81,8 @@ inline void float_row_to_float16(const float* from, int64_t n, uint16_t* to) {
   for (; i + 8 <= n; i += 8)
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
                      _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__ARM_NEON)
+  for (; i + 4 <= n; i += 4) vst1_u16(to + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(from + i))));
 #endif
   for (; i < n; ++i) to[i] = float_to_float16(from[i]);
 }
@@ -177,6 +183,8 @@ inline void map_row(const void* from, int64_t n, void* to, F f) {
 #if defined(__F16C__)
       for (; n >= 8; n -= 8, x += 8)
         _mm256_storeu_ps(x, _mm256_cvtph_ps(_mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT)));
+#elif defined(__ARM_NEON)
+      for (; n >= 4; n -= 4, x += 4) vst1q_f32(x, vcvt_f32_f16(vcvt_f16_f32(vld1q_f32(x))));
 #endif
       for (int64_t i = 0; i < n; ++i) x[i] = float16_to_float(float_to_float16(x[i]));
       break;

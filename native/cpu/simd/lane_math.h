@@ -63,7 +63,7 @@ inline __attribute__((always_inline)) PowerOfE power_of_e(Lanes x, float sign) {
   constexpr float kMagic = 12582912.0f + 127.0f;  // 1.5 * 2^23 + bias
   const float high = sign * 1.44269502f;
   const Lanes shifted = x * high + kMagic, n = shifted - kMagic;
-#if defined(__FMA__)
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
   const Lanes r = x * high - n;
   return {kIsExact<T> ? r + x * (sign * 1.92596303e-8f) : r, reinterpret_cast<LaneBits>(shifted)};
 #else  // the product would be rounded: n times the upper part of ln 2 is not

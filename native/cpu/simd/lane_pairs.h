@@ -39,6 +39,8 @@ inline __attribute__((always_inline)) Lanes load_float16(const uint16_t* from) {
   return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 #elif defined(__F16C__)
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__ARM_NEON)
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
 #else
   Lanes x;
   for (int i = 0; i < kLanes; ++i) x[i] = float16_to_float(from[i]);
@@ -52,6 +54,8 @@ inline __attribute__((always_inline)) void store_float16(uint16_t* to, Lanes x) 
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), codes);
 #elif defined(__F16C__)
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(__ARM_NEON)
+  vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(x)));
 #else
   for (int i = 0; i < kLanes; ++i) to[i] = float_to_float16(x[i]);
 #endif

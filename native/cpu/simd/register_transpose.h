@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "cpu/simd/stream.h"
@@ -44,6 +46,13 @@ inline Words load_codes(const Code* from) {
     return reinterpret_cast<Words>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
   if constexpr (sizeof(Code) == 2)
     return reinterpret_cast<Words>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__ARM_NEON)
+  if constexpr (sizeof(Code) == 1) {
+    uint32_t codes;
+    std::memcpy(&codes, from, 4);
+    return vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(codes))));
+  }
+  if constexpr (sizeof(Code) == 2) return vmovl_u16(vld1_u16(reinterpret_cast<const uint16_t*>(from)));
 #endif
   Words words;
   if constexpr (sizeof(Code) == 4)
@@ -69,6 +78,10 @@ inline void store_bytes(uint8_t* to, Words words) {
   const uint32_t high = static_cast<uint32_t>(_mm256_extract_epi32(packed, 4));
   std::memcpy(to, &low, 4);
   std::memcpy(to + 4, &high, 4);
+#elif defined(__ARM_NEON)
+  const uint16x4_t halves = vmovn_u32(words);
+  const uint32_t bytes = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(halves, halves))), 0);
+  std::memcpy(to, &bytes, 4);
 #else
   for (int i = 0; i < kSquare; ++i) to[i] = static_cast<uint8_t>(words[i]);
 #endif
@@ -78,6 +91,9 @@ inline void store_bytes(uint8_t* to, Words words) {
 inline void store_halves(void* to, Words words) {
 #if defined(__AVX512F__)
   _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(words)));
+#elif defined(__ARM_NEON)
+  const uint16x4_t halves = vmovn_u32(words);
+  std::memcpy(to, &halves, sizeof halves);
 #else
   uint16_t halves[kSquare];
   for (int i = 0; i < kSquare; ++i) halves[i] = static_cast<uint16_t>(words[i]);

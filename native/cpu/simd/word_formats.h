@@ -47,6 +47,8 @@ inline Words load_floats(const void* from) {
 #if defined(__AVX512F__)
     const __m256i codes = _mm256_loadu_si256(static_cast<const __m256i*>(from));
     return reinterpret_cast<Words>(_mm512_maskz_cvtph_ps(0xffff, codes));
+#elif defined(__ARM_NEON)
+    return vreinterpretq_u32_f32(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(static_cast<const uint16_t*>(from)))));
 #endif
     float row[kSquare];
     float16_row_to_float(static_cast<const uint16_t*>(from), kSquare, row);

@@ -68,10 +68,14 @@ class Kernel {
 // Returns nullptr after setting *why when the kernel does not know this dtype, layout or parameter.
 using Prepare = std::unique_ptr<Kernel> (*)(const Node& node, std::string* why);
 
-// Instruction sets, ascending. A kernel source is compiled once per level in its own namespace; the registry hands out
-// the highest level that the processor has (TE_CPU_ISA, the name of a level, lowers it). Above avx512 only products of
-// bfloat16 differ (cpu/gemm/bfloat16_unit.h).
+// Instruction sets of the kind of processor, ascending. A kernel source is compiled once per level in its own
+// namespace; the registry hands out the highest level that the processor has (TE_CPU_ISA, the name of a level, lowers
+// it). Above avx512 and neon only products of bfloat16 differ (cpu/gemm/bfloat16_unit.h).
+#if defined(__aarch64__)
+enum class Isa : int { scalar, neon, neon_bf16 };
+#else
 enum class Isa : int { scalar, avx2, avx512, avx512_bf16, amx };
+#endif
 
 struct Registration {
   Registration(const char* op, Isa isa, Prepare prepare);

@@ -21,7 +21,7 @@ export function machine(): Machine {
     cores: list.length,
     threads: info.available ? info.threads : 1,
     isa: info.available ? info.isa : "none",
-    oneDNN: info.available ? info.oneDNN : "none",
+    oneDNN: (info.available && info.oneDNN) || "none",
     nativeBfloat16: info.available && info.nativeBfloat16,
     node: process.version,
   };

@@ -14,7 +14,10 @@ export interface LoadOptions {
 
 const DEFAULTS = { env: undefined, folders: undefined, builds: undefined } satisfies Defaults<LoadOptions>;
 const FILE = "te_cpu.node";
-const PACKAGES: Readonly<Record<string, string>> = { "linux-x64": "@te/kernels-cpu-linux-x64-gnu" };
+const PACKAGES: Readonly<Record<string, string>> = {
+  "linux-x64": "@te/kernels-cpu-linux-x64-gnu",
+  "linux-arm64": "@te/kernels-cpu-linux-arm64-gnu",
+};
 
 /**
  * Finds and loads te_cpu.node: in the folder TE_NATIVE_DIR, in this repository's build, beside this file or the bundle that

@@ -16,7 +16,10 @@ function expectSeconds(fn: string, seconds: number): void {
     fail("option", fn, `seconds must be a number in [0, ${LONGEST_S}]`, seconds ?? String(seconds), "Measure often.");
 }
 
-/** GFLOP/s of the best oneDNN product of square and layer-like sizes from 1024³ up, measured for about `seconds`. */
+/**
+ * GFLOP/s of the best oneDNN product of square and layer-like sizes from 1024³ up, measured for about `seconds`; on arm64, of
+ * multiply-adds in registers.
+ */
 export function productPeak(dtype: "float32" | "bfloat16", seconds = 1): number {
   if (!["float32", "bfloat16"].includes(dtype))
     fail("dtype", "productPeak", "dtype must be float32 or bfloat16", dtype ?? String(dtype), "Choose one.");

@@ -42,7 +42,8 @@ export interface NativeInfo {
   readonly isa: string;
   readonly isas: readonly string[];
   readonly threads: number;
-  readonly oneDNN: string;
+  /** The version of oneDNN, the yardstick of products; undefined on arm64, which has one of its own. */
+  readonly oneDNN: string | undefined;
   /** Whether the processor multiplies bfloat16 itself. */
   readonly nativeBfloat16: boolean;
   /** What was wrong with the settings: a sentence each. */

@@ -42,8 +42,8 @@ beforeAll(async () => {
 
   if (native) {
     for (const path of run("node", ["native/npm/pack.mjs", work, "--built"], root).trim().split("\n")) {
-      const name = path.includes("kernels-cpu") ? "@te/kernels-cpu-linux-x64-gnu" : "@te/kernels-cuda-linux-x64-cuda13";
-      tarballs[name] = path;
+      const [, name] = /te-(kernels-.*)-\d+\.\d+\.\d+\.tgz$/.exec(path) ?? [];
+      tarballs[`@te/${name}`] = path;
     }
   }
 }, 300_000);
