@@ -28,6 +28,7 @@ export function wantsKernels(env: NodeJS.ProcessEnv = process.env): boolean {
 
 /** One line on stderr about what a subject of TE_LOG asked for. */
 export function logLine(line: string): void {
+  expectString("logLine", { line });
   process.stderr.write(`te: ${line}\n`);
 }
 
