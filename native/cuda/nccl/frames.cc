@@ -21,6 +21,8 @@ namespace {
 constexpr uint32_t kMagic = 0x31434e54;    // "TNC1"
 constexpr uint32_t kMostBytes = 1u << 20;  // of a frame
 constexpr timeval kPatience = {10, 0};     // for a peer that takes nothing
+// Of a machine that is gone TCP hears nothing: after 10 s of silence it is asked three times.
+constexpr int kSilence = 10, kBetween = 5, kTries = 3;
 
 template <class T>
 void put(std::string* to, const T& value) {
@@ -81,6 +83,9 @@ void set_options(int s) {
   const int on = 1;
   setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   setsockopt(s, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(s, IPPROTO_TCP, TCP_KEEPIDLE, &kSilence, sizeof kSilence);
+  setsockopt(s, IPPROTO_TCP, TCP_KEEPINTVL, &kBetween, sizeof kBetween);
+  setsockopt(s, IPPROTO_TCP, TCP_KEEPCNT, &kTries, sizeof kTries);
   setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
 }
 
@@ -96,12 +101,12 @@ int try_connect(const addrinfo& to) {
                     error == 0;
   if (!good) return close(s), -1;
   fcntl(s, F_SETFL, fcntl(s, F_GETFL) & ~O_NONBLOCK);
-  set_options(s);
   return s;
 }
 
 }  // namespace
 
+Connection::Connection(int socket) : socket_(socket) { set_options(socket); }
 Connection::~Connection() { close(socket_); }
 
 bool Connection::send(const Frame& frame) {

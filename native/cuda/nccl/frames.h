@@ -26,7 +26,7 @@ struct Frame {
 // A socket. Frames are written whole, by any thread, and read by one.
 class Connection {
  public:
-  explicit Connection(int socket) : socket_(socket) {}
+  explicit Connection(int socket);
   ~Connection();
   Connection(const Connection&) = delete;
   int socket() const { return socket_; }

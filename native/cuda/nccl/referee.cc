@@ -70,13 +70,15 @@ void Referee::read(Client& client) {
   if (!is_there) lose(client);
 }
 
-// Strangers come and go; a process that said goodbye may.
+// Strangers come and go; a process that said goodbye may. Of others all are told, also when the world has ended before:
+// those that do not end by themselves are ended then.
 void Referee::lose(Client& client) {
   client.is_gone = true;
   if (client.rank < 0 || left_.count(client.rank)) return;
+  is_broken_ = true;
   Frame lost{Frame::Kind::lost};
   lost.rank = client.rank;
-  end(lost);
+  tell_all(lost);
 }
 
 void Referee::take(Client& client, const Frame& frame) {
@@ -217,8 +219,12 @@ void Referee::end(const std::string& why) {
 void Referee::end(const Frame& reason) {
   if (is_broken_) return;
   is_broken_ = true;
+  tell_all(reason);
+}
+
+void Referee::tell_all(const Frame& frame) {
   for (const auto& [rank, client] : ranks_)
-    if (!client->is_gone) client->connection->send(reason);
+    if (!client->is_gone) client->connection->send(frame);
 }
 
 }  // namespace te::cuda

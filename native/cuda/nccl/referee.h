@@ -54,6 +54,7 @@ class Referee {
   void explain(const Frame& frame);
   void check_order(const Meeting& meeting);
   void tell(const std::vector<int32_t>& ranks, const Frame& frame);
+  void tell_all(const Frame& frame);
   // Tells all why the world ends.
   void end(const std::string& why);
   void end(const Frame& reason);

@@ -1,10 +1,13 @@
-// A thread reads what the referee says, and watches how the GPU gets on with its collectives.
+// A thread reads what the referee says, and watches how the GPU gets on with its collectives. It ends a process that
+// does nothing more when another has ended: nobody else can, where the processes were started one by one.
 #include "cuda/nccl/world.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,6 +22,8 @@ namespace {
 
 constexpr int kTick = 50;                         // milliseconds between two looks at the GPU
 constexpr auto kGrace = std::chrono::seconds(3);  // for the referee to say who is late
+// From the end of another process in an error to that of this one: for its own error, in its own words.
+constexpr auto kFarewell = std::chrono::seconds(5);
 
 Clock::duration seconds(double s) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
@@ -37,6 +42,7 @@ class World {
     guarded_ = &guarded;
     stopped_ = is_broken_ = is_welcome_ = is_whole_ = false;  // of an attempt that failed
     broken_.clear();
+    lost_ = -1;
     Address address = parse_address(seat.coordinator);
     if (seat.rank == 0) {
       const int listener = seat.listener >= 0 ? seat.listener : listen_at(address.port, &address.port);
@@ -134,28 +140,31 @@ class World {
   void require(const std::string& what) const {
     if (!broken_.empty()) throw Error("backend", text_for(what));
   }
+  // The referee always has one: who is late, or that nobody is.
+  std::string no_answer() const {
+    return "rank 0 sent nothing for " + seconds_text(seat_.timeout) +
+           ": it was stopped, or cannot be reached (TE_COLLECTIVE_TIMEOUT sets how long to wait)";
+  }
   void give_up(const std::string& what) {
-    broken_ = named(what, "others did not come for " + seconds_text(seat_.timeout) +
-                              " (TE_COLLECTIVE_TIMEOUT sets how long to wait)");
+    broken_ = named(what, no_answer());
     is_whole_ = is_broken_ = true;
   }
 
   void loop() {
-    while (!stopped_) {
-      pollfd ready{connection_->socket(), POLLIN, 0};
+    for (bool is_connected = true; !stopped_;) {
+      pollfd ready{is_connected ? connection_->socket() : -1, POLLIN, 0};
       poll(&ready, 1, kTick);
       if (stopped_) return;
-      if (ready.revents && !connection_->receive()) {
-        if (!stopped_) break_for("rank 0 has ended");
-        return;
-      }
+      if (ready.revents) is_connected = connection_->receive();
       while (const auto frame = connection_->next()) take(*frame);
+      if (!is_connected) lose(0);
       watch();
+      follow();
     }
   }
 
   void take(const Frame& frame) {
-    if (frame.kind == Frame::Kind::lost) return break_for("rank " + std::to_string(frame.rank) + " has ended");
+    if (frame.kind == Frame::Kind::lost) return lose(frame.rank);
     if (frame.kind == Frame::Kind::broken) return break_for(frame.what);
     {
       std::lock_guard lock(mutex_);
@@ -163,6 +172,22 @@ class World {
       if (frame.kind == Frame::Kind::met) met_[frame.key] = frame.data;
     }
     changed_.notify_all();
+  }
+
+  void lose(int rank) {
+    if (lost_ >= 0) return;
+    lost_ = rank;
+    lost_at_ = Clock::now();
+    break_for("rank " + std::to_string(rank) + " has ended");
+  }
+
+  // Ends this process some time after another: its JavaScript may loop, or wait for what has nothing to do with others.
+  void follow() {
+    if (!has_joined_ || lost_ < 0 || Clock::now() - lost_at_ < kFarewell) return;
+    std::lock_guard lock(mutex_);
+    std::fprintf(stderr, "Rank %d of %d did not end with rank %d, and is ended now: %s\n", seat_.rank, seat_.size,
+                 lost_, is_whole_ ? broken_.c_str() : (broken_ + ".").c_str());
+    _exit(1);
   }
 
   // A collective that the GPU is at for too long: the referee says why; where it does not, we do.
@@ -180,7 +205,7 @@ class World {
       stuck.key = place.key, stuck.count = place.count, stuck.ranks = place.ranks, stuck.what = place.what;
       send(stuck);
     } else if (has_asked_ && now - since_ > seconds(seat_.timeout) + kGrace) {
-      break_for("nothing moved for " + seconds_text(seat_.timeout) + " (TE_COLLECTIVE_TIMEOUT sets how long to wait)");
+      break_for(no_answer());
     }
     const std::string problem = guarded_->problem();
     if (problem.empty()) {
@@ -205,6 +230,8 @@ class World {
   uint64_t at_ = 0;
   Clock::time_point since_, troubled_;
   bool has_asked_ = false;
+  int lost_ = -1;  // the rank that was the first to end in an error
+  Clock::time_point lost_at_;
 };
 
 World& world() {

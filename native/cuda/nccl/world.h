@@ -37,7 +37,7 @@ class Guarded {
 void join(const Seat& seat, Guarded& guarded);
 // After the work of all processes; returns when all have come here. Throws te::Error as collectives do.
 void leave();
-// Leaves without a word: the others end too.
+// Leaves without a word: the others end too, or are ended some seconds later.
 void desert();
 
 bool has_joined();

@@ -132,6 +132,36 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
       );
     });
 
+    // Nothing but the others ends such a process: no mpirun is there.
+    const OP = "[a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank";
+
+    test.each([
+      ["hang", 0, `${OP} 0: rank 1 did not come for 4 s: it does something else, or was stopped`],
+      ["hang@0", 1, `${OP} 1: rank 0 did not come for 4 s: it does something else, or was stopped`],
+      ["linger", 0, "the end on rank 0: rank 1 did not come for 4 s"],
+    ] as const)("when the JavaScript of one does nothing more: %s", { timeout: 120_000 }, async (fault, rank, why) => {
+      const { output, codes } = await fall(fault);
+      expect(output).toMatch(new RegExp(`^Rank ${rank} of 2: TeError: ${why}`, "m"));
+      const sentence = `^Rank ${1 - rank} of 2 did not end with rank ${rank}, and is ended now: ${why}`;
+      expect(output).toMatch(new RegExp(sentence, "m"));
+      expect(codes, output).toEqual([1, 1]);
+    });
+
+    test("when one is killed and another does nothing more", { timeout: 120_000 }, async () => {
+      const { output, codes } = await fall("hang@0,kill@1");
+      expect(output).toMatch(/^Rank 0 of 2 did not end with rank 1, and is ended now: .*rank 1 has ended\.$/m);
+      expect(codes, output).toEqual([1, null]);
+    });
+
+    test.each([
+      ["pause@1", 0, "rank 1 did not come for 4 s"],
+      ["pause@0", 1, "rank 0 sent nothing for 4 s: it was stopped, or cannot be reached"],
+    ] as const)("when one is stopped, as soon as it goes on: %s", { timeout: 120_000 }, async (fault, rank, why) => {
+      const { output, codes } = await fall(fault);
+      expect(output).toMatch(new RegExp(`^Rank ${rank} of 2: TeError: ${OP} ${rank}: ${why}`, "m"));
+      expect(codes, output).toEqual([1, 1]);
+    });
+
     test("when one runs another program", { timeout: 120_000 }, async () => {
       expect((await fall("other")).output).toMatch(
         /on rank [01]: rank [01] is at [a-z_]+ for .* all processes must run the same programs in the same order\./,

@@ -6,6 +6,7 @@ import { type AddressInfo, createServer } from "node:net";
 /** mpirun of one kind of MPI, and why it cannot be used here, if so. */
 export interface Starter {
   readonly name: string;
+  readonly command: string;
   readonly missing: string | undefined;
   /** Runs a TypeScript file with arguments on so many processes. */
   run(processes: number, file: string, args?: readonly string[], env?: NodeJS.ProcessEnv): Promise<Ended>;
@@ -14,6 +15,8 @@ export interface Starter {
 /** How processes ended: the status of the one that started them, and what all of them wrote. */
 export interface Ended {
   readonly code: number | null;
+  /** Of each that was started: null for one that a signal ended. */
+  readonly codes: readonly (number | null)[];
   readonly output: string;
   readonly seconds: number;
   /** From when the last of them said that its fault comes now; 0 where none did. */
@@ -34,6 +37,7 @@ function secondsAfterFault(output: string): number {
 
 const starter = (name: string, command: string, options: readonly string[]): Starter => ({
   name,
+  command,
   missing: missingFor(command),
   run: (processes, file, args = [], env = {}) =>
     start(command, [...options, "-n", String(processes), process.execPath, ...nodeArguments(file, args)], env),
@@ -70,7 +74,7 @@ function start(command: string, args: readonly string[], env: NodeJS.ProcessEnv,
   return new Promise((resolve) =>
     started.on("close", (code) => {
       const seconds = (performance.now() - begin) / 1000;
-      resolve({ code, output, seconds, secondsAfterFault: secondsAfterFault(output) });
+      resolve({ code, codes: [code], output, seconds, secondsAfterFault: secondsAfterFault(output) });
     }),
   );
 }
@@ -98,6 +102,7 @@ export async function runTogether(
   );
   return {
     code: all.find(({ code }) => code !== 0)?.code ?? all[0]!.code,
+    codes: all.map(({ code }) => code),
     output: all.map(({ output }) => output).join(""),
     seconds: Math.max(...all.map(({ seconds }) => seconds)),
     secondsAfterFault: secondsAfterFault(all.map(({ output }) => output).join("")),

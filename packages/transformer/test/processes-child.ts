@@ -1,7 +1,8 @@
 /**
- * What each process of processes.test.ts runs: some steps of training over the mesh that is named, and on rank 1 the fault
- * that is asked for, before the third or after the last. Prints the losses.
+ * What each process of processes.test.ts runs: some steps of training over the mesh that is named, and the faults that are
+ * asked for, before the third or after the last: "hang" of rank 1, or "hang@0,kill@1". Prints the losses.
  */
+import { spawn } from "node:child_process";
 import "@te/kernels-cpu";
 import { adamw, applyUpdates } from "@te/optim";
 import { processCount, processIndex } from "@te/sharding";
@@ -10,14 +11,24 @@ import { announceFault } from "@te/testkit/processes";
 import { TransformerLayer } from "../src/index.js";
 import { PARALLELISMS, under } from "./mesh-setup.js";
 
-const [name, fault = "none"] = process.argv.slice(2);
+const [name, faults = ""] = process.argv.slice(2);
 const parallelism = PARALLELISMS.find((each) => each.name === name)!;
 
-/** Before the third step of rank 1. */
-function misbehave(): void {
+/** What this process does wrong. */
+function ownFault(): string | undefined {
+  const all = faults.split(",").map((each) => each.split("@"));
+  return all.find(([, rank = "1"]) => Number(rank) === processIndex())?.[0];
+}
+
+/** Before the third step. */
+function misbehave(fault: string): void {
   announceFault();
   if (fault === "kill") process.kill(process.pid, "SIGKILL");
-  if (fault === "stop") process.kill(process.pid, "SIGSTOP");
+  if (fault === "pause") {
+    const wake = `sleep 9; kill -CONT ${process.pid}`;
+    spawn("sh", ["-c", wake], { detached: true, stdio: "ignore" }).unref();
+  }
+  if (fault === "stop" || fault === "pause") process.kill(process.pid, "SIGSTOP");
   if (fault === "hang") for (;;);
   if (fault === "leave") process.exit(0);
   if (fault === "throw") throw new Error("it has had enough");
@@ -48,16 +59,17 @@ await under(parallelism, async () => {
     });
   let step = stepOf(1);
   const losses: number[] = [];
+  const fault = ownFault();
   for (let i = 0; i < 4; i++) {
-    if (i === 2 && processIndex() === 1) {
-      misbehave();
+    if (i === 2 && fault) {
+      misbehave(fault);
       if (fault === "other") step = stepOf(2);
     }
     const [nextParams, nextState, loss] = step(params, state, random.key(i));
     [params, state] = [nextParams, nextState];
     losses.push(await loss.item());
   }
-  if (fault === "linger" && processIndex() === 1) {
+  if (fault === "linger") {
     announceFault();
     for (;;);
   }
