@@ -80,7 +80,7 @@ describe("commands", () => {
     const words = before.split(" ").filter((word) => word !== "-s" && word !== "--");
     if (words[0] === "node") return void expect(existsSync(join(root, words[1]!))).toBe(true);
     if (words[0] === "npx") return void expect(existsSync(join(root, "node_modules/.bin", words[1]!))).toBe(true);
-    // The tests of @te/transformer start processes so.
+    // See mesh-commands.test.ts.
     if (words[0] === "mpirun") return void expect(words).toContain("node");
     expect(words[0], "commands are of npm, npx, node or mpirun").toBe("npm");
     if (/^(ci|install|pack)$/.test(words[1]!)) return;
