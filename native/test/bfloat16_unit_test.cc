@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "cpu/simd/formats.h"
+#include "te/settings.h"
 #include "test/harness.h"
 
 using namespace te;
@@ -70,6 +71,9 @@ void speed(const Bfloat16Unit& unit, const Sizes& s) {
 }  // namespace
 
 int main(int argc, char**) {
+  // Whoever chooses an instruction set for tests chooses one that the processor has.
+  active_isa();
+  for (const std::string& problem : problems()) test::expect(problem.rfind("TE_CPU_ISA", 0) != 0, problem);
   for (const Bfloat16Unit* unit : {amx_unit(), avx512_bf16_unit(), neon_bf16_unit(), portable_unit()}) {
     if (!unit) continue;
     for (int64_t rows : {1, 11, 12, 16, 17, 31, 32, 33, 64, 70})
