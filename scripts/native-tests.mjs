@@ -33,11 +33,11 @@ function instructionSets() {
   return (SETS[process.arch] ?? [["scalar", /^/]]).flatMap(([name, flag]) => (flag.test(flags) ? [name] : []));
 }
 
-/** Builds a target of tests in native/<folder>; says where to look if that fails. */
-function buildTests(folder, target) {
+/** Builds targets of tests in native/<folder>; says where to look if that fails. */
+function buildTests(folder, ...targets) {
   const log = join(root, "native", folder, "te-tests.log");
   const parallel = ["--parallel", String(availableParallelism())];
-  const code = call("cmake", ["--build", join(root, "native", folder), ...parallel, "--target", target], { log });
+  const code = call("cmake", ["--build", join(root, "native", folder), ...parallel, "--target", ...targets], { log });
   if (code !== 0) say(`The native tests did not build; see ${relative(root, log)}.`);
   return code === 0;
 }
@@ -83,43 +83,43 @@ export async function nativeTests(folder, { env } = {}) {
   return runAll(`Native tests on ${sets.join(", ")}`, programs);
 }
 
-/** The processors that qemu-user stands for, with what they lack and have: products of bfloat16 matrices. */
+/** The processors that qemu-user stands for: without products of bfloat16 matrices, and with them. */
 const ARM64 = [
-  { processor: "cortex-a72", sets: ["scalar", "neon"], tests: /^/ },
-  { processor: "max", sets: ["neon_bf16"], tests: /^(attention|bfloat16_unit|dot)_test$/ },
+  { QEMU_CPU: "cortex-a72", sets: ["scalar", "neon"], tests: /^/ },
+  { QEMU_CPU: "max", sets: ["neon_bf16"], tests: /^(attention|bfloat16_unit|dot)_test$/ },
+];
+
+/** What a quick look takes: a minute of processor time. */
+const ARM64_QUICK = [
+  { QEMU_CPU: "cortex-a72", sets: ["neon"], tests: /^(dot_pack|math|softmax|quantize)_test$/ },
+  { QEMU_CPU: "max", sets: ["neon_bf16"], tests: /^bfloat16_unit_test$/ },
 ];
 
 /**
  * Builds the tests of native/test for arm64 in native/<folder>, and runs each under qemu-user: with every instruction set, those
  * that multiply bfloat16 also on a processor that has instructions for it. Gives their numbers, or undefined when Ctrl-C ended them.
  */
-export async function arm64Tests(folder) {
-  say("Building the tests of native/test for arm64 (once, a few minutes)…");
-  if (!buildTests(folder, "te_tests")) return { passed: 0, failed: 1 };
-  const programs = ARM64.flatMap(({ processor, sets, tests }) =>
-    testsIn("test").flatMap(({ name }) =>
-      sets.flatMap((TE_CPU_ISA) =>
-        tests.test(name)
-          ? [
-              {
-                name: `${name} (${TE_CPU_ISA})`,
-                path: join(root, "native", folder, name),
-                under: qemu(),
-                // The waiting threads of a team would take the time that the emulator needs.
-                env: {
-                  TE_TIMES: "0",
-                  TE_CPU_ISA,
-                  OMP_WAIT_POLICY: "passive",
-                  QEMU_CPU: processor,
-                  QEMU_LD_PREFIX: ARM64_LIBRARIES,
-                },
-              },
-            ]
-          : [],
-      ),
-    ),
+export async function arm64Tests(folder, { quick = false } = {}) {
+  say("Building the tests of native/test for arm64 (once, a minute or a few)…");
+  const names = testsIn("test").map(({ name }) => name);
+  const programs = (quick ? ARM64_QUICK : ARM64).flatMap(({ QEMU_CPU, sets, tests }) =>
+    names
+      .filter((name) => tests.test(name))
+      .flatMap((name) => sets.map((TE_CPU_ISA) => ({ test: name, QEMU_CPU, TE_CPU_ISA }))),
   );
-  return runAll("Native tests on arm64 (qemu-user)", programs);
+  const targets = [...new Set(programs.map(({ test }) => test))];
+  if (!buildTests(folder, ...targets)) return { passed: 0, failed: 1 };
+  const command = qemu();
+  return runAll(
+    "Native tests on arm64 (qemu-user)",
+    programs.map(({ test, ...chosen }) => ({
+      name: `${test} (${chosen.TE_CPU_ISA})`,
+      path: join(root, "native", folder, test),
+      under: command,
+      // Threads of a team that wait busily would take the time that the emulator needs.
+      env: { TE_TIMES: "0", OMP_WAIT_POLICY: "passive", QEMU_LD_PREFIX: ARM64_LIBRARIES, ...chosen },
+    })),
+  );
 }
 
 /** Whether native/<folder> has CUDA's kernels on the emulator; where not, a line says that their tests are skipped. */

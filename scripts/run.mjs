@@ -67,8 +67,8 @@ const commands = {
   async "pack:gpu"(args) {
     return (await import("./pack-gpu.mjs")).packGpu(args);
   },
-  async "test:arm64"() {
-    return (await import("./test-arm64.mjs")).testArm64();
+  async "test:arm64"(args) {
+    return (await import("./test-arm64.mjs")).testArm64(args);
   },
   async "test:sanitize"(args) {
     return (await import("./test-sanitize.mjs")).testSanitize(args);
