@@ -8,7 +8,7 @@ import {
   trainingFlopsPerToken,
 } from "@te/example-char-lm";
 import { readBandwidth } from "@te/kernels-cpu";
-import { currentBackend, memory, random } from "@te/tensor";
+import { currentBackend, makeProgram, memory, random } from "@te/tensor";
 import { DECODE_FORMATS, type DecodeFormat, decoder } from "./gpt2-decode.js";
 import { GPT2, Gpt2 } from "./gpt2-model.js";
 import { type Machine, machine, Peak } from "./machine.js";
@@ -115,7 +115,7 @@ async function timeTraining(
   const step = createTrainStep(network, precision, optimizer);
   const tokens = random.randint(random.key(1), [batch, model.sequence + 1], 0, model.vocabulary);
   let state = createState(network, precision, optimizer, random.key(0));
-  const arenaBytes = arenaOf(step, state, tokens);
+  const arenaBytes = arenaOf(makeProgram(step)(state, tokens));
   const losses: number[] = [];
   const times: number[] = [];
   for (let i = 0; i < WARM_UP + steps; i++) {

@@ -1,5 +1,5 @@
 /**
- * npm run -s bench -- layer|ops|step|mesh|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
+ * npm run -s bench -- layer|ops|step|gpt2|shapes|mesh|reference|gpu [--json]. With --json stdout holds one JSON object and nothing else.
  *   ops        --op NAME: this op alone
  *   ranking    the planner's order of meshes against that of runs on two and four processes
  *   gpu        --plan: estimates, without a GPU; --small: sizes for an emulator; --seconds N: stop measuring then; --out FILE:
@@ -15,23 +15,28 @@ import { benchOps } from "./ops.js";
 import { printReport } from "./print.js";
 import { benchRanking } from "./ranking.js";
 import { benchReference } from "./reference.js";
+import { benchShapes } from "./shapes.js";
 import { benchStep } from "./step.js";
 
 const log = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-const { values, positionals } = readArgs("bench", "npm run bench -- layer|ops|step|mesh|reference|gpu [--json]", {
-  allowPositionals: true,
-  options: {
-    json: { type: "boolean" },
-    op: { type: "string" },
-    plan: { type: "boolean" },
-    small: { type: "boolean" },
-    seconds: { type: "string" },
-    out: { type: "string" },
+const { values, positionals } = readArgs(
+  "bench",
+  "npm run bench -- layer|ops|step|gpt2|shapes|mesh|reference|gpu [--json]",
+  {
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean" },
+      op: { type: "string" },
+      plan: { type: "boolean" },
+      small: { type: "boolean" },
+      seconds: { type: "string" },
+      out: { type: "string" },
+    },
   },
-});
+);
 
 /** Loaded late: importing it makes a GPU the device that the other benches would run on. */
 async function gpu(): Promise<object> {
@@ -49,6 +54,7 @@ const BENCHES: Record<string, () => Promise<object>> = {
   ops: () => benchOps({ only: values.op, log }),
   step: () => benchStep({ log }),
   gpt2: () => benchGpt2({ log }),
+  shapes: () => benchShapes({ log }),
   mesh: () => benchMesh({ log }),
   reference: () => benchReference({ log }),
   ranking: () => benchRanking({ log }),

@@ -5,13 +5,11 @@ import {
   disposeAll,
   PRECISIONS,
   type Precision,
-  type TrainState,
-  type TrainStep,
   trainingFlopsPerToken,
 } from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
-import { currentBackend, makeProgram, memory, random, type Tensor } from "@te/tensor";
-import { fuseElementwise, planMemory, runPasses } from "@te/tensor/backend";
+import { currentBackend, makeProgram, memory, random } from "@te/tensor";
+import { fuseElementwise, type Program, planMemory, runPasses } from "@te/tensor/backend";
 import { type Machine, machine, Peak } from "./machine.js";
 import { median, round, settle } from "./timing.js";
 
@@ -62,10 +60,9 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
   };
 }
 
-/** Bytes of the arena that a step's program needs on this device; that of the device has the size of its largest program. */
-export function arenaOf(step: TrainStep, state: TrainState, tokens: Tensor): number {
+/** Bytes of the arena that a program needs on this device; that of the device has the size of its largest program. */
+export function arenaOf(program: Program): number {
   const backend = currentBackend();
-  const program = makeProgram(step)(state, tokens);
   return planMemory(fuseElementwise(runPasses(program, (node) => backend.supports(node)))).arenaBytes;
 }
 
@@ -74,7 +71,7 @@ async function benchPrecision(precision: Precision, checkpoint: boolean, peak: P
   const trainer = createTrainer(config, precision, { steps: 100, seed: 0 });
   const tokens = random.randint(random.key(1), [BATCH, config.sequence + 1], 0, VOCABULARY);
   let state = trainer.start();
-  const arenaBytes = arenaOf(trainer.step, state, tokens);
+  const arenaBytes = arenaOf(makeProgram(trainer.step)(state, tokens));
   const step = async (): Promise<number> => {
     const start = performance.now();
     const [next, loss] = trainer.step(state, tokens);

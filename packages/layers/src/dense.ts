@@ -10,7 +10,7 @@ import {
   type Recipe,
 } from "@te/fp8";
 import { checkpointName, type DType, dot, type Tensor } from "@te/tensor";
-import { expectDType, expectTensor, FLOATS, fail, MAX_RANK, warnOnce } from "@te/tensor/op";
+import { expectDType, expectTensor, FLOATS, fail, isFloat8, MAX_RANK, warnOnce } from "@te/tensor/op";
 import { TE_GEMM } from "./checkpoint-policies.js";
 
 /** The FP8 state of one product of a module, and the recipe; undefined outside of an enabled autocast. */
@@ -52,11 +52,11 @@ export function checkInput(fn: string, x: Tensor): void {
 
 /**
  * Says once that 16-bit parameters, of dtype `stored`, meet a float32 input. As in the original computation follows the input, so
- * that a whole model may run in float32 because its first layer did.
+ * that a whole model may run in float32 because its first layer did. Parameters in FP8 are multiplied as they are.
  */
 export function warnWideInput(fn: string, x: Tensor, stored: DType): void {
   expectTensor(fn, { x });
-  if (x.dtype !== "float32" || stored === "float32") return;
+  if (x.dtype !== "float32" || stored === "float32" || isFloat8(stored)) return;
   const rule = `parameters are ${stored}, but computation is in float32, the dtype of the input`;
   const wayOut = `Cast the input with astype("${stored}"), or the parameters to float32 where that is meant.`;
   warnOnce(`${fn}: ${rule}. ${wayOut}`, `wide input of ${stored}`);
