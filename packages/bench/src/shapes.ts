@@ -4,18 +4,17 @@ import { once } from "node:events";
 import { cpuInfo, setThreads } from "@te/kernels-cpu";
 import { layerNormOp, rmsNormOp } from "@te/layers";
 import {
-  currentBackend,
   type DType,
   dot,
   jit,
   makeProgram,
-  memory,
   ones,
   random,
   softmax,
   type Tensor,
   zeros,
 } from "@te/tensor";
+import { byteSize, type Program } from "@te/tensor/backend";
 import { attentionBackwardOp, attentionOp } from "@te/transformer";
 import { DTYPES, SHAPE, type Shape, subject } from "./layer.js";
 import { type Machine, machine } from "./machine.js";
@@ -37,7 +36,7 @@ export interface ShapeRow {
   readonly share: number;
   /** The share of the processors that is left. */
   readonly fair?: number;
-  /** Highest memory of tensors and the arena in the case, divided by that of the other. */
+  /** Operands, results and arena of the case, divided by that of the other. */
   readonly memoryTimes?: number;
 }
 
@@ -171,14 +170,12 @@ async function longSequences(dtype: DType, { sequences, window, rounds }: ShapeS
     const compiled = jit(both);
     let before: (Timed & { bytes: number }) | undefined;
     for (const sequence of sequences) {
-      const { live } = memory();
       const inputs = [0, 1, 2, 3].map(() => draw([1, sequence, heads, depth], dtype)) as [
         Tensor,
         Tensor,
         Tensor,
         Tensor,
       ];
-      currentBackend().resetPeak();
       const ms = await milliseconds(
         () => compiled(...inputs),
         sequence * (windowed ? window : sequence) > 2 ** 28 ? 1 : rounds,
@@ -187,7 +184,7 @@ async function longSequences(dtype: DType, { sequences, window, rounds }: ShapeS
         name: `1 × ${sequence} causal${windowed ? `, window ${window}` : ""}`,
         ms,
         work: windowed ? sequence : sequence ** 2,
-        bytes: memory().peak - live + arenaOf(makeProgram(both)(...inputs)),
+        bytes: bytesOf(makeProgram(both)(...inputs)),
       };
       disposeAll(inputs);
       if (before)
@@ -196,6 +193,12 @@ async function longSequences(dtype: DType, { sequences, window, rounds }: ShapeS
     }
   }
   return rows;
+}
+
+/** Of a program's operands and results, and of what it keeps in between. */
+function bytesOf(program: Program): number {
+  const held = [...program.inputs, ...program.outputs].map((id) => byteSize(program.values[id]!));
+  return held.reduce((sum, bytes) => sum + bytes, arenaOf(program));
 }
 
 /** The layer with one thread, and with all beside a process that keeps one processor busy. */
