@@ -1,4 +1,4 @@
-// random_bits(key){shape, width}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
+// random_bits(key){shape, width, of, start}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
 #include "plan/random.h"
 
 #include "cpu/threefry.h"
@@ -11,32 +11,40 @@ namespace {
 
 class RandomBits : public Kernel {
  public:
-  RandomBits(int64_t size, int64_t width) : size_(size), width_(width) {}
+  RandomBits(const Shape& shape, const Draw& draw, int64_t width) : rows_(shape, draw), width_(width) {}
 
   void run(const Call& call) override {
-    const uint32_t* key = call.input<uint32_t>(0);
-    const uint32_t k0 = key[0], k1 = key[1];
-    parallel_for(size_, 1 << 12, [&](int64_t begin, int64_t end) {
-      const auto draw = [&](auto* out, const auto& cut) {
-        threefry_row(k0, k1, static_cast<uint64_t>(begin), end - begin, out + begin, cut);
-      };
+    parallel_for(rows_.rows * rows_.width, 1 << 12, [&](int64_t begin, int64_t end) {
       if (width_ == 8)
-        draw(call.output<uint8_t>(0), [](uint32_t x) { return static_cast<uint8_t>(x); });
+        draw(call, call.output<uint8_t>(0), begin, end, [](uint32_t x) { return static_cast<uint8_t>(x); });
       else if (width_ == 16)
-        draw(call.output<uint32_t>(0), [](uint32_t x) { return x & 0xffffu; });
+        draw(call, call.output<uint32_t>(0), begin, end, [](uint32_t x) { return x & 0xffffu; });
       else
-        draw(call.output<uint32_t>(0), [](uint32_t x) { return x; });
+        draw(call, call.output<uint32_t>(0), begin, end, [](uint32_t x) { return x; });
     });
   }
 
  private:
-  int64_t size_, width_;
+  // Elements [begin, end): cut(bits) of each.
+  template <class T, class F>
+  void draw(const Call& call, T* out, int64_t begin, int64_t end, const F& cut) const {
+    const uint32_t* key = call.input<uint32_t>(0);
+    for (int64_t i = begin, n; i < end; i += n) {
+      const int64_t row = i / rows_.width, at = i % rows_.width;
+      n = std::min(rows_.width - at, end - i);
+      threefry_row(key[0], key[1], static_cast<uint64_t>(rows_.counter(row) + at), n, out + i, cut);
+    }
+  }
+
+  DrawRows rows_;
+  int64_t width_;
 };
 
 std::unique_ptr<Kernel> prepare_bits(const Node& node, std::string* why) {
   int64_t width;
-  if (!read_random_bits(node, &width, why)) return nullptr;
-  return std::make_unique<RandomBits>(node.outputs[0].size(), width);
+  Draw draw;
+  if (!read_random_bits(node, &width, &draw, why)) return nullptr;
+  return std::make_unique<RandomBits>(node.outputs[0].shape, draw, width);
 }
 
 class RandomSplit : public Kernel {

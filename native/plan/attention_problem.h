@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "plan/draw.h"
 #include "te/kernel.h"
 
 namespace te::attention {
@@ -39,8 +40,15 @@ struct Problem {
   // Key j is visible from query i when below <= j - i <= above, counted in positions.
   int64_t below, above;
   double dropout;
+  Draw weights;  // along [B, g, h/g, Sq, Skv]: where dropout counts
 
   int64_t heads_per_group() const { return heads / groups; }
+  // The counter of the weight of a row and key 0.
+  int64_t counter(int64_t b, int64_t head, int64_t i) const {
+    const std::vector<int64_t>& step = weights.strides;
+    return weights.first + b * step[0] + head / heads_per_group() * step[1] + head % heads_per_group() * step[2] +
+           i * step[3];
+  }
   bool has_positions() const { return has_q_positions || has_kv_positions; }
   // The visible keys of a query depend on more than its index.
   bool explicit_mask() const { return has_mask || has_segments || has_positions(); }
@@ -108,7 +116,7 @@ inline bool read_operands(const Node& node, Problem* p, std::string* why) {
 // Fills *p from a node of attention or one of its gradients. False and *why when something is unknown.
 inline bool read_problem(const Node& node, const Operands& operands, Problem* p, std::string* why) {
   if (!node.params.only({"layout", "packing", "scale", "causal", "bottomRight", "windowLeft", "windowRight", "biasType",
-                         "softmaxType", "dropout", "float32Logits"},
+                         "softmaxType", "dropout", "weightsOf", "weightsStart", "float32Logits"},
                         why))
     return false;
   p->operands = operands;
@@ -145,6 +153,9 @@ inline bool read_problem(const Node& node, const Operands& operands, Problem* p,
   p->v = rows_of(p->batch, p->keys, p->groups, p->value_depth, last, slots, slots - 1);
   p->out = rows_of(p->batch, p->queries, p->heads, p->value_depth, last, 1, 0);
   if (p->keys >= int64_t{1} << 30 || p->queries >= int64_t{1} << 30) return *why = "more than 2^30 positions", false;
+  const Shape weights = {p->batch, p->groups, p->groups > 0 ? p->heads_per_group() : 0, p->queries, p->keys};
+  if (!read_draw(weights, node.params.integers("weightsOf"), node.params.integers("weightsStart"), &p->weights, why))
+    return false;
   read_visibility(node, p);
   return read_operands(node, p, why);
 }

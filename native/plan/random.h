@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include "plan/draw.h"
 #include "te/kernel.h"
 
 namespace te {
@@ -12,9 +13,11 @@ inline bool is_random_key(const Node& node, std::string* why) {
   return good;
 }
 
-// width: bits of each number, 8 as uint8, 16 or 32 as uint32.
-inline bool read_random_bits(const Node& node, int64_t* width, std::string* why) {
-  if (!node.params.only({"shape", "width"}, why) || !is_random_key(node, why)) return false;
+// width: bits of each number, 8 as uint8, 16 or 32 as uint32. draw: the part of the numbers that is wanted.
+inline bool read_random_bits(const Node& node, int64_t* width, Draw* draw, std::string* why) {
+  if (!node.params.only({"shape", "width", "of", "start"}, why) || !is_random_key(node, why)) return false;
+  if (!read_draw(node.outputs[0].shape, node.params.integers("of"), node.params.integers("start"), draw, why))
+    return false;
   *width = node.params.integer("width", 32);
   const DType dtype = node.outputs[0].dtype;
   if (*width == 8 ? dtype == DType::uint8 : (*width == 16 || *width == 32) && dtype == DType::uint32) return true;

@@ -21,7 +21,8 @@ struct AttentionCase {
   Shape bias = {}, mask = {};  // leading two axes of the bias, leading three of the mask; empty: absent
   bool segments = false, q_positions = false, kv_positions = false;
   bool zero_dlse = false;
-  int64_t hidden_from = 1 << 30;  // queries from here on have a mask that hides everything
+  Shape weights_of = {}, weights_start = {};  // all weights [B, g, h/g, Sq, Skv], and where these begin; empty: all
+  int64_t hidden_from = 1 << 30;              // queries from here on have a mask that hides everything
 };
 
 struct Attention {
@@ -37,6 +38,15 @@ struct Attention {
   int64_t row(int64_t b, int64_t n, int64_t i) const { return (b * c.heads + n) * c.queries + i; }
   size_t score(int64_t b, int64_t n, int64_t i, int64_t j) const {
     return static_cast<size_t>(row(b, n, i) * c.keys + j);
+  }
+
+  // What dropout counts: the index of a weight among all.
+  uint64_t counter(int64_t b, int64_t n, int64_t i, int64_t j) const {
+    if (c.weights_of.empty()) return score(b, n, i, j);
+    const int64_t heads = c.heads / c.groups, at[] = {b, n / heads, n % heads, i, j};
+    int64_t counter = 0;
+    for (size_t d = 0; d < 5; ++d) counter = counter * c.weights_of[d] + c.weights_start[d] + at[d];
+    return static_cast<uint64_t>(counter);
   }
 
   bool hidden(int64_t b, int64_t n, int64_t i, int64_t j) const {
@@ -99,7 +109,7 @@ struct Attention {
             p[j] = std::exp(s[j] - top) / total;
             double factor = 1;
             if (c.dropout > 0) {
-              const uint32_t bits = TE_ISA_NAMESPACE::threefry_bits(key[0], key[1], score(b, n, i, j));
+              const uint32_t bits = TE_ISA_NAMESPACE::threefry_bits(key[0], key[1], counter(b, n, i, j));
               factor = TE_ISA_NAMESPACE::uniform_from_bits(bits) < static_cast<float>(1 - c.dropout)
                            ? 1 / (1 - c.dropout)
                            : 0;

@@ -128,6 +128,21 @@ std::vector<AttentionCase> cases() {
     c.dropout = 0.1;
     c.keys = 300;
   });
+  add("dropout of a part", [](auto& c) {
+    c.dropout = 0.4;
+    c.heads = 4;
+    c.groups = 2;
+    c.keys = 300;
+    c.weights_of = {5, 3, 4, 66, 300};
+    c.weights_start = {3, 1, 0, 33, 0};
+  });
+  add("dropout of every other head", [](auto& c) {
+    c.dropout = 0.4;
+    c.heads = 4;
+    c.groups = 2;
+    c.weights_of = {2, 2, 4, 33, 99};
+    c.weights_start = {0, 0, 2, 0, 66};
+  });
   add("dropout, causal", [](auto& c) {
     c.dropout = 0.5;
     c.causal = true;

@@ -101,11 +101,14 @@ class Trio {
     if (!first) op.input(DType::float32, {c.batch, c.heads, c.queries});
     op.param("layout", c.layout.c_str()).param("packing", c.packing.c_str()).param("biasType", c.bias_type.c_str());
     op.param("softmaxType", c.softmax.c_str()).param("scale", c.scale).param("dropout", c.dropout);
+    op.param("weightsOf", numbers(c.weights_of)).param("weightsStart", numbers(c.weights_start));
     op.param("causal", c.causal)
         .param("bottomRight", c.bottom_right)
         .param("windowLeft", c.left)
         .param("windowRight", c.right);
   }
+
+  static std::vector<double> numbers(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
   template <class T>
   void share(int forward_index, const std::vector<T>& values) {

@@ -20,8 +20,12 @@ Op dropout(DType t, const Shape& shape, double rate, std::vector<double> broadca
   return op;
 }
 
-void check(DType t, const Shape& shape, double rate, const std::vector<double>& broadcast) {
+// of and start: the whole tensor, and where this part of it begins.
+void check_part(DType t, const Shape& shape, double rate, const std::vector<double>& broadcast, const Shape& of,
+                const Shape& start) {
   Op op = dropout(t, shape, rate, broadcast);
+  op.param("of", std::vector<double>(of.begin(), of.end()));
+  op.param("start", std::vector<double>(start.begin(), start.end()));
   op.run();
   Values wanted = op.in(0);
   int64_t dropped = 0;
@@ -29,8 +33,8 @@ void check(DType t, const Shape& shape, double rate, const std::vector<double>& 
     int64_t rest = static_cast<int64_t>(i), mask = 0, stride = 1;
     for (size_t d = shape.size(); d-- > 0; rest /= shape[d]) {
       if (std::count(broadcast.begin(), broadcast.end(), double(d))) continue;
-      mask += rest % shape[d] * stride;
-      stride *= shape[d];
+      mask += (rest % shape[d] + (start.empty() ? 0 : start[d])) * stride;
+      stride *= of.empty() ? shape[d] : of[d];
     }
     const bool keep = uniform_from_bits(threefry_bits(1, 42, static_cast<uint64_t>(mask))) < float(1 - rate);
     wanted[i] = keep ? wanted[i] / (1 - rate) : 0;
@@ -42,6 +46,10 @@ void check(DType t, const Shape& shape, double rate, const std::vector<double>& 
     expect(std::abs(dropped - rate * n) <= 4 * std::sqrt(n * rate * (1 - rate)), "share of dropped elements");
 }
 
+void check(DType t, const Shape& shape, double rate, const std::vector<double>& broadcast) {
+  check_part(t, shape, rate, broadcast, {}, {});
+}
+
 }  // namespace
 
 int main() {
@@ -51,6 +59,12 @@ int main() {
       for (const std::vector<double>& broadcast :
            std::vector<std::vector<double>>{{}, {0}, {1, 2}, {0, 2}, {1}, {0, 1, 2}})
         check(t, {3, 17, 33}, rate, broadcast);
+    check_part(t, {2, 7, 33}, 0.5, {}, {6, 7, 33}, {4, 0, 0});
+    check_part(t, {2, 7, 33}, 0.5, {}, {6, 9, 33}, {4, 2, 0});
+    check_part(t, {2, 7, 33}, 0.5, {1}, {6, 9, 99}, {1, 2, 66});
+    check_part(t, {40, 1}, 0.5, {}, {80, 7}, {40, 6});
+    check_part(t, {3, 40}, 0.5, {1}, {5, 80}, {2, 40});
+    check_part(t, {1, 2500}, 0.5, {}, {int64_t{1} << 22, 2500}, {(int64_t{1} << 22) - 1, 0});
     check(t, {4, 1, 2500}, 0.5, {0});
     check(t, {}, 0.5, {});
     check(t, {0, 3}, 0.5, {});

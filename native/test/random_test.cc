@@ -83,9 +83,36 @@ void check_rows() {
   }
 }
 
+// A part of a draw has the numbers that the draw has there, also beyond 2^32.
+void check_part(const Shape& shape, const Shape& of, const Shape& start, int width) {
+  Op op("random_bits");
+  op.input(DType::uint32, {2}).output(width == 8 ? DType::uint8 : DType::uint32, shape).param("width", width);
+  op.param("of", std::vector<double>(of.begin(), of.end()));
+  op.param("start", std::vector<double>(start.begin(), start.end()));
+  set_key(op, 5, 6);
+  op.run();
+  Values wanted(static_cast<size_t>(count(shape)));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    int64_t rest = static_cast<int64_t>(i), counter = 0, stride = 1;
+    for (size_t d = shape.size(); d-- > 0; rest /= shape[d], stride *= of[d])
+      counter += (rest % shape[d] + start[d]) * stride;
+    const uint64_t bits = threefry_bits(5, 6, static_cast<uint64_t>(counter));
+    wanted[i] = static_cast<double>(bits & ((uint64_t{1} << width) - 1));
+  }
+  expect_exact(op, label(DType::uint32, shape) + " of " + label(DType::uint32, of), 0, wanted);
+}
+
 }  // namespace
 
 int main() {
+  for (int width : {8, 16, 32}) {
+    check_part({7, 5000}, {21, 5000}, {14, 0}, width);
+    check_part({70, 300}, {70, 900}, {0, 600}, width);
+    check_part({3, 4, 5}, {6, 9, 11}, {3, 5, 6}, width);
+    check_part({300, 1}, {900, 4}, {600, 3}, width);
+    check_part({2, 300}, {int64_t{1} << 24, 300}, {14316557, 0}, width);
+    check_part({0, 3}, {4, 3}, {4, 0}, width);
+  }
   for (const Recorded& r : kRecorded) check(r);
   for (int64_t n : {0, 1, 31, 33, 5000}) expect(bits(9, n, 32).size() == size_t(n), "sizes");
   check_rows();

@@ -164,14 +164,13 @@ inline void finish_scores(const Problem& p, const Call& call, const Visibility& 
   std::fill(row + span.high, row + wide.high, -kInfinity);
 }
 
-// keep / (1 - rate) for the keys of a row's span; the counter of a score is its index in [B, h, Sq, Skv].
+// keep / (1 - rate) for the keys of a row's span.
 inline void dropout_factors(const Problem& p, const Call& call, const Block& block, const Window& window, int64_t r,
                             float* factors) {
   const uint32_t* key = call.input<uint32_t>(p.operands.key);
-  const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
   const Span span = window.row[r];
-  threefry_dropout_row(key[0], key[1], static_cast<uint64_t>(row * p.keys + window.first + span.low),
-                       span.high - span.low, p.dropout, factors);
+  const int64_t first = p.counter(block.b, block.head[r], block.index[r]) + window.first + span.low;
+  threefry_dropout_row(key[0], key[1], static_cast<uint64_t>(first), span.high - span.low, p.dropout, factors);
 }
 
 }  // namespace

@@ -96,8 +96,8 @@ struct Head {
   }
   // Whether dropout keeps the weight.
   __device__ bool keeps(const Operands& a, int i, int j, uint2 key) const {
-    const uint64_t row = (static_cast<uint64_t>(b) * a.heads + head) * a.queries + i;
-    return threefry_bits(key.x, key.y, row * a.keys + j) >> 9 < a.keep_below;
+    const int64_t row = a.counter + b * a.counter_batch + head * a.counter_head + i * a.counter_query;
+    return threefry_bits(key.x, key.y, static_cast<uint64_t>(row + j)) >> 9 < a.keep_below;
   }
   __device__ int64_t row(const Operands& a, int i) const {
     return (static_cast<int64_t>(b) * a.heads + head) * a.queries + i;

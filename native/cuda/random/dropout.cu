@@ -1,5 +1,6 @@
-// dropout(x, key){rate, broadcastDims} → y = x keep / (1 - rate). Element i of the mask, whose shape is that of x with
-// length 1 along broadcastDims, is kept when uniform(key)[i] < 1 - rate. A dropped element is 0 whatever x holds.
+// dropout(x, key){rate, broadcastDims, of, start} → y = x keep / (1 - rate). Element i of the mask, whose shape is that
+// of x with length 1 along broadcastDims, is kept when uniform(key)[i] < 1 - rate. Where x is a part of a tensor of
+// shape `of` that begins at `start`, i counts there. A dropped element is 0 whatever x holds.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -8,6 +9,7 @@
 #include "cuda/registration.h"
 #include "cuda/threefry.cuh"
 #include "cuda/vector.cuh"
+#include "plan/draw.h"
 
 namespace te::cuda {
 namespace {
@@ -19,8 +21,8 @@ __device__ inline float uniform(uint32_t bits) { return __uint_as_float(bits >> 
 
 // A thread makes 16 bytes. The walk leads from elements of x to those of the mask. x and y may be the same memory.
 template <class T, class Index>
-__global__ void __launch_bounds__(kThreads)
-    drop(const T* x, const uint32_t* key, T* y, Index total, const Walk mask, float keep, float scale) {
+__global__ void __launch_bounds__(kThreads) drop(const T* x, const uint32_t* key, T* y, Index total, const Walk mask,
+                                                 int64_t counter, float keep, float scale) {
   constexpr int kWidth = kWidest<T>;
   const Index first = (static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x) * kWidth;
   if (first >= total) return;
@@ -30,7 +32,7 @@ __global__ void __launch_bounds__(kThreads)
   Cursor<Index> cursor(mask, first);
 #pragma unroll
   for (int j = 0; j < kWidth; ++j) {
-    const bool kept = uniform(threefry_bits(k0, k1, static_cast<uint64_t>(cursor.out))) < keep;
+    const bool kept = uniform(threefry_bits(k0, k1, static_cast<uint64_t>(counter + cursor.out))) < keep;
     values.at[j] = static_cast<T>(kept ? static_cast<float>(values.at[j]) * scale : 0.0f);
     cursor.next(mask);
   }
@@ -39,16 +41,13 @@ __global__ void __launch_bounds__(kThreads)
 
 class Dropout : public Kernel {
  public:
-  Dropout(const Aval& x, double rate, const std::vector<int64_t>& broadcast)
+  Dropout(const Aval& x, double rate, const Draw& draw)
       : dtype_(x.dtype),
         total_(x.size()),
+        counter_(draw.first),
         keep_(static_cast<float>(1.0 - rate)),
         scale_(keep_ > 0 ? static_cast<float>(1.0 / (1.0 - rate)) : 0.0f) {
-    Shape shape = x.shape;
-    for (int64_t axis : broadcast) shape[static_cast<size_t>(axis)] = 1;
-    std::vector<int64_t> strides = strides_of(shape);
-    for (int64_t axis : broadcast) strides[static_cast<size_t>(axis)] = 0;
-    if (total_ > 0) mask_ = Walk(merged_axes(x.shape, strides_of(x.shape), strides));
+    if (total_ > 0) mask_ = Walk(merged_axes(x.shape, strides_of(x.shape), draw.strides));
   }
 
   void run(const Call& call) override {
@@ -69,11 +68,11 @@ class Dropout : public Kernel {
     const int64_t per_block = kThreads * 16 / static_cast<int64_t>(sizeof(T));
     launch("dropout", drop<T, Index>,
            {dim3(static_cast<unsigned>((total_ + per_block - 1) / per_block)), dim3(kThreads)}, call.input<T>(0),
-           call.input<uint32_t>(1), call.output<T>(0), static_cast<Index>(total_), mask_, keep_, scale_);
+           call.input<uint32_t>(1), call.output<T>(0), static_cast<Index>(total_), mask_, counter_, keep_, scale_);
   }
 
   DType dtype_;
-  int64_t total_;
+  int64_t total_, counter_;
   float keep_, scale_;
   Walk mask_;
 };
@@ -83,17 +82,18 @@ std::unique_ptr<Kernel> prepare_dropout(const Node& node, std::string* why) {
     *why = text;
     return nullptr;
   };
-  if (!node.params.only({"rate", "broadcastDims"}, why)) return nullptr;
+  if (!node.params.only({"rate", "broadcastDims", "of", "start"}, why)) return nullptr;
   const Aval& x = node.inputs[0];
   if (x.dtype > DType::float16 || x.dtype != node.outputs[0].dtype)
     return decline(std::string("no dropout of ") + dtype_name(x.dtype));
   if (node.inputs[1].dtype != DType::uint32 || node.inputs[1].size() != 2) return decline("key must be uint32[2]");
   const double rate = node.params.number("rate", 0.5);
   if (!(rate >= 0 && rate <= 1)) return decline("rate must lie in [0, 1]");
-  const std::vector<int64_t> broadcast = node.params.integers("broadcastDims");
-  for (int64_t axis : broadcast)
-    if (axis < 0 || axis >= static_cast<int64_t>(x.shape.size())) return decline("an axis that x does not have");
-  return std::make_unique<Dropout>(x, rate, broadcast);
+  Draw draw;
+  if (!read_shared_draw(x.shape, node.params.integers("of"), node.params.integers("start"),
+                        node.params.integers("broadcastDims"), &draw, why))
+    return nullptr;
+  return std::make_unique<Dropout>(x, rate, draw);
 }
 TE_CUDA_KERNEL(dropout, prepare_dropout);
 

@@ -1,5 +1,6 @@
-// random_bits(key){shape, width}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
+// random_bits(key){shape, width, of, start}, random_split(key){count} and random_fold_in(key, data): JAX's bits.
 #include "cuda/launch.h"
+#include "cuda/move/walk.cuh"
 #include "cuda/registration.h"
 #include "cuda/threefry.cuh"
 #include "cuda/vector.cuh"
@@ -10,45 +11,58 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// A thread makes 16 bytes. Word: what an element is stored in.
-template <class Word>
-__global__ void __launch_bounds__(kThreads) draw_bits(const uint32_t* key, Word* y, int64_t total, uint32_t mask) {
+// A thread makes 16 bytes. Word: what an element is stored in. The walk leads from elements of y to those of the draw.
+template <class Word, class Index>
+__global__ void __launch_bounds__(kThreads)
+    draw_bits(const uint32_t* key, Word* y, Index total, const Walk walk, int64_t counter, uint32_t mask) {
   constexpr int kWords = kWidest<Word>;
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kWords;
+  const Index first = (static_cast<Index>(blockIdx.x) * kThreads + threadIdx.x) * kWords;
   if (first >= total) return;
   const uint32_t k0 = key[0], k1 = key[1];
   Vector<Word, kWords> drawn;
+  Cursor<Index> cursor(walk, first);
 #pragma unroll
-  for (int j = 0; j < kWords; ++j)
-    drawn.at[j] = static_cast<Word>(threefry_bits(k0, k1, static_cast<uint64_t>(first + j)) & mask);
+  for (int j = 0; j < kWords; ++j) {
+    drawn.at[j] = static_cast<Word>(threefry_bits(k0, k1, static_cast<uint64_t>(counter + cursor.out)) & mask);
+    cursor.next(walk);
+  }
   store_part(drawn, y + first, left_of(total, first));
 }
 
 class RandomBits : public Kernel {
  public:
-  RandomBits(int64_t size, int64_t width) : size_(size), width_(width) {}
+  RandomBits(const Aval& y, const Draw& draw, int64_t width) : size_(y.size()), counter_(draw.first), width_(width) {
+    if (size_ > 0) walk_ = Walk(merged_axes(y.shape, strides_of(y.shape), draw.strides));
+  }
   void run(const Call& call) override {
     if (size_ == 0) return;
-    width_ == 8 ? draw<uint8_t>(call) : draw<uint32_t>(call);
+    const bool small = size_ < (int64_t{1} << 31) - (1 << 16);
+    small ? draw_as<uint32_t>(call) : draw_as<int64_t>(call);
   }
 
  private:
-  template <class Word>
+  template <class Index>
+  void draw_as(const Call& call) const {
+    width_ == 8 ? draw<uint8_t, Index>(call) : draw<uint32_t, Index>(call);
+  }
+  template <class Word, class Index>
   void draw(const Call& call) const {
     const int64_t per_block = kThreads * 16 / static_cast<int64_t>(sizeof(Word));
     const uint32_t mask = width_ == 32 ? ~0u : (1u << width_) - 1;
-    launch("random_bits", draw_bits<Word>,
+    launch("random_bits", draw_bits<Word, Index>,
            {dim3(static_cast<unsigned>((size_ + per_block - 1) / per_block)), dim3(kThreads)}, call.input<uint32_t>(0),
-           call.output<Word>(0), size_, mask);
+           call.output<Word>(0), static_cast<Index>(size_), walk_, counter_, mask);
   }
 
-  int64_t size_, width_;
+  int64_t size_, counter_, width_;
+  Walk walk_;
 };
 
 std::unique_ptr<Kernel> prepare_bits(const Node& node, std::string* why) {
   int64_t width;
-  if (!read_random_bits(node, &width, why)) return nullptr;
-  return std::make_unique<RandomBits>(node.outputs[0].size(), width);
+  Draw draw;
+  if (!read_random_bits(node, &width, &draw, why)) return nullptr;
+  return std::make_unique<RandomBits>(node.outputs[0], draw, width);
 }
 
 // Both words of each counter: i, or the one that is given.

@@ -27,6 +27,7 @@ import {
   type ResolvedAttentionOptions,
 } from "./dot-product-attention-options.js";
 import { namedAttention } from "./ops/attention.js";
+import { ATTENTION_DEFAULTS } from "./ops/attention-problem.js";
 import { contextMethod } from "./ops/context-attention.js";
 import { SequenceDescriptor } from "./sequence-descriptor.js";
 import { MASK_CONVENTION, readMask, warnUnread } from "./unread-arguments.js";
@@ -138,6 +139,7 @@ export class DotProductAttention extends Module {
         ...(dropout > 0 && { key: this.makeRng(options.dropoutRngName) }),
       },
       {
+        ...ATTENTION_DEFAULTS,
         layout: options.transposeBatchSequence ? "sbhd" : "bshd",
         packing,
         scale: options.scaleFactor ?? 1 / Math.sqrt(this.headDim),

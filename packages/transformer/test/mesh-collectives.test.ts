@@ -26,14 +26,18 @@ const LOSS = ITEM;
 const ACTIVATION = TOKENS * HIDDEN * ITEM;
 
 /** The collectives of a step that gives the loss and the gradients of all parameters, and of x where `input` says so. */
-function collectivesOf(name: string, { input = false, layers = 1, fp8 = false } = {}): readonly Collective[] {
+function collectivesOf(
+  name: string,
+  { input = false, layers = 1, fp8 = false, dropout = false } = {},
+): readonly Collective[] {
   const parallelism = PARALLELISMS.find((each) => each.name === name)!;
   const options = {
     hiddenSize: HIDDEN,
     mlpHiddenSize: MLP,
     numAttentionHeads: 4,
-    hiddenDropout: 0,
-    attentionDropout: 0,
+    hiddenDropout: dropout ? 0.1 : 0,
+    intermediateDropout: dropout ? 0.1 : 0,
+    attentionDropout: dropout ? 0.1 : 0,
     enableRelativeEmbedding: false,
     layernormType: "rmsnorm",
     selfAttnMaskType: "causal",
@@ -45,10 +49,11 @@ function collectivesOf(name: string, { input = false, layers = 1, fp8 = false } 
   const g = normals([BATCH, LENGTH, HIDDEN], { seed: "g" });
   return under(parallelism, () => {
     const build = () => {
-      const variables: any[] = stack.map((layer, i) => layer.init(random.key(i), x));
+      const variables: any[] = stack.map((layer, i) => layer.init(random.key(i), x, { deterministic: true }));
+      const rngs = { dropout: random.key(9) };
       const loss = (variables: any[], x: Tensor): Tensor =>
         stack
-          .reduce((y, layer, i) => layer.apply(variables[i], y) as Tensor, x)
+          .reduce((y, layer, i) => layer.apply(variables[i], y, { rngs }) as Tensor, x)
           .mul(g)
           .sum();
       const step = valueAndGrad(loss, { argnums: input ? [0, 1] : [0] }) as (variables: any[], x: Tensor) => unknown;
@@ -89,6 +94,15 @@ describe("a layer exchanges", () => {
       "reduce_scatter tensor": activations,
       "all_reduce tensor": [SCALES + LOSS],
     });
+  });
+
+  test.each(PARALLELISMS.map(({ name }) => name))("%s: no more where it drops elements and weights", (name) => {
+    const [without, with_] = [false, true].map((dropout) => {
+      const found = summary(collectivesOf(name, { input: true, dropout }));
+      // With more ops in between, a kernel may be gathered again for the backward pass.
+      return { ...found, "all_gather fully": sorted([...new Set(found["all_gather fully"])]) };
+    });
+    expect(with_).toEqual(without);
   });
 
   test("fsdp: each kernel before its use, and its gradient", () => {

@@ -34,10 +34,11 @@ export const SHARDING: readonly Mutant[] = [
   mutant(
     "every shard drops by the same mask",
     "layers/src/ops/dropout.ts",
-    "shard.part(ofMask, drawMask(key, shape, params))",
-    "drawMask(key, x.shape, params)",
+    '{ ...params, ...shard.placeOf(shard.output("y"), params) }',
+    "params",
     JUDGE,
   ),
+  mutant("a shard drops weights as if they were the first", ATTENTION, "...placedWeights(x, params, shard)", "", JUDGE),
   mutant("amaxes of shards are added", "fp8/src/ops/quantize.ts", ', { reduce: { "...": "max" } }', "", JUDGE),
   mutant(
     "a shard normalises its part of a row",

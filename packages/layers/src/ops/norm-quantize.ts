@@ -27,7 +27,7 @@ export const layerNormQuantizeOp = defineOp("layer_norm_quantize", {
     expectQuantization("layerNormQuantize", scale, dtype);
     return { q: { shape: x.shape, dtype: dtype as DType }, amax: SCALAR, mean, rstd };
   },
-  sharding: () => rule("... h, h, h, 1 -> ... h, 1, ..., ...", { whole: ["h"], reduce: { "...": "max" } }),
+  sharding: () => rule("... h, h, h, 1 -> ... h, 1, ..., ...", { composed: ["h"], reduce: { "...": "max" } }),
   reference({ x, gamma, beta, scale }, { epsilon, zeroCenteredGamma, dtype }) {
     const { y, mean, rstd } = layerNormOp({ x: x.astype("float32"), gamma, beta }, { epsilon, zeroCenteredGamma });
     const { q, amax } = quantizeOp({ x: y, scale }, { dtype });
@@ -77,7 +77,7 @@ export const rmsNormQuantizeOp = defineOp("rms_norm_quantize", {
     expectQuantization("rmsNormQuantize", scale, dtype);
     return { q: { shape: x.shape, dtype: dtype as DType }, amax: SCALAR, rstd };
   },
-  sharding: () => rule("... h, h, 1 -> ... h, 1, ...", { whole: ["h"], reduce: { "...": "max" } }),
+  sharding: () => rule("... h, h, 1 -> ... h, 1, ...", { composed: ["h"], reduce: { "...": "max" } }),
   reference({ x, gamma, scale }, { epsilon, dtype }) {
     const { y, rstd } = rmsNormOp({ x: x.astype("float32"), gamma }, { epsilon });
     const { q, amax } = quantizeOp({ x: y, scale }, { dtype });

@@ -33,16 +33,17 @@ export function threefry2x32(key0: number, key1: number, high: number, low: numb
   out[1] = x1;
 }
 
-/** Calls body(i, word0, word1) for the counters i in [0, n). */
+/** Calls body(i, word0, word1) for i in [0, n) with the words of the counters first + i. */
 export function threefryCounters(
   key: ArrayLike<number>,
+  first: number,
   n: number,
   body: (i: number, word0: number, word1: number) => void,
 ): void {
   const words = new Int32Array(2);
   const [key0, key1] = [key[0]! | 0, key[1]! | 0];
   for (let i = 0; i < n; i++) {
-    threefry2x32(key0, key1, Math.floor(i / 2 ** 32), i, words);
+    threefry2x32(key0, key1, Math.floor((first + i) / 2 ** 32), first + i, words);
     body(i, words[0]!, words[1]!);
   }
 }

@@ -6,6 +6,7 @@ import { fail } from "../errors.js";
 import { expectObject, expectString } from "../expect.js";
 import { inputNames, nameInputs, nameOutputs, type OpDefinition, type Params } from "../op.js";
 import { checkInputs, completeParams, expectDefined } from "../op-check.js";
+import { checkPlace, type Place } from "../ops/draw.js";
 import { reshape } from "../ops/reshape.js";
 import { slice } from "../ops/slice.js";
 import type { Tensor } from "../tensor.js";
@@ -62,6 +63,31 @@ export class Shard {
     return of.shape.map((length, i) =>
       of.dims[i]!.length === 0 ? length : of.dims[i]!.reduce((n, factor) => n * this.range(factor).size, 1),
     );
+  }
+
+  /**
+   * Where the shard's part of an input or output lies in the whole, or in what the whole is a part of. Throws where a
+   * dimension is not split in one piece.
+   */
+  placeOf(operand: Operand, within: Place = { of: [], start: [] }): Place {
+    checkOperand("Shard.placeOf", operand);
+    checkPlace("Shard.placeOf", operand.shape, within);
+    const start = operand.dims.map((factors, i) => this.startOf(factors) + (within.start[i] ?? 0));
+    return { of: within.of.length > 0 ? within.of : operand.shape, start };
+  }
+
+  /** The first index along a dimension that is a product of factors. */
+  private startOf(factors: readonly string[]): number {
+    let [start, step, isWhole] = [0, 1, true];
+    for (const name of [...factors].reverse()) {
+      const [range, { size }] = [this.range(name), this.rule.factors[name]!];
+      if (!isWhole && range.size !== 1)
+        fail("option", this.op.name, "a part must be one piece of each dimension", factors.join(" "));
+      start += range.start * step;
+      step *= size;
+      isWhole &&= range.size === size;
+    }
+    return start;
   }
 
   /** The shard's part of x, which is an input or output as a whole. */

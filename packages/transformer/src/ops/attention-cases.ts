@@ -104,6 +104,10 @@ const CASES: Record<string, Wanted> = {
   learnable: { params: { softmaxType: "learnable", causal: true } },
   "dropout 0.1": { params: { dropout: 0.1 } },
   "dropout 0.5, grouped, causal": { heads: 4, params: { dropout: 0.5, causal: true } },
+  "dropout of a part": {
+    heads: 4,
+    params: { dropout: 0.3, weightsOf: [6, 3, 4, 38, 19], weightsStart: [2, 1, 2, 19, 0] },
+  },
   segments: { segments: true, queries: 33, keys: 29 },
   "segments, positions, causal window": { segments: true, positions: "both", params: { causal: true, windowLeft: 9 } },
   "positions of queries": { positions: "queries", params: { causal: true }, keys: 30 },

@@ -1,6 +1,16 @@
 /** What a call of attention asks for: its options, its sizes, and the errors of calls that ask for the impossible. */
 import type { Aval, Tensor } from "@te/tensor";
-import { expectDType, expectShape, FLOATS, fail, formatAval, isFloat, sameShape } from "@te/tensor/op";
+import {
+  checkPlace,
+  expectDType,
+  expectShape,
+  FLOATS,
+  fail,
+  formatAval,
+  isFloat,
+  type Place,
+  sameShape,
+} from "@te/tensor/op";
 
 export interface AttentionParams {
   /** Order of the leading axes of q, k, v and out: batch and sequence, or sequence and batch. */
@@ -21,6 +31,12 @@ export interface AttentionParams {
   softmaxType: "vanilla" | "off_by_one" | "learnable";
   /** Probability of dropping a weight. */
   dropout: number;
+  /**
+   * Where the weights are a part of more of them: the shape of all, [B, g, h/g, Sq, Skv], and the index of the first in it.
+   * Dropout counts there. Both are empty where they are all.
+   */
+  weightsOf: readonly number[];
+  weightsStart: readonly number[];
   /** Cast q and k to float32 before their product. Logits are float32 either way. */
   float32Logits: boolean;
 }
@@ -36,6 +52,8 @@ export const ATTENTION_DEFAULTS: AttentionParams = {
   biasType: "none",
   softmaxType: "vanilla",
   dropout: 0,
+  weightsOf: [],
+  weightsStart: [],
   float32Logits: false,
 };
 
@@ -48,6 +66,24 @@ export interface AttentionSizes {
   readonly depth: number;
   readonly valueDepth: number;
 }
+
+/** What the lists among the options hold. */
+export const ATTENTION_KINDS = { weightsOf: "sizes", weightsStart: "sizes" } as const;
+
+/** Where the weights lie among all. */
+export const placeOfWeights = ({ weightsOf, weightsStart }: AttentionParams): Place => ({
+  of: weightsOf,
+  start: weightsStart,
+});
+
+/** The shape of the weights, by groups of heads: [B, g, h/g, Sq, Skv]. */
+export const weightShape = ({ batch, groups, heads, queries, keys }: AttentionSizes): number[] => [
+  batch,
+  groups,
+  heads / groups,
+  queries,
+  keys,
+];
 
 /** The operands beside q that forward and backward share. */
 export const SHARED_OPERANDS = [
@@ -242,13 +278,17 @@ function checkWeights(
   if (dropout > 0 && !key) fail("option", FN, "dropout needs a key", "none", "Make one with random.key(seed).");
   expectDType(FN, { key }, "uint32");
   expectShape(FN, { key }, [2], "a random key");
+  checkPlace(FN, weightShape(s), placeOfWeights(params));
 }
+
+/** The sizes of a call, whatever else it asks for. */
+export const sizesOf = (x: AttentionOperands<Aval>, params: AttentionParams): AttentionSizes =>
+  readSizes(...unpacked(x, params), params);
 
 /** Checks a call and reads its sizes. Throws TeError ("shape", "dtype" or "option"). */
 export function readAttention(x: AttentionOperands<Aval>, params: AttentionParams): AttentionSizes {
   checkOptions(params);
-  const [q, k, v] = unpacked(x, params);
-  const sizes = readSizes(q, k, v, params);
+  const sizes = sizesOf(x, params);
   checkVisibility(x, params, sizes);
   checkWeights(x, params, sizes);
   return sizes;

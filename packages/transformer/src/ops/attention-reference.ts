@@ -1,13 +1,16 @@
 /** Attention and its gradients as compositions of simpler ops: the meaning of every option, in float32. */
-import { arange, dot, random, shiftRight, stack, type Tensor, where, zeros } from "@te/tensor";
+import { arange, dot, stack, type Tensor, where, zeros } from "@te/tensor";
+import { drawKept } from "@te/tensor/op";
 import {
   type AttentionOperands,
   type AttentionParams,
   type AttentionSizes,
   type BackwardOperands,
+  placeOfWeights,
   readAttention,
   readBackward,
   type Statistics,
+  weightShape,
 } from "./attention-problem.js";
 
 type Operands = AttentionOperands<Tensor>;
@@ -51,11 +54,14 @@ function visibleKeys(x: Operands, params: AttentionParams, s: AttentionSizes): T
   return rules.length === 0 ? undefined : rules.reduce((a, b) => a.logicalAnd(b));
 }
 
-/** keep / (1 - rate): a weight is kept when its uniform number, a multiple of 2^-23, is below float32(1 - rate). */
-function keptWeights(key: Tensor, rate: number, shape: readonly number[]): Tensor {
-  const limit = Math.ceil(Math.fround(1 - rate) * 2 ** 23);
-  const keep = shiftRight(random.bits(key, shape), 9).lt(limit);
-  return keep.astype("float32").mul(1 / (1 - rate));
+/** keep / (1 - rate), [B, h, Sq, Skv]. */
+function keptWeights(key: Tensor, params: AttentionParams, s: AttentionSizes): Tensor {
+  const rate = params.dropout;
+  const keep = drawKept(key, rate, weightShape(s), placeOfWeights(params));
+  return keep
+    .astype("float32")
+    .mul(1 / (1 - rate))
+    .reshape([s.batch, s.heads, s.queries, s.keys]);
 }
 
 /** q, k and v as [B, heads, S, depth]. */
@@ -88,7 +94,7 @@ function setUp(x: Operands, params: AttentionParams, s: AttentionSizes): Problem
     v,
     logits,
     seen: visible ? above.logicalAnd(visible) : above,
-    kept: params.dropout > 0 ? keptWeights(x.key!, params.dropout, scores) : undefined,
+    kept: params.dropout > 0 ? keptWeights(x.key!, params, s) : undefined,
   };
 }
 

@@ -5,7 +5,10 @@ import {
   type AttentionOperands,
   type AttentionParams,
   type AttentionSizes,
+  placeOfWeights,
   SHARED_OPERANDS,
+  sizesOf,
+  weightShape,
 } from "./attention-problem.js";
 
 /**
@@ -80,9 +83,7 @@ function ruleOf(
   const terms = termsOf(x, params, sizes);
   const list = (names: readonly Name[]): string => names.map((name) => terms[name]).join(", ");
   const text = `${list(inputs)} -> ${list(outputs)}`;
-  // Weights are dropped by their place in all scores.
-  const fixed = params.dropout > 0 ? ["b", "g", "r", "s", "t", ...whole] : whole;
-  const known = fixed.filter((name) => new RegExp(`\\b${name}\\b`).test(text));
+  const known = whole.filter((name) => new RegExp(`\\b${name}\\b`).test(text));
   return rule(text, { whole: known, sizes: { g: sizes.groups, r: sizes.heads / sizes.groups } });
 }
 
@@ -102,8 +103,8 @@ export const attentionBackwardRule = (
 };
 
 /**
- * The operands and parameters of a shard: a part of the queries or keys, of which a causal mask or a window counts the places, is
- * told where it lies.
+ * The operands and parameters of a shard. A part of the queries or keys, of which a causal mask or a window counts the places, is
+ * told where it lies, and so are weights that are dropped by their index among all.
  */
 export function placed<T extends AttentionOperands<Tensor>>(
   x: T,
@@ -111,9 +112,10 @@ export function placed<T extends AttentionOperands<Tensor>>(
   shard: Shard,
 ): [operands: T, params: AttentionParams] {
   const { causal, windowLeft, windowRight, bottomRight } = params;
+  const own = params.dropout > 0 ? { ...params, ...placedWeights(x, params, shard) } : params;
   const [queries, keys] = [shard.rule.factors.s, shard.rule.factors.t];
   const isPlaced = causal || windowLeft >= 0 || windowRight >= 0;
-  if (!isPlaced || !queries || !keys || !(shard.ranges.s || shard.ranges.t)) return [x, params];
+  if (!isPlaced || !queries || !keys || !(shard.ranges.s || shard.ranges.t)) return [x, own];
   const places = (factor: "s" | "t", shift: number): Tensor => {
     const { start, size } = shard.range(factor);
     return arange(size)
@@ -124,6 +126,20 @@ export function placed<T extends AttentionOperands<Tensor>>(
   const positionsKv = x.positionsKv ?? places("t", 0);
   return [
     { ...x, positionsQ, positionsKv },
-    { ...params, bottomRight: false },
+    { ...own, bottomRight: false },
   ];
+}
+
+/** Where the weights of a shard lie among all. Packed queries and keys are whole, and no factors. */
+function placedWeights(
+  x: AttentionOperands<Tensor>,
+  params: AttentionParams,
+  shard: Shard,
+): Pick<AttentionParams, "weightsOf" | "weightsStart"> {
+  const { factors } = shard.rule;
+  const dims = ["b", "g", "r", "s", "t"].map((name) => (Object.hasOwn(factors, name) ? [name] : []));
+  const lengths = weightShape(sizesOf(x, params));
+  const shape = dims.map(([name], i) => (name === undefined ? lengths[i]! : factors[name]!.size));
+  const { of, start } = shard.placeOf({ shape, dims }, placeOfWeights(params));
+  return { weightsOf: of, weightsStart: start };
 }

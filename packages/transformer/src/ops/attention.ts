@@ -4,6 +4,7 @@ import { defineOp, fail } from "@te/tensor/op";
 import { attentionCases } from "./attention-cases.js";
 import {
   ATTENTION_DEFAULTS,
+  ATTENTION_KINDS,
   type AttentionOperands,
   type AttentionParams,
   outShape,
@@ -40,6 +41,7 @@ export const attentionBackwardOp = defineOp("attention_backward", {
     values: { dq: "attention", dk: "attentionKeyValue", dv: "attentionKeyValue" },
   },
   params: ATTENTION_DEFAULTS,
+  kinds: ATTENTION_KINDS,
   shape(x, params) {
     readBackward(x, params);
     return { dq: x.q, dk: x.k ?? NOTHING(x.q.dtype), dv: x.v ?? NOTHING(x.q.dtype) };
@@ -56,6 +58,7 @@ export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
   outputs: ["dbias"],
   judgedAs: { values: { dbias: "attentionKeyValue" } },
   params: ATTENTION_DEFAULTS,
+  kinds: ATTENTION_KINDS,
   shape(x, params) {
     readBackward(x, params);
     return { dbias: x.bias ?? fail("option", "attentionBiasBackward", "a bias is needed", "none") };
@@ -74,7 +77,8 @@ export const attentionBiasBackwardOp = defineOp("attention_bias_backward", {
  * mask (bool or uint8 [1|B, 1|h, 1|Sq, Skv], 1 = hidden), by segments (int32 [B, Sq] and [B, Skv]: only equal ids other
  * than 0 see each other), by `causal` and by the window, which count in positions (int32 [B, Sq], [B, Skv]) where given and
  * in indices otherwise. sink float32 [h]. key uint32 [2]: the weight (b, n, i, j) is kept when uniform(key, [B, h, Sq, Skv])
- * there is below 1 - dropout, and divided by that. → out like q with the depth of v; max and sum (see attention-problem.ts).
+ * there is below 1 - dropout, and divided by that; of a part of a call, (b, n, i, j) is its place in the whole. → out like q
+ * with the depth of v; max and sum (see attention-problem.ts).
  * Everything is computed in float32.
  *
  * What is hidden contributes nothing to results and gradients, whatever it holds. A bias or a logit of -inf hides its
@@ -100,6 +104,7 @@ export const attentionOp = defineOp("attention", {
     },
   },
   params: ATTENTION_DEFAULTS,
+  kinds: ATTENTION_KINDS,
   shape(x, params) {
     const sizes = readAttention(x, params);
     const { batch, heads, queries } = sizes;
