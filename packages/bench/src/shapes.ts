@@ -3,17 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpuInfo, setThreads } from "@te/kernels-cpu";
 import { layerNormOp, rmsNormOp } from "@te/layers";
-import {
-  type DType,
-  dot,
-  jit,
-  makeProgram,
-  ones,
-  random,
-  softmax,
-  type Tensor,
-  zeros,
-} from "@te/tensor";
+import { type DType, dot, jit, makeProgram, ones, random, softmax, type Tensor, zeros } from "@te/tensor";
 import { byteSize, type Program } from "@te/tensor/backend";
 import { attentionBackwardOp, attentionOp } from "@te/transformer";
 import { DTYPES, SHAPE, type Shape, subject } from "./layer.js";
