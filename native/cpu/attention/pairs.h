@@ -140,7 +140,9 @@ class PairArithmetic {
   }
 
   void keep_weights(const float* scores, const Window& window, int64_t r, Weights& to) const {
-    round_row(scores + r * kScoreRow, window.all, to.rows + r * kScoreRow);
+    const Span& span = window.all;
+    const int64_t at = r * kScoreRow + span.low;
+    float_row_to_bfloat16(scores + at, span.high - span.low, to.rows + at);
   }
 
   void multiply_rows(const Block& block, const Window& window, const float*, const Weights& weights,
@@ -237,11 +239,6 @@ class PairArithmetic {
     ::te::TE_ISA_NAMESPACE::transpose_square(square);
 #pragma GCC unroll 16
     for (int i = 0; i < kSquare; ++i) store_words(to + i * to_row, square[i]);
-  }
-
-  static void round_row(const float* row, Span span, uint16_t* to) {
-    for (int64_t j = span.low; j < span.high; j += kSquare)
-      store_halves(to + j, round_to_bfloat16(load_words(row + j)) >> 16);
   }
 
   // Rows r and r + 1; zeros where there is no second row.

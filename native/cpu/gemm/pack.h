@@ -172,6 +172,13 @@ void pack_right_floats(const DotView& view, int64_t depth, int64_t columns, cons
   }
 }
 
+// The bfloat16 codes of kSquare successive numbers, one a word.
+template <DType T>
+inline Words load_codes_of(const void* from) {
+  if constexpr (T == DType::bfloat16) return load_codes(static_cast<const uint16_t*>(from));
+  return load_floats<T>(from) >> 16;
+}
+
 // Panels of pairs: word (k / 2, j) holds the codes of k and k + 1.
 template <DType T>
 void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const PanelLayout& layout, uint16_t* to) {
@@ -190,10 +197,10 @@ void pack_right_pairs(const DotView& view, int64_t depth, int64_t columns, const
         for (int64_t j = 0; j < wide; j += kSquare) {
           const auto load = [&](int64_t at) {
             if (at == depth) return Words{};
-            return j + kSquare <= wide ? load_floats<T>(part.at(j, at))
-                                       : load_some<T>(part.at(j, at), wide - j, std::false_type{});
+            if (j + kSquare <= wide) return load_codes_of<T>(part.at(j, at));
+            return load_partial(part.at(j, at), (wide - j) * kBytes, load_codes_of<T>);
           };
-          const Words words = pair_up(load(k), load(k + 1));
+          const Words words = load(k) | (load(k + 1) << 16);
           const int64_t some = std::min<int64_t>(kSquare, wide - j);
           if (some == kSquare)
             store_words(panel_at + k * width + 2 * j, words);
