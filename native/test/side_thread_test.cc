@@ -18,15 +18,20 @@ using namespace te::test;
 
 namespace {
 
-std::atomic<int> under_way{0};
+std::atomic<int> under_way{0}, exchanged{0};
 
-// add: y = a + b. exchange: y = 2 x + 1, some time after its call. broken: an exchange that fails.
+// add: y = a + b. fails: it does, beside an exchange. exchange: y = 2 x + 1, some time after its call. broken: an
+// exchange that fails.
 class TestKernel : public Kernel {
  public:
   explicit TestKernel(const std::string& op) : op_(op) {}
   size_t scratch_bytes() const override { return kBytes; }
-  bool exchanges() const override { return op_ != "add"; }
+  bool exchanges() const override { return op_ == "exchange" || op_ == "broken"; }
   void run(const Call& call) override {
+    if (op_ == "fails") {
+      while (under_way == 0 && !kExactMemory) std::this_thread::yield();
+      throw Error("index", "there is no such row");
+    }
     const auto *a = call.input<float>(0), *b = op_ == "add" ? call.input<float>(1) : a;
     auto *y = call.output<float>(0), *scratch = static_cast<float*>(call.scratch);
     if (op_ != "add") {
@@ -34,6 +39,7 @@ class TestKernel : public Kernel {
       std::this_thread::sleep_for(std::chrono::microseconds(300));
       --under_way;
       if (op_ == "broken") throw Error("backend", "the peer is gone");
+      ++exchanged;
     }
     for (int64_t i = 0; i < kCount; ++i) scratch[i] = a[i] + b[i];
     for (int64_t i = 0; i < kCount; ++i) y[i] = scratch[i] + (op_ == "add" ? 0 : 1);
@@ -133,11 +139,32 @@ void check_failure() {
   expect(!next.failure, "the run after it does not fail");
 }
 
+// A step that fails ends the run when the exchange beside it has: its operands are given back then.
+void check_end() {
+  ProgramSpec spec = beside("exchange");
+  spec.nodes[1].op = "fails";
+  const Result got = run(spec, numbers(1), numbers(2));
+  expect(got.failure && got.failure->message == "there is no such row", "a step beside an exchange that fails is told");
+}
+
+// An exchange that was started beside the one that fails finds no peer either: it would wait for one.
+void check_rest() {
+  ProgramSpec spec = beside("broken");
+  spec.values.push_back(value(Value::Place::arena, 2 * kBytes));
+  spec.nodes.insert(spec.nodes.begin() + 1, {"exchange", {1}, {5}, {}});
+  spec.arena_bytes = 3 * kBytes;
+  exchanged = 0;
+  const Result got = run(spec, numbers(1), numbers(2));
+  expect(got.failure && exchanged == 0, "exchanges behind one that failed are left out");
+}
+
 }  // namespace
 
 int main() {
   check_drawn_programs();
   check_overlap();
   check_failure();
+  check_rest();
+  check_end();
   return test::failures();
 }

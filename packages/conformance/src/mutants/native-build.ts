@@ -1,4 +1,4 @@
-/** Builds of native tests with a mistake planted: from a copy of the sources, sanitized, for the lowest instruction set. */
+/** Builds of native tests with a mistake planted: from a copy of the sources, for the lowest instruction set. */
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -6,7 +6,7 @@ import { dirname, join, relative } from "node:path";
 import { applyEdit, type Edit } from "../../../../scripts/mutant.js";
 import { root } from "../run-tests.js";
 import type { CudaMutant } from "./cuda.js";
-import { NATIVE_TESTS, type NativeMutant, type NativeTest } from "./native.js";
+import { isSanitized, NATIVE_TESTS, type NativeMutant, type NativeTest } from "./native.js";
 
 const native = join(root, "native");
 const folder = join(native, "build-mutants");
@@ -42,9 +42,14 @@ interface Ended {
   readonly log: string;
 }
 
-function execute(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+function execute(
+  command: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  timeout?: number,
+): Promise<Ended> {
   return new Promise((done, fail) => {
-    const child = spawn(command, args, { env: { ...process.env, ...env } });
+    const child = spawn(command, args, { env: { ...process.env, ...env }, timeout });
     let log = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (log += chunk));
     child.on("error", fail);
@@ -61,13 +66,18 @@ async function make(what: string, ...steps: readonly (readonly string[])[]): Pro
 
 const cores = String(availableParallelism());
 
+/** Milliseconds for a test. */
+const PATIENCE = 300_000;
+
 /** Builds the test and runs it. Gives the first line of its complaint, or undefined where it passes. */
 async function buildAndRun(test: NativeTest): Promise<string | undefined> {
   const build = join(folder, test);
   const kernels = `-DTE_ONLY=${NATIVE_TESTS[test].join(";")}`;
-  const options = [kernels, "-DTE_SANITIZE=ON", "-DTE_ADDON=OFF", "-DTE_CUDA=OFF", "-DTE_ISAS=scalar"];
+  const sanitize = `-DTE_SANITIZE=${isSanitized(test) ? "ON" : "OFF"}`;
+  const options = [kernels, sanitize, "-DTE_ADDON=OFF", "-DTE_CUDA=OFF", "-DTE_ISAS=scalar"];
   await make(test, ["-S", copy, "-B", build, ...options], ["--build", build, "--parallel", cores, "--target", test]);
-  const { code, log } = await execute(join(build, test), [], { TE_TIMES: "0", ASAN_OPTIONS: "detect_leaks=0" });
+  const env = { TE_TIMES: "0", ASAN_OPTIONS: "detect_leaks=0" };
+  const { code, log } = await execute(join(build, test), [], env, PATIENCE); // it may wait for itself
   if (code === 0) return undefined;
   return log.split("\n").find((line) => /FAILED|ERROR|runtime error/.test(line)) ?? `exit code ${code}`;
 }

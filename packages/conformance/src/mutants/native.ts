@@ -1,4 +1,5 @@
-/** Mistakes in native kernels: each is one edit of one source file, and the test of native/test that must see it. */
+/** Mistakes in native code: each is one edit of one source file, and the test of native/test that must see it. */
+import { normalize } from "node:path/posix";
 import type { Edit } from "../../../../scripts/mutant.js";
 
 /** The tests of native/test that see a mistake, and the kernels that each runs: files of native/cpu and its folders. */
@@ -8,25 +9,61 @@ export const NATIVE_TESTS = {
   reduce_test: ["reduce", "argmax"],
   index_test: ["take", "scatter_add", "cumsum", "sort"],
   quantize_test: ["quantize"],
+  side_thread_test: ["none"],
   dot_test: ["dot", "scaled_dot", "gemm", "bfloat16_tile"],
 } as const satisfies Record<string, readonly string[]>;
 
 export type NativeTest = keyof typeof NATIVE_TESTS;
+
+/** Where the address sanitizer sees every access nothing runs aside: a test of that is built without. */
+export const isSanitized = (test: NativeTest): boolean => test !== "side_thread_test";
 
 export interface NativeMutant extends Edit {
   readonly name: string;
   readonly test: NativeTest;
 }
 
+const SIDE = "../core/side_thread.cc";
+
 const mutant = (name: string, file: string, from: string, to: string, test: NativeTest): NativeMutant => ({
   name,
-  file: `native/cpu/${file}`,
+  file: normalize(`native/cpu/${file}`),
   from,
   to,
   test,
 });
 
 export const NATIVE: readonly NativeMutant[] = [
+  mutant(
+    "a wait ends before its exchange has",
+    SIDE,
+    "return finished_ >= number;",
+    "return finished_ + 1 >= number;",
+    "side_thread_test",
+  ),
+  mutant(
+    "exchanges behind one that failed are tried",
+    SIDE,
+    "if (!fails) task.kernel->run(task.call);",
+    "task.kernel->run(task.call);",
+    "side_thread_test",
+  ),
+  mutant("a run begins with the failure of the last", SIDE, "  failure_ = nullptr;\n", "", "side_thread_test"),
+  mutant(
+    "nobody hears of an exchange that fails",
+    SIDE,
+    "if (failure_) std::rethrow_exception(failure_);",
+    "",
+    "side_thread_test",
+  ),
+  mutant("a run ends while it exchanges", SIDE, "wait_locked(lock, started_);", "", "side_thread_test"),
+  mutant(
+    "an exchange takes no time",
+    SIDE,
+    "*task.ns = now_ns() - *task.start_ns;",
+    "*task.ns = 0;",
+    "side_thread_test",
+  ),
   mutant(
     "a kernel looks at the first of no rows",
     "rows.h",
