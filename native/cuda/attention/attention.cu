@@ -118,7 +118,7 @@ class Attention : public Kernel {
 
 std::unique_ptr<Kernel> prepare_attention(const Node& node, std::string* why) {
   Problem problem;
-  if (!read_call(node, te::attention::kForwardOperands, &problem, why)) return nullptr;
+  if (!read_problem(node, te::attention::kForwardOperands, &problem, why)) return nullptr;
   return std::make_unique<Attention>(problem);
 }
 

@@ -31,7 +31,7 @@ struct Operands {
   int64_t bias_batch, bias_head, mask_batch, mask_head, mask_query, state_batch, state_head;
   int64_t below, above;  // see Problem
   // Of dropout: the counter of the first weight, and its steps.
-  int64_t counter, counter_batch, counter_head, counter_query;
+  int64_t counter, counter_batch, counter_group, counter_head, counter_query;
   uint32_t keep_below;  // dropout keeps what has fewer random bits; key is null without dropout
   float kept;           // 1 / (1 - rate)
 
@@ -53,9 +53,6 @@ struct Operands {
   constexpr int64_t rows() const { return static_cast<int64_t>(batch) * heads * queries; }
   constexpr float* partial_statistics() const { return partial + static_cast<int64_t>(splits) * rows() * value_depth; }
 };
-
-// As read_problem; declines parts of more weights whose heads do not follow each other there, which no mesh makes.
-bool read_call(const Node& node, const te::attention::Operands& at, te::attention::Problem* p, std::string* why);
 
 // Fills what a node and a call say; outputs are the op's own business. `scratch` holds the states of the tiles, which
 // are computed by work queued here.

@@ -80,7 +80,7 @@ class AttentionBackward : public Kernel {
 
 std::unique_ptr<Kernel> prepare_attention_backward(const Node& node, std::string* why) {
   Problem problem;
-  if (!read_call(node, te::attention::kBackwardOperands, &problem, why)) return nullptr;
+  if (!read_problem(node, te::attention::kBackwardOperands, &problem, why)) return nullptr;
   return std::make_unique<AttentionBackward>(problem);
 }
 

@@ -78,7 +78,7 @@ class AttentionBiasBackward : public Kernel {
 
 std::unique_ptr<Kernel> prepare_attention_bias_backward(const Node& node, std::string* why) {
   Problem problem;
-  if (!read_call(node, te::attention::kBackwardOperands, &problem, why)) return nullptr;
+  if (!read_problem(node, te::attention::kBackwardOperands, &problem, why)) return nullptr;
   return std::make_unique<AttentionBiasBackward>(problem);
 }
 

@@ -96,7 +96,9 @@ struct Head {
   }
   // Whether dropout keeps the weight.
   __device__ bool keeps(const Operands& a, int i, int j, uint2 key) const {
-    const int64_t row = a.counter + b * a.counter_batch + head * a.counter_head + i * a.counter_query;
+    const int per_group = a.heads / a.groups, group = head / per_group;
+    const int64_t row = a.counter + b * a.counter_batch + group * a.counter_group +
+                        (head - group * per_group) * a.counter_head + i * a.counter_query;
     return threefry_bits(key.x, key.y, static_cast<uint64_t>(row + j)) >> 9 < a.keep_below;
   }
   __device__ int64_t row(const Operands& a, int i) const {

@@ -41,22 +41,12 @@ int64_t state_slices(const Problem& p) {
   return (p.has_segments || p.has_positions() || p.mask_batch > 1 ? p.batch : 1) * p.mask_heads;
 }
 
-// From the weights of a head to those of the next.
-int64_t head_step(const Problem& p) { return p.weights.strides[p.heads_per_group() == 1 ? 1 : 2]; }
-
 int64_t tiles(int64_t positions) { return (positions + kTile - 1) / kTile; }
 
 }  // namespace
 
 size_t state_bytes(const Problem& p) {
   return p.explicit_mask() ? static_cast<size_t>(state_slices(p) * tiles(p.queries) * tiles(p.keys)) : 0;
-}
-
-bool read_call(const Node& node, const te::attention::Operands& at, Problem* p, std::string* why) {
-  if (!read_problem(node, at, p, why)) return false;
-  const std::vector<int64_t>& step = p->weights.strides;
-  if (p->groups == 1 || step[1] == p->heads_per_group() * head_step(*p)) return true;
-  return *why = "weights of heads that do not follow each other", false;
 }
 
 Operands read_operands(const Problem& p, const Call& call, void* scratch) {
@@ -86,8 +76,8 @@ Operands read_operands(const Problem& p, const Call& call, void* scratch) {
   a.mask_head = step(p.mask_heads, p.mask_queries * p.keys);
   a.mask_batch = step(p.mask_batch, p.mask_heads * p.mask_queries * p.keys);
   a.below = p.below, a.above = p.above;
-  a.counter = p.weights.first, a.counter_batch = p.weights.strides[0];
-  a.counter_head = head_step(p), a.counter_query = p.weights.strides[3];
+  a.counter = p.weights.first, a.counter_batch = p.weights.strides[0], a.counter_group = p.weights.strides[1];
+  a.counter_head = p.weights.strides[2], a.counter_query = p.weights.strides[3];
   a.keep_below = kept_numbers(p.dropout);
   a.kept = p.dropout > 0 ? static_cast<float>(1 / (1 - p.dropout)) : 1.0f;
   a.fold = a.splits = 1;
