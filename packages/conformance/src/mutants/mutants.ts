@@ -137,8 +137,8 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     "kept weights of dropout are not scaled",
     REFERENCE,
-    'keep.astype("float32").mul(1 / (1 - rate))',
-    'keep.astype("float32")',
+    "    .mul(1 / (1 - rate))\n    .reshape",
+    "    .reshape",
     "transformer/dropout",
   ),
   mutant(
