@@ -192,7 +192,7 @@ class PairArithmetic {
     alignas(64) float turned[kSquare][kSquare];
     for (int64_t j = first / kSquare * kSquare; j < last; j += kSquare) {
       for (int64_t c = 0; c < stride; c += kSquare) {
-        turn_square(sum + c * row + j, row, turned[0], kSquare);
+        transpose_square(sum + c * row + j, row, turned[0], kSquare, kSquare);
         for (int64_t i = std::max(first, j); i < std::min(last, j + kSquare); ++i) body(i, c, kSquare, turned[i - j]);
       }
     }
@@ -232,15 +232,6 @@ class PairArithmetic {
   static void turn(const uint16_t* from, int64_t stride, int64_t rows, uint16_t* to) {
     pack_left({DType::bfloat16, reinterpret_cast<const char*>(from), 1, stride}, stride, rows, true, to, kTurnedRow);
   }
-  static void turn_square(const float* from, int64_t from_row, float* to, int64_t to_row) {
-    Words square[kSquare];
-#pragma GCC unroll 16
-    for (int i = 0; i < kSquare; ++i) square[i] = load_words(from + i * from_row);
-    ::te::TE_ISA_NAMESPACE::transpose_square(square);
-#pragma GCC unroll 16
-    for (int i = 0; i < kSquare; ++i) store_words(to + i * to_row, square[i]);
-  }
-
   // Rows r and r + 1; zeros where there is no second row.
   template <bool TWO>
   static void keep_rows(const float* weights, const float* dscores, int64_t r, Span span, Gradients& to) {

@@ -21,7 +21,7 @@ namespace {
 constexpr int kStrip = 12;  // rows whose sums, two vectors each, stay in registers
 constexpr int64_t kLanes = 16;
 
-// C[ROWS, up to 2 kLanes] of one panel. `left` says which columns of the second vector exist, `first` of the first.
+// C[ROWS, up to VECTORS * kLanes] of one panel. `last` says which columns of the last vector exist.
 template <int ROWS, int VECTORS>
 TE_PAIRS void multiply_strip(const Bfloat16Product& p, __mmask16 last) {
   __m512 sum[ROWS][VECTORS];

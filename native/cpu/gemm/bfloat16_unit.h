@@ -8,8 +8,8 @@ namespace te {
 // Columns of a panel of packed pairs.
 inline constexpr int64_t kPairPanel = 32;
 
-// C[rows, columns] = A[rows, depth] B[depth, columns], or += when `add`, on one thread. Sums are float32; subnormal
-// numbers count as zero.
+// C[rows, columns] = A[rows, depth] B[depth, columns], or += when `add`, on one thread, all three at least 1. Sums
+// are float32; subnormal numbers count as zero.
 //
 // A is row-major with rows `a_row` apart; an odd depth is followed by a zero in every row. B lies in panels of
 // kPairPanel columns, `b_panel` apart, of lines of pairs of successive rows: element (k, j) is at

@@ -10,7 +10,7 @@ import { fillArray, toTensor } from "@te/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 /** Large enough for every thread to have a part; more would only take time. */
-const MOST_BYTES = 2 ** 24;
+const MOST = { bytes: 2 ** 24, flops: 2 ** 32 };
 const TURNS = 4;
 
 let busy: Worker;
@@ -35,7 +35,7 @@ async function bytesOf(op: OpDefinition, inputs: (Tensor | undefined)[], { param
 
 const large = [...definedOps().values()].flatMap((op) =>
   (op.cases?.(new CaseBuilder()) ?? [])
-    .filter(({ bench }) => bench?.bytes !== undefined && bench.bytes <= MOST_BYTES)
+    .filter(({ bench }) => bench && (bench.bytes ?? 0) <= MOST.bytes && (bench.flops ?? 0) <= MOST.flops)
     .map((c) => ({ name: `${op.name}: ${c.name}`, op, c })),
 );
 

@@ -1,5 +1,5 @@
 /** Variables for inference: kernels rounded to FP8 once and for all. */
-import { currentScale, DelayedScaling, FP8_COLLECTION_NAME, quantizeWith } from "@te/fp8";
+import { currentScale, DelayedScaling, type Float8, FP8_COLLECTION_NAME, quantizeWith } from "@te/fp8";
 import { Tensor } from "@te/tensor";
 import { fail } from "@te/tensor/op";
 import { expectVariables } from "./apply-arguments.js";
@@ -26,14 +26,12 @@ export function quantizeKernels(variables: Variables, recipe = new DelayedScalin
   const metas = variables[FP8_COLLECTION_NAME] as VariableTree | undefined;
   const wayOut = "Call init inside fp8Autocast with a DelayedScaling.";
   if (!isCollection(metas)) fail("state", fn, `variables must have ${FP8_COLLECTION_NAME}`, metas, wayOut);
-  const [params, scales] = rounded(variables.params, metas as VariableTree, recipe.quantizer("kernel").dtype as never);
+  const [params, scales] = rounded(variables.params, metas as VariableTree, recipe.quantizer("kernel").dtype as Float8);
   return { ...variables, params, [FP8_COLLECTION_NAME]: scales };
 }
 
-type Dtype = Parameters<typeof quantizeWith>[2];
-
 /** The parameters and the FP8 state of a module, and of those below it. */
-function rounded(params: VariableTree, metas: VariableTree, dtype: Dtype): [VariableTree, VariableTree] {
+function rounded(params: VariableTree, metas: VariableTree, dtype: Float8): [VariableTree, VariableTree] {
   const [kernels, states] = [{ ...params }, { ...metas }];
   for (const [name, below] of Object.entries(metas)) {
     if (!(below instanceof Tensor)) {
@@ -44,7 +42,7 @@ function rounded(params: VariableTree, metas: VariableTree, dtype: Dtype): [Vari
     if (kernelName === undefined) continue;
     const kernel = params[kernelName];
     if (!(kernel instanceof Tensor) || kernel.dtype === dtype)
-      fail("state", "quantizeKernels", `${kernelName} must be a kernel in high precision`, kernel as never);
+      fail("state", "quantizeKernels", `${kernelName} must be a kernel in high precision`, kernel);
     const scale = currentScale(kernel, dtype);
     kernels[kernelName] = quantizeWith({ scale }, kernel, dtype).q;
     states[name] = scale;
