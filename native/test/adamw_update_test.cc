@@ -54,6 +54,49 @@ void check_in_place() {
   expect(op.in(1) == apart.out(1) && op.in(2) == apart.out(2), "moments in place");
 }
 
+// The update with what it is joined with, against the update of gradients clipped before and added afterwards.
+void check_joined(DType g, DType m, DType p, const Shape& shape, bool clip, bool small) {
+  const Numbers a;
+  const float norm = 3.7f, most = 0.5f;
+  Op joined("joined_adamw_update");
+  joined.input(DType::float32, {}).input(DType::int32, {});
+  if (clip) joined.input(DType::float32, {}).input(DType::boolean, {});
+  const int first = clip ? 4 : 2;
+  joined.input(g, shape).input(m, shape).input(m, shape).input(p, shape);
+  joined.output(p, shape).output(m, shape).output(m, shape);
+  joined.param("b1", a.b1).param("b2", a.b2).param("eps", a.eps).param("epsRoot", a.eps_root);
+  joined.param("weightDecay", std::vector<double>{a.decay});
+  joined.param("apply", true).param("clip", clip).param("maxNorm", double(most));
+  joined.fill(0, [&](int64_t) { return float(a.lr); });
+  *joined.inputs[1].as<int32_t>() = a.count;
+  if (clip) joined.fill(2, [&](int64_t) { return norm; }), *joined.inputs[3].as<bool>() = small;
+
+  Op alone = adamw(DType::float32, m, p, shape, a);
+  joined.normal(first);
+  for (int i = 1; i < 4; ++i)
+    if (alone.inputs[size_t(i)].size > 0)
+      std::memcpy(joined.inputs[size_t(first + i)].as(), alone.inputs[size_t(i)].as(), alone.inputs[size_t(i)].size);
+  const Values given = joined.in(first);
+  if (!given.empty())
+    alone.fill(0, [&](int64_t i) {
+      const float x = static_cast<float>(given[static_cast<size_t>(i)]);
+      return clip && !small ? x / norm * most : x;
+    });
+  joined.run();
+  alone.run();
+  Op sum("rounded");
+  sum.input(p, shape);
+  const Values before = alone.in(3), update = alone.out(0);
+  if (!before.empty())
+    sum.fill(0, [&](int64_t i) {
+      return static_cast<float>(before[static_cast<size_t>(i)]) + static_cast<float>(update[static_cast<size_t>(i)]);
+    });
+  const std::string what = "joined " + label(p, shape) + (clip ? small ? " small" : " clipped" : "");
+  expect_exact(joined, what, 0, sum.in(0));
+  expect_exact(joined, what + " m2", 1, alone.out(1));
+  expect_exact(joined, what + " v2", 2, alone.out(2));
+}
+
 }  // namespace
 
 int main() {
@@ -67,6 +110,12 @@ int main() {
   check(float32, float32, float32, {33}, {.b1 = 0, .b2 = 0, .eps = 1e-3});
   check(float32, float32, float32, {33}, {.decay = 0, .count = 2147483647});
   check_in_place();
+  for (int64_t n : {0, 1, 33, 1023, 5000})
+    for (const auto& [clip, small] : {std::pair{false, false}, {true, false}, {true, true}}) {
+      check_joined(bfloat16, float32, float32, {n}, clip, small);
+      check_joined(float32, bfloat16, bfloat16, {n}, clip, small);
+      check_joined(float16, float32, float16, {n}, clip, small);
+    }
   for (DType t : {float32, bfloat16}) {
     Op op = adamw(t, t, t, {4096, 1024}, {});
     race(op, label(t, {4096, 1024}));

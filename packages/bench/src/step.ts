@@ -9,7 +9,7 @@ import {
 } from "@te/example-char-lm";
 import { profile } from "@te/kernels-cpu";
 import { currentBackend, makeProgram, memory, random } from "@te/tensor";
-import { fuseElementwise, type Program, planMemory, runPasses } from "@te/tensor/backend";
+import { type NodeSpec, type Program, planMemory, runPasses } from "@te/tensor/backend";
 import { type Machine, machine, Peak } from "./machine.js";
 import { median, round, settle } from "./timing.js";
 
@@ -63,7 +63,8 @@ export async function benchStep({ log = (_: string) => {} } = {}): Promise<StepR
 /** Bytes of the arena that a program needs on this device; that of the device has the size of its largest program. */
 export function arenaOf(program: Program): number {
   const backend = currentBackend();
-  return planMemory(fuseElementwise(runPasses(program, (node) => backend.supports(node)))).arenaBytes;
+  const supports = (node: NodeSpec): true | string => backend.supports(node);
+  return planMemory(runPasses(runPasses(program, supports), supports, backend.passes ?? [])).arenaBytes;
 }
 
 async function benchPrecision(precision: Precision, checkpoint: boolean, peak: Peak): Promise<StepRow> {

@@ -1,15 +1,31 @@
 /** The CPU as a device of @te/tensor. */
 import { availableParallelism, cpus } from "node:os";
-import { type Backend, nativeBackend, type Transport, type World } from "@te/tensor/backend";
+import {
+  type Backend,
+  joinAdamwUpdates,
+  joinSquareSums,
+  nativeBackend,
+  type Transport,
+  type World,
+} from "@te/tensor/backend";
 import { fail, warnOnce } from "@te/tensor/op";
 import type { Native } from "./native.js";
+
+/** What happens to programs before their elementwise ops are fused. */
+const PASSES_BEFORE = [joinAdamwUpdates({ many: false }), joinSquareSums({ many: false })];
 
 /** Says what was wrong with the settings, and describes what runs. */
 export function cpuBackend(native: Native): Backend {
   const { isa, threads, problems } = native.info();
   for (const problem of problems) warnOnce(problem);
   const description = `${isa} kernels, ${threads} ${threads === 1 ? "thread" : "threads"}`;
-  return nativeBackend({ name: "cpu", description, native, joinWorld: (...how) => joinWorld(native, ...how) });
+  return nativeBackend({
+    name: "cpu",
+    description,
+    native,
+    passesBefore: PASSES_BEFORE,
+    joinWorld: (...how) => joinWorld(native, ...how),
+  });
 }
 
 /** Processes of one machine share its cores, unless OMP_NUM_THREADS says how many each may take. */

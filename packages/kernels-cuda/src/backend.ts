@@ -2,6 +2,8 @@
 import {
   type Backend,
   fuseElementwise,
+  joinAdamwUpdates,
+  joinSquareSums,
   type NativeAddon,
   nativeBackend,
   type Pass,
@@ -12,14 +14,14 @@ import type { LoadedCuda } from "./load.js";
 import type { CudaDevice, CudaLibraries } from "./native.js";
 import { joinBiasGradients } from "./passes/bias-gradients.js";
 import { joinElementwise } from "./passes/join-elementwise.js";
-import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "./passes/multi-tensor.js";
 import { joinActivations, joinBiases } from "./passes/product-epilogues.js";
 import { roundedGradients } from "./passes/rounded-gradients.js";
+import { joinScalingUpdates } from "./passes/scaling-updates.js";
 import { transposedCopies } from "./passes/transposed-copies.js";
 import { joinWorld } from "./world.js";
 
 /** What happens to programs for a GPU: before their elementwise ops are fused, and after. */
-const PASSES_BEFORE = [joinAdamwUpdates, joinSquareSums];
+const PASSES_BEFORE = [joinAdamwUpdates({ many: true }), joinSquareSums({ many: true })];
 const PASSES = [
   joinBiases,
   joinActivations,

@@ -16,12 +16,12 @@ import {
   tree,
   valueAndGrad,
 } from "@te/tensor";
-import { registerBackend } from "@te/tensor/backend";
+import { joinAdamwUpdates, joinSquareSums, registerBackend } from "@te/tensor/backend";
 import { afterAll, describe, expect, test } from "vitest";
 import { joinElementwise } from "../src/passes/join-elementwise.js";
-import { joinAdamwUpdates, joinScalingUpdates, joinSquareSums } from "../src/passes/multi-tensor.js";
+import { joinScalingUpdates } from "../src/passes/scaling-updates.js";
 
-const PASSES = [joinAdamwUpdates, joinScalingUpdates, joinSquareSums, joinElementwise];
+const PASSES = [joinAdamwUpdates({ many: true }), joinScalingUpdates, joinSquareSums({ many: true }), joinElementwise];
 const JOINS: readonly string[] = PASSES.map(({ name }) => name);
 
 /** The GPU without the passes that join: the same in all else. */

@@ -8,9 +8,8 @@
  * to the bit. The node runs before the first use of any of its results, which hold their memory from there on; large ones,
  * whose kernels take much longer than a launch, stay alone.
  */
-import { elementwiseOp, type Pass, type Program, type ProgramNode } from "@te/tensor/backend";
+import { elementwiseOp, joinNodes, type Pass, type Program, type ProgramNode } from "@te/tensor/backend";
 import type { ParamValue } from "@te/tensor/op";
-import { joinNodes } from "./join.js";
 
 /** Elements of a large result: an H100 takes 8 µs to cast them. */
 const LARGE = 2 ** 22;

@@ -15,11 +15,13 @@ export {
 } from "../native/addon.js";
 export { type NativeDevice, nativeBackend } from "../native/backend.js";
 export { describeProgram } from "../native/describe-program.js";
+export { joinAdamwUpdates, joinSquareSums, type TensorsAtOnce } from "../native/optimizer-passes.js";
 export { type KernelTiming, profileKernels } from "../native/profile.js";
 export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type ModuleNames } from "../native-file.js";
 export { type Compiled, compile, dispose } from "../program/compile.js";
 export { expand, traceReference } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
+export { type Join, joinedNode, joinNodes, type KindOf, type Pair, sharedMemory } from "../program/join.js";
 export { Links, replaceNodes } from "../program/links.js";
 export { lower } from "../program/lower.js";
 export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";

@@ -1,71 +1,28 @@
 /**
- * Optimizers and FP8 state are many small nodes, one for each parameter or tensor. These passes join them into nodes with
- * many operands, which are one launch for about fifty tensors:
+ * What optimizers do to each parameter, in as few readings of memory and launches as a device's kernels allow:
  *
- *     adamw_update(g, m, v, p, lr, count), … with the same numbers → joined_adamw_update(lr, count, g, m, v, p, …)
+ *     adamw_update(g, m, v, p, lr, count)                          → joined_adamw_update(lr, count, g, m, v, p)
  *     add(p, update), where nothing else reads the update          → the same with `apply`
  *     select(small, g, g / norm * maxNorm) as its gradient         → the same with `clip`, reading g
- *     delayed_scaling_update(amax, scale, history), …              → joined_delayed_scaling_update(…)
+ *     reduce_sum(mul(x, x)) over all axes                          → joined_square_sum(x)
  *
- *     reduce_sum(mul(x, x)) over all axes, …                       → joined_square_sum(x, …)
- *
- * to the bit.
+ * to the bit, reading 16-bit gradients as they are. Where kernels take many tensors at once, so do the nodes:
+ * joined_adamw_update(lr, count, g, m, v, p, g, m, v, p, …) of parameters with the same numbers.
  */
-import { dropUnused, Links, type Pass, type Program, type ProgramNode } from "@te/tensor/backend";
-import type { OpDefinition, ParamValue } from "@te/tensor/op";
-import { joinNodes, sharedMemory } from "./join.js";
-
-type Pair = readonly [number, number];
-
-/** A joined node, of an op that only these passes make. */
-function joinedNode(
-  program: Program,
-  name: string,
-  node: Omit<ProgramNode, "op">,
-  inPlace: readonly Pair[],
-): ProgramNode {
-  const op: OpDefinition = {
-    name,
-    key: name,
-    inputs: [],
-    variadic: true,
-    outputs: node.outputs.map((_, i) => String(i)),
-    params: {},
-    inPlace: sharedMemory(program, node, inPlace),
-    shape: () => ({}) as never,
-  };
-  return { ...node, op };
-}
+import type { ParamValue } from "../op.js";
+import { joinedNode, joinNodes, type Pair } from "../program/join.js";
+import { Links } from "../program/links.js";
+import type { Pass } from "../program/passes.js";
+import type { Program, ProgramNode } from "../program/program.js";
+import { dropUnused } from "../program/simplify.js";
 
 const each = (members: readonly ProgramNode[], name: string): ParamValue =>
   members.map(({ params }) => params[name]) as ParamValue;
 
-// --- delayed scaling ---------------------------------------------------------------------------------------------------
-
-function joinScalings(members: readonly ProgramNode[], program: Program): ProgramNode {
-  const params = Object.fromEntries(["dtype", "margin", "amaxComputeAlgo"].map((name) => [name, each(members, name)]));
-  const inPlace = members.flatMap((_, k): Pair[] => [
-    [3 * k + 1, 2 * k],
-    [3 * k + 2, 2 * k + 1],
-  ]);
-  const node = {
-    inputs: members.flatMap(({ inputs }) => inputs),
-    outputs: members.flatMap(({ outputs }) => outputs),
-    params,
-  };
-  return joinedNode(program, "joined_delayed_scaling_update", node, inPlace);
+/** How many tensors a device's kernels take: one, or any number. */
+export interface TensorsAtOnce {
+  readonly many: boolean;
 }
-
-/** Joins the updates of FP8 state. */
-export const joinScalingUpdates: Pass = {
-  name: "join scaling updates",
-  run: (program) =>
-    joinNodes(
-      program,
-      ({ op }) => (op.name === "delayed_scaling_update" ? "delayed_scaling_update" : undefined),
-      joinScalings,
-    ),
-};
 
 // --- AdamW -------------------------------------------------------------------------------------------------------------
 
@@ -142,11 +99,8 @@ function joinUpdates(members: readonly ProgramNode[], program: Program, { clip, 
   return joinedNode(program, "joined_adamw_update", node, inPlace);
 }
 
-/**
- * Joins updates by AdamW, and lets them clip the gradients and add their results to the parameters. Before elementwise ops
- * are fused.
- */
-export const joinAdamwUpdates: Pass = {
+/** Lets updates by AdamW clip the gradients and add their results to the parameters. Before elementwise ops are fused. */
+export const joinAdamwUpdates = ({ many }: TensorsAtOnce): Pass => ({
   name: "join AdamW updates",
   when: ({ nodes }) => nodes.some(({ op }) => op.name === "adamw_update"),
   run(program) {
@@ -157,6 +111,8 @@ export const joinAdamwUpdates: Pass = {
       if (node.op.name !== "adamw_update") return node;
       const update = readUpdate(node, program, links);
       const { gradient, clip, sum } = update;
+      const isAlone = !clip && !sum && gradient === node.inputs[0];
+      if (isAlone && !many) return node;
       if (sum) sums.add(sum);
       const [result, ...moments] = node.outputs as [number, ...number[]];
       const outputs = [sum?.outputs[0] ?? result, ...moments];
@@ -174,11 +130,11 @@ export const joinAdamwUpdates: Pass = {
       const update = updateOf(node);
       return update && kindOfUpdate(node, update);
     };
-    const joined = joinNodes(marked, kindOf, join);
+    const joined = many ? joinNodes(marked, kindOf, join) : marked;
     const alone = joined.nodes.map((node) => (updateOf(node) ? join([node], joined) : node));
     return dropUnused(joined.with({ nodes: alone }));
   },
-};
+});
 
 // --- sums of squares ---------------------------------------------------------------------------------------------------
 
@@ -193,8 +149,8 @@ function squaredBy(node: ProgramNode, program: Program, links: Links): number | 
   return beforeCast(product.inputs[0]!, program, links);
 }
 
-/** Joins sums of squares, such as those of the norm of all gradients. Before elementwise ops are fused. */
-export const joinSquareSums: Pass = {
+/** Takes sums of squares, such as those of the norm of all gradients, without the squares. Before elementwise ops are fused. */
+export const joinSquareSums = ({ many }: TensorsAtOnce): Pass => ({
   name: "join sums of squares",
   run(program) {
     const links = new Links(program);
@@ -205,20 +161,20 @@ export const joinSquareSums: Pass = {
       sources.set(node.outputs[0]!, source);
       return { ...node, inputs: [source] };
     });
-    if (sources.size < 2) return program;
-    const joined = joinNodes(
-      program.with({ nodes }),
-      ({ outputs }) => (sources.has(outputs[0]!) ? "sum of squares" : undefined),
-      joinSums,
-    );
+    const squared = program.with({ nodes });
+    if (many ? sources.size < 2 : sources.size === 0) return program;
+    const isSum = ({ outputs }: ProgramNode): boolean => sources.has(outputs[0]!);
+    if (!many)
+      return dropUnused(squared.with({ nodes: nodes.map((node) => (isSum(node) ? joinSums([node], squared) : node)) }));
+    const joined = joinNodes(squared, (node) => (isSum(node) ? "sum of squares" : undefined), joinSums);
     // Those that nothing was joined with are sums of products as before.
     const before = new Map(program.nodes.map((node) => [node.outputs[0]!, node]));
     const restored = joined.nodes.map((node) =>
-      node.op.name === "reduce_sum" && sources.has(node.outputs[0]!) ? before.get(node.outputs[0]!)! : node,
+      node.op.name === "reduce_sum" && isSum(node) ? before.get(node.outputs[0]!)! : node,
     );
     return dropUnused(joined.with({ nodes: restored }));
   },
-};
+});
 
 function joinSums(members: readonly ProgramNode[], program: Program): ProgramNode {
   const node = {

@@ -1,8 +1,7 @@
 /** Nodes are joined where none needs another, and share memory where no other operand lies in it. */
-import { Program, type ProgramNode } from "@te/tensor/backend";
+import { joinNodes, Program, type ProgramNode, sharedMemory } from "@te/tensor/backend";
 import type { OpDefinition } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
-import { joinNodes, sharedMemory } from "./join.js";
 
 const op = (name: string, view = false): OpDefinition =>
   ({

@@ -1,5 +1,6 @@
 /** Joins nodes of one kind that do not need each other into one node. */
-import type { Program, ProgramNode } from "@te/tensor/backend";
+import type { OpDefinition } from "../op.js";
+import type { Program, ProgramNode } from "./program.js";
 
 /** Nodes by what they can be joined with; undefined where a node stays alone. */
 export type KindOf = (node: ProgramNode) => string | undefined;
@@ -78,6 +79,29 @@ function contract(program: Program, groups: readonly (readonly ProgramNode[])[],
   return program.with({ nodes });
 }
 
+/** A pair of an operand and a result, by number. */
+export type Pair = readonly [input: number, output: number];
+
+/** A joined node, of an op that only passes make; where it can be, results lie in the memory of operands. */
+export function joinedNode(
+  program: Program,
+  name: string,
+  node: Omit<ProgramNode, "op">,
+  inPlace: readonly Pair[],
+): ProgramNode {
+  const op: OpDefinition = {
+    name,
+    key: name,
+    inputs: [],
+    variadic: true,
+    outputs: node.outputs.map((_, i) => String(i)),
+    params: {},
+    inPlace: sharedMemory(program, node, inPlace),
+    shape: () => ({}) as never,
+  };
+  return { ...node, op };
+}
+
 /**
  * The pairs of operands and results of a joined node, both by number, that may share memory: those that its members allow,
  * where no other operand lies in the memory of the operand. Members run at the same time, and another would read what one
@@ -86,7 +110,7 @@ function contract(program: Program, groups: readonly (readonly ProgramNode[])[],
 export function sharedMemory(
   program: Program,
   node: Pick<ProgramNode, "inputs">,
-  pairs: readonly (readonly [input: number, output: number])[],
+  pairs: readonly Pair[],
 ): (readonly [string, string])[] {
   const rootOf = new Map<number, number>();
   for (const { op, inputs, outputs } of program.nodes)
