@@ -55,6 +55,16 @@ describe("simplify", () => {
   });
 });
 
+test.each([
+  ["[in, out]", [8, 5], 0],
+  ["[out, in]", [5, 8], 1],
+])("gradients of a product with weights %s need no transpose", (_, shape, contract) => {
+  const loss = (x: Tensor, w: Tensor) => exp(dot(x, w, { lhsContract: [1], rhsContract: [contract] })).sum();
+  const program = optimized(grad(loss, { argnums: [0, 1] }), x, zeros(shape));
+  expect(opsOf(program).filter((name) => name === "dot")).toHaveLength(3);
+  expect(opsOf(program)).not.toContain("transpose");
+});
+
 describe("expand", () => {
   const unary = {
     inputs: ["x"],

@@ -166,20 +166,23 @@ function operandGradient(dy: Tensor, other: Tensor, operand: Tensor, params: Dot
   const type = promoteTypes(dy.dtype, other.dtype);
   const dyAxes = { contract: otherFree.map((_, i) => start + i), batch: batch.map((_, i) => i) };
   // The contracted axes come out in the order in which the other operand holds them. Operands are ordered so that the
-  // usual layouts (weights [in, out]) need no transpose afterwards.
+  // usual layouts need no transpose afterwards: those of weights [in, out] as in a forward product, others by need.
   const inOther = [...otherContract].sort((x, y) => x - y).map((axis) => contract[otherContract.indexOf(axis)]!);
-  const lhs = side === "lhs";
+  const orderOf = (dyFirst: boolean): number[] => [...batch, ...(dyFirst ? [free, inOther] : [inOther, free]).flat()];
+  const isOwn = (order: readonly number[]): boolean => order.every((axis, i) => axis === i);
+  const usual = side === "lhs";
+  const dyFirst = !isOwn(orderOf(usual)) && isOwn(orderOf(!usual)) ? !usual : usual;
   const product = dotOp(
-    lhs ? { a: cast(dy, type), b: cast(other, type) } : { a: cast(other, type), b: cast(dy, type) },
+    dyFirst ? { a: cast(dy, type), b: cast(other, type) } : { a: cast(other, type), b: cast(dy, type) },
     {
-      lhsContract: lhs ? dyAxes.contract : otherFree,
-      rhsContract: lhs ? otherFree : dyAxes.contract,
-      lhsBatch: lhs ? dyAxes.batch : otherBatch,
-      rhsBatch: lhs ? otherBatch : dyAxes.batch,
+      lhsContract: dyFirst ? dyAxes.contract : otherFree,
+      rhsContract: dyFirst ? otherFree : dyAxes.contract,
+      lhsBatch: dyFirst ? dyAxes.batch : otherBatch,
+      rhsBatch: dyFirst ? otherBatch : dyAxes.batch,
       dtype: operand.dtype,
     },
   ).y;
-  const order = lhs ? [...batch, ...free, ...inOther] : [...batch, ...inOther, ...free];
+  const order = orderOf(dyFirst);
   return transpose(
     product,
     operand.shape.map((_, axis) => order.indexOf(axis)),
