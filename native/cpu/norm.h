@@ -33,8 +33,8 @@ inline float mean_of(int64_t n, const Term& term) {
   return static_cast<float>(sum) / static_cast<float>(n);
 }
 
-// The definition, step by step, for rows in which a sum is infinite, which makes the mean infinite and no deviation from
-// it a number, or squares are, which makes rstd 0.
+// The definition, step by step, for rows in which a sum is infinite, which makes the mean infinite and no deviation
+// from it a number, or squares are, which makes rstd 0.
 template <DType T>
 [[gnu::noinline]] inline RowStatistics layer_statistics_beyond(const Stored<T>* x, int64_t n, double epsilon) {
   RowStatistics row;

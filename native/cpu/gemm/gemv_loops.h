@@ -265,14 +265,19 @@ void deep_block(const Group<ROWS>& a, const char* b, int64_t b_step_bytes, int64
 #pragma GCC unroll 8
       for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
-        for (int p = 0; p < U::kVectors; ++p) sum[p % kChains][i][j] += floats_at(a.row[i] + k + p * kSquare) * right[p];
+        for (int p = 0; p < U::kVectors; ++p)
+          sum[p % kChains][i][j] += floats_at(a.row[i] + k + p * kSquare) * right[p];
     }
   };
   int64_t k = 0;
   for (; k + U::kSize <= depth; k += U::kSize) accumulate(k, U::load);
   if (k < depth) accumulate(k, [&](const char* from, auto& to) { U::load_some(from, depth - k, to); });
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < COLUMNS; ++j) c[i * c_row + j] = sum_of(kChains == 1 ? sum[0][i][j] : sum[0][i][j] + sum[1][i][j]);
+  for (int i = 0; i < ROWS; ++i) {
+    for (int j = 0; j < COLUMNS; ++j) {
+      if constexpr (kChains > 1) sum[0][i][j] += sum[1][i][j];
+      c[i * c_row + j] = sum_of(sum[0][i][j]);
+    }
+  }
 }
 
 template <DType T, int ROWS>
