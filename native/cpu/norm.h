@@ -5,6 +5,7 @@
 // gamma' is gamma, or 1 + gamma when zero-centred.
 #pragma once
 #include <cmath>
+#include <limits>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -16,11 +17,36 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
+inline constexpr double kLargestFloat = std::numeric_limits<float>::max();
+
 // A row is x - mean - rest: `mean` is the float32 that is stored, `rest` is what its rounding lost, so that rows with a
 // mean much larger than their deviation keep all their digits.
 struct RowStatistics {
   float mean = 0, rest = 0, rstd = 0;
 };
+
+// The mean of term(0), ..., term(n - 1), where a sum beyond float32 is infinite.
+template <class Term>
+inline float mean_of(int64_t n, const Term& term) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(term(i));
+  return static_cast<float>(sum) / static_cast<float>(n);
+}
+
+// The definition, step by step, for rows in which a sum is infinite, which makes the mean infinite and no deviation
+// from it a number, or squares are, which makes rstd 0.
+template <DType T>
+[[gnu::noinline]] inline RowStatistics layer_statistics_beyond(const Stored<T>* x, int64_t n, double epsilon) {
+  RowStatistics row;
+  row.mean = mean_of(n, [&](int64_t i) { return number_at<T>(x + i); });
+  row.rest = mean_of(n, [&](int64_t i) { return number_at<T>(x + i) - row.mean; });
+  const float variance = mean_of(n, [&](int64_t i) {
+    const float d = number_at<T>(x + i) - row.mean - row.rest;
+    return d * d;
+  });
+  row.rstd = static_cast<float>(1.0 / std::sqrt(static_cast<double>(variance) + epsilon));
+  return row;
+}
 
 // One pass over deviations from a guess. The guess is the mean of the first eighth of the row, so that its square
 // distance from the mean is at most seven times the variance: the subtraction below loses no more than three bits.
@@ -38,6 +64,8 @@ template <DType T>
     s[1] += d * d;
   });
   const double share = 1.0 / static_cast<double>(n), shift = sums[0] * share, mean = static_cast<double>(guess) + shift;
+  if (!(sums[1] <= kLargestFloat && std::abs(mean) * static_cast<double>(n) <= kLargestFloat))
+    return layer_statistics_beyond<T>(x, n, epsilon);
   const double variance = std::max(sums[1] * share - shift * shift, 0.0);
   RowStatistics row;
   row.mean = static_cast<float>(mean);
@@ -55,6 +83,7 @@ template <DType T>
     s[0] += v * v;
   });
   RowStatistics row;
+  if (square > kLargestFloat) return row;
   row.rstd = static_cast<float>(1.0 / std::sqrt(square / static_cast<double>(n) + epsilon));
   return row;
 }

@@ -41,13 +41,26 @@ struct RowGradient {
   float mean = 0, lost = 0, rstd = 0, mean_a = 0, mean_ax = 0;
 };
 
+// The definition, step by step, for rows without a deviation or with sums that are not numbers.
+template <bool kLayer, DType T>
+[[gnu::noinline]] inline RowGradient row_gradient_beyond(const Stored<T>* dy, const Stored<T>* x, const float* gamma,
+                                                         int64_t n, float mean, float rstd) {
+  RowGradient row{mean, 0, rstd, 0, 0};
+  const auto a = [&](int64_t i) { return number_at<T>(dy + i) * gamma[place_in_pairs<T>(i)]; };
+  const auto deviation = [&](int64_t i) { return number_at<T>(x + i) - mean; };
+  if (kLayer) row.lost = mean_of(n, deviation), row.mean_a = mean_of(n, a);
+  row.mean_ax = mean_of(n, [&](int64_t i) { return a(i) * ((deviation(i) - row.lost) * rstd); });
+  return row;
+}
+
 template <bool kLayer, DType T>
 inline RowGradient row_gradient(const Stored<T>* dy, const Stored<T>* x, const float* gamma, int64_t n, float mean,
                                 float rstd) {
   const RowGradientSums sums = gradient_sums<kLayer, T>(dy, x, gamma, n, mean);
+  if (rstd == 0 || !std::isfinite(sums.a + sums.ax + sums.x))
+    return row_gradient_beyond<kLayer, T>(dy, x, gamma, n, mean, rstd);
   const double share = 1.0 / static_cast<double>(n), lost = sums.x * share, mean_a = sums.a * share;
-  // Squares beyond float32 make rstd 0, and with it xhat: the sums may not be numbers then.
-  const double mean_ax = rstd == 0 ? 0 : static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
+  const double mean_ax = static_cast<double>(rstd) * (sums.ax * share - lost * mean_a);
   return {mean, static_cast<float>(lost), rstd, static_cast<float>(mean_a), static_cast<float>(mean_ax)};
 }
 

@@ -23,7 +23,7 @@ class FloatGemm : public Gemm {
     copy_b_at_ = plan_copy(b_, &copy_b_, &layout);
     inner_at_ = layout.end();
     // Few columns under many rows: the transposed product is the one with few rows.
-    swapped_ = dims.n <= kGroup && dims.m > dims.n;
+    swapped_ = dims.n <= kGemvGroup && dims.m > dims.n;
     if (swapped_) {
       std::swap(dims.a, dims.b);
       std::swap(dims.m, dims.n);
@@ -31,7 +31,7 @@ class FloatGemm : public Gemm {
     const double work = 2.0 * static_cast<double>(dims.m) * static_cast<double>(dims.n) * static_cast<double>(dims.k);
     const int threads = static_cast<int>(std::clamp(work * static_cast<double>(dims.batches()) / kWorkPerThread, 1.0,
                                                     static_cast<double>(num_threads())));
-    packed_ = dims.m > kGroup && work > kSmallWork;
+    packed_ = dims.m > kGemvGroup && work > kSmallWork;
     if (packed_)
       large_.plan(dims, epilogue, threads);
     else

@@ -14,6 +14,16 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
+// The loops for B of this dtype.
+inline const GemvUnit* gemv_unit(DType b) {
+#if defined(__AVX512BW__)
+  if (const GemvUnit* unit = avx512_vbmi_gemv(); unit && b == DType::float8_e4m3fn) return unit;
+#endif
+  const GemvUnit* unit = nullptr;
+  with_format(b, [&]<DType T>() { unit = &kGemvUnit<T>; });
+  return unit;
+}
+
 class Gemv {
  public:
   // `swapped`: the dims are those of the transposed product, so the result is stored column by column.
@@ -24,20 +34,20 @@ class Gemv {
     // A product of few rows reads B once, as it is. Otherwise only rows that need little conversion are read in place.
     const bool wide = dims.b.outer_step == 1;
     const bool cheap = dims.b.dtype == DType::float32 || dims.b.dtype == DType::bfloat16;
-    b_in_place_ = dims.m <= kGroup || (wide && cheap);
+    b_in_place_ = dims.m <= kGemvGroup || (wide && cheap);
     deep_ = b_in_place_ && !wide;
     a_in_place_ = !deep_ && dims.a.dtype == DType::float32 && dims.a.inner_step == 1;
-    a_scale_ = b_in_place_ ? gemv_scale(dims.b.dtype) : 1;  // float8 meets float8, which is not in place
-    a_row_ = a_in_place_ ? dims.a.outer_step : round_up_to(dims.k, kLargestUnit);
-    rows_ = cut_evenly(dims.m, kRows, kGroup);
+    unit_ = gemv_unit(b_in_place_ ? dims.b.dtype : DType::float32);
+    a_row_ = a_in_place_ ? dims.a.outer_step : round_up_to(dims.k, kGemvStep);
+    rows_ = cut_evenly(dims.m, kRows, kGemvGroup);
     const int64_t share = dims.batches() >= threads ? dims.n : divide_up(dims.n, threads);
     columns_ = cut_evenly(dims.n, std::clamp<int64_t>(share, 64, kColumns), 64);
-    sums_row_ = round_up_to(columns_.unit, kLargestUnit);
+    sums_row_ = round_up_to(columns_.unit, kGemvStep);
     pieces_ = static_cast<int>(std::min<int64_t>(threads, items()));
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : rows_.unit * a_row_ * 4);
     b_at_ = layout.take(b_in_place_ ? 0 : dims.k * sums_row_ * 4);
-    sums_at_ = layout.take(round_up_to(rows_.unit, kGroup) * sums_row_ * 4);
+    sums_at_ = layout.take(round_up_to(rows_.unit, kGemvGroup) * sums_row_ * 4);
     bias_at_ = layout.take(epilogue.biased ? (swapped ? dims.m : columns_.unit) * 4 : 0);
     piece_bytes_ = layout.end();
   }
@@ -96,21 +106,21 @@ class Gemv {
   void load_left(const DotView& left, int64_t rows, float* to) const {
     pack_left(left, rows, dims_.k, false, to, a_row_);
     for (int64_t i = 0; i < rows; ++i, to += a_row_) {
-      if (a_scale_ != 1)
-        for (int64_t k = 0; k < dims_.k; ++k) to[k] *= a_scale_;
+      if (unit_->scale != 1)  // float8 meets float8, which is not in place
+        for (int64_t k = 0; k < dims_.k; ++k) to[k] *= unit_->scale;
       if (!deep_) continue;
       std::fill(to + dims_.k, to + a_row_, 0.0f);
-      arrange_row(dims_.b.dtype, to, dims_.k);
+      unit_->arrange_row(to, dims_.k);
     }
   }
 
   void multiply(const DotView& left, const DotView& right, int64_t rows, int64_t columns, float* sums) const {
     const float* a = reinterpret_cast<const float*>(left.data);
-    for (int64_t row = 0; row < rows; row += kGroup) {
-      const auto product = deep_ ? deep_product : wide_product;
-      product(std::min(kGroup, rows - row), a + row * a_row_, a_row_, right, dims_.k, columns, sums + row * sums_row_,
-              sums_row_);
-    }
+    const auto product = deep_ ? unit_->deep : unit_->wide;
+    const int64_t b_step = deep_ ? right.outer_step : right.inner_step;
+    for (int64_t row = 0; row < rows; row += kGemvGroup)
+      product({std::min(kGemvGroup, rows - row), columns, dims_.k, a + row * a_row_, a_row_, right.data, b_step,
+               sums + row * sums_row_, sums_row_});
   }
 
   void store_tile(char* base, int64_t row, int64_t column, int64_t rows, int64_t columns, float scale,
@@ -141,7 +151,7 @@ class Gemv {
   Cut rows_, columns_;
   bool swapped_ = false, deep_ = false, a_in_place_ = false, b_in_place_ = false;
   int pieces_ = 0;
-  float a_scale_ = 1;
+  const GemvUnit* unit_ = nullptr;
   int64_t a_row_ = 0, sums_row_ = 0;
   int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
 };

@@ -3,16 +3,38 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <tuple>
 
+#include "cpu/gemm/gemv_unit.h"
 #include "cpu/gemm/pack.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-inline constexpr int64_t kGroup = 8;  // rows of A that share a reading of B
-
 inline Floats floats_at(const float* from) { return as_floats(load_words(from)); }
+
+#if defined(TE_GEMV_LOOKS_UP)
+// The bytes of the bfloat16 numbers that magnitudes of float8_e4m3fn are.
+struct E4m3Table {
+  alignas(64) uint8_t high[128], low[128];
+  constexpr E4m3Table() : high(), low() {
+    for (int code = 0; code < 128; ++code) {
+      // Small<4, 3>::decode, in integers: subnormals are eighths of the smallest exponent.
+      uint32_t bits = (static_cast<uint32_t>(code) << 4) + (120u << 7);
+      if (code < 8) {
+        uint32_t exponent = 121, fraction = static_cast<uint32_t>(code);
+        for (; fraction != 0 && fraction < 8; --exponent) fraction <<= 1;
+        bits = fraction == 0 ? 0 : (exponent << 7) | ((fraction & 7) << 4);
+      }
+      if (code == 127) bits = 0x7fc0;
+      high[code] = static_cast<uint8_t>(bits >> 8);
+      low[code] = static_cast<uint8_t>(bits);
+    }
+  }
+};
+inline constexpr E4m3Table kE4m3;
+#endif
 
 // The numbers of a vector's worth of memory: of kVectors vectors, in the order in which they unpack fastest. Number i
 // of vector p is the one at(p, i) in memory, times 1 / kScale, which whoever multiplies with it makes up for.
@@ -21,14 +43,19 @@ struct Unit {
   static constexpr int kVectors = T == DType::float16 ? 1 : 4 / static_cast<int>(dtype_bytes(T));
   static constexpr int kSize = kVectors * kSquare;
   static constexpr int64_t kBytes = kSize * static_cast<int64_t>(dtype_bytes(T));
-#if defined(__AVX512BW__)
-  static constexpr bool kHalves = is_float8(T);
+#if defined(TE_GEMV_LOOKS_UP)
+  static constexpr bool kLooksUp = T == DType::float8_e4m3fn, kHalves = is_float8(T) && !kLooksUp;
+#elif defined(__AVX512BW__)
+  static constexpr bool kLooksUp = false, kHalves = is_float8(T);
 #else
-  static constexpr bool kHalves = false;
+  static constexpr bool kLooksUp = false, kHalves = false;
 #endif
   static constexpr float kScale = kHalves && T == DType::float8_e4m3fn ? 256 : 1;
 
-  static constexpr int at(int p, int i) { return kHalves ? (p / 2) * 2 * kSquare + 2 * i + p % 2 : i * kVectors + p; }
+  static constexpr int at(int p, int i) {
+    if (kLooksUp) return i / 4 * 16 + p / 2 * 8 + i % 4 * 2 + p % 2;
+    return kHalves ? (p / 2) * 2 * kSquare + 2 * i + p % 2 : i * kVectors + p;
+  }
 
   static void load(const char* from, Floats (&to)[kVectors]) {
     if constexpr (kVectors == 1) {
@@ -37,6 +64,8 @@ struct Unit {
       const Words pairs = load_words(from);
       to[0] = as_floats(pairs << 16);
       to[1] = as_floats(pairs & 0xffff0000u);
+    } else if constexpr (kLooksUp) {
+      look_up(from, to);
     } else if constexpr (kHalves) {
       load_halves(from, to);
     } else {
@@ -66,8 +95,23 @@ struct Unit {
       for (int i = 0; i < kSquare; ++i) unit[at(p, i)] = given[p * kSquare + i];
   }
 
-#if defined(__AVX512BW__)
  private:
+#if defined(TE_GEMV_LOOKS_UP)
+  static void look_up(const char* from, Floats (&to)[kVectors]) {
+    const auto find = [](const uint8_t (&table)[128], __m512i codes) {
+      return _mm512_permutex2var_epi8(_mm512_load_si512(table), codes, _mm512_load_si512(table + 64));
+    };
+    const __m512i codes = _mm512_loadu_si512(from), signs = _mm512_and_si512(codes, _mm512_set1_epi8(-128));
+    const __m512i high = _mm512_or_si512(find(kE4m3.high, codes), signs), low = find(kE4m3.low, codes);
+    const Words first = reinterpret_cast<Words>(_mm512_unpacklo_epi8(low, high));
+    const Words second = reinterpret_cast<Words>(_mm512_unpackhi_epi8(low, high));
+    to[0] = as_floats(first << 16);
+    to[1] = as_floats(first & 0xffff0000u);
+    to[2] = as_floats(second << 16);
+    to[3] = as_floats(second & 0xffff0000u);
+  }
+#endif
+#if defined(__AVX512BW__)
   // A code of e5m2 is the upper byte of a float16. One of e4m3 has one bit less of exponent: sign and the rest move
   // apart, and the bias differs by eight. Only its NaN means something else.
   static void load_halves(const char* from, Floats (&to)[kVectors]) {
@@ -100,22 +144,6 @@ struct Unit {
 #endif
 };
 
-// What the rows of A have to be multiplied with for B of this dtype, and the numbers that they must come in multiples
-// of where B lies along the depth (Unit::arrange).
-inline float gemv_scale(DType b) {
-  float scale = 1;
-  with_format(b, [&]<DType T>() { scale = Unit<T>::kScale; });
-  return scale;
-}
-inline constexpr int64_t kLargestUnit = 4 * kSquare;
-
-// Row of A of `depth` numbers and zeros up to a multiple of kLargestUnit.
-inline void arrange_row(DType b, float* row, int64_t depth) {
-  with_format(b, [&]<DType T>() {
-    for (int64_t k = 0; k < depth; k += Unit<T>::kSize) Unit<T>::arrange(row + k);
-  });
-}
-
 // Rows of A. There may be fewer than the loops compute; the last one then stands in for those that are missing, and the
 // sums have room for them.
 template <int ROWS>
@@ -126,6 +154,29 @@ struct Group {
   }
 };
 
+// Whether sums stay in registers while B passes, rather than B while sums do.
+template <DType T, int ROWS>
+inline constexpr bool kSumsStay = ROWS == 1 && Unit<T>::kLooksUp;
+
+// One unit of the step below for a single row.
+template <DType T, int STEPS, class Load>
+inline __attribute__((always_inline)) void add_to_row(const float* a, const char* b, int64_t b_row_bytes, float* c,
+                                                      const Load& load) {
+  using U = Unit<T>;
+  Floats sum[U::kVectors], right[U::kVectors];
+#pragma GCC unroll 4
+  for (int p = 0; p < U::kVectors; ++p) sum[p] = floats_at(c + p * kSquare);
+#pragma GCC unroll 8
+  for (int s = 0; s < STEPS; ++s) {
+    load(b + s * b_row_bytes, right);
+    __builtin_prefetch(b + (STEPS + s) * b_row_bytes);
+#pragma GCC unroll 4
+    for (int p = 0; p < U::kVectors; ++p) sum[p] += a[s] * right[p];
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < U::kVectors; ++p) store_words(c + p * kSquare, as_words(sum[p]));
+}
+
 // C[ROWS, columns] += A[ROWS, STEPS] B[STEPS, columns] from depth k on; B has contiguous rows, and C the order of
 // units.
 template <DType T, int ROWS, int STEPS>
@@ -133,8 +184,9 @@ void wide_step(const Group<ROWS>& a, int64_t k, const char* b, int64_t b_row_byt
                int64_t c_row) {
   using U = Unit<T>;
   const auto accumulate = [&](int64_t j, const auto& load) {
-    Floats right[STEPS][U::kVectors];
     const char* from = b + j * (U::kBytes / U::kSize);
+    if constexpr (kSumsStay<T, ROWS>) return add_to_row<T, STEPS>(a.row[0] + k, from, b_row_bytes, c + j, load);
+    Floats right[STEPS][U::kVectors];
 #pragma GCC unroll 8
     for (int s = 0; s < STEPS; ++s) {
       load(from + s * b_row_bytes, right[s]);
@@ -158,14 +210,15 @@ void wide_step(const Group<ROWS>& a, int64_t k, const char* b, int64_t b_row_byt
 }
 
 template <DType T, int ROWS>
-void wide_rows(const Group<ROWS>& a, const DotView& b, int64_t depth, int64_t columns, float* c, int64_t c_row) {
-  constexpr int kSteps = Unit<T>::kVectors == 4 ? 4 : 8;  // rows of B per visit of the sums
-  const int64_t b_row_bytes = b.inner_step * static_cast<int64_t>(dtype_bytes(T));
+void wide_rows(const Group<ROWS>& a, const GemvCall& call) {
+  constexpr int kSteps = Unit<T>::kVectors == 4 && !kSumsStay<T, ROWS> ? 4 : 8;  // rows of B per visit of the sums
+  const int64_t b_row_bytes = call.b_step * static_cast<int64_t>(dtype_bytes(T));
+  const auto [depth, columns, c, c_row] = std::tuple(call.depth, call.columns, call.c, call.c_row);
   std::memset(c, 0, static_cast<size_t>(ROWS * c_row) * 4);
   int64_t k = 0;
   for (; k + kSteps <= depth; k += kSteps)
-    wide_step<T, ROWS, kSteps>(a, k, b.data + k * b_row_bytes, b_row_bytes, columns, c, c_row);
-  for (; k < depth; ++k) wide_step<T, ROWS, 1>(a, k, b.data + k * b_row_bytes, b_row_bytes, columns, c, c_row);
+    wide_step<T, ROWS, kSteps>(a, k, call.b + k * b_row_bytes, b_row_bytes, columns, c, c_row);
+  for (; k < depth; ++k) wide_step<T, ROWS, 1>(a, k, call.b + k * b_row_bytes, b_row_bytes, columns, c, c_row);
   if constexpr (Unit<T>::kVectors > 1)
     for (int i = 0; i < ROWS; ++i)
       for (int64_t j = 0; j < columns; j += Unit<T>::kSize) Unit<T>::restore(c + i * c_row + j);
@@ -173,21 +226,17 @@ void wide_rows(const Group<ROWS>& a, const DotView& b, int64_t depth, int64_t co
 
 // Calls body(Group) with the smallest group that holds `rows` rows.
 template <class Body>
-void with_group(const float* a, int64_t a_row, int64_t rows, const Body& body) {
+void with_group(const GemvCall& call, const Body& body) {
+  const auto [a, a_row, rows] = std::tuple(call.a, call.a_row, call.rows);
   if (rows == 1) return body(Group<1>(a, a_row, rows));
   if (rows == 2) return body(Group<2>(a, a_row, rows));
   if (rows <= 4) return body(Group<4>(a, a_row, rows));
-  body(Group<kGroup>(a, a_row, rows));
+  body(Group<kGemvGroup>(a, a_row, rows));
 }
 
-// C[rows, columns] = A B for at most kGroup rows, where the columns of B are contiguous (b.outer_step == 1). A is
-// float32 with contiguous rows, times gemv_scale. C has kGroup rows; c_row is a multiple of kLargestUnit and at least
-// `columns`.
-inline void wide_product(int64_t rows, const float* a, int64_t a_row, const DotView& b, int64_t depth, int64_t columns,
-                         float* c, int64_t c_row) {
-  with_format(b.dtype, [&]<DType T>() {
-    with_group(a, a_row, rows, [&](const auto& group) { wide_rows<T>(group, b, depth, columns, c, c_row); });
-  });
+template <DType T>
+void wide_product(const GemvCall& call) {
+  with_group(call, [&](const auto& group) { wide_rows<T>(group, call); });
 }
 
 inline float sum_of(Floats x) {
@@ -198,51 +247,63 @@ inline float sum_of(Floats x) {
   return lanes[0];
 }
 
-// C[ROWS, COLUMNS] = A B, where the columns of B lie along the depth (b.inner_step == 1), and the rows of A have the
-// order of units and zeros up to a whole one.
+// C[ROWS, COLUMNS] = A B, where the depth of B is contiguous, and the rows of A have the order of units and zeros up to
+// a whole one.
 template <DType T, int ROWS, int COLUMNS>
-void deep_block(const Group<ROWS>& a, const DotView& b, int64_t depth, float* c, int64_t c_row) {
+void deep_block(const Group<ROWS>& a, const char* b, int64_t b_step_bytes, int64_t depth, float* c, int64_t c_row) {
   using U = Unit<T>;
   constexpr int64_t kElement = U::kBytes / U::kSize;
-  Floats sum[ROWS][COLUMNS] = {};
+  constexpr int kChains = ROWS == 1 && U::kVectors == 4 ? 2 : 1;  // of additions that wait for each other
+  Floats sum[kChains][ROWS][COLUMNS] = {};
   const auto accumulate = [&](int64_t k, const auto& load) {
 #pragma GCC unroll 4
     for (int j = 0; j < COLUMNS; ++j) {
       Floats right[U::kVectors];
-      const char* from = b.data + (j * b.outer_step + k) * kElement;
+      const char* from = b + j * b_step_bytes + k * kElement;
       load(from, right);
-      __builtin_prefetch(from + COLUMNS * b.outer_step * kElement);
+      __builtin_prefetch(from + COLUMNS * b_step_bytes);
 #pragma GCC unroll 8
       for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 4
-        for (int p = 0; p < U::kVectors; ++p) sum[i][j] += floats_at(a.row[i] + k + p * kSquare) * right[p];
+        for (int p = 0; p < U::kVectors; ++p)
+          sum[p % kChains][i][j] += floats_at(a.row[i] + k + p * kSquare) * right[p];
     }
   };
   int64_t k = 0;
   for (; k + U::kSize <= depth; k += U::kSize) accumulate(k, U::load);
   if (k < depth) accumulate(k, [&](const char* from, auto& to) { U::load_some(from, depth - k, to); });
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < COLUMNS; ++j) c[i * c_row + j] = sum_of(sum[i][j]);
+  for (int i = 0; i < ROWS; ++i) {
+    for (int j = 0; j < COLUMNS; ++j) {
+      if constexpr (kChains > 1) sum[0][i][j] += sum[1][i][j];
+      c[i * c_row + j] = sum_of(sum[0][i][j]);
+    }
+  }
 }
 
 template <DType T, int ROWS>
-void deep_rows(const Group<ROWS>& a, DotView b, int64_t depth, int64_t columns, float* c, int64_t c_row) {
+void deep_rows(const Group<ROWS>& a, const GemvCall& call) {
   constexpr int kColumns = ROWS <= 4 ? 4 : 2;
-  const int64_t step_bytes = b.outer_step * static_cast<int64_t>(dtype_bytes(T));
+  const int64_t step_bytes = call.b_step * static_cast<int64_t>(dtype_bytes(T));
+  const char* b = call.b;
   int64_t j = 0;
-  for (; j + kColumns <= columns; j += kColumns, b.data += kColumns * step_bytes)
-    deep_block<T, ROWS, kColumns>(a, b, depth, c + j, c_row);
-  for (; j < columns; ++j, b.data += step_bytes) deep_block<T, ROWS, 1>(a, b, depth, c + j, c_row);
+  for (; j + kColumns <= call.columns; j += kColumns, b += kColumns * step_bytes)
+    deep_block<T, ROWS, kColumns>(a, b, step_bytes, call.depth, call.c + j, call.c_row);
+  for (; j < call.columns; ++j, b += step_bytes)
+    deep_block<T, ROWS, 1>(a, b, step_bytes, call.depth, call.c + j, call.c_row);
 }
 
-// The same product as wide_product where the depth of B is contiguous (b.inner_step == 1) and A went through
-// arrange_row.
-inline void deep_product(int64_t rows, const float* a, int64_t a_row, const DotView& b, int64_t depth, int64_t columns,
-                         float* c, int64_t c_row) {
-  with_format(b.dtype, [&]<DType T>() {
-    with_group(a, a_row, rows, [&](const auto& group) { deep_rows<T>(group, b, depth, columns, c, c_row); });
-  });
+template <DType T>
+void deep_product(const GemvCall& call) {
+  with_group(call, [&](const auto& group) { deep_rows<T>(group, call); });
 }
+
+template <DType T>
+void arrange_row(float* row, int64_t depth) {
+  for (int64_t k = 0; k < depth; k += Unit<T>::kSize) Unit<T>::arrange(row + k);
+}
+
+template <DType T>
+inline constexpr GemvUnit kGemvUnit = {Unit<T>::kScale, wide_product<T>, deep_product<T>, arrange_row<T>};
 
 }  // namespace
 }  // namespace TE_ISA_NAMESPACE

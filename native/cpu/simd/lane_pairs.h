@@ -217,6 +217,12 @@ inline void pair_order(float* row, int64_t n) {
   }
 }
 
+// Where number i of a row is in that order.
+template <DType T>
+inline int64_t place_in_pairs(int64_t i) {
+  return T == DType::bfloat16 ? i / kPair * kPair + i % 2 * kLanes + i % kPair / 2 : i;
+}
+
 // The reverse.
 template <DType T>
 inline void plain_order(float* row, int64_t n) {

@@ -10,7 +10,7 @@ export const NATIVE_TESTS = {
   index_test: ["take", "scatter_add", "cumsum", "sort"],
   quantize_test: ["quantize"],
   side_thread_test: ["none"],
-  dot_test: ["dot", "scaled_dot", "gemm", "bfloat16_unit", "amx", "avx512_bf16", "neon_bf16"],
+  dot_test: ["dot", "scaled_dot", "gemm", "gemv_vbmi", "bfloat16_unit", "amx", "avx512_bf16", "neon_bf16"],
 } as const satisfies Record<string, readonly string[]>;
 
 export type NativeTest = keyof typeof NATIVE_TESTS;

@@ -114,6 +114,7 @@ export function refuseStatistics(fn: string, ...grads: (Tensor | undefined)[]): 
 /**
  * y = (x - mean) / sqrt(variance + epsilon) * gamma' + beta over the last axis, gamma' = gamma or 1 + gamma. Statistics
  * and arithmetic in float32, population variance in two passes, one rounding to the dtype of x.
+ * A row whose sum is beyond float32 has that infinity as its mean and gives NaN; one whose squares are has rstd 0 and gives beta.
  * x [..., H] float; gamma, beta [H] float; y like x; mean, rstd float32 [...].
  */
 export const layerNormOp = defineOp("layer_norm", {

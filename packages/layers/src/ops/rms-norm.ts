@@ -62,6 +62,7 @@ export const rmsNormBackwardOp = defineOp("rms_norm_backward", {
 
 /**
  * y = x / sqrt(mean(x²) + epsilon) * gamma over the last axis, in float32 with one rounding to the dtype of x.
+ * A row whose squares are beyond float32 has rstd 0, and gives 0 where it is finite.
  * x [..., H] float; gamma [H] float; y like x; rstd float32 [...].
  */
 export const rmsNormOp = defineOp("rms_norm", {
