@@ -48,14 +48,20 @@ template <DType T>
   return row;
 }
 
-// One pass over deviations from a guess. The guess is the mean of the first eighth of the row, so that its square
-// distance from the mean is at most seven times the variance: the subtraction below loses no more than three bits.
+// A guess of the mean: that of the first eighth of the row.
 template <DType T>
-[[gnu::noinline]] inline RowStatistics layer_statistics(const Stored<T>* x, int64_t n, double epsilon) {
+[[gnu::noinline]] inline float guess_mean(const Stored<T>* x, int64_t n) {
   const int64_t sample = std::min(n, std::max<int64_t>(64, n / 8));
-  double total, sums[2];  // of x, of x - guess and of (x - guess)^2
-  accumulate_pairs<1>(sample, &total, [=](int64_t i, auto count, LanePair* s) { s[0] += load_pair<T>(x + i, count); });
-  const float guess = static_cast<float>(total / static_cast<double>(sample));
+  LanePair sum = {};
+  for_pairs(sample, [&](int64_t i, auto count) { sum += load_pair<T>(x + i, count); });
+  return add_lanes(sum.first + sum.second) / static_cast<float>(sample);
+}
+
+// One pass over deviations from the guess. The square of its distance from the mean is at most seven times the
+// variance: the subtraction below loses no more than three bits.
+template <DType T>
+[[gnu::noinline]] inline RowStatistics layer_statistics(const Stored<T>* x, int64_t n, float guess, double epsilon) {
+  double sums[2];  // of x - guess and of (x - guess)^2
   accumulate_pairs<2>(n, sums, [=](int64_t i, auto count, LanePair* s) {
     read_ahead_of_pair(x + i);
     LanePair d = map_pair(load_pair<T>(x + i, count), [=](Lanes v) { return v - guess; });
@@ -88,17 +94,26 @@ template <DType T>
   return row;
 }
 
-// gamma and beta are in the order of pairs; so is y as float32 unless it is stored as T. ahead: see write_ahead.
+// put(i, count, y) for every step of a row. gamma and beta are in the order of pairs.
+template <bool kLayer, DType T, class Put>
+inline __attribute__((always_inline)) void normalize_pairs(const Stored<T>* x, int64_t n, RowStatistics row,
+                                                           const float* gamma, const float* beta, const Put& put) {
+  const float mean = row.mean, rstd = row.rstd, rest = row.rest * rstd;
+  for_pairs(n, [=, &put](int64_t i, auto count) {
+    const auto xhat = [=](Lanes v) { return kLayer ? (v - mean) * rstd - rest : v * rstd; };
+    LanePair result = map_pair(load_pair<T>(x + i, count), xhat) * load_ordered<T>(gamma + i, count);
+    if constexpr (kLayer) result += load_ordered<T>(beta + i, count);
+    put(i, count, result);
+  });
+}
+
+// y is in the order of pairs as float32 unless it is stored as T. ahead: see write_ahead.
 template <bool kLayer, DType T, bool kStored>
 [[gnu::noinline]] inline void normalize_row(const Stored<T>* x, int64_t n, RowStatistics row, const float* gamma,
                                             const float* beta, std::conditional_t<kStored, Stored<T>, float>* y,
                                             int64_t ahead) {
-  const float mean = row.mean, rstd = row.rstd, rest = row.rest * rstd;
-  for_pairs(n, [=](int64_t i, auto count) {
+  normalize_pairs<kLayer, T>(x, n, row, gamma, beta, [=](int64_t i, auto count, LanePair result) {
     write_ahead_of_pair(y + i, ahead);
-    const auto xhat = [=](Lanes v) { return kLayer ? (v - mean) * rstd - rest : v * rstd; };
-    LanePair result = map_pair(load_pair<T>(x + i, count), xhat) * load_ordered<T>(gamma + i, count);
-    if constexpr (kLayer) result += load_ordered<T>(beta + i, count);
     if constexpr (kStored)
       store_pair<T>(y + i, result, count);
     else
@@ -152,15 +167,20 @@ struct NormPiece {
 inline constexpr int64_t kNormPiece = 1024;
 
 // The walk over all rows, in numbers of type T: those of x, or float32, to which rows are converted. put(part, piece)
-// computes each piece of y and gives it to the writer. Scratch: gamma and beta as float32, then a row per part.
+// computes each piece of y and gives it to the writer. A sum along a row ends in a chain of dependent instructions, so
+// narrow rows take each step in groups: the end of one row beside the beginning of the next. Scratch: gamma and beta as
+// float32, then the rows of a group per part.
 template <bool kLayer>
 struct NormForward {
   NormShape shape;
-  int64_t parts = 1;
+  int64_t parts = 1, group = 1;
 
-  explicit NormForward(const NormShape& s) : shape(s), parts(parts_for_team(s.rows, s.width)) {}
+  explicit NormForward(const NormShape& s)
+      : shape(s),
+        parts(parts_for_team(s.rows, s.width)),
+        group(std::clamp<int64_t>(kGroupFloats / std::max<int64_t>(s.width, 1), 1, kLargestGroup)) {}
 
-  size_t scratch_bytes() const { return static_cast<size_t>((2 + parts) * padded_floats(shape.width)) * 4; }
+  size_t scratch_bytes() const { return static_cast<size_t>((2 + group * parts) * padded_floats(shape.width)) * 4; }
 
   template <DType T, class Put>
   void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Put& put) const {
@@ -174,19 +194,39 @@ struct NormForward {
       pair_order<T>(beta, n);
     }
     for_parts(shape.rows, parts, [&](int64_t part, int64_t begin, int64_t end) {
-      Stored<T>* buffer = reinterpret_cast<Stored<T>*>(beta + (1 + part) * pitch);
-      for (int64_t row = begin; row < end; ++row) {
-        const Stored<T>* x = row_in(shape.x, call.in[0], row * n, n, buffer);
-        const RowStatistics s =
-            kLayer ? layer_statistics<T>(x, n, shape.epsilon) : rms_statistics<T>(x, n, shape.epsilon);
-        if (kLayer) mean[row] = s.mean;
-        rstd[row] = s.rstd;
-        for (int64_t i = 0; i < n; i += kNormPiece)
-          put(part, NormPiece<T>{x + i, std::min(kNormPiece, n - i), row * n + i, s, gamma + i, beta + i});
+      float* buffers = beta + (1 + group * part) * pitch;
+      Row<T> rows[kLargestGroup];
+      for (int64_t first = begin; first < end; first += group) {
+        const int64_t count = std::min(group, end - first);
+        for (int64_t r = 0; r < count; ++r) {
+          Stored<T>* buffer = reinterpret_cast<Stored<T>*>(buffers + r * pitch);
+          rows[r].x = row_in(shape.x, call.in[0], (first + r) * n, n, buffer);
+          if (kLayer) rows[r].guess = guess_mean<T>(rows[r].x, n);
+        }
+        for (int64_t r = 0; r < count; ++r) {
+          Row<T>& row = rows[r];
+          row.statistics = kLayer ? layer_statistics<T>(row.x, n, row.guess, shape.epsilon)
+                                  : rms_statistics<T>(row.x, n, shape.epsilon);
+          if (kLayer) mean[first + r] = row.statistics.mean;
+          rstd[first + r] = row.statistics.rstd;
+        }
+        for (int64_t r = 0; r < count; ++r)
+          for (int64_t i = 0; i < n; i += kNormPiece)
+            put(part, NormPiece<T>{rows[r].x + i, std::min(kNormPiece, n - i), (first + r) * n + i, rows[r].statistics,
+                                   gamma + i, beta + i});
       }
       writer.finish();
     });
   }
+
+ private:
+  static constexpr int64_t kLargestGroup = 8, kGroupFloats = 4096;
+  template <DType T>
+  struct Row {
+    const Stored<T>* x;
+    float guess;
+    RowStatistics statistics;
+  };
 };
 
 // y, [mean,] rstd.

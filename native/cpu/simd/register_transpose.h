@@ -66,27 +66,6 @@ inline Words load_codes(const Code* from) {
   return words;
 }
 
-// The low bytes of kSquare words.
-inline void store_bytes(uint8_t* to, Words words) {
-#if defined(__AVX512F__)
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm512_maskz_cvtepi32_epi8(0xffff, reinterpret_cast<__m512i>(words)));
-#elif defined(__AVX2__)
-  const __m256i pick = _mm256_set1_epi32(0x0c080400);
-  const __m256i packed = _mm256_shuffle_epi8(reinterpret_cast<__m256i>(words), pick);
-  const uint32_t low = static_cast<uint32_t>(_mm256_extract_epi32(packed, 0));
-  const uint32_t high = static_cast<uint32_t>(_mm256_extract_epi32(packed, 4));
-  std::memcpy(to, &low, 4);
-  std::memcpy(to + 4, &high, 4);
-#elif defined(__ARM_NEON)
-  const uint16x4_t halves = vmovn_u32(words);
-  const uint32_t bytes = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(halves, halves))), 0);
-  std::memcpy(to, &bytes, 4);
-#else
-  for (int i = 0; i < kSquare; ++i) to[i] = static_cast<uint8_t>(words[i]);
-#endif
-}
-
 // The low halves of kSquare words.
 inline void store_halves(void* to, Words words) {
 #if defined(__AVX512F__)

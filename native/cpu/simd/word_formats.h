@@ -1,7 +1,6 @@
 // The conversions of formats.h on registers of kSquare numbers.
 #pragma once
 #include <cstdint>
-#include <limits>
 
 #include "cpu/simd/formats.h"
 #include "cpu/simd/register_transpose.h"
@@ -84,53 +83,6 @@ void with_format(DType dtype, const Body& body) {
     default:
       return body.template operator()<DType::float32>();
   }
-}
-
-// The float8 codes of finite numbers given as float32 bits, clipped to the largest finite value. The addition of a
-// power of two whose last place is the last place of the code rounds to nearest even, for subnormal codes too.
-template <DType Q>
-inline Words encode_finite(Words bits) {
-  constexpr int kMantissa = Q == DType::float8_e4m3fn ? 3 : 2;
-  using Format = Small<7 - kMantissa, kMantissa>;
-  constexpr float kLargest = Q == DType::float8_e4m3fn ? kMaxE4M3 : kMaxE5M2;
-  const Words all = bits & 0x7fffffffu, largest = Words{} + std::bit_cast<uint32_t>(kLargest);
-  const Words magnitude = all < largest ? all : largest;
-  const Words smallest = Words{} + Format::kMinNormal, field = magnitude & 0x7f800000u;
-  const Words exponent = field > smallest ? field : smallest;
-  const Words magic = exponent + (static_cast<uint32_t>(Format::kShift) << 23);
-  const Words places = as_words(as_floats(magnitude) + as_floats(magic)) - magic;
-  return (((exponent - Format::kMinNormal) >> Format::kShift) + places) | ((bits >> 24) & 0x80u);
-}
-
-// q = float8(clip(x * scale)) for n numbers; returns the bits of max |x|, where NaN counts as larger than infinity.
-template <DType T, DType Q>
-inline uint32_t quantize_row(const void* from, int64_t n, float scale, uint8_t* to) {
-  constexpr int64_t kBytes = static_cast<int64_t>(dtype_bytes(T)), kBlock = 512;
-  const char* x = static_cast<const char*>(from);
-  uint32_t largest = 0;
-  for (int64_t begin = 0; begin < n; begin += kBlock, x += kBlock * kBytes, to += kBlock) {
-    const int64_t length = std::min(kBlock, n - begin);
-    prefetch_bytes(x + kBlock * kBytes, kBlock * kBytes);
-    Words most{};
-    int64_t i = 0;
-    for (; i + kSquare <= length; i += kSquare) {
-      const Words bits = load_floats<T>(x + i * kBytes), magnitude = bits & 0x7fffffffu;
-      most = magnitude > most ? magnitude : most;
-      store_bytes(to + i, encode_finite<Q>(as_words(as_floats(bits) * scale)));
-    }
-    uint32_t here = 0;
-    for (int lane = 0; lane < kSquare; ++lane) here = std::max<uint32_t>(here, most[lane]);
-    // The tail, and once more all of a block in which something is not finite: those need care.
-    const bool careful = here >= 0x7f800000u || !(std::abs(scale) < std::numeric_limits<float>::infinity());
-    for (i = careful ? 0 : i; i < length; ++i) {
-      float value;
-      load_row(T, x + i * kBytes, 1, &value);
-      here = std::max(here, float_bits(value) & 0x7fffffffu);
-      store_row(Q, &(value *= scale), 1, to + i, true);
-    }
-    largest = std::max(largest, here);
-  }
-  return largest;
 }
 
 }  // namespace

@@ -115,16 +115,17 @@ export const NATIVE: readonly NativeMutant[] = [
   ),
   mutant(
     "numbers beyond float8 are not clipped",
-    "simd/word_formats.h",
-    "const Words magnitude = all < largest ? all : largest;",
-    "const Words magnitude = all;",
+    "simd/float8_codes.h",
+    "return smaller_halves(codes, kLargest) |",
+    "return codes |",
     "quantize_test",
   ),
   mutant(
     "the amax forgets the end of a row",
-    "simd/word_formats.h",
-    "here = std::max(here, float_bits(value) & 0x7fffffffu);",
-    "",
+    "fused_quantize.h",
+    "most = larger_words(most, quantize_step<T, Q>(y, scale, q + i, count));",
+    "const Words here = quantize_step<T, Q>(y, scale, q + i, count);\n" +
+      "    if (count == kPair) most = larger_words(most, here);",
     "quantize_test",
   ),
   mutant(
