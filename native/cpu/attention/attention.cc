@@ -5,7 +5,7 @@
 
 #include "cpu/attention/floats.h"
 #include "cpu/attention/pairs.h"
-#include "cpu/simd/lanes.h"
+#include "cpu/simd/lane_math.h"
 #include "te/parallel.h"
 
 namespace te {
@@ -96,7 +96,7 @@ class Attention : public Kernel {
   }
 
  private:
-  static constexpr int64_t kItems = 8, kSplitChunks = 4;
+  static constexpr int64_t kItems = 8, kSplitChunks = 4, kRowsAtOnce = 8;
 
   size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
 
@@ -128,56 +128,60 @@ class Attention : public Kernel {
       s.values.load(p_, v, p_.v, block.b, block.group, chunk);
       if (!s.values.finite()) *sums.least = kLeastWeight;
       a_.multiply_panels(block, window, s.q, s.keys.stride(), p_.depth, s.keys.panels(), s.scores);
-      for (int64_t r = 0; r < block.rows; ++r) {
-        weights(call, visibility, block, window, r, s, sums);
-        a_.keep_weights(s.scores, window, r, s.kept);
-      }
+      for (int64_t r = 0; r < block.rows; r += kRowsAtOnce)
+        weights(call, visibility, block, window, r, std::min(r + kRowsAtOnce, block.rows), s, sums);
       a_.multiply_rows(block, window, s.scores, s.kept, s.values.rows(), value_stride_, sums.sum);
       if (!s.values.finite()) multiply_given_rows(p_, v, p_.v, s.values, block, window, s.scores, sums.sum);
     }
   }
 
-  // Turns the scores of row r into exp(score - largest), having rescaled what was summed under the previous largest.
-  void weights(const Call& call, const Visibility& visibility, const Block& block, const Window& window, int64_t r,
-               ForwardScratch<A>& s, Sums& sums) const {
-    float* row = s.scores + r * kScoreRow;
-    const Span span = window.row[r], wide = widen(span, kLanes);
-    if (span.empty()) {
-      std::fill(row + window.all.low, row + window.all.high, 0.0f);
-      return;
+  // Turns the scores of the rows [first, last) into exp(score - largest), having rescaled what was summed under the
+  // previous largest. The largest of all rows come first: no row waits for its own.
+  void weights(const Call& call, const Visibility& visibility, const Block& block, const Window& window, int64_t first,
+               int64_t last, ForwardScratch<A>& s, Sums& sums) const {
+    float top[kRowsAtOnce];
+    for (int64_t r = first; r < last; ++r) {
+      if (window.row[r].empty()) continue;
+      const Span wide = widen(window.row[r], A::kUnit);
+      const ScoreScale scale(p_, block, r, A::kScalesScores);
+      float* row = s.scores + r * kScoreRow;
+      finish_scores(p_, call, visibility, block, window, r, wide, scale.now, row, s.row);
+      top[r - first] = largest_score(row, wide) * scale.later;
     }
-    const ScoreScale scale(p_, block, r, A::kScalesScores);
-    finish_scores(p_, call, visibility, block, window, r, scale.now, row, s.row);
-    Vector top = vector_at(row + wide.low);
-    for (int64_t j = wide.low + kLanes; j < wide.high; j += kLanes) {
-      const Vector& x = vector_at(row + j);
-      top = top > x ? top : x;
-    }
-    const float largest = std::max(sums.largest[r], largest_lane(top) * scale.later);
-    const float base = largest == -kInfinity ? 0.0f : largest;
-    const bool finite = s.values.finite();
-    uint8_t* hidden = s.row->hidden;
-    for (int64_t j = wide.low; !finite && j < wide.high; ++j) hidden[j] = row[j] == -kInfinity;
-    const float later = scale.later;
-    Vector totals{};
-    for (int64_t j = wide.low; j < wide.high; j += kLanes) {
-#pragma omp simd
-      for (int64_t i = j; i < j + kLanes; ++i) row[i] = weight_exp(row[i] * later - base);
-      totals += vector_at(row + j);
-    }
-    for (int64_t j = wide.low; !finite && j < wide.high; ++j)
-      row[j] = !hidden[j] && row[j] < kLeastWeight ? kLeastWeight : row[j];
-    std::fill(row + window.all.low, row + wide.low, 0.0f);
-    std::fill(row + wide.high, row + window.all.high, 0.0f);
-    if (largest != sums.largest[r]) rescale(simd_exp(sums.largest[r] - base), r, sums);
-    sums.largest[r] = largest;
-    sums.total[r] += add_lanes(totals);
-    if (p_.dropout > 0) {
-      float* factors = s.row->numbers;
-      dropout_factors(p_, call, block, window, r, factors);
-      for (int64_t j = span.low; j < span.high; ++j) row[j] *= factors[j - span.low];
+    const float least = s.values.finite() ? 0.0f : kLeastWeight;
+    for (int64_t r = first; r < last; ++r) {
+      float* row = s.scores + r * kScoreRow;
+      if (window.row[r].empty()) {
+        a_.clear_weights(row, window.none(), window.all, r, s.kept);
+        continue;
+      }
+      const Span wide = widen(window.row[r], A::kUnit);
+      const float largest = std::max(sums.largest[r], top[r - first]), base = largest == -kInfinity ? 0.0f : largest;
+      const float* factors = p_.dropout > 0 ? dropout_factors(p_, call, block, window, r, wide, s.row) : nullptr;
+      const ScoreScale scale(p_, block, r, A::kScalesScores);
+      const float total = a_.weigh({row, scale.later, base, least, factors}, wide, window.all, r, s.kept);
+      // Nothing was summed under -inf.
+      if (largest != sums.largest[r] && sums.largest[r] != -kInfinity)
+        rescale(simd_exp(sums.largest[r] - base), r, sums);
+      sums.largest[r] = largest;
+      sums.total[r] += total;
     }
   }
+
+  static float largest_score(const float* row, Span wide) {
+    Lanes top[4];
+    for (Lanes& lanes : top) lanes = lanes_at<Lanes>(row + wide.low);
+    int64_t j = wide.low;
+    for (; j + 4 * kLanes <= wide.high; j += 4 * kLanes) {
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) top[i] = larger_of(top[i], lanes_at<Lanes>(row + j + i * kLanes));
+    }
+    for (; j < wide.high; j += kLanes) top[0] = larger_of(top[0], lanes_at<Lanes>(row + j));
+    return largest_lane(larger_of(larger_of(top[0], top[1]), larger_of(top[2], top[3])));
+  }
+
+  // exp(x), at once where it is 1 or 0.
+  static float exp_of(float x) { return x == 0 ? 1.0f : x == -kInfinity ? 0.0f : std::exp(x); }
 
   void rescale(float factor, int64_t r, Sums& sums) const {
     factor = std::max(factor, *sums.least);
@@ -216,8 +220,8 @@ class Attention : public Kernel {
     for (int64_t r = 0; r < block.rows; ++r) {
       const float sink = p_.sink(call, block.head[r]), largest = std::max(sums.largest[r], sink);
       const float base = largest == -kInfinity ? 0.0f : largest;
-      const float factor = std::max(std::exp(sums.largest[r] - base), *sums.least);
-      const float total = sums.total[r] * factor + std::exp(sink - base);
+      const float factor = std::max(exp_of(sums.largest[r] - base), *sums.least);
+      const float total = sums.total[r] * factor + exp_of(sink - base);
       const float scale = total == 0 ? 0.0f : factor / total;
       float* sum = sums.sum + r * value_stride_;
       for (int64_t c = 0; c < value_stride_; ++c) sum[c] *= scale;

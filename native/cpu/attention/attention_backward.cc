@@ -32,7 +32,7 @@ class AttentionBackward : public Kernel {
     thread_bytes_ = carver.used();
     key_stride_ = scratch.keys.stride();
     value_stride_ = scratch.values.stride();
-    key_rows_ = round_up(std::max<int64_t>(p_.keys, 1), kChunk);
+    key_rows_ = std::max<int64_t>(1, ChunkOwners::chunks(p_.keys)) * kScoreRow;
     // Few heads with many queries: several partial sums of dk and dv per head, by a rule that ignores the threads.
     pieces_ = std::clamp<int64_t>(kItems / heads, 1, std::max<int64_t>(1, blocks / 8));
   }
@@ -57,9 +57,15 @@ class AttentionBackward : public Kernel {
         const int64_t head = item / pieces_, piece = pieces_ - 1 - item % pieces_;
         float* sum = sums + (pieces_ > 1 ? head * pieces_ + piece : worker) * sum_size();
         std::fill(sum, sum + sum_size(), 0.0f);
-        for (int64_t i = blocks * piece / pieces_; i < blocks * (piece + 1) / pieces_; ++i) {
-          const Block rows(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
-          block(call, visibility, rows, scratch, sum);
+        const auto rows = [&](int64_t i) {
+          return Block(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
+        };
+        const int64_t first = blocks * piece / pieces_, last = blocks * (piece + 1) / pieces_;
+        for (int64_t i = first; i < last; ++i) {
+          const Block now = rows(i);
+          load_block(a_, p_, call, now, scratch);
+          if (i + 1 < last) prefetch_block(call, rows(i + 1));
+          block(call, visibility, now, scratch, sum);
         }
         if (pieces_ == 1) store(call, head, sum, 0, p_.keys);
       }
@@ -75,20 +81,25 @@ class AttentionBackward : public Kernel {
   size_t sum_bytes() const { return static_cast<size_t>(sum_size()) * sizeof(float); }
   float* dv_of(float* sum) const { return sum + key_rows_ * key_stride_; }
 
+  // What load_block will read.
+  void prefetch_block(const Call& call, const Block& next) const {
+    prefetch_rows(p_, call.in[0], p_.q, next, p_.depth);
+    for (int operand : {p_.operands.dout, p_.operands.out})
+      prefetch_rows(p_, call.in[operand], p_.out, next, p_.value_depth);
+  }
+
   void block(const Call& call, const Visibility& visibility, const Block& block, BackwardScratch<A>& s,
              float* sum) const {
-    load_block(a_, p_, call, block, s);
     a_.keep_block(block, s.q, key_stride_, s.dout, value_stride_, s.kept);
     std::fill(s.dq, s.dq + block.rows * key_stride_, 0.0f);
     for (int64_t chunk = block.visible.low / kChunk; chunk * kChunk < block.visible.high; ++chunk) {
       const Window window(p_, block, chunk);
       if (window.all.empty()) continue;
-      gradient_window(a_, p_, call, visibility, block, window, chunk, s);
-      a_.keep_gradients(block, window, s.weights, s.dscores, s.kept);
+      gradient_window(a_, p_, call, visibility, block, window, chunk, s, &s.kept);
       a_.add_queries(block, window, s.dscores, s.kept, s.keys.rows(), key_stride_, s.dq);
-      a_.add_keys(block, window, s.dscores, s.q, s.kept, key_stride_, key_rows_, sum);
-      a_.add_values(block, window, s.weights, s.dout, s.kept, value_stride_, key_rows_, dv_of(sum));
-      if (!s.finite) add_given_rows(p_, call, block, window, s, key_rows_, dv_of(sum));
+      a_.add_keys(block, window, s.dscores, s.q, s.kept, key_stride_, sum);
+      a_.add_values(block, window, s.weights, s.dout, s.kept, value_stride_, dv_of(sum));
+      if (!s.finite) add_given_rows(p_, call, block, window, s, dv_of(sum));
     }
     for (int64_t i = 0; i < block.rows * key_stride_; ++i) s.dq[i] *= p_.scale;
     store_rows(p_, s.dq, key_stride_, block, p_.depth, p_.q, call.out[0]);
@@ -99,11 +110,13 @@ class AttentionBackward : public Kernel {
     const int64_t b = head / p_.groups, group = head % p_.groups, bytes = static_cast<int64_t>(dtype_bytes(p_.dtype));
     char* dk = static_cast<char*>(p_.packing == "qkv" ? call.out[0] : call.out[1]);
     char* dv = p_.packing == "none" ? static_cast<char*>(call.out[2]) : dk;
-    A::for_keys(sum, first, last, key_stride_, key_rows_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
+    A::for_keys(sum, first, last, key_stride_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
       for (int64_t i = 0; A::kScalesScores && i < n; ++i) sums[i] *= p_.scale;
+      if (j + kRowsAhead < last) prefetch_for_writing(dk + (p_.k.at(b, j + kRowsAhead, group) + c) * bytes, n * bytes);
       store_row(p_.dtype, sums, std::min(n, p_.depth - c), dk + (p_.k.at(b, j, group) + c) * bytes);
     });
-    A::for_keys(dv_of(sum), first, last, value_stride_, key_rows_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
+    A::for_keys(dv_of(sum), first, last, value_stride_, [&](int64_t j, int64_t c, int64_t n, float* sums) {
+      if (j + kRowsAhead < last) prefetch_for_writing(dv + (p_.v.at(b, j + kRowsAhead, group) + c) * bytes, n * bytes);
       store_row(p_.dtype, sums, std::min(n, p_.value_depth - c), dv + (p_.v.at(b, j, group) + c) * bytes);
     });
   }
@@ -117,8 +130,8 @@ class AttentionBackward : public Kernel {
         float* first = sums + head * pieces_ * sum_size();
         for (int64_t piece = 1; piece < pieces_; ++piece) {
           float* next = first + piece * sum_size();
-          A::add_sums(next, low, high, key_stride_, key_rows_, first);
-          A::add_sums(dv_of(next), low, high, value_stride_, key_rows_, dv_of(first));
+          A::add_sums(next, low, high, key_stride_, first);
+          A::add_sums(dv_of(next), low, high, value_stride_, dv_of(first));
         }
         store(call, head, first, low, high);
       }

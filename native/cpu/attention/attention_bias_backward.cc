@@ -59,7 +59,7 @@ class AttentionBiasBackward : public Kernel {
         const Window window(p_, block, chunk);
         if (window.all.empty()) continue;
         load_block(a_, p_, call, block, s);
-        gradient_window(a_, p_, call, visibility, block, window, chunk, s);
+        gradient_window(a_, p_, call, visibility, block, window, chunk, s, nullptr);
         for (int64_t r = 0; r < block.rows; ++r) {
           float *sum = s.sum + r * kScoreRow, *add = s.dscores + r * kScoreRow;
           for (int64_t j = window.all.low; j < window.all.high; ++j) sum[j] += add[j];

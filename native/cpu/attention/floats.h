@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "cpu/attention/block.h"
+#include "cpu/simd/lanes.h"
+#include "cpu/simd/weight_exp.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
@@ -63,6 +65,7 @@ struct FloatArithmetic {
   using Number = float;
   using Chunks = FloatChunks;
   static constexpr bool kScalesScores = false;
+  static constexpr int64_t kUnit = kLanes, kRows = 1;  // keys and rows that weights are made of at once
 
   // Weights and gradients need no other form: they are multiplied as they are.
   struct Weights {
@@ -71,9 +74,50 @@ struct FloatArithmetic {
   struct Gradients {
     Gradients(int64_t, int64_t, Carver&) {}
   };
-  void keep_weights(const float*, const Window&, int64_t, Weights&) const {}
   void keep_block(const Block&, const float*, int64_t, const float*, int64_t, Gradients&) const {}
-  void keep_gradients(const Block&, const Window&, const float*, const float*, Gradients&) const {}
+
+  // Row r of scores becomes weights in place, zeros around `wide`. Returns their sum before dropout.
+  float weigh(const ScoreRow& s, Span wide, Span all, int64_t r, Weights& to) const {
+    float* row = s.scores;
+    const float scale = s.scale, largest = s.largest;
+    uint8_t hidden[kChunk];
+    for (int64_t j = wide.low; s.least > 0 && j < wide.high; ++j) hidden[j] = row[j] == -kInfinity;
+    Vector totals{};
+    for (int64_t j = wide.low; j < wide.high; j += kLanes) {
+#pragma omp simd
+      for (int64_t i = j; i < j + kLanes; ++i) row[i] = weight_exp(row[i] * scale - largest);
+      totals += vector_at(row + j);
+    }
+    for (int64_t j = wide.low; s.least > 0 && j < wide.high; ++j)
+      row[j] = !hidden[j] && row[j] < s.least ? s.least : row[j];
+    clear_weights(row, wide, all, r, to);
+    for (int64_t j = wide.low; s.factors && j < wide.high; ++j) row[j] *= s.factors[j - wide.low];
+    return add_lanes(totals);
+  }
+  void clear_weights(float* row, Span wide, Span all, int64_t, Weights&) const { fill_around(wide, all, 0.0f, row); }
+
+  // The row of scores becomes weights = p * keep / (1 - rate), and that of d(weights) becomes ds.
+  void gradients(const GradientRow* rows, int64_t, Span wide, Span all, float least, int64_t, Gradients*) const {
+    const auto [weights, dscores, scale, max, share, mean, factors] = *rows;
+    if (factors) {
+#pragma omp simd
+      for (int64_t j = wide.low; j < wide.high; ++j) {
+        const float score = weights[j] * scale, kept = factors[j - wide.low];
+        const float weight = gradient_weight(score, max, share, least), dkept = kept == 0 ? 0.0f : kept * dscores[j];
+        weights[j] = weight * kept;
+        dscores[j] = score == -kInfinity ? 0.0f : weight * (dkept - mean);
+      }
+    } else {
+#pragma omp simd
+      for (int64_t j = wide.low; j < wide.high; ++j) {
+        const float score = weights[j] * scale, weight = gradient_weight(score, max, share, least);
+        weights[j] = weight;
+        dscores[j] = score == -kInfinity ? 0.0f : weight * (dscores[j] - mean);
+      }
+    }
+    fill_around(wide, all, 0.0f, weights);
+    fill_around(wide, all, 0.0f, dscores);
+  }
 
   static bool finite(const float* row, int64_t n) { return all_finite(row, n); }
 
@@ -133,26 +177,32 @@ struct FloatArithmetic {
 
   // Sums of dk or dv: rows of `stride` numbers.
   void add_keys(const Block& block, const Window& window, const float* dscores, const float* q, const Gradients&,
-                int64_t stride, int64_t, float* sum) const {
+                int64_t stride, float* sum) const {
     multiply_columns(block, window, dscores, q, stride, sum + window.first * stride);
   }
   void add_values(const Block& block, const Window& window, const float* weights, const float* dout, const Gradients&,
-                  int64_t stride, int64_t, float* sum) const {
+                  int64_t stride, float* sum) const {
     multiply_columns(block, window, weights, dout, stride, sum + window.first * stride);
   }
-  static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, int64_t, float* sum) {
+  static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, float* sum) {
     add_scaled(factor, from, stride, sum + key * stride);
   }
-  static void add_sums(const float* from, int64_t first, int64_t last, int64_t stride, int64_t, float* sum) {
+  static void add_sums(const float* from, int64_t first, int64_t last, int64_t stride, float* sum) {
     for (int64_t i = first * stride; i < last * stride; ++i) sum[i] += from[i];
   }
   // Calls body(key, column, n, sums) for pieces of the sums of the keys [first, last).
   template <class Body>
-  static void for_keys(float* sum, int64_t first, int64_t last, int64_t stride, int64_t, const Body& body) {
+  static void for_keys(float* sum, int64_t first, int64_t last, int64_t stride, const Body& body) {
     for (int64_t j = first; j < last; ++j) body(j, 0, stride, sum + j * stride);
   }
 
  private:
+  // A hidden key has weight 0 whatever the query's statistics, which are NaN where the query or a key that it sees is.
+  static float gradient_weight(float score, float max, float share, float least) {
+    const float weight = weight_exp(score - max) * share;
+    return score == -kInfinity ? 0.0f : weight < least ? least : weight;
+  }
+
   // sum[r, :] += weights[r, j] * right[j, :] over the keys that each strip of rows sees.
   static void multiply_rows(const Block& block, const Window& window, const float* weights, const float* right,
                             int64_t columns, float* sum) {

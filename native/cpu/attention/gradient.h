@@ -30,7 +30,7 @@ struct GradientScratch {
         share(carver.take(kBlockRows)),
         mean(carver.take(kBlockRows)),
         given(carver.take(values.stride())),
-        row(carver.take<RowBuffers>(1)) {}
+        row(carver.take<RowBuffers>(A::kRows)) {}
 };
 
 inline const void* keys_of(const Problem& p, const Call& call) {
@@ -67,10 +67,10 @@ void load_block(const A& a, const Problem& p, const Call& call, const Block& blo
   const float* dlse = p.has_dlse ? call.input<float>(p.operands.dlse) : nullptr;
   for (int64_t r = 0; r < block.rows; ++r) {
     const int64_t row = (block.b * p.heads + block.head[r]) * p.queries + block.index[r];
-    if (dlse) s.mean[r] -= dlse[row];
+    if (dlse) s.mean[r] = plain_nan(s.mean[r] - dlse[row]);
     // A row that sees nothing has no score above -inf, whatever these are.
-    s.max[r] = call.input<float>(p.operands.max)[row];
-    s.share[r] = 1.0f / call.input<float>(p.operands.sum)[row];
+    s.max[r] = plain_nan(call.input<float>(p.operands.max)[row]);
+    s.share[r] = plain_nan(1.0f / call.input<float>(p.operands.sum)[row]);
   }
   clear_rows(block, s);
 }
@@ -78,7 +78,7 @@ void load_block(const A& a, const Problem& p, const Call& call, const Block& blo
 // Adds to dv what the product left out: the rows of dout that are not finite, to the values that they see.
 template <class A>
 void add_given_rows(const Problem& p, const Call& call, const Block& block, const Window& window,
-                    const GradientScratch<A>& s, int64_t sum_row, float* sum) {
+                    const GradientScratch<A>& s, float* sum) {
   const int64_t stride = s.values.stride(), bytes = static_cast<int64_t>(dtype_bytes(p.dtype));
   std::fill(s.given, s.given + stride, 0.0f);
   for (int64_t r = 0; r < block.rows; ++r) {
@@ -87,66 +87,42 @@ void add_given_rows(const Problem& p, const Call& call, const Block& block, cons
     if (all_finite(s.given, p.value_depth)) continue;
     for (int64_t j = window.row[r].low; j < window.row[r].high; ++j) {
       const float weight = s.weights[r * kScoreRow + j];
-      if (weight != 0) A::add_to_key(weight, s.given, window.first + j, stride, sum_row, sum);
+      if (weight != 0) A::add_to_key(weight, s.given, window.first + j, stride, sum);
     }
   }
 }
 
-// A hidden key has weight 0 whatever the query's statistics, which are NaN where the query or a key that it sees is.
-inline float gradient_weight(float score, float max, float share, float least) {
-  const float weight = weight_exp(score - max) * share;
-  return score == -kInfinity ? 0.0f : weight < least ? least : weight;
-}
-
-// Row r of scores becomes row r of weights = p * keep / (1 - rate), and row r of d(weights) becomes ds.
+// The rows of scores from r on become weights and gradients of the scores, as many as the arithmetic takes at once.
 template <class A>
-void gradient_row(const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
-                  const Window& window, int64_t r, GradientScratch<A>& s) {
-  float *weights = s.weights + r * kScoreRow, *dscores = s.dscores + r * kScoreRow;
-  const Span span = window.row[r], wide = span.empty() ? Span{window.all.low, window.all.low} : widen(span, kLanes);
-  if (!span.empty()) {
-    const ScoreScale scale(p, block, r, A::kScalesScores);
-    finish_scores(p, call, visibility, block, window, r, scale.now, weights, s.row);
-    const float later = scale.later;
-    const float max = s.max[r], share = s.share[r], mean = s.mean[r], least = s.finite ? 0.0f : kLeastWeight;
-    if (p.dropout > 0) {
-      float* factors = s.row->numbers;
-      dropout_factors(p, call, block, window, r, factors);
-#pragma omp simd
-      for (int64_t j = span.low; j < span.high; ++j) {
-        const float score = weights[j] * later, kept = factors[j - span.low];
-        const float weight = gradient_weight(score, max, share, least), dkept = kept == 0 ? 0.0f : kept * dscores[j];
-        weights[j] = weight * kept;
-        dscores[j] = score == -kInfinity ? 0.0f : weight * (dkept - mean);
-      }
-      for (float* row : {weights, dscores}) {
-        std::fill(row + wide.low, row + span.low, 0.0f);
-        std::fill(row + span.high, row + wide.high, 0.0f);
-      }
-    } else {
-#pragma omp simd
-      for (int64_t j = wide.low; j < wide.high; ++j) {
-        const float score = weights[j] * later, weight = gradient_weight(score, max, share, least);
-        weights[j] = weight;
-        dscores[j] = score == -kInfinity ? 0.0f : weight * (dscores[j] - mean);
-      }
-    }
+void gradient_rows(const A& a, const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
+                   const Window& window, int64_t r, GradientScratch<A>& s, typename A::Gradients* kept) {
+  const int64_t n = std::min(A::kRows, block.rows - r);
+  Span seen;
+  for (int64_t i = r; i < r + n; ++i) seen = join(seen, window.row[i]);
+  const Span wide = seen.empty() ? window.none() : widen(seen, A::kUnit);
+  GradientRow rows[A::kRows];
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = r + i;
+    const ScoreScale scale(p, block, row, A::kScalesScores);
+    float* weights = s.weights + row * kScoreRow;
+    finish_scores(p, call, visibility, block, window, row, wide, scale.now, weights, s.row + i);
+    rows[i] = {weights,    s.dscores + row * kScoreRow, scale.later, s.max[row], s.share[row],
+               s.mean[row], p.dropout > 0 ? dropout_factors(p, call, block, window, row, wide, s.row + i) : nullptr};
   }
-  for (float* row : {weights, dscores}) {
-    std::fill(row + window.all.low, row + wide.low, 0.0f);
-    std::fill(row + wide.high, row + window.all.high, 0.0f);
-  }
+  a.gradients(rows, n, wide, window.all, s.finite ? 0.0f : kLeastWeight, r, kept);
 }
 
-// Fills s.weights and s.dscores for one chunk of keys.
+// The weights and the gradients of the scores for one chunk of keys: in `kept` as the arithmetic multiplies them, and
+// in s.weights and s.dscores without `kept` or where something is not finite.
 template <class A>
 void gradient_window(const A& a, const Problem& p, const Call& call, const Visibility& visibility, const Block& block,
-                     const Window& window, int64_t chunk, GradientScratch<A>& s) {
+                     const Window& window, int64_t chunk, GradientScratch<A>& s, typename A::Gradients* kept) {
   s.keys.load(p, keys_of(p, call), p.k, block.b, block.group, chunk);
   s.values.load(p, values_of(p, call), p.v, block.b, block.group, chunk);
   a.multiply_panels(block, window, s.q, s.keys.stride(), p.depth, s.keys.panels(), s.weights);
   a.multiply_panels(block, window, s.dout, s.values.stride(), p.value_depth, s.values.panels(), s.dscores);
-  for (int64_t r = 0; r < block.rows; ++r) gradient_row(p, call, visibility, block, window, r, s);
+  for (int64_t r = 0; r < block.rows; r += A::kRows)
+    gradient_rows(a, p, call, visibility, block, window, r, s, kept);
 }
 
 }  // namespace

@@ -6,68 +6,28 @@
 #include <cstring>
 
 #include "cpu/attention/block.h"
-#include "cpu/gemm/bfloat16_unit.h"
+#include "cpu/attention/pair_chunks.h"
 #include "cpu/gemm/blocking.h"
-#include "cpu/gemm/pack.h"
+#include "cpu/simd/lane_math.h"
 
 namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-inline bool finite_codes(const uint16_t* row, int64_t n) {
-  uint16_t largest = 0;
-#pragma omp simd reduction(max : largest)
-  for (int64_t c = 0; c < n; ++c) largest = std::max<uint16_t>(largest, row[c] & 0x7fffu);
-  return largest < 0x7f80u;
+// Numbers rounded to the nearest bfloat16, in the upper half of each word. A NaN must have an empty lower half.
+inline Words round_to_bfloat16(Lanes x) {
+  const Words bits = as_words(x);
+  return bits + 0x7fffu + ((bits >> 16) & 1u);
 }
 
-// The keys or values of one head as right operands of products, made chunk by chunk when first needed: with keys down
-// (pairs of successive keys), across (pairs along the depth, keys as columns), or both. A key that holds an infinity or
-// a NaN is kept as zeros where keys lie down, as in FloatChunks.
-class PairChunks : public ChunkOwners {
- public:
-  PairChunks(Carver& carver, int64_t keys, int64_t depth, int64_t slots, bool down, bool across)
-      : ChunkOwners(carver, keys, depth, slots), even_(round_up(depth, 2)) {
-    if (down) down_ = carver.take<uint16_t>(slots * down_size());
-    if (across) across_ = carver.take<uint16_t>(slots * kChunk * even_);
-  }
-
-  void load(const Problem& p, const void* data, const Rows& rows, int64_t b, int64_t group, int64_t chunk) {
-    if (!claim(p, b, group, chunk)) return;
-    const int64_t n = std::min(kChunk, keys() - chunk * kChunk), first = rows.at(b, chunk * kChunk, group);
-    const char* from = static_cast<const char*>(data) + first * 2;
-    if (across_) {
-      const PanelLayout layout{kPairPanel, even_, 2, divide_up(n, kPairPanel)};
-      pack_right({p.dtype, from, rows.position, 1}, depth(), n, layout, across_ + slot() * kChunk * even_);
-    }
-    if (!down_) return;
-    uint16_t* to = down_ + slot() * down_size();
-    const PanelLayout layout{kPairPanel, kChunk, 2, divide_up(depth(), kPairPanel)};
-    pack_right({p.dtype, from, 1, rows.position}, n, depth(), layout, to);
-    for (int64_t j = 0; j < n; ++j)
-      if (!finite_codes(static_cast<const uint16_t*>(data) + first + j * rows.position, depth())) clear(j, to);
-  }
-
-  const uint16_t* rows() const { return down_ + slot() * down_size(); }
-  const uint16_t* panels() const { return across_ + slot() * kChunk * even_; }
-
- private:
-  int64_t down_size() const { return kChunk * round_up(depth(), kPairPanel); }
-
-  void clear(int64_t key, uint16_t* to) {
-    found_not_finite();
-    to += key / 2 * 2 * kPairPanel + key % 2;
-    for (int64_t c = 0; c < depth(); ++c) to[c / kPairPanel * kChunk * kPairPanel + c % kPairPanel * 2] = 0;
-  }
-
-  int64_t even_;
-  uint16_t *down_ = nullptr, *across_ = nullptr;
-};
-
-// The bits of float32 rounded to the nearest bfloat16, in the upper half of each word.
-inline Words round_to_bfloat16(Words bits) {
-  const Words rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
-  return (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : rounded;
+// The upper halves of two vectors of words.
+inline void store_upper_halves(uint16_t* to, Words a, Words b) {
+#if defined(__AVX512BW__)
+  _mm512_storeu_si512(to, upper_halves(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+#else
+  store_halves(to, a >> 16);
+  store_halves(to + kSquare, b >> 16);
+#endif
 }
 
 class PairArithmetic {
@@ -75,6 +35,7 @@ class PairArithmetic {
   using Number = uint16_t;
   using Chunks = PairChunks;
   static constexpr bool kScalesScores = true;
+  static constexpr int64_t kUnit = 2 * kLanes, kRows = 2;  // keys and rows that weights are made of at once
 
   static bool takes(const Problem& p) { return p.dtype == DType::bfloat16 && bfloat16_unit() != nullptr; }
 
@@ -99,9 +60,10 @@ class PairArithmetic {
   static bool finite(const uint16_t* row, int64_t n) { return finite_codes(row, n); }
 
   // Rows of an operand, padded with zeros to `stride` numbers.
-  static void load_rows(const Problem&, const void* data, const Rows& rows, const Block& block, int64_t depth,
+  static void load_rows(const Problem& p, const void* data, const Rows& rows, const Block& block, int64_t depth,
                         int64_t stride, uint16_t* to) {
     const uint16_t* from = static_cast<const uint16_t*>(data);
+    prefetch_rows(p, data, rows, block, depth);
     for (int64_t r = 0; r < block.rows; ++r, to += stride) {
       std::memcpy(to, from + rows.at(block.b, block.index[r], block.head[r]), static_cast<size_t>(depth) * 2);
       std::fill(to + depth, to + stride, uint16_t{0});
@@ -111,22 +73,26 @@ class PairArithmetic {
     load_rows(p, call.in[0], p.q, block, p.depth, stride, to);
   }
 
-  // mean[r] = dout[r, :] · out[r, :], the diagonal of a product on the same unit as dp: a query that sees one key gets
+  // mean[r] = dout[r, :] · out[r, :], the diagonals of products on the same unit as dp: a query that sees one key gets
   // D = dp to the bit, and so no gradient.
   void multiply_out(const Problem& p, const Call& call, const Block& block, const uint16_t* dout, int64_t stride,
                     float* buffer, float* mean) const {
     float* products = buffer;
-    uint16_t* out = reinterpret_cast<uint16_t*>(buffer + kBlockRows * kBlockRows);
+    uint16_t* out = reinterpret_cast<uint16_t*>(buffer + kDiagonal * kDiagonal);
     uint16_t* panels = out + kBlockRows * stride;
     load_rows(p, call.in[p.operands.out], p.out, block, p.value_depth, stride, out);
     const int64_t columns = divide_up(block.rows, kPairPanel);
     const DotView view{DType::bfloat16, reinterpret_cast<const char*>(out), stride, 1};
     pack_right(view, stride, block.rows, {kPairPanel, stride, 2, columns}, panels);
-    unit_->multiply(
-        {block.rows, block.rows, stride, dout, stride, panels, stride * kPairPanel, products, kBlockRows, false});
-    for (int64_t r = 0; r < block.rows; ++r) mean[r] = products[r * (kBlockRows + 1)];
+    for (int64_t r = 0; r < block.rows; r += kDiagonal) {
+      const int64_t n = std::min(kDiagonal, block.rows - r);
+      const uint16_t* right = panels + r / kPairPanel * kPairPanel * stride + r % kPairPanel * 2;
+      unit_->multiply(
+          {n, n, stride, dout + r * stride, stride, right, stride * kPairPanel, products, kDiagonal, false});
+      for (int64_t i = 0; i < n; ++i) mean[r + i] = products[i * (kDiagonal + 1)];
+    }
   }
-  static int64_t out_size(int64_t stride) { return kBlockRows * kBlockRows + kBlockRows * stride; }
+  static int64_t out_size(int64_t stride) { return kDiagonal * kDiagonal + kBlockRows * stride; }
 
   // scores[r, j] = left[r, :] · key j for the keys that each strip of rows sees.
   void multiply_panels(const Block& block, const Window& window, const uint16_t* left, int64_t left_row, int64_t depth,
@@ -139,10 +105,15 @@ class PairArithmetic {
     });
   }
 
-  void keep_weights(const float* scores, const Window& window, int64_t r, Weights& to) const {
-    const Span& span = window.all;
-    const int64_t at = r * kScoreRow + span.low;
-    float_row_to_bfloat16(scores + at, span.high - span.low, to.rows + at);
+  // Row r of scores becomes a row of rounded weights, zeros around `wide`, and of floats where more is to be done with
+  // them. Returns the sum of the weights before rounding and dropout.
+  float weigh(const ScoreRow& s, Span wide, Span all, int64_t r, Weights& to) const {
+    clear_weights(s.scores, wide, all, r, to);
+    uint16_t* codes = to.rows + r * kScoreRow;
+    return s.least > 0 || s.factors ? weigh<false>(s, wide, codes) : weigh<true>(s, wide, codes);
+  }
+  void clear_weights(float*, Span wide, Span all, int64_t r, Weights& to) const {
+    fill_around(wide, all, uint16_t{0}, to.rows + r * kScoreRow);
   }
 
   void multiply_rows(const Block& block, const Window& window, const float*, const Weights& weights,
@@ -156,11 +127,25 @@ class PairArithmetic {
     turn(dout, dout_stride, block.rows, to.dout);
   }
 
-  void keep_gradients(const Block& block, const Window& window, const float* weights, const float* dscores,
-                      Gradients& to) const {
-    for (int64_t r = 0; r < block.rows; r += 2) {
-      const float *w = weights + r * kScoreRow, *ds = dscores + r * kScoreRow;
-      r + 1 < block.rows ? keep_rows<true>(w, ds, r, window.all, to) : keep_rows<false>(w, ds, r, window.all, to);
+  // Rows r and, of two, r + 1 of scores become weights = p * keep / (1 - rate), and those of d(weights) become ds.
+  void gradients(const GradientRow* rows, int64_t n, Span wide, Span all, float least, int64_t r, Gradients* to) const {
+    const bool plain = to && least == 0 && !rows->factors;
+    if (n == 2)
+      plain ? gradients<2, true>(rows, wide, least, r, to) : gradients<2, false>(rows, wide, least, r, to);
+    else
+      plain ? gradients<1, true>(rows, wide, least, r, to) : gradients<1, false>(rows, wide, least, r, to);
+    for (int64_t i = 0; i < n; ++i) {
+      if (to) fill_around(wide, all, uint16_t{0}, to->dscores + (r + i) * kScoreRow);
+      if (plain) continue;
+      fill_around(wide, all, 0.0f, rows[i].weights);
+      fill_around(wide, all, 0.0f, rows[i].dscores);
+    }
+    if (!to) return;
+    for (const Span& keys : {Span{all.low, wide.low}, Span{wide.high, all.high}}) {
+      for (int64_t j = keys.low; j < keys.high; j += kUnit) {
+        std::fill_n(to->dscore_pairs + pairs_at(r, j), 2 * kUnit, uint16_t{0});
+        std::fill_n(to->weight_pairs + pairs_at(r, j), 2 * kUnit, uint16_t{0});
+      }
     }
   }
 
@@ -169,31 +154,42 @@ class PairArithmetic {
     multiply_rows(block, window, gradients.dscores, keys, stride, dq);
   }
 
-  // Sums of dk or dv: transposed, so that keys are columns, `row` numbers apart.
+  // Sums of dk or dv: transposed, so that keys are columns, and chunk by chunk.
   void add_keys(const Block& block, const Window& window, const float*, const uint16_t*, const Gradients& gradients,
-                int64_t stride, int64_t row, float* sum) const {
-    multiply_columns(block, window, gradients.q, stride, gradients.dscore_pairs, row, sum);
+                int64_t stride, float* sum) const {
+    multiply_columns(block, window, gradients.q, stride, gradients.dscore_pairs, sum);
   }
   void add_values(const Block& block, const Window& window, const float*, const uint16_t*, const Gradients& gradients,
-                  int64_t stride, int64_t row, float* sum) const {
-    multiply_columns(block, window, gradients.dout, stride, gradients.weight_pairs, row, sum);
+                  int64_t stride, float* sum) const {
+    multiply_columns(block, window, gradients.dout, stride, gradients.weight_pairs, sum);
   }
-  static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, int64_t row, float* sum) {
-    for (int64_t c = 0; c < stride; ++c) sum[c * row + key] += factor * from[c];
+  static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, float* sum) {
+    sum += sum_at(key, stride);
+    for (int64_t c = 0; c < stride; ++c) sum[c * kScoreRow] += factor * from[c];
   }
-  static void add_sums(const float* from, int64_t first, int64_t last, int64_t stride, int64_t row, float* sum) {
-    for (int64_t c = 0; c < stride; ++c) {
-      for (int64_t j = first; j < last; ++j) sum[c * row + j] += from[c * row + j];
-    }
+  // The keys [first, last) are of one chunk.
+  static void add_sums(const float* from, int64_t first, int64_t last, int64_t stride, float* sum) {
+    from += sum_at(first, stride);
+    sum += sum_at(first, stride);
+    for (int64_t c = 0; c < stride; ++c) add_scaled(1, from + c * kScoreRow, last - first, sum + c * kScoreRow);
   }
   // Calls body(key, column, n, sums) for pieces of the sums of the keys [first, last).
   template <class Body>
-  static void for_keys(float* sum, int64_t first, int64_t last, int64_t stride, int64_t row, const Body& body) {
-    alignas(64) float turned[kSquare][kSquare];
+  static void for_keys(float* sum, int64_t first, int64_t last, int64_t stride, const Body& body) {
+    constexpr int64_t kWide = 64;
+    alignas(64) float turned[kSquare][kWide];
+    Words square[kSquare];
     for (int64_t j = first / kSquare * kSquare; j < last; j += kSquare) {
-      for (int64_t c = 0; c < stride; c += kSquare) {
-        transpose_square(sum + c * row + j, row, turned[0], kSquare, kSquare);
-        for (int64_t i = std::max(first, j); i < std::min(last, j + kSquare); ++i) body(i, c, kSquare, turned[i - j]);
+      for (int64_t c = 0; c < stride; c += kWide) {
+        const int64_t wide = std::min(kWide, stride - c);
+        const float* from = sum + sum_at(j, stride) + c * kScoreRow;
+        for (int64_t i = 0; i < wide; i += kSquare) {
+#pragma GCC unroll 16
+          for (int k = 0; k < kSquare; ++k) square[k] = load_words(from + (i + k) * kScoreRow);
+          transpose_square(square);
+          store_square(turned[0] + i, kWide * 4, square, kSquare, kSquare * 4, std::true_type{});
+        }
+        for (int64_t i = std::max(first, j); i < std::min(last, j + kSquare); ++i) body(i, c, wide, turned[i - j]);
       }
     }
   }
@@ -201,6 +197,13 @@ class PairArithmetic {
  private:
   static constexpr int64_t kTurnedRow = kBlockRows + kPad;
   static constexpr int64_t kPairsPanel = kBlockRows * kPairPanel;
+  static constexpr DType kExactness = DType::float16;  // of exponentials: their sums are more exact than bfloat16
+  static constexpr int64_t kDiagonal = 16;  // rows of the products whose diagonals multiply_out takes
+
+  static int64_t sum_at(int64_t key, int64_t stride) { return key / kChunk * stride * kScoreRow + key % kChunk; }
+  static int64_t pairs_at(int64_t r, int64_t key) {
+    return key / kPairPanel * kPairsPanel + r * kPairPanel + key % kPairPanel * 2;
+  }
 
   // Strips of kTall rows and the panels of keys that one of them sees.
   template <class Body>
@@ -220,34 +223,100 @@ class PairArithmetic {
     });
   }
 
-  // sum[c, j] += left[c, r] * weights[r, j].
+  // sum[c, j] += left[c, r] * weights[r, j] for the rows of the strips that see a key.
   void multiply_columns(const Block& block, const Window& window, const uint16_t* left, int64_t depth,
-                        const uint16_t* pairs, int64_t row, float* sum) const {
-    const Span keys = window.all;
-    unit_->multiply({depth, keys.high - keys.low, block.rows, left, kTurnedRow, pairs + keys.low * kBlockRows,
-                     kPairsPanel, sum + window.first + keys.low, row, true});
+                        const uint16_t* pairs, float* sum) const {
+    sum += sum_at(window.first, depth);
+    for (int64_t j = window.all.low, end; j < window.all.high; j = end) {
+      const Span rows = seen_by(block, window, j);
+      for (end = j + kPairPanel; end < window.all.high && seen_by(block, window, end) == rows;) end += kPairPanel;
+      if (rows.empty()) continue;
+      unit_->multiply({depth, end - j, rows.high - rows.low, left + rows.low, kTurnedRow,
+                       pairs + j * kBlockRows + rows.low * kPairPanel, kPairsPanel, sum + j, kScoreRow, true});
+    }
+  }
+
+  // The rows of the strips that see something of the panel of keys from j on.
+  static Span seen_by(const Block& block, const Window& window, int64_t j) {
+    Span rows;
+    for (int64_t r = 0; r < block.rows; r += kTall) {
+      const Span& strip = window.tall[r / kTall];
+      if (strip.low < j + kPairPanel && strip.high > j) rows = join(rows, {r, std::min(r + kTall, block.rows)});
+    }
+    return rows;
   }
 
   // to[c, r] = from[r, c].
   static void turn(const uint16_t* from, int64_t stride, int64_t rows, uint16_t* to) {
     pack_left({DType::bfloat16, reinterpret_cast<const char*>(from), 1, stride}, stride, rows, true, to, kTurnedRow);
   }
-  // Rows r and r + 1; zeros where there is no second row.
-  template <bool TWO>
-  static void keep_rows(const float* weights, const float* dscores, int64_t r, Span span, Gradients& to) {
-    uint16_t* row = to.dscores + r * kScoreRow;
-    const auto second = [&](const float* rows, int64_t j) {
-      return TWO ? round_to_bfloat16(load_words(rows + kScoreRow + j)) : Words{};
-    };
-    for (int64_t j = span.low; j < span.high; j += kSquare) {
-      const int64_t pairs = j / kPairPanel * kPairsPanel + r * kPairPanel + j % kPairPanel * 2;
-      const Words low = round_to_bfloat16(load_words(dscores + j)), high = second(dscores, j);
-      store_halves(row + j, low >> 16);
-      if (TWO) store_halves(row + kScoreRow + j, high >> 16);
-      store_words(to.dscore_pairs + pairs, pair_up(low, high));
-      const Words weight = round_to_bfloat16(load_words(weights + j));
-      store_words(to.weight_pairs + pairs, pair_up(weight, second(weights, j)));
+
+  // PLAIN: every weight counts as it is, and floats are not needed.
+  template <bool PLAIN>
+  static float weigh(const ScoreRow& s, Span wide, uint16_t* codes) {
+    Lanes totals[2] = {};
+    for (int64_t j = wide.low; j < wide.high; j += kUnit) {
+      Words rounded[2];
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        float* at = s.scores + j + half * kLanes;
+        const Lanes score = lanes_at<Lanes>(at);
+        Lanes weight = weight_exp_lanes<kExactness>(score * s.scale - s.largest);
+        totals[half] += weight;
+        if constexpr (!PLAIN) {
+          const Lanes least = score == -kInfinity ? Lanes{} : Lanes{} + s.least;
+          weight = weight < least ? least : weight;
+          if (s.factors) weight *= lanes_at<Lanes>(s.factors + (j - wide.low) + half * kLanes);
+          put_lanes(at, weight);
+        }
+        rounded[half] = round_to_bfloat16(weight);
+      }
+      store_upper_halves(codes + j, rounded[0], rounded[1]);
     }
+    return add_lanes(totals[0] + totals[1]);
+  }
+
+  template <int ROWS, bool PLAIN>
+  static void gradients(const GradientRow* rows, Span wide, float least, int64_t r, Gradients* to) {
+    for (int64_t j = wide.low; j < wide.high; j += kUnit) {
+      Words weights[2][2] = {}, dscores[2][2] = {};
+#pragma GCC unroll 2
+      for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half)
+          gradient<PLAIN>(rows[i], j + half * kLanes, wide.low, least, weights[i][half], dscores[i][half]);
+      }
+      if (!PLAIN && !to) continue;
+      for (int i = 0; i < ROWS; ++i)
+        store_upper_halves(to->dscores + (r + i) * kScoreRow + j, dscores[i][0], dscores[i][1]);
+      for (int half = 0; half < 2; ++half) {
+        const int64_t at = pairs_at(r, j + half * kLanes);
+        store_words(to->dscore_pairs + at, pair_up(dscores[0][half], dscores[1][half]));
+        store_words(to->weight_pairs + at, pair_up(weights[0][half], weights[1][half]));
+      }
+    }
+  }
+
+  // kLanes keys of a row from j on. A hidden key has weight 0 whatever the query's statistics, which are NaN where the
+  // query or a key that it sees is.
+  template <bool PLAIN>
+  static inline __attribute__((always_inline)) void gradient(const GradientRow& g, int64_t j, int64_t first,
+                                                             float least, Words& weights, Words& dscores) {
+    const Lanes score = lanes_at<Lanes>(g.weights + j), hidden = Lanes{} - kInfinity;
+    Lanes weight = weight_exp_lanes<kExactness>(score * g.scale - g.max) * g.share;
+    Lanes dweight = lanes_at<Lanes>(g.dscores + j);
+    if (!PLAIN) weight = weight < Lanes{} + least ? Lanes{} + least : weight;
+    Lanes kept = weight;
+    if (!PLAIN && g.factors) {
+      const Lanes factor = lanes_at<Lanes>(g.factors + (j - first));
+      kept *= factor;
+      dweight = factor == Lanes{} ? Lanes{} : dweight * factor;
+    }
+    kept = score == hidden ? Lanes{} : kept;
+    const Lanes dscore = score == hidden ? Lanes{} : weight * (dweight - g.mean);
+    if (!PLAIN) put_lanes(g.weights + j, kept), put_lanes(g.dscores + j, dscore);
+    weights = round_to_bfloat16(kept);
+    dscores = round_to_bfloat16(dscore);
   }
 
   const Bfloat16Unit* unit_ = bfloat16_unit();

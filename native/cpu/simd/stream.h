@@ -43,6 +43,10 @@ inline void prefetch_bytes(const void* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + i);
 }
 
+inline void prefetch_for_writing(void* to, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<char*>(to) + i, 1);
+}
+
 // Results at least this large are streamed.
 inline constexpr int64_t kStreamBytes = int64_t{16} << 20;
 

@@ -84,7 +84,6 @@ async function measure(sample: Sample, inputs: Inputs, peak: Peak): Promise<void
 
 function row({ op, case: c, ms }: Sample, peak: Peak): OpRow {
   const { bytes, flops } = c.bench!;
-  const wide = Object.values(c.inputs).some((fill) => fill.dtype === "float32") && !op.name.startsWith("scaled");
   const gbps = bytes && bytes / ms / 1e6;
   const gflops = flops && flops / ms / 1e6;
   return {
@@ -96,6 +95,10 @@ function row({ op, case: c, ms }: Sample, peak: Peak): OpRow {
       copyShare: round(gbps / peak.copy(), 2),
       sameSizeShare: round(gbps / peak.copy(bytes), 2),
     }),
-    ...(gflops && { gflops: round(gflops), peakShare: round(gflops / peak.best(wide ? "float32" : "bfloat16"), 2) }),
+    ...(gflops && { gflops: round(gflops), peakShare: round(gflops / peak.best(multiplied(op, c)), 2) }),
   };
 }
+
+/** The format that products of a case run in: that of its first input. Others, such as statistics and scales, are not multiplied. */
+const multiplied = (op: OpDefinition, c: Case) =>
+  c.inputs[op.inputs[0]!]!.dtype === "float32" ? "float32" : "bfloat16";
