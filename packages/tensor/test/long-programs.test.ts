@@ -105,9 +105,15 @@ function processorTime(run: () => void): number {
 
 test.each(Object.entries(shapes))("passes take time in proportion to length: %s", (_, shape) => {
   const [short, long] = [2_500, 20_000].map((n) => makeProgram(shape(n) as never)(x));
-  processorTime(() => passes(short!)); // compiles the passes themselves
-  const ratio = processorTime(() => passes(long!)) / processorTime(() => passes(short!));
-  expect(ratio).toBeLessThan(24); // eight times the nodes; 64 where time grows with their square
+  // As many nodes in eight programs: processors count their time in steps that are long beside one of these.
+  const eight = (): void => {
+    for (let i = 0; i < 8; i++) passes(short!);
+  };
+  processorTime(eight); // compiles the passes themselves
+  const ratio = processorTime(() => passes(long!)) / processorTime(eight);
+  // 8 where time grows with the square of the length. Where with the length it is not quite 1: caches hold short programs, in
+  // which searches end before they are cut off too; 3 was seen.
+  expect(ratio).toBeLessThan(5);
 });
 
 describe("errors name what ran out", () => {
