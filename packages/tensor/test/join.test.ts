@@ -1,7 +1,8 @@
 /** Nodes are joined where none needs another, and share memory where no other operand lies in it. */
-import { joinNodes, Program, type ProgramNode, sharedMemory } from "@te/tensor/backend";
+import { joinNodes, Program, type ProgramNode } from "@te/tensor/backend";
 import type { OpDefinition } from "@te/tensor/op";
 import { describe, expect, test } from "vitest";
+import { sharedMemory } from "../src/program/join.js";
 
 const op = (name: string, view = false): OpDefinition =>
   ({

@@ -21,7 +21,7 @@ export { buildFolders, findBeside, findInstalled, foldersOf, loadAddon, type Mod
 export { type Compiled, compile, dispose } from "../program/compile.js";
 export { expand, traceReference } from "../program/expand.js";
 export { elementwiseOp, fuseElementwise, instructionOf } from "../program/fuse.js";
-export { type Join, joinedNode, joinNodes, type KindOf, type Pair, sharedMemory } from "../program/join.js";
+export { type Join, joinedNode, joinNodes, type KindOf, type Pair } from "../program/join.js";
 export { Links, replaceNodes } from "../program/links.js";
 export { lower } from "../program/lower.js";
 export { addPass, type Pass, type PassContext, type PassPlace, passes, runPasses } from "../program/passes.js";

@@ -9,6 +9,8 @@
  * to the bit, reading 16-bit gradients as they are. Where kernels take many tensors at once, so do the nodes:
  * joined_adamw_update(lr, count, g, m, v, p, g, m, v, p, …) of parameters with the same numbers.
  */
+import { fail } from "../errors.js";
+import { expectObject } from "../expect.js";
 import type { ParamValue } from "../op.js";
 import { joinedNode, joinNodes, type Pair } from "../program/join.js";
 import { Links } from "../program/links.js";
@@ -22,6 +24,13 @@ const each = (members: readonly ProgramNode[], name: string): ParamValue =>
 /** How many tensors a device's kernels take: one, or any number. */
 export interface TensorsAtOnce {
   readonly many: boolean;
+}
+
+function takesMany(fn: string, device: TensorsAtOnce): boolean {
+  expectObject(fn, { device });
+  const { many } = device;
+  if (typeof many !== "boolean") fail("option", fn, "many must be true or false", many ?? String(many));
+  return many;
 }
 
 // --- AdamW -------------------------------------------------------------------------------------------------------------
@@ -100,41 +109,44 @@ function joinUpdates(members: readonly ProgramNode[], program: Program, { clip, 
 }
 
 /** Lets updates by AdamW clip the gradients and add their results to the parameters. Before elementwise ops are fused. */
-export const joinAdamwUpdates = ({ many }: TensorsAtOnce): Pass => ({
-  name: "join AdamW updates",
-  when: ({ nodes }) => nodes.some(({ op }) => op.name === "adamw_update"),
-  run(program) {
-    const links = new Links(program);
-    const updates = new Map<number, Update>();
-    const sums = new Set<ProgramNode>();
-    const nodes = program.nodes.map((node) => {
-      if (node.op.name !== "adamw_update") return node;
-      const update = readUpdate(node, program, links);
-      const { gradient, clip, sum } = update;
-      const isAlone = !clip && !sum && gradient === node.inputs[0];
-      if (isAlone && !many) return node;
-      if (sum) sums.add(sum);
-      const [result, ...moments] = node.outputs as [number, ...number[]];
-      const outputs = [sum?.outputs[0] ?? result, ...moments];
-      updates.set(outputs[0]!, update);
-      // It waits for what it is to read in the end.
-      const scalars = clip ? [clip.norm, clip.small] : [];
-      return { ...node, inputs: [gradient, ...node.inputs.slice(1), ...scalars], outputs };
-    });
-    const updateOf = ({ op, outputs }: ProgramNode): Update | undefined =>
-      op.name === "adamw_update" ? updates.get(outputs[0]!) : undefined;
-    const join = (members: readonly ProgramNode[], whole: Program): ProgramNode =>
-      joinUpdates(members, whole, updateOf(members[0]!)!);
-    const marked = program.with({ nodes: nodes.filter((node) => !sums.has(node)) });
-    const kindOf = (node: ProgramNode): string | undefined => {
-      const update = updateOf(node);
-      return update && kindOfUpdate(node, update);
-    };
-    const joined = many ? joinNodes(marked, kindOf, join) : marked;
-    const alone = joined.nodes.map((node) => (updateOf(node) ? join([node], joined) : node));
-    return dropUnused(joined.with({ nodes: alone }));
-  },
-});
+export function joinAdamwUpdates(device: TensorsAtOnce): Pass {
+  const many = takesMany("joinAdamwUpdates", device);
+  return {
+    name: "join AdamW updates",
+    when: ({ nodes }) => nodes.some(({ op }) => op.name === "adamw_update"),
+    run(program) {
+      const links = new Links(program);
+      const updates = new Map<number, Update>();
+      const sums = new Set<ProgramNode>();
+      const nodes = program.nodes.map((node) => {
+        if (node.op.name !== "adamw_update") return node;
+        const update = readUpdate(node, program, links);
+        const { gradient, clip, sum } = update;
+        const isAlone = !clip && !sum && gradient === node.inputs[0];
+        if (isAlone && !many) return node;
+        if (sum) sums.add(sum);
+        const [result, ...moments] = node.outputs as [number, ...number[]];
+        const outputs = [sum?.outputs[0] ?? result, ...moments];
+        updates.set(outputs[0]!, update);
+        // It waits for what it is to read in the end.
+        const scalars = clip ? [clip.norm, clip.small] : [];
+        return { ...node, inputs: [gradient, ...node.inputs.slice(1), ...scalars], outputs };
+      });
+      const updateOf = ({ op, outputs }: ProgramNode): Update | undefined =>
+        op.name === "adamw_update" ? updates.get(outputs[0]!) : undefined;
+      const join = (members: readonly ProgramNode[], whole: Program): ProgramNode =>
+        joinUpdates(members, whole, updateOf(members[0]!)!);
+      const marked = program.with({ nodes: nodes.filter((node) => !sums.has(node)) });
+      const kindOf = (node: ProgramNode): string | undefined => {
+        const update = updateOf(node);
+        return update && kindOfUpdate(node, update);
+      };
+      const joined = many ? joinNodes(marked, kindOf, join) : marked;
+      const alone = joined.nodes.map((node) => (updateOf(node) ? join([node], joined) : node));
+      return dropUnused(joined.with({ nodes: alone }));
+    },
+  };
+}
 
 // --- sums of squares ---------------------------------------------------------------------------------------------------
 
@@ -150,31 +162,36 @@ function squaredBy(node: ProgramNode, program: Program, links: Links): number | 
 }
 
 /** Takes sums of squares, such as those of the norm of all gradients, without the squares. Before elementwise ops are fused. */
-export const joinSquareSums = ({ many }: TensorsAtOnce): Pass => ({
-  name: "join sums of squares",
-  run(program) {
-    const links = new Links(program);
-    const sources = new Map<number, number>();
-    const nodes = program.nodes.map((node) => {
-      const source = squaredBy(node, program, links);
-      if (source === undefined) return node;
-      sources.set(node.outputs[0]!, source);
-      return { ...node, inputs: [source] };
-    });
-    const squared = program.with({ nodes });
-    if (many ? sources.size < 2 : sources.size === 0) return program;
-    const isSum = ({ outputs }: ProgramNode): boolean => sources.has(outputs[0]!);
-    if (!many)
-      return dropUnused(squared.with({ nodes: nodes.map((node) => (isSum(node) ? joinSums([node], squared) : node)) }));
-    const joined = joinNodes(squared, (node) => (isSum(node) ? "sum of squares" : undefined), joinSums);
-    // Those that nothing was joined with are sums of products as before.
-    const before = new Map(program.nodes.map((node) => [node.outputs[0]!, node]));
-    const restored = joined.nodes.map((node) =>
-      node.op.name === "reduce_sum" && isSum(node) ? before.get(node.outputs[0]!)! : node,
-    );
-    return dropUnused(joined.with({ nodes: restored }));
-  },
-});
+export function joinSquareSums(device: TensorsAtOnce): Pass {
+  const many = takesMany("joinSquareSums", device);
+  return {
+    name: "join sums of squares",
+    run(program) {
+      const links = new Links(program);
+      const sources = new Map<number, number>();
+      const nodes = program.nodes.map((node) => {
+        const source = squaredBy(node, program, links);
+        if (source === undefined) return node;
+        sources.set(node.outputs[0]!, source);
+        return { ...node, inputs: [source] };
+      });
+      const squared = program.with({ nodes });
+      if (many ? sources.size < 2 : sources.size === 0) return program;
+      const isSum = ({ outputs }: ProgramNode): boolean => sources.has(outputs[0]!);
+      if (!many)
+        return dropUnused(
+          squared.with({ nodes: nodes.map((node) => (isSum(node) ? joinSums([node], squared) : node)) }),
+        );
+      const joined = joinNodes(squared, (node) => (isSum(node) ? "sum of squares" : undefined), joinSums);
+      // Those that nothing was joined with are sums of products as before.
+      const before = new Map(program.nodes.map((node) => [node.outputs[0]!, node]));
+      const restored = joined.nodes.map((node) =>
+        node.op.name === "reduce_sum" && isSum(node) ? before.get(node.outputs[0]!)! : node,
+      );
+      return dropUnused(joined.with({ nodes: restored }));
+    },
+  };
+}
 
 function joinSums(members: readonly ProgramNode[], program: Program): ProgramNode {
   const node = {

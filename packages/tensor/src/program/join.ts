@@ -1,6 +1,7 @@
 /** Joins nodes of one kind that do not need each other into one node. */
+import { expectArray, expectFunction, expectList, expectObject, expectString } from "../expect.js";
 import type { OpDefinition } from "../op.js";
-import type { Program, ProgramNode } from "./program.js";
+import { expectProgram, type Program, type ProgramNode } from "./program.js";
 
 /** Nodes by what they can be joined with; undefined where a node stays alone. */
 export type KindOf = (node: ProgramNode) => string | undefined;
@@ -14,6 +15,8 @@ export type Join = (members: readonly ProgramNode[], program: Program) => Progra
  * kind. Kinds are joined one after the other, each in the program that the last one left.
  */
 export function joinNodes(program: Program, kindOf: KindOf, join: Join): Program {
+  expectProgram("joinNodes", program);
+  expectFunction("joinNodes", { kindOf, join });
   const kinds = new Map<string, number>();
   for (const node of program.nodes) {
     const kind = kindOf(node);
@@ -50,6 +53,8 @@ function contract(program: Program, groups: readonly (readonly ProgramNode[])[],
   const lastOf = new Map<ProgramNode, ProgramNode>();
   for (const members of groups) {
     const joined = join(members, program);
+    expectObject("joinNodes", { "what join returns": joined });
+    expectArray("joinNodes", "values", { inputs: joined.inputs, outputs: joined.outputs });
     for (const member of members) unitOf.set(member, joined);
     lastOf.set(joined, members.at(-1)!);
   }
@@ -89,6 +94,11 @@ export function joinedNode(
   node: Omit<ProgramNode, "op">,
   inPlace: readonly Pair[],
 ): ProgramNode {
+  expectProgram("joinedNode", program);
+  expectString("joinedNode", { name });
+  expectObject("joinedNode", { node });
+  expectList("joinedNode", "values", { inputs: node.inputs, outputs: node.outputs }, Number.isInteger);
+  expectList("joinedNode", "pairs", { inPlace }, (pair) => Array.isArray(pair) && pair.length === 2);
   const op: OpDefinition = {
     name,
     key: name,
