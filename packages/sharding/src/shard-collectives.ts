@@ -1,6 +1,6 @@
 /** Collectives that are written by hand in functions of parts: what devices along an axis of the mesh exchange. */
 import { full, type Tensor } from "@te/tensor";
-import { expectTensor, fail, isFloat } from "@te/tensor/op";
+import { expectTensor, fail, isFloat, withDefaults } from "@te/tensor/op";
 import { type Mesh, meshAxisSize } from "./mesh.js";
 import { type ShardExchange, shardExchangeOp } from "./ops/shard-exchange.js";
 import { axisIndexOp } from "./partition/shard-body.js";
@@ -79,8 +79,9 @@ function dimension(fn: string, name: string, dim: number, rank: number): number 
  * The x of all devices along the axes, in order: along a new dimension `axis`, or with `tiled` put together along the
  * dimension `axis` that x has.
  */
-export function allGather(x: Tensor, names: AxisNames, { axis = 0, tiled = false } = {}): Tensor {
+export function allGather(x: Tensor, names: AxisNames, options: { axis?: number; tiled?: boolean } = {}): Tensor {
   expectTensor("allGather", { x });
+  const { axis, tiled } = withDefaults("allGather", options, { axis: 0, tiled: false });
   const { axes, sizes } = axesOf("allGather", names);
   const dim = dimension("allGather", "axis", axis, tiled ? x.rank : x.rank + 1);
   const parts = tiled ? x : x.reshape([...x.shape.slice(0, dim), 1, ...x.shape.slice(dim)]);
@@ -94,9 +95,14 @@ export function allGather(x: Tensor, names: AxisNames, { axis = 0, tiled = false
  * The sum of x over the devices along the axes, of which each keeps its part along `scatterDimension`: with `tiled` an equal
  * share of it, otherwise one of its elements, of which there must be as many as devices, and the dimension goes.
  */
-export function psumScatter(x: Tensor, names: AxisNames, { scatterDimension = 0, tiled = false } = {}): Tensor {
+export function psumScatter(
+  x: Tensor,
+  names: AxisNames,
+  options: { scatterDimension?: number; tiled?: boolean } = {},
+): Tensor {
   const fn = "psumScatter";
   expectTensor(fn, { x });
+  const { scatterDimension, tiled } = withDefaults(fn, options, { scatterDimension: 0, tiled: false });
   const { axes, sizes } = axesOf(fn, names);
   const dim = dimension(fn, "scatterDimension", scatterDimension, x.rank);
   checkParts(fn, x, dim, sizes, tiled);
@@ -123,10 +129,11 @@ export function allToAll(
   name: string,
   splitAxis: number,
   concatAxis: number,
-  { tiled = false } = {},
+  options: { tiled?: boolean } = {},
 ): Tensor {
   const fn = "allToAll";
   expectTensor(fn, { x });
+  const { tiled } = withDefaults(fn, options, { tiled: false });
   const { axes, sizes } = oneAxis(fn, name);
   const to = dimension(fn, "splitAxis", splitAxis, x.rank);
   const dim = dimension(fn, "concatAxis", concatAxis, x.rank);

@@ -72,12 +72,12 @@ export class Shard {
   placeOf(operand: Operand, within: Place = { of: [], start: [] }): Place {
     checkOperand("Shard.placeOf", operand);
     checkPlace("Shard.placeOf", operand.shape, within);
-    const start = operand.dims.map((factors, i) => this.startOf(factors) + (within.start[i] ?? 0));
+    const start = operand.dims.map((factors, i) => this.#startOf(factors) + (within.start[i] ?? 0));
     return { of: within.of.length > 0 ? within.of : operand.shape, start };
   }
 
   /** The first index along a dimension that is a product of factors. */
-  private startOf(factors: readonly string[]): number {
+  #startOf(factors: readonly string[]): number {
     let [start, step, isWhole] = [0, 1, true];
     for (const name of [...factors].reverse()) {
       const [range, { size }] = [this.range(name), this.rule.factors[name]!];
