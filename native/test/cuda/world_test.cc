@@ -40,6 +40,7 @@ enum class Fault { none, hang, stop, die };
   static Idle idle;
   try {
     cuda::join(seat, idle);
+    if (fault == Fault::stop || fault == Fault::die) sleep(1);  // the others have joined by then
     if (fault == Fault::stop) raise(SIGSTOP);
     if (fault == Fault::die) raise(SIGKILL);
     if (fault != Fault::none)
