@@ -116,8 +116,7 @@ export async function arm64Tests(folder, { quick = false } = {}) {
       name: `${test} (${chosen.TE_CPU_ISA})`,
       path: join(root, "native", folder, test),
       under: command,
-      // Threads of a team that wait busily would take the time that the emulator needs.
-      env: { TE_TIMES: "0", OMP_WAIT_POLICY: "passive", QEMU_LD_PREFIX: ARM64_LIBRARIES, ...chosen },
+      env: { TE_TIMES: "0", QEMU_LD_PREFIX: ARM64_LIBRARIES, ...chosen },
     })),
   );
 }

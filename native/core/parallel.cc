@@ -2,15 +2,16 @@
 #include "te/parallel.h"
 
 #include <pthread.h>
+#include <sched.h>
 
-#include <cctype>
+#include <atomic>
 #include <charconv>
 #include <climits>
 #include <condition_variable>
 #include <cstdio>
 #include <mutex>
 #include <string>
-#include <string_view>
+#include <thread>
 #include <vector>
 
 #include "te/settings.h"
@@ -28,24 +29,18 @@ int quota_threads() {
   return read == 2 && quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
 }
 
-int processors() { return std::max(1, omp_get_num_procs()); }
-
-// More threads than these only wait for each other.
-int thread_limit() { return std::max(64, 4 * processors()); }
-
-// The stack that libgomp gives its threads: OMP_STACKSIZE, in units of B, K (also without one), M or G; 0: the
-// system's.
-size_t stack_bytes() {
-  const std::string text = setting("OMP_STACKSIZE");
-  char unit = 'K';
-  unsigned long long size = 0;
-  if (std::sscanf(text.c_str(), "%llu %c", &size, &unit) < 1) return 0;
-  const size_t shift = std::string_view("BKMG").find(static_cast<char>(std::toupper(unit)));
-  return shift < 4 && size < (1ull << 30) ? static_cast<size_t>(size) << (10 * shift) : 0;
+// Those that this process may use.
+int processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set))
+                                                     : std::max(1u, std::thread::hardware_concurrency());
 }
 
-// How many of n threads can be started at once besides a few for Node.js itself. libgomp ends the process when it gets
-// fewer than it wants, so they are tried before it wants them.
+// More threads than these only wait for each other.
+int thread_limit() { return std::clamp(4 * processors(), 64, kLargestTeam); }
+
+// How many of n threads can be started at once besides a few for Node.js itself, which ends when it gets none.
 int startable(int n) {
   constexpr int kOthers = 8;
   struct Gate {
@@ -59,14 +54,10 @@ int startable(int n) {
     gate.opened.wait(lock, [&] { return gate.open; });
     return nullptr;
   };
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  if (const size_t bytes = stack_bytes()) pthread_attr_setstacksize(&attributes, bytes);
   std::vector<pthread_t> started;
   pthread_t thread;
-  while (static_cast<int>(started.size()) < n - 1 + kOthers && pthread_create(&thread, &attributes, wait, &gate) == 0)
+  while (static_cast<int>(started.size()) < n - 1 + kOthers && pthread_create(&thread, nullptr, wait, &gate) == 0)
     started.push_back(thread);
-  pthread_attr_destroy(&attributes);
   {
     std::lock_guard lock(gate.mutex);
     gate.open = true;
@@ -116,7 +107,7 @@ std::atomic<int>& wanted() {
   return n;
 }
 
-// OpenMP keeps the size of the team per calling thread; this is what that thread was last told.
+// What this thread was last told.
 thread_local int applied = 0;
 
 }  // namespace
@@ -134,10 +125,6 @@ void set_num_threads(int n) {
 
 int wanted_threads() { return wanted().load(std::memory_order_relaxed); }
 
-void use_threads(int n) {
-  if (applied == n) return;
-  applied = n;
-  omp_set_num_threads(n);
-}
+void use_threads(int n) { applied = n; }
 
 }  // namespace te

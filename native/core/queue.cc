@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "te/relax.h"
 #include "te/sanitize.h"
 #include "te/status.h"
 
@@ -17,14 +18,6 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kSpin = std::chrono::microseconds(30);    // about what waking a sleeping thread costs
 constexpr auto kShort = std::chrono::microseconds(200);  // chunks that take longer hold one task
 constexpr size_t kKept = size_t{1} << 16;                // tasks that a queue keeps memory for
-
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 struct Queues {
   std::mutex mutex;

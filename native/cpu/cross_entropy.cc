@@ -29,7 +29,7 @@ class CrossEntropy : public Kernel {
   template <DType T>
   void run_rows(const Call& call) const {
     const int64_t n = shape_.width;
-    for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t, int64_t begin, int64_t end) {
+    for_parts(rows_, parts_for_team(rows_, n), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
         const Stored<T>* x = static_cast<const Stored<T>*>(call.in[0]) + row * n;
@@ -61,12 +61,12 @@ class CrossEntropyBackward : public Kernel {
   void run_rows(const Call& call) const {
     using Number = Stored<T>;
     const RowWriter writer(T, call.out[0], shape_.rows * shape_.width);
-    for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
+    for_parts(shape_.rows, shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
       const int64_t n = shape_.width;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t label = checked_label(call.input<int32_t>(1), row, n);
         const Number* x = static_cast<const Number*>(call.in[0]) + row * n;
-        Number* dx = writer.at(row * n, reinterpret_cast<Number*>(shape_.buffer(call, part, 1, 0)));
+        Number* dx = writer.at(row * n, reinterpret_cast<Number*>(shape_.buffer(call, 1, 0)));
         const float max = plain_nan(call.input<float>(2)[row]), sum = plain_nan(call.input<float>(3)[row]);
         const float dloss = plain_nan(call.input<float>(4)[row]), share = dloss / sum;
         // Before the row is written: dx may be x.

@@ -19,8 +19,8 @@ template <DType T, DType Q, class Count>
 inline __attribute__((always_inline)) Words quantize_step(LanePair x, float scale, uint8_t* q, Count count) {
   const Words first = as_words(x.first), second = as_words(x.second);
   const Words a = first & 0x7fffffffu, b = second & 0x7fffffffu;
-  const Halves codes = Float8Codes<Q>::template of<T == DType::bfloat16>(
-      as_words(as_floats(a) * scale), as_words(as_floats(b) * scale), first, second);
+  const Halves codes = Float8Codes<Q>::template of<T == DType::bfloat16>(as_words(as_floats(a) * scale),
+                                                                         as_words(as_floats(b) * scale), first, second);
   if constexpr (std::is_same_v<Count, WholePair>) {
     store_low_bytes(q, codes);
   } else {

@@ -29,16 +29,15 @@ class GatedActivationQuantize : public Kernel {
     alignas(64) float y[kGatedPiece];
     alignas(64) uint8_t buffer[kGatedPiece];
     uint32_t amax = 0;
-    gated_forward<T, DType::float32>(shape_, call.in[0], writer, begin, end,
-                                     [&](auto act, const auto* x, const float* before, const GatedPiece& piece) {
-                                       value_row<act(), T, DType::float32, false>(x, piece.n, before, shape_.limits, y,
-                                                                                  0);
-                                       uint8_t* q = writer.at(piece.in_y, buffer);
-                                       amax = std::max(amax, with_float8(q_, [&](auto code) {
-                                                         return quantize_ordered<T, code()>(y, piece.n, scale, q);
-                                                       }));
-                                       writer.done(q, piece.n, piece.in_y);
-                                     });
+    gated_forward<T, DType::float32>(
+        shape_, call.in[0], writer, begin, end,
+        [&](auto act, const auto* x, const float* before, const GatedPiece& piece) {
+          value_row<act(), T, DType::float32, false>(x, piece.n, before, shape_.limits, y, 0);
+          uint8_t* q = writer.at(piece.in_y, buffer);
+          amax = std::max(
+              amax, with_float8(q_, [&](auto code) { return quantize_ordered<T, code()>(y, piece.n, scale, q); }));
+          writer.done(q, piece.n, piece.in_y);
+        });
     return amax;
   }
 

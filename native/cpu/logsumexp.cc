@@ -17,7 +17,7 @@ class LogSumExp : public Kernel {
   template <DType T>
   void run_rows(const Call& call) const {
     const int64_t n = shape_.width;
-    for_parts(rows_, std::min(shape_.threads, parts_for_team(rows_, n)), [&](int64_t, int64_t begin, int64_t end) {
+    for_parts(rows_, parts_for_team(rows_, n), [&](int64_t, int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const RowSum s = row_sum<T>(static_cast<const Stored<T>*>(call.in[0]) + row * n, n);
         const float y = s.base() + static_cast<float>(std::log(s.sum));

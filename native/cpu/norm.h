@@ -169,18 +169,18 @@ inline constexpr int64_t kNormPiece = 1024;
 // The walk over all rows, in numbers of type T: those of x, or float32, to which rows are converted. put(part, piece)
 // computes each piece of y and gives it to the writer. A sum along a row ends in a chain of dependent instructions, so
 // narrow rows take each step in groups: the end of one row beside the beginning of the next. Scratch: gamma and beta as
-// float32, then the rows of a group per part.
+// float32, then the rows of a group per thread.
 template <bool kLayer>
 struct NormForward {
   NormShape shape;
-  int64_t parts = 1, group = 1;
+  int64_t threads = num_threads(), parts = 1, group = 1;
 
   explicit NormForward(const NormShape& s)
       : shape(s),
         parts(parts_for_team(s.rows, s.width)),
         group(std::clamp<int64_t>(kGroupFloats / std::max<int64_t>(s.width, 1), 1, kLargestGroup)) {}
 
-  size_t scratch_bytes() const { return static_cast<size_t>((2 + group * parts) * padded_floats(shape.width)) * 4; }
+  size_t scratch_bytes() const { return static_cast<size_t>((2 + group * threads) * padded_floats(shape.width)) * 4; }
 
   template <DType T, class Put>
   void run(const Call& call, const RowWriter& writer, float* mean, float* rstd, const Put& put) const {
@@ -194,7 +194,7 @@ struct NormForward {
       pair_order<T>(beta, n);
     }
     for_parts(shape.rows, parts, [&](int64_t part, int64_t begin, int64_t end) {
-      float* buffers = beta + (1 + group * part) * pitch;
+      float* buffers = beta + (1 + group * worker()) * pitch;
       Row<T> rows[kLargestGroup];
       for (int64_t first = begin; first < end; first += group) {
         const int64_t count = std::min(group, end - first);

@@ -27,14 +27,12 @@ constexpr int64_t kAlone = 1 << 13;  // numbers that are not worth a second thre
 
 class Quantize : public Kernel {
  public:
-  Quantize(const Aval& x, DType q) : x_(x.dtype), q_(q), size_(x.size()), parts_(std::max(num_threads(), 1)) {}
+  Quantize(const Aval& x, DType q) : x_(x.dtype), q_(q), size_(x.size()), parts_(ranges_for_team()) {}
   size_t scratch_bytes() const override { return PartMaxima::bytes(parts_); }
 
   void run(const Call& call) override {
     const PartMaxima maxima(call.scratch, parts_);
-    with_float_type(x_, [&](auto type) {
-      with_float8(q_, [&](auto code) { run_in<type(), code()>(call, maxima); });
-    });
+    with_float_type(x_, [&](auto type) { with_float8(q_, [&](auto code) { run_in<type(), code()>(call, maxima); }); });
     *call.output<float>(1) = maxima.all();
   }
 

@@ -47,17 +47,16 @@ class Rope : public Kernel {
   void run(const Call& call) override {
     // Samples share a row of angles unless each has positions of its own.
     const int64_t rows = per_sample_ ? batch_ * length_ : length_, samples = per_sample_ ? 1 : batch_;
-    for_parts(rows, std::min(threads_, parts_for_team(rows, samples * width())),
-              [&](int64_t part, int64_t begin, int64_t end) {
-                float* angles = static_cast<float*>(call.scratch) + part * thread_floats();
-                for (int64_t row = begin; row < end; ++row) {
-                  const int64_t i = row % length_, first = row / length_;
-                  set_angles(has_positions_ ? checked_position(call.input<int32_t>(1), row) : i, angles);
-                  for (int64_t b = first; b < first + samples; ++b) {
-                    turn(call, sequence_axis_ == 1 ? b * length_ + i : i * batch_ + b, angles);
-                  }
-                }
-              });
+    for_parts(rows, parts_for_team(rows, samples * width()), [&](int64_t, int64_t begin, int64_t end) {
+      float* angles = static_cast<float*>(call.scratch) + worker() * thread_floats();
+      for (int64_t row = begin; row < end; ++row) {
+        const int64_t i = row % length_, first = row / length_;
+        set_angles(has_positions_ ? checked_position(call.input<int32_t>(1), row) : i, angles);
+        for (int64_t b = first; b < first + samples; ++b) {
+          turn(call, sequence_axis_ == 1 ? b * length_ + i : i * batch_ + b, angles);
+        }
+      }
+    });
   }
 
  private:

@@ -82,11 +82,11 @@ class RowWriter {
   bool stream_;
 };
 
-// Number of parts for n independent items of `width` elements: enough for the present team, and none of the parts
-// smaller than about 16k elements.
+// Number of parts for n independent items of `width` elements: enough for the present team, and none of them smaller
+// than about 16k elements.
 inline int64_t parts_for_team(int64_t n, int64_t width) {
   const int64_t worthwhile = n * std::max<int64_t>(width, 1) / 16384;
-  return std::max<int64_t>(1, std::min({n, worthwhile, static_cast<int64_t>(num_threads())}));
+  return std::max<int64_t>(1, std::min({n, worthwhile, ranges_for_team()}));
 }
 
 // Number of parts that depends on the shape alone, for sums whose order must not depend on the team.

@@ -20,8 +20,8 @@ class Softmax : public Kernel {
   void run_rows(const Call& call) const {
     using Number = Stored<T>;
     const RowWriter writer(T, call.out[0], shape_.rows * shape_.width);
-    for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
-      float *buffer = shape_.buffer(call, part, 2, 0), *out = shape_.buffer(call, part, 2, 1);
+    for_parts(shape_.rows, shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
+      float *buffer = shape_.buffer(call, 2, 0), *out = shape_.buffer(call, 2, 1);
       const int64_t n = shape_.width;
       const Number* x = static_cast<const Number*>(call.in[0]) + begin * n;
       float largest = row_largest<T>(x, n);

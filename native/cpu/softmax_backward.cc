@@ -26,8 +26,8 @@ class SoftmaxBackward : public Kernel {
   void run_rows(const Call& call) const {
     using Number = Stored<T>;
     const RowWriter writer(shape_.dtype, call.out[0], shape_.rows * shape_.width);
-    for_parts(shape_.rows, shape_.parts(), [&](int64_t part, int64_t begin, int64_t end) {
-      const auto buffer = [&](int64_t i) { return reinterpret_cast<Number*>(shape_.buffer(call, part, 3, i)); };
+    for_parts(shape_.rows, shape_.parts(), [&](int64_t, int64_t begin, int64_t end) {
+      const auto buffer = [&](int64_t i) { return reinterpret_cast<Number*>(shape_.buffer(call, 3, i)); };
       const int64_t n = shape_.width;
       for (int64_t first = begin * n; first < end * n; first += n) {
         const Number* y = row_in(shape_.dtype, call.in[0], first, n, buffer(0));

@@ -137,12 +137,12 @@ struct RowShape {
 
   explicit RowShape(const Aval& x) : dtype(x.dtype), width(x.shape.back()) { rows = width == 0 ? 0 : x.size() / width; }
 
-  int64_t parts() const { return std::min(threads, parts_for_team(rows, width)); }
+  int64_t parts() const { return parts_for_team(rows, width); }
   size_t buffer_bytes(int64_t buffers) const {
     return static_cast<size_t>(threads * buffers * padded_floats(width)) * sizeof(float);
   }
-  float* buffer(const Call& call, int64_t part, int64_t buffers, int64_t index) const {
-    return static_cast<float*>(call.scratch) + (part * buffers + index) * padded_floats(width);
+  float* buffer(const Call& call, int64_t buffers, int64_t index) const {
+    return static_cast<float*>(call.scratch) + (worker() * buffers + index) * padded_floats(width);
   }
 };
 

@@ -64,13 +64,13 @@ class Sort : public Kernel {
         rows_(x.length > 0 ? x.outer * x.inner : 0),
         dtype_(dtype),
         descending_(descending),
-        parts_(parts_for_team(rows_, 8 * x.length)) {}
+        threads_(num_threads()) {}
 
-  size_t scratch_bytes() const override { return static_cast<size_t>(parts_) * part_bytes(); }
+  size_t scratch_bytes() const override { return static_cast<size_t>(threads_) * thread_bytes(); }
 
   void run(const Call& call) override {
-    for_parts(rows_, parts_, [&](int64_t part, int64_t begin, int64_t end) {
-      char* scratch = static_cast<char*>(call.scratch) + static_cast<size_t>(part) * part_bytes();
+    for_parts(rows_, parts_for_team(rows_, 8 * x_.length), [&](int64_t, int64_t begin, int64_t end) {
+      char* scratch = static_cast<char*>(call.scratch) + static_cast<size_t>(worker()) * thread_bytes();
       Item* items = reinterpret_cast<Item*>(scratch);
       uint32_t* counts = reinterpret_cast<uint32_t*>(items + 2 * x_.length);
       for (int64_t row = begin; row < end; ++row) {
@@ -94,7 +94,7 @@ class Sort : public Kernel {
   }
 
  private:
-  size_t part_bytes() const {
+  size_t thread_bytes() const {
     return (static_cast<size_t>(2 * x_.length) * sizeof(Item) + kDigits * kDigitValues * sizeof(uint32_t) + 63) &
            ~size_t{63};
   }
@@ -166,7 +166,7 @@ class Sort : public Kernel {
   int64_t rows_;  // none where they hold nothing
   DType dtype_;
   bool descending_;
-  int64_t parts_;
+  int threads_;
 };
 
 std::unique_ptr<Kernel> prepare_sort(const Node& node, std::string* why) {

@@ -8,8 +8,7 @@ namespace {
 // Cut into units and these into parts as reduce_sum cuts a row.
 class SquareSum : public Kernel {
  public:
-  explicit SquareSum(const Aval& x)
-      : type_(x.dtype), n_(x.size()), unit_(std::max<int64_t>(1, std::min(n_, kUnit))) {
+  explicit SquareSum(const Aval& x) : type_(x.dtype), n_(x.size()), unit_(std::max<int64_t>(1, std::min(n_, kUnit))) {
     units_ = (n_ + unit_ - 1) / unit_;
     parts_ = std::max<int64_t>(1, parts_for_shape(units_, unit_));
   }

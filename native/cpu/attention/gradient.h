@@ -106,8 +106,13 @@ void gradient_rows(const A& a, const Problem& p, const Call& call, const Visibil
     const ScoreScale scale(p, block, row, A::kScalesScores);
     float* weights = s.weights + row * kScoreRow;
     finish_scores(p, call, visibility, block, window, row, wide, scale.now, weights, s.row + i);
-    rows[i] = {weights,    s.dscores + row * kScoreRow, scale.later, s.max[row], s.share[row],
-               s.mean[row], p.dropout > 0 ? dropout_factors(p, call, block, window, row, wide, s.row + i) : nullptr};
+    rows[i] = {weights,
+               s.dscores + row * kScoreRow,
+               scale.later,
+               s.max[row],
+               s.share[row],
+               s.mean[row],
+               p.dropout > 0 ? dropout_factors(p, call, block, window, row, wide, s.row + i) : nullptr};
   }
   a.gradients(rows, n, wide, window.all, s.finite ? 0.0f : kLeastWeight, r, kept);
 }
@@ -121,8 +126,7 @@ void gradient_window(const A& a, const Problem& p, const Call& call, const Visib
   s.values.load(p, values_of(p, call), p.v, block.b, block.group, chunk);
   a.multiply_panels(block, window, s.q, s.keys.stride(), p.depth, s.keys.panels(), s.weights);
   a.multiply_panels(block, window, s.dout, s.values.stride(), p.value_depth, s.values.panels(), s.dscores);
-  for (int64_t r = 0; r < block.rows; r += A::kRows)
-    gradient_rows(a, p, call, visibility, block, window, r, s, kept);
+  for (int64_t r = 0; r < block.rows; r += A::kRows) gradient_rows(a, p, call, visibility, block, window, r, s, kept);
 }
 
 }  // namespace

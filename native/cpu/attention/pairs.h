@@ -198,7 +198,7 @@ class PairArithmetic {
   static constexpr int64_t kTurnedRow = kBlockRows + kPad;
   static constexpr int64_t kPairsPanel = kBlockRows * kPairPanel;
   static constexpr DType kExactness = DType::float16;  // of exponentials: their sums are more exact than bfloat16
-  static constexpr int64_t kDiagonal = 16;  // rows of the products whose diagonals multiply_out takes
+  static constexpr int64_t kDiagonal = 16;             // rows of the products whose diagonals multiply_out takes
 
   static int64_t sum_at(int64_t key, int64_t stride) { return key / kChunk * stride * kScoreRow + key % kChunk; }
   static int64_t pairs_at(int64_t r, int64_t key) {

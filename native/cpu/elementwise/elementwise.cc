@@ -94,7 +94,7 @@ class Elementwise : public Kernel {
   void run(const Call& call) override {
     if (walk_.total == 0) return;
     parallel_for(units_, grain_, [&](int64_t begin, int64_t end) {
-      char* mine = static_cast<char*>(call.scratch) + thread_bytes_ * static_cast<size_t>(omp_get_thread_num());
+      char* mine = static_cast<char*>(call.scratch) + thread_bytes_ * static_cast<size_t>(worker());
       char** row = reinterpret_cast<char**>(mine);
       for (size_t r = 0; r < registers_.size(); ++r)
         row[r] = plan_.slot[r] < 0 ? nullptr : mine + pointers_bytes_ + plan_.slot[r] * block_ * 4;

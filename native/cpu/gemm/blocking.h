@@ -51,6 +51,12 @@ struct TileLimits {
 inline constexpr TileLimits kBfloat16Limits = {256, 512, 1024, 8, 32, 50, 100, 80};
 inline constexpr TileLimits kFloatLimits = {96, 256, 2048, 3, 16, 16, 30, 25};  // half a strip is lost at the end
 
+// Threads that are done wait for one that another process holds up, as long as its block takes.
+inline double risk_of_waiting(int64_t blocks, int threads) {
+  constexpr double kShare = 0.04, kEnough = 4;
+  return threads == 1 ? 1 : 1 + kShare * std::max(0.0, kEnough * threads / static_cast<double>(blocks) - 1);
+}
+
 inline Blocking choose_blocking(const BlockingProblem& p, const TileLimits& limits) {
   constexpr int64_t kBlockBytes = 8 << 20;  // of packed rows and of sums, for the third-level cache
   Blocking blocking;
@@ -72,7 +78,8 @@ inline Blocking choose_blocking(const BlockingProblem& p, const TileLimits& limi
           if (!fits && (tall > 1 || wide > 1)) continue;
           const double slow = 1 + limits.row_cost / static_cast<double>(rows.unit);
           const double cost = static_cast<double>(divide_up(t.blocks(), p.threads)) *
-                              (height * width * slow + height * p.pack_a + width * p.pack_b);
+                              (height * width * slow + height * p.pack_a + width * p.pack_b) *
+                              risk_of_waiting(t.blocks(), p.threads);
           if (cost < best) {
             best = cost;
             blocking = t;

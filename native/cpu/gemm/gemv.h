@@ -40,24 +40,24 @@ class Gemv {
     unit_ = gemv_unit(b_in_place_ ? dims.b.dtype : DType::float32);
     a_row_ = a_in_place_ ? dims.a.outer_step : round_up_to(dims.k, kGemvStep);
     rows_ = cut_evenly(dims.m, kRows, kGemvGroup);
-    const int64_t share = dims.batches() >= threads ? dims.n : divide_up(dims.n, threads);
+    // Rows of B lie apart where they are deep: a strip of them can be narrow.
+    const int64_t strips = deep_ && threads > 1 ? 4 * threads : threads;
+    const int64_t share = dims.batches() >= strips ? dims.n : divide_up(dims.n, strips);
     columns_ = cut_evenly(dims.n, std::clamp<int64_t>(share, 64, kColumns), 64);
     sums_row_ = round_up_to(columns_.unit, kGemvStep);
-    pieces_ = static_cast<int>(std::min<int64_t>(threads, items()));
+    threads_ = std::min<int64_t>(threads, items());
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : rows_.unit * a_row_ * 4);
     b_at_ = layout.take(b_in_place_ ? 0 : dims.k * sums_row_ * 4);
     sums_at_ = layout.take(round_up_to(rows_.unit, kGemvGroup) * sums_row_ * 4);
     bias_at_ = layout.take(epilogue.biased ? (swapped ? dims.m : columns_.unit) * 4 : 0);
-    piece_bytes_ = layout.end();
+    thread_bytes_ = layout.end();
   }
 
-  int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
+  int64_t scratch_bytes() const { return thread_bytes_ * threads_; }
 
   void run(const GemmCall& call) const {
-    parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece) run_piece(call, piece);
-    });
+    parallel_for(items(), 1, [&](int64_t begin, int64_t end) { run_items(call, begin, end); });
   }
 
  private:
@@ -73,12 +73,12 @@ class Gemv {
             operand.outer_step, operand.inner_step};
   }
 
-  void run_piece(const GemmCall& call, int64_t piece) const {
-    char* base = call.scratch + piece * piece_bytes_;
+  void run_items(const GemmCall& call, int64_t begin, int64_t end) const {
+    char* base = call.scratch + worker() * thread_bytes_;
     float* bias = reinterpret_cast<float*>(base + bias_at_);
     DotView right{};
     int64_t held = -1;  // the columns, of all batches in turn, that `right` and `bias` belong to
-    for (int64_t item = items() * piece / pieces_; item < items() * (piece + 1) / pieces_; ++item) {
+    for (int64_t item = begin; item < end; ++item) {
       const int64_t i = item % rows_.pieces(), strip = item / rows_.pieces();
       const int64_t batch = strip / columns_.pieces(), j = strip % columns_.pieces();
       const int64_t row = i * rows_.unit, column = j * columns_.unit;
@@ -150,10 +150,10 @@ class Gemv {
   Epilogue epilogue_;
   Cut rows_, columns_;
   bool swapped_ = false, deep_ = false, a_in_place_ = false, b_in_place_ = false;
-  int pieces_ = 0;
+  int64_t threads_ = 1;
   const GemvUnit* unit_ = nullptr;
   int64_t a_row_ = 0, sums_row_ = 0;
-  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
+  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, thread_bytes_ = 0;
 };
 
 }  // namespace

@@ -98,7 +98,7 @@ struct Unit {
  private:
 #if defined(TE_GEMV_LOOKS_UP)
   static void look_up(const char* from, Floats (&to)[kVectors]) {
-    const auto find = [](const uint8_t (&table)[128], __m512i codes) {
+    const auto find = [](const uint8_t(&table)[128], __m512i codes) {
       return _mm512_permutex2var_epi8(_mm512_load_si512(table), codes, _mm512_load_si512(table + 64));
     };
     const __m512i codes = _mm512_loadu_si512(from), signs = _mm512_and_si512(codes, _mm512_set1_epi8(-128));

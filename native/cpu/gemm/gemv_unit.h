@@ -22,9 +22,9 @@ struct GemvCall {
 };
 
 struct GemvUnit {
-  float scale;                                    // that the rows of A have to be multiplied with
-  void (*wide)(const GemvCall& call);             // where rows of B are contiguous
-  void (*deep)(const GemvCall& call);             // where its depth is; the rows of A are arranged then
+  float scale;                                     // that the rows of A have to be multiplied with
+  void (*wide)(const GemvCall& call);              // where rows of B are contiguous
+  void (*deep)(const GemvCall& call);              // where its depth is; the rows of A are arranged then
   void (*arrange_row)(float* row, int64_t depth);  // a row with zeros up to a multiple of kGemvStep
 };
 

@@ -36,21 +36,17 @@ class PackedGemm {
     const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? limits.pack_rows : limits.pack_columns;
     blocking_ = choose_blocking(
         {dims_.batches(), dims_.m, dims_.n, dims_.k, threads, element_, pack_a, limits.pack_panels, !direct_}, limits);
-    pieces_ = static_cast<int>(std::min<int64_t>(threads, blocking_.blocks()));
+    threads_ = std::min<int64_t>(threads, blocking_.blocks());
     plan_scratch();
   }
 
-  int64_t scratch_bytes() const { return piece_bytes_ * pieces_; }
+  int64_t scratch_bytes() const { return thread_bytes_ * threads_; }
   // See Kernel::path.
   std::string path() const { return unit_ ? std::string("packed bfloat16 ") + unit_->name : "packed float32"; }
 
   void run(const GemmCall& call) const {
-    parallel_for(pieces_, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t piece = begin; piece < end; ++piece) {
-        const int64_t blocks = blocking_.blocks();
-        for (int64_t block = blocks * piece / pieces_; block < blocks * (piece + 1) / pieces_; ++block)
-          run_block(call, piece, block);
-      }
+    parallel_for(blocking_.blocks(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) run_block(call, block);
     });
   }
 
@@ -71,7 +67,7 @@ class PackedGemm {
     b_at_ = layout.take(panels(blocking_.depth.unit, blocking_.columns.unit).size() * element_);
     sums_at_ = layout.take(direct_ ? 0 : (deep ? block_rows : blocking_.rows.unit) * sums_row_ * 4);
     bias_at_ = layout.take(epilogue_.biased ? block_columns * 4 : 0);
-    piece_bytes_ = round_up_to(layout.end(), 4096) + 64 * 5;  // pieces do not start at the same place of a page
+    thread_bytes_ = round_up_to(layout.end(), 4096) + 64 * 5;  // they do not start at the same place of a page
   }
 
   DotView view(const DotOperand& operand, const void* data, int64_t batch) const {
@@ -82,7 +78,7 @@ class PackedGemm {
             operand.outer_step, operand.inner_step};
   }
 
-  void run_block(const GemmCall& call, int64_t piece, int64_t block) const {
+  void run_block(const GemmCall& call, int64_t block) const {
     const Cut &rows = blocking_.rows, &columns = blocking_.columns, &depth = blocking_.depth;
     const int64_t across = blocking_.block_columns.pieces(), down = blocking_.block_rows.pieces();
     const int64_t batch = block / (across * down), block_row = block / across % down, block_column = block % across;
@@ -90,7 +86,7 @@ class PackedGemm {
                   row_end = row_begin + blocking_.block_rows.size(block_row);
     const int64_t column_begin = block_column * blocking_.block_columns.unit;
     const int64_t column_end = column_begin + blocking_.block_columns.size(block_column);
-    char* base = call.scratch + piece * piece_bytes_;
+    char* base = call.scratch + worker() * thread_bytes_;
     float* bias = reinterpret_cast<float*>(base + bias_at_);
     const int64_t first_column = column_begin * columns.unit;
     epilogue_.load_bias(call.bias, first_column, std::min(columns.length, column_end * columns.unit) - first_column,
@@ -148,9 +144,9 @@ class PackedGemm {
   const Bfloat16Unit* unit_ = nullptr;  // that multiplies, or float32 does
   bool a_in_place_ = false;
   bool direct_ = false;  // sums are made where the result belongs
-  int pieces_ = 0;
+  int64_t threads_ = 1;
   int64_t element_ = 4, a_row_ = 0, sums_row_ = 0;
-  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, piece_bytes_ = 0;
+  int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, thread_bytes_ = 0;
 };
 
 }  // namespace

@@ -1,6 +1,8 @@
 // The yardstick of products: the fastest of oneDNN.
 // te: once
 #ifdef TE_ONEDNN
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>

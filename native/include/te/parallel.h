@@ -1,47 +1,43 @@
-// Threads. One OpenMP team, shared with oneDNN; its size is TE_NUM_THREADS (default: the cores of the machine).
+// Threads. A process has one team; how many of it share a kernel is TE_NUM_THREADS (default: the cores of the machine).
 #pragma once
-#include <omp.h>
-
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <exception>
 
 namespace te {
 
-// The size of the team of the calling thread: what a kernel plans its scratch for in prepare and has in run.
+inline constexpr int kLargestTeam = 1024;
+
+// How many threads share the work of the calling thread: what a kernel plans its scratch for in prepare and has in run.
 int num_threads();
-// Sets the size for programs prepared from now on.
+// Sets the number for programs prepared from now on.
 void set_num_threads(int n);
 
-// For the executor: a program runs with the team that it was prepared for.
+// For the executor: a program runs with as many threads as it was prepared for.
 int wanted_threads();
 void use_threads(int n);
 
-// Calls body(begin, end) on disjoint ranges that cover [0, n). Ranges hold at least `grain` items, so that small work
-// stays on one thread. An exception in the body is rethrown on the calling thread.
+// Which of the threads that share a parallel_for runs this range: below num_threads(), and no two at once.
+int worker();
+
+// Ranges that work is cut into: some for each thread, so that one which another process holds up leaves its share to
+// the others.
+inline int64_t ranges_for_team() { return num_threads() == 1 ? 1 : 8 * static_cast<int64_t>(num_threads()); }
+
+// Calls run(body, range) for every range in [0, ranges), each once, on the threads of the team that are free. A thread
+// begins with ranges of its own, the same in every call, whose memory its cache may hold, then takes what others left.
+// An exception is rethrown on the calling thread; ranges not begun by then are left out.
+void share_ranges(int64_t ranges, void (*run)(const void* body, int64_t range), const void* body);
+
+// Calls body(begin, end) on disjoint ranges that cover [0, n). Ranges hold about `grain` items at least, so that small
+// work stays on one thread; where they begin depends on n, grain and the number of threads alone.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, const Body& body) {
   if (n <= 0) return;
-  const int64_t pieces =
-      n <= grain ? 1 : std::min<int64_t>(num_threads(), (n + grain - 1) / std::max<int64_t>(grain, 1));
-  if (pieces <= 1 || omp_in_parallel()) {
-    body(int64_t{0}, n);
-    return;
-  }
-  std::exception_ptr failure;
-#pragma omp parallel num_threads(static_cast <int>(pieces)) shared(failure)
-  {
-    const int64_t team = omp_get_num_threads(), rank = omp_get_thread_num();
-    const int64_t begin = n * rank / team, end = n * (rank + 1) / team;
-    try {
-      if (begin < end) body(begin, end);
-    } catch (...) {
-#pragma omp critical(te_parallel_failure)
-      failure = std::current_exception();
-    }
-  }
-  if (failure) std::rethrow_exception(failure);
+  const int64_t ranges = n <= grain ? 1 : std::min(ranges_for_team(), (n + grain - 1) / std::max<int64_t>(grain, 1));
+  if (ranges <= 1) return body(int64_t{0}, n);
+  const auto run = [&](int64_t range) { body(n * range / ranges, n * (range + 1) / ranges); };
+  share_ranges(
+      ranges, [](const void* at, int64_t range) { (*static_cast<const decltype(run)*>(at))(range); }, &run);
 }
 
 }  // namespace te

@@ -35,7 +35,7 @@ const PACKAGES = {
 
 const LEFT_OUT = new Set([
   // They change the whole process.
-  ...["registerBackend", "addPass", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
+  ...["registerBackend", "spreadPrograms", "addPass", "defineOp", "binary", "warnOnce", "setThreads", "createScope"],
   // They measure the machine for seconds.
   ...["collectiveTime", "copyBandwidth", "dispatchCost", "measureHardware", "productPeak", "readBandwidth"],
   // Their methods and subclasses are targets of their own.

@@ -28,7 +28,7 @@ export function cpuBackend(native: Native): Backend {
   });
 }
 
-/** Processes of one machine share its cores, unless OMP_NUM_THREADS says how many each may take. */
+/** Processes of one machine share its cores, unless TE_NUM_THREADS says how many each may take. */
 function joinWorld(native: Native, over: Transport | undefined, library: string): World {
   if (over === "nccl")
     fail(
@@ -39,9 +39,9 @@ function joinWorld(native: Native, over: Transport | undefined, library: string)
       'Leave backend out, or choose setDevice("cuda").',
     );
   const { rank, size } = native.joinWorld(library);
-  const { OMP_NUM_THREADS, OMPI_COMM_WORLD_LOCAL_SIZE, MPI_LOCALNRANKS } = process.env;
+  const { TE_NUM_THREADS, OMPI_COMM_WORLD_LOCAL_SIZE, MPI_LOCALNRANKS } = process.env;
   const neighbours = Number(OMPI_COMM_WORLD_LOCAL_SIZE ?? MPI_LOCALNRANKS ?? 1) || 1;
   const share = Math.max(1, Math.floor(cpus().length / neighbours));
-  if (size > 1 && !OMP_NUM_THREADS) native.setThreads(Math.min(share, availableParallelism()));
+  if (size > 1 && !TE_NUM_THREADS) native.setThreads(Math.min(share, availableParallelism()));
   return { rank, size, sentBytes: () => native.sentBytes(), leave: (code) => native.leaveWorld(code) };
 }

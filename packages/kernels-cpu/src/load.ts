@@ -51,26 +51,12 @@ export function loadNative(options: LoadOptions = {}): Loaded {
 
 function tryLoad(path: string): Loaded {
   try {
-    const native = patiently(() => loadAddon(path) as Native);
+    const native = loadAddon(path) as Native;
     const missing = lacking(native);
     if (missing) return explain(`${path} was built for another version: it has no function ${missing}`);
     return { native, path };
   } catch (error) {
     return explain(`${path} does not load: ${error instanceof Error ? error.message : error}`);
-  }
-}
-
-/**
- * Loads with a short spin of OpenMP's waiting threads (about 50 µs), which libgomp reads when it is loaded. Its default
- * spins for milliseconds: on a machine with other work, such as the JavaScript thread itself, steps take ten times longer.
- */
-function patiently<T>(load: () => T): T {
-  if (process.env.GOMP_SPINCOUNT !== undefined || process.env.OMP_WAIT_POLICY !== undefined) return load();
-  process.env.GOMP_SPINCOUNT = "1000";
-  try {
-    return load();
-  } finally {
-    delete process.env.GOMP_SPINCOUNT;
   }
 }
 

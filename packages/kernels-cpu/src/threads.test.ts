@@ -66,7 +66,7 @@ const limited = path && process.platform === "linux" && process.env.TE_SANITIZE 
 
 describe.skipIf(!limited)("where few threads can be started", () => {
   test("the stacks do not fit into the address space: as many as fit, and Node.js goes on", async () => {
-    const { y, threads, problems } = await run({ TE_NUM_THREADS: "48", OMP_STACKSIZE: "1G" }, "ulimit -v 24000000");
+    const { y, threads, problems } = await run({ TE_NUM_THREADS: "48" }, "ulimit -s 1000000 -v 24000000");
     expect(y).toBe(1);
     expect(threads).toBeLessThan(24);
     expect(problems).toEqual([
