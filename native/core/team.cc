@@ -43,10 +43,9 @@ class Team {
   }
 
   // False: another thread has the team.
-  bool share(int64_t ranges, void (*run)(const void*, int64_t), const void* body) {
+  bool share(int64_t ranges, int threads, void (*run)(const void*, int64_t), const void* body) {
     std::unique_lock lock(taken_, std::try_to_lock);
     if (!lock) return false;
-    const int threads = num_threads();
     start_helpers(threads - 1);
     run_ = run;
     body_ = body;
@@ -157,8 +156,8 @@ class Team {
 
 int worker() { return index_in_team; }
 
-void share_ranges(int64_t ranges, void (*run)(const void* body, int64_t range), const void* body) {
-  if (!inside && num_threads() > 1 && Team::of_process().share(ranges, run, body)) return;
+void share_ranges(int64_t ranges, int threads, void (*run)(const void* body, int64_t range), const void* body) {
+  if (!inside && threads > 1 && Team::of_process().share(ranges, threads, run, body)) return;
   for (int64_t range = 0; range < ranges; ++range) run(body, range);
 }
 

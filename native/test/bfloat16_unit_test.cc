@@ -25,24 +25,26 @@ int64_t padded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 // Small whole numbers: sums are exact in any order, so that all units give the same bits.
 float drawn(int64_t i) { return static_cast<float>(i * 7919 % 31 - 15); }
 
-void check(const Bfloat16Unit& unit, const Sizes& s, bool add) {
+// first: where the columns begin in their panel, among others that are no numbers.
+void check(const Bfloat16Unit& unit, const Sizes& s, bool add, int64_t first = 0) {
   const int64_t deep = padded(s.depth, 2), a_row = deep + 6, c_row = s.columns + 3, panel = deep * kPairPanel;
   Memory a(static_cast<size_t>((s.rows * a_row - 6) * 2)),
-      b(static_cast<size_t>(padded(s.columns, kPairPanel) * deep * 2));
+      b(static_cast<size_t>(padded(first + s.columns, kPairPanel) * deep * 2));
   Memory c(static_cast<size_t>((s.rows * c_row - 3) * 4));
-  std::memset(b.as(), 0, b.size);
+  std::memset(b.as(), first ? 0xff : 0, b.size);
   const auto left = [&](int64_t i, int64_t k) { return drawn(i * s.depth + k + 1); };
   const auto right = [&](int64_t k, int64_t j) { return drawn(k * s.columns + j + 5); };
   for (int64_t i = 0; i < s.rows; ++i)
     for (int64_t k = 0; k < deep; ++k)
       a.as<uint16_t>()[i * a_row + k] = float_to_bfloat16(k < s.depth ? left(i, k) : 0);
-  for (int64_t k = 0; k < s.depth; ++k)
+  uint16_t* from = b.as<uint16_t>() + first * 2;
+  for (int64_t k = 0; k < deep; ++k)
     for (int64_t j = 0; j < s.columns; ++j)
-      b.as<uint16_t>()[j / kPairPanel * panel + k / 2 * 2 * kPairPanel + j % kPairPanel * 2 + k % 2] =
-          float_to_bfloat16(right(k, j));
+      from[j / kPairPanel * panel + k / 2 * 2 * kPairPanel + j % kPairPanel * 2 + k % 2] =
+          float_to_bfloat16(k < s.depth ? right(k, j) : 0);
   float* to = c.as<float>();
   for (int64_t i = 0; i < s.rows * c_row - 3; ++i) to[i] = 1000;
-  unit.multiply({s.rows, s.columns, s.depth, a.as<uint16_t>(), a_row, b.as<uint16_t>(), panel, to, c_row, add});
+  unit.multiply({s.rows, s.columns, s.depth, a.as<uint16_t>(), a_row, from, panel, to, c_row, add});
   bool same = a.intact() && b.intact() && c.intact();
   for (int64_t i = 0; i < s.rows * c_row - 3; ++i) {
     const int64_t row = i / c_row, column = i % c_row;
@@ -50,7 +52,8 @@ void check(const Bfloat16Unit& unit, const Sizes& s, bool add) {
     for (int64_t k = 0; k < s.depth && column < s.columns; ++k) wanted += left(row, k) * right(k, column);
     same = same && to[i] == wanted;
   }
-  test::expect(same, std::string(unit.name) + " " + s.text() + (add ? " added" : ""));
+  test::expect(same, std::string(unit.name) + " " + s.text() + (add ? " added" : "") +
+                         (first ? " in the middle of a panel" : ""));
 }
 
 void speed(const Bfloat16Unit& unit, const Sizes& s) {
@@ -79,7 +82,10 @@ int main(int argc, char**) {
     for (int64_t rows : {1, 11, 12, 16, 17, 31, 32, 33, 64, 70})
       for (int64_t columns : {1, 15, 16, 17, 32, 40, 96, 100})
         for (int64_t depth : {1, 2, 31, 32, 33, 64, 70})
-          for (bool add : {false, true}) check(*unit, {rows, columns, depth}, add);
+          for (bool add : {false, true}) {
+            check(*unit, {rows, columns, depth}, add);
+            if (columns <= kPairPanel / 2) check(*unit, {rows, columns, depth}, add, kPairPanel / 2);
+          }
     if (argc < 2 || unit == portable_unit()) continue;
     for (const Sizes& s : {Sizes{256, 512, 512}, {128, 512, 512}, {256, 512, 1024}, {64, 256, 64}, {64, 64, 256}})
       speed(*unit, s);

@@ -18,7 +18,7 @@ using namespace te::test;
 
 namespace {
 
-std::atomic<int> under_way{0}, exchanged{0};
+std::atomic<int> begun{0}, under_way{0}, exchanged{0};
 
 // add: y = a + b. fails: it does, beside an exchange. exchange: y = 2 x + 1, some time after its call. broken: an
 // exchange that fails.
@@ -29,13 +29,14 @@ class TestKernel : public Kernel {
   bool exchanges() const override { return op_ == "exchange" || op_ == "broken"; }
   void run(const Call& call) override {
     if (op_ == "fails") {
-      while (under_way == 0 && !kExactMemory) std::this_thread::yield();
+      while (begun == 0 && !kExactMemory) std::this_thread::yield();
       throw Error("index", "there is no such row");
     }
     const auto *a = call.input<float>(0), *b = op_ == "add" ? call.input<float>(1) : a;
     auto *y = call.output<float>(0), *scratch = static_cast<float*>(call.scratch);
     if (op_ != "add") {
       ++under_way;
+      ++begun;
       std::this_thread::sleep_for(std::chrono::microseconds(300));
       --under_way;
       if (op_ == "broken") throw Error("backend", "the peer is gone");
@@ -143,6 +144,7 @@ void check_failure() {
 void check_end() {
   ProgramSpec spec = beside("exchange");
   spec.nodes[1].op = "fails";
+  begun = 0;
   const Result got = run(spec, numbers(1), numbers(2));
   expect(got.failure && got.failure->message == "there is no such row", "a step beside an exchange that fails is told");
 }

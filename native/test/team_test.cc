@@ -56,25 +56,36 @@ void check_ranges() {
   }
 }
 
+// Whether it comes true, in five seconds at most.
+template <class Condition>
+bool comes_true(const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::yield();
+  }
+  return true;
+}
+
 // A thread beside the caller stays in its first range until all others are done.
 void check_held_up() {
   set_num_threads(2);
   const int64_t n = ranges_for_team();
-  for (int again = 0; again < 200; ++again) {
+  for (int again = 0; again < 200 && failures() == 0; ++again) {
     std::atomic<int64_t> done{0}, held{0};
-    std::atomic<bool> entered{false};
+    std::atomic<bool> entered{false}, late{false};
     parallel_for(n, 1, [&](int64_t, int64_t) {
       if (worker() == 1) {
         ++held;
         entered = true;
-        while (done < n - 1) std::this_thread::yield();
+        if (!comes_true([&] { return done >= n - 1; })) late = true;
       }
       // The caller waits for the other in its first range, so that there is one to hold up.
-      while (!entered) std::this_thread::yield();
+      if (!comes_true([&] { return entered.load(); })) late = true;
       ++done;
     });
     expect(done == n, "all ranges are done");
-    expect(held == 1, "the caller takes what the other has not begun");
+    expect(held == 1 && !late, "the caller takes what the other has not begun");
   }
 }
 
@@ -126,12 +137,12 @@ void check_callers() {
 // Threads that have gone to sleep come back.
 void check_pauses() {
   set_num_threads(2);
-  for (int again = 0; again < 20; ++again) {
+  for (int again = 0; again < 20 && failures() == 0; ++again) {
     std::this_thread::sleep_for(std::chrono::microseconds(50 * again));
     std::atomic<bool> helped{false};
     parallel_for(2, 1, [&](int64_t begin, int64_t) {
       if (worker() == 1) helped = true;
-      while (begin == 0 && !helped) std::this_thread::yield();
+      if (begin == 0) comes_true([&] { return helped.load(); });
     });
     expect(helped, "another thread takes the second range");
   }

@@ -14,8 +14,9 @@ inline constexpr int64_t kPairPanel = 32;
 // A is row-major with rows `a_row` apart; an odd depth is followed by a zero in every row. B lies in panels of
 // kPairPanel columns, `b_panel` apart, of lines of pairs of successive rows: element (k, j) is at
 //   j / kPairPanel * b_panel + k / 2 * (2 * kPairPanel) + j % kPairPanel * 2 + k % 2,
-// and what lies beyond the matrix is zero up to whole pairs and panels. C has rows `c_row` apart; nothing is written
-// beyond its columns.
+// and what lies beyond the matrix is zero up to whole pairs and panels. At most half a panel of columns may begin in
+// the middle of one, whose other columns hold anything: b is the place of the first. C has rows `c_row` apart; nothing
+// is written beyond its columns.
 struct Bfloat16Product {
   int64_t rows, columns, depth;
   const uint16_t* a;

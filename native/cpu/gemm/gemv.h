@@ -45,7 +45,7 @@ class Gemv {
     const int64_t share = dims.batches() >= strips ? dims.n : divide_up(dims.n, strips);
     columns_ = cut_evenly(dims.n, std::clamp<int64_t>(share, 64, kColumns), 64);
     sums_row_ = round_up_to(columns_.unit, kGemvStep);
-    threads_ = std::min<int64_t>(threads, items());
+    threads_ = static_cast<int>(std::min<int64_t>(threads, items()));
     Layout layout;
     a_at_ = layout.take(a_in_place_ ? 0 : rows_.unit * a_row_ * 4);
     b_at_ = layout.take(b_in_place_ ? 0 : dims.k * sums_row_ * 4);
@@ -57,7 +57,8 @@ class Gemv {
   int64_t scratch_bytes() const { return thread_bytes_ * threads_; }
 
   void run(const GemmCall& call) const {
-    parallel_for(items(), 1, [&](int64_t begin, int64_t end) { run_items(call, begin, end); });
+    parallel_for(
+        items(), 1, [&](int64_t begin, int64_t end) { run_items(call, begin, end); }, threads_);
   }
 
  private:
@@ -150,7 +151,7 @@ class Gemv {
   Epilogue epilogue_;
   Cut rows_, columns_;
   bool swapped_ = false, deep_ = false, a_in_place_ = false, b_in_place_ = false;
-  int64_t threads_ = 1;
+  int threads_ = 1;
   const GemvUnit* unit_ = nullptr;
   int64_t a_row_ = 0, sums_row_ = 0;
   int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, thread_bytes_ = 0;

@@ -36,7 +36,7 @@ class PackedGemm {
     const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? limits.pack_rows : limits.pack_columns;
     blocking_ = choose_blocking(
         {dims_.batches(), dims_.m, dims_.n, dims_.k, threads, element_, pack_a, limits.pack_panels, !direct_}, limits);
-    threads_ = std::min<int64_t>(threads, blocking_.blocks());
+    threads_ = static_cast<int>(std::min<int64_t>(threads, blocking_.blocks()));
     plan_scratch();
   }
 
@@ -45,9 +45,10 @@ class PackedGemm {
   std::string path() const { return unit_ ? std::string("packed bfloat16 ") + unit_->name : "packed float32"; }
 
   void run(const GemmCall& call) const {
-    parallel_for(blocking_.blocks(), 1, [&](int64_t begin, int64_t end) {
+    const auto blocks = [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block) run_block(call, block);
-    });
+    };
+    parallel_for(blocking_.blocks(), 1, blocks, threads_);
   }
 
  private:
@@ -144,7 +145,7 @@ class PackedGemm {
   const Bfloat16Unit* unit_ = nullptr;  // that multiplies, or float32 does
   bool a_in_place_ = false;
   bool direct_ = false;  // sums are made where the result belongs
-  int64_t threads_ = 1;
+  int threads_ = 1;
   int64_t element_ = 4, a_row_ = 0, sums_row_ = 0;
   int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, thread_bytes_ = 0;
 };

@@ -21,23 +21,25 @@ int worker();
 
 // Ranges that work is cut into: some for each thread, so that one which another process holds up leaves its share to
 // the others.
-inline int64_t ranges_for_team() { return num_threads() == 1 ? 1 : 8 * static_cast<int64_t>(num_threads()); }
+inline int64_t ranges_for(int64_t threads) { return threads == 1 ? 1 : 8 * threads; }
+inline int64_t ranges_for_team() { return ranges_for(num_threads()); }
 
-// Calls run(body, range) for every range in [0, ranges), each once, on the threads of the team that are free. A thread
-// begins with ranges of its own, the same in every call, whose memory its cache may hold, then takes what others left.
-// An exception is rethrown on the calling thread; ranges not begun by then are left out.
-void share_ranges(int64_t ranges, void (*run)(const void* body, int64_t range), const void* body);
+// Calls run(body, range) for every range in [0, ranges), each once, on those of `threads` threads that are free. A
+// thread begins with ranges of its own, the same in every call, whose memory its cache may hold, then takes what others
+// left. An exception is rethrown on the calling thread; ranges not begun by then are left out.
+void share_ranges(int64_t ranges, int threads, void (*run)(const void* body, int64_t range), const void* body);
 
 // Calls body(begin, end) on disjoint ranges that cover [0, n). Ranges hold about `grain` items at least, so that small
-// work stays on one thread; where they begin depends on n, grain and the number of threads alone.
+// work stays on one thread; where they begin depends on n, grain and the number of threads alone. worker() is below
+// `threads`, at most those of the team.
 template <class Body>
-void parallel_for(int64_t n, int64_t grain, const Body& body) {
+void parallel_for(int64_t n, int64_t grain, const Body& body, int threads = num_threads()) {
   if (n <= 0) return;
-  const int64_t ranges = n <= grain ? 1 : std::min(ranges_for_team(), (n + grain - 1) / std::max<int64_t>(grain, 1));
+  const int64_t ranges = n <= grain ? 1 : std::min(ranges_for(threads), (n + grain - 1) / std::max<int64_t>(grain, 1));
   if (ranges <= 1) return body(int64_t{0}, n);
   const auto run = [&](int64_t range) { body(n * range / ranges, n * (range + 1) / ranges); };
   share_ranges(
-      ranges, [](const void* at, int64_t range) { (*static_cast<const decltype(run)*>(at))(range); }, &run);
+      ranges, threads, [](const void* at, int64_t range) { (*static_cast<const decltype(run)*>(at))(range); }, &run);
 }
 
 }  // namespace te

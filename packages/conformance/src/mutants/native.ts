@@ -10,6 +10,7 @@ export const NATIVE_TESTS = {
   index_test: ["take", "scatter_add", "cumsum", "sort"],
   quantize_test: ["quantize"],
   side_thread_test: ["none"],
+  team_test: ["none"],
   dot_test: ["dot", "scaled_dot", "gemm", "gemv_vbmi", "bfloat16_unit", "amx", "avx512_bf16", "neon_bf16"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -24,6 +25,7 @@ export interface NativeMutant extends Edit {
 }
 
 const SIDE = "../core/side_thread.cc";
+const TEAM = "../core/team.cc";
 
 const mutant = (name: string, file: string, from: string, to: string, test: NativeTest): NativeMutant => ({
   name,
@@ -64,6 +66,24 @@ export const NATIVE: readonly NativeMutant[] = [
     "*task.ns = 0;",
     "side_thread_test",
   ),
+  mutant(
+    "a kernel ends while another thread is in a range",
+    TEAM,
+    "    await(gate_, [](uint32_t gate) { return gate == 0; });\n",
+    "",
+    "team_test",
+  ),
+  mutant("two threads run a range", TEAM, "share.next.fetch_add(1,", "share.next.fetch_add(index == 0,", "team_test"),
+  mutant("an error in a range is lost", TEAM, "    if (failure_) std::rethrow_exception(failure_);\n", "", "team_test"),
+  mutant("an error of one call is that of the next", TEAM, "    failure_ = nullptr;\n", "", "team_test"),
+  mutant(
+    "a thread leaves what another has not begun",
+    TEAM,
+    "for (int i = 0; i < sharers_; ++i) {\n      Share& share",
+    "for (int i = 0; i < 1; ++i) {\n      Share& share",
+    "team_test",
+  ),
+  mutant("all threads have one number", TEAM, "    index_in_team = index;\n", "", "team_test"),
   mutant(
     "a kernel looks at the first of no rows",
     "rows.h",
