@@ -50,10 +50,11 @@ class Team {
     run_ = run;
     body_ = body;
     failure_ = nullptr;
-    sharers_ = static_cast<int>(std::min<int64_t>(threads, ranges));
-    for (int i = 0; i < sharers_; ++i) {
-      shares_[i].end = ranges * (i + 1) / sharers_;
-      shares_[i].next.store(ranges * i / sharers_, std::memory_order_relaxed);
+    const int sharers = static_cast<int>(std::min<int64_t>(threads, ranges));
+    sharers_.store(sharers, std::memory_order_relaxed);
+    for (int i = 0; i < sharers; ++i) {
+      shares_[i].end = ranges * (i + 1) / sharers;
+      shares_[i].next.store(ranges * i / sharers, std::memory_order_relaxed);
     }
     gate_.store(kOpen, std::memory_order_release);
     begun_.fetch_add(1, std::memory_order_release);
@@ -73,6 +74,12 @@ class Team {
   struct alignas(64) Share {
     std::atomic<int64_t> next{0};
     int64_t end = 0;
+
+    // At least `end`: there is none. Looks before it writes, so that many threads can find nothing at once.
+    int64_t take() {
+      if (next.load(std::memory_order_relaxed) >= end) return end;
+      return next.fetch_add(1, std::memory_order_relaxed);
+    }
   };
 
   // Without them all, the work is done by fewer.
@@ -106,11 +113,13 @@ class Team {
     for (;;) {
       await(begun_, [&](uint32_t begun) { return begun != seen; });
       seen = begun_.load(std::memory_order_acquire);
-      if (!enter()) continue;
-      if (index < sharers_) work(index);
+      if (!has_share(index) || !enter()) continue;
+      if (has_share(index)) work(index);  // of the present call, which may be another now
       if (gate_.fetch_sub(kInside, std::memory_order_acq_rel) == kInside) gate_.notify_one();
     }
   }
+
+  bool has_share(int index) const { return index < sharers_.load(std::memory_order_relaxed); }
 
   bool enter() {
     uint32_t gate = gate_.load(std::memory_order_relaxed);
@@ -123,9 +132,10 @@ class Team {
   // Ranges of its own, then those of the next thread, and so on.
   void work(int index) noexcept {
     inside = true;
-    for (int i = 0; i < sharers_; ++i) {
-      Share& share = shares_[(index + i) % sharers_];
-      for (int64_t range; (range = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) {
+    const int sharers = sharers_.load(std::memory_order_relaxed);
+    for (int i = 0; i < sharers; ++i) {
+      Share& share = shares_[(index + i) % sharers];
+      for (int64_t range; (range = share.take()) < share.end;) {
         try {
           run_(body_, range);
         } catch (...) {
@@ -139,7 +149,7 @@ class Team {
   void fail(std::exception_ptr failure) {
     std::lock_guard lock(failing_);
     if (!failure_) failure_ = std::move(failure);
-    for (int i = 0; i < sharers_; ++i) shares_[i].next.store(shares_[i].end, std::memory_order_relaxed);
+    for (Share& share : shares_) share.next.store(share.end, std::memory_order_relaxed);
   }
 
   std::mutex taken_, failing_;
@@ -147,7 +157,8 @@ class Team {
   void (*run_)(const void*, int64_t) = nullptr;
   const void* body_ = nullptr;
   std::exception_ptr failure_;
-  int sharers_ = 1, helpers_ = 0;
+  std::atomic<int> sharers_{1};
+  int helpers_ = 0;
   bool refused_ = false;
   std::array<Share, kLargestTeam> shares_;
 };
