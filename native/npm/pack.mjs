@@ -2,7 +2,7 @@
 //   node native/npm/pack.mjs <out folder>            te_cpu.node of native/build, te_cpu.node built for arm64 where the compiler for
 //                                                    that is, and te_cuda.node built for every GPU where nvcc is
 //   node native/npm/pack.mjs <out folder> --built    what the builds hold: quick, and te_cuda.node for few GPUs
-// A platform package is its package.json, the addon, the shared libraries that a bare system lacks, and their licences.
+// A platform package is its package.json, the addon, the shared libraries that it needs and a bare system lacks, and their licences.
 import { execFileSync } from "node:child_process";
 import {
   closeSync,
@@ -66,7 +66,7 @@ function packOne(name, out, build) {
   const { addon, libraries } = stageAddon(join(build, addonOf(name)), stage);
   const licences = libraries.map(licence);
   if (name.includes("cuda")) licences.push(cudaRuntime);
-  writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), licences.join("\n"));
+  if (licences.length > 0) writeFileSync(join(stage, "THIRD-PARTY-LICENSES.txt"), licences.join("\n"));
   const size = `\`${basename(addon)}\` is ${(statSync(addon).size / 2 ** 20).toFixed(1)} MiB.\n`;
   writeFileSync(join(stage, "README.md"), `${readFileSync(join(here, name, "README.md"), "utf8")}\n${size}`);
 
