@@ -35,12 +35,16 @@ class Idle : public cuda::Guarded {
 
 enum class Fault { none, hang, stop, die };
 
+// A fault comes after kBefore seconds, when the others have joined; who waits gives up after kTimeout. On a busy
+// machine both come late: nobody may have given up before the fault.
+constexpr unsigned kBefore = 1, kTimeout = 4;
+
 [[noreturn]] void live(const cuda::Seat& seat, Fault fault) {
   alarm(60);
   static Idle idle;
   try {
     cuda::join(seat, idle);
-    if (fault == Fault::stop || fault == Fault::die) sleep(1);  // the others have joined by then
+    if (fault == Fault::stop || fault == Fault::die) sleep(kBefore);
     if (fault == Fault::stop) raise(SIGSTOP);
     if (fault == Fault::die) raise(SIGKILL);
     if (fault != Fault::none)
@@ -67,7 +71,8 @@ class Processes {
       if (pid == 0) {
         dup2(fileno(said_.back()), STDERR_FILENO);
         if (rank > 0) close(listener);
-        live({static_cast<int>(rank), static_cast<int>(faults.size()), "localhost:" + port, 1, rank ? -1 : listener},
+        live({static_cast<int>(rank), static_cast<int>(faults.size()), "localhost:" + port, kTimeout,
+              rank ? -1 : listener},
              faults[rank]);
       }
       pids_.push_back(pid);
@@ -108,7 +113,8 @@ void expect_begins(const std::string& text, const std::string& start, const std:
   expect(text.compare(0, start.size(), start) == 0, what + ": \"" + start + "\", not \"" + text + "\"");
 }
 
-const std::string kLate = " did not come for 1 s: it does something else, or was stopped";
+const std::string kSeconds = " for " + std::to_string(kTimeout) + " s";
+const std::string kLate = " did not come" + kSeconds + ": it does something else, or was stopped";
 
 }  // namespace
 
@@ -132,7 +138,8 @@ int main() {
   expect_begins(said[0], "1 TeError: the end on rank 0: rank 1" + kLate, "the others name the rank that was stopped");
   expect_begins(said[1], "1 Rank 1 of 2 did not end with rank 0", "one that was stopped is ended when it goes on");
   said = stop_first.ended();
-  expect_begins(said[1], "1 TeError: the end on rank 1: rank 0 sent nothing for 1 s: it was stopped, or cannot be",
+  expect_begins(said[1],
+                "1 TeError: the end on rank 1: rank 0 sent nothing" + kSeconds + ": it was stopped, or cannot be",
                 "the others name rank 0 when it was stopped");
   expect_begins(said[0], "1 Rank 0 of 2 did not end with rank 1", "rank 0 is ended when it goes on");
 
