@@ -52,6 +52,16 @@ function testsIn(folder) {
   });
 }
 
+/** Sets without kernels of their own, and whose they take. */
+const LEVELS = { avx512_bf16: "avx512", amx: "avx512", neon_bf16: "neon" };
+
+/** The target of a test for an instruction set: some call functions of kernels and are compiled as these are. */
+function targetOf(name, set) {
+  const level = LEVELS[set] ?? set;
+  const text = readFileSync(join(root, "native/test", `${name}.cc`), "utf8");
+  return level !== "scalar" && /^\/\/ te: on every level$/m.test(text) ? `${name}_${level}` : name;
+}
+
 /** Runs programs one after another. Gives their numbers and a line about them, or undefined when Ctrl-C ended them. */
 async function runAll(what, programs) {
   const failed = [];
@@ -76,7 +86,7 @@ export async function nativeTests(folder, { env } = {}) {
   const programs = testsIn("test").flatMap(({ name }) =>
     sets.map((TE_CPU_ISA) => ({
       name: `${name} (${TE_CPU_ISA})`,
-      path: join(root, "native", folder, name),
+      path: join(root, "native", folder, targetOf(name, TE_CPU_ISA)),
       env: { TE_TIMES: "0", ...env, TE_CPU_ISA },
     })),
   );
@@ -107,14 +117,14 @@ export async function arm64Tests(folder, { quick = false } = {}) {
       .filter((name) => tests.test(name))
       .flatMap((name) => sets.map((TE_CPU_ISA) => ({ test: name, QEMU_CPU, TE_CPU_ISA }))),
   );
-  const targets = [...new Set(programs.map(({ test }) => test))];
+  const targets = [...new Set(programs.map(({ test, TE_CPU_ISA }) => targetOf(test, TE_CPU_ISA)))];
   if (!buildTests(folder, ...targets)) return { passed: 0, failed: 1 };
   const command = qemu();
   return runAll(
     "Native tests on arm64 (qemu-user)",
     programs.map(({ test, ...chosen }) => ({
       name: `${test} (${chosen.TE_CPU_ISA})`,
-      path: join(root, "native", folder, test),
+      path: join(root, "native", folder, targetOf(test, chosen.TE_CPU_ISA)),
       under: command,
       env: { TE_TIMES: "0", QEMU_LD_PREFIX: ARM64_LIBRARIES, ...chosen },
     })),

@@ -1,8 +1,7 @@
 // attention: out = softmax(scale * q k^T + bias over visible keys) v, and of every row of scores (the sink is one of
 // them) the largest and the sum of exp(score - largest), with an online softmax over chunks of keys. Few queries with
 // many keys, as in decoding, are split along the keys too.
-#include <atomic>
-
+// te: also avx512_bf16
 #include "cpu/attention/floats.h"
 #include "cpu/attention/pairs.h"
 #include "cpu/simd/lane_math.h"
@@ -33,6 +32,8 @@ struct ForwardScratch {
   typename A::Weights kept;
   Sums own;
   RowBuffers* row;
+
+  void forget() { keys.forget(), values.forget(); }
 
   ForwardScratch(const Problem& p, int64_t slots, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, false, true),
@@ -74,22 +75,19 @@ class Attention : public Kernel {
   void run(const Call& call) override {
     const Visibility visibility(p_, call, call.scratch);
     const int64_t heads = p_.batch * p_.groups, blocks = Block::count(p_, p_.heads_per_group());
-    std::atomic<int64_t> next{0};
-    parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
-      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
-      ForwardScratch<A> scratch(p_, slots_, carver);
-      scratch.keys.forget();
-      scratch.values.forget();
-      for (int64_t item; (item = next++) < heads * pieces_ * splits_;) {
-        // The last rows of a causal mask see the most keys: they go first.
-        const int64_t split = item % splits_, head = item / splits_ / pieces_;
-        const int64_t piece = pieces_ - 1 - item / splits_ % pieces_;
-        for (int64_t i = blocks * (piece + 1) / pieces_; i-- > blocks * piece / pieces_;) {
-          const Block block = block_of(visibility, head, i);
-          Sums sums = splits_ > 1 ? partial(call, (head * blocks + i) * splits_ + split) : scratch.own;
-          add_keys(call, visibility, block, split, scratch, sums);
-          if (splits_ == 1) finish(call, block, sums);
-        }
+    for (int64_t worker = 0; worker < threads_; ++worker) scratch_of(call, worker).forget();
+    // Each thread begins with heads of its own. Those of another lie beside them in every row: two threads that write
+    // to neighbours take lines from each other that they have not asked for yet.
+    parallel_for_each(heads * pieces_ * splits_, [&](int64_t item) {
+      ForwardScratch<A> scratch = scratch_of(call, worker());
+      // The last rows of a causal mask see the most keys: they go first.
+      const int64_t split = item % splits_, head = item / splits_ / pieces_;
+      const int64_t piece = pieces_ - 1 - item / splits_ % pieces_;
+      for (int64_t i = blocks * (piece + 1) / pieces_; i-- > blocks * piece / pieces_;) {
+        const Block block = block_of(visibility, head, i);
+        Sums sums = splits_ > 1 ? partial(call, (head * blocks + i) * splits_ + split) : scratch.own;
+        add_keys(call, visibility, block, split, scratch, sums);
+        if (splits_ == 1) finish(call, block, sums);
       }
     });
     if (splits_ > 1) join_splits(call, visibility, heads, blocks);
@@ -99,6 +97,11 @@ class Attention : public Kernel {
   static constexpr int64_t kItems = 8, kSplitChunks = 4, kRowsAtOnce = 8;
 
   size_t table_bytes() const { return static_cast<size_t>(round_up(Visibility::table_bytes(p_), 64)); }
+
+  ForwardScratch<A> scratch_of(const Call& call, int64_t worker) const {
+    Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
+    return {p_, slots_, carver};
+  }
 
   Block block_of(const Visibility& visibility, int64_t head, int64_t number) const {
     const int64_t per_group = p_.heads_per_group();

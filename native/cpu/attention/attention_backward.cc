@@ -1,8 +1,7 @@
 // attention_backward: dq, dk and dv (or the packed gradient) from out and the statistics of the rows,
 // recomputing the probabilities. Sums run in an order that depends on the shapes alone, so repeats are equal to the
 // bit.
-#include <atomic>
-
+// te: also avx512_bf16
 #include "cpu/attention/gradient.h"
 #include "te/parallel.h"
 
@@ -44,31 +43,20 @@ class AttentionBackward : public Kernel {
 
   void run(const Call& call) override {
     const Visibility visibility(p_, call, call.scratch);
-    const int64_t heads = p_.batch * p_.groups, per_group = p_.heads_per_group(), blocks = Block::count(p_, per_group);
+    const int64_t heads = p_.batch * p_.groups, blocks = Block::count(p_, p_.heads_per_group());
     char* const base = static_cast<char*>(call.scratch) + table_bytes();
     float* const sums = reinterpret_cast<float*>(base + thread_bytes_ * threads_);
-    std::atomic<int64_t> next{0};
-    parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
+    const auto scratch_of = [&](int64_t worker) {
       Carver carver(base + worker * thread_bytes_);
-      BackwardScratch<A> scratch(p_, slots_, carver);
-      scratch.keys.forget();
-      scratch.values.forget();
-      for (int64_t item; (item = next++) < heads * pieces_;) {
-        const int64_t head = item / pieces_, piece = pieces_ - 1 - item % pieces_;
-        float* sum = sums + (pieces_ > 1 ? head * pieces_ + piece : worker) * sum_size();
-        std::fill(sum, sum + sum_size(), 0.0f);
-        const auto rows = [&](int64_t i) {
-          return Block(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
-        };
-        const int64_t first = blocks * piece / pieces_, last = blocks * (piece + 1) / pieces_;
-        for (int64_t i = first; i < last; ++i) {
-          const Block now = rows(i);
-          load_block(a_, p_, call, now, scratch);
-          if (i + 1 < last) prefetch_block(call, rows(i + 1));
-          block(call, visibility, now, scratch, sum);
-        }
-        if (pieces_ == 1) store(call, head, sum, 0, p_.keys);
-      }
+      return BackwardScratch<A>(p_, slots_, carver);
+    };
+    for (int64_t worker = 0; worker < threads_; ++worker) scratch_of(worker).forget();
+    parallel_for_each(heads * pieces_, [&](int64_t item) {
+      BackwardScratch<A> scratch = scratch_of(worker());
+      const int64_t head = item / pieces_, piece = pieces_ - 1 - item % pieces_;
+      float* sum = sums + (pieces_ > 1 ? head * pieces_ + piece : worker()) * sum_size();
+      add_blocks(call, visibility, head, blocks * piece / pieces_, blocks * (piece + 1) / pieces_, scratch, sum);
+      if (pieces_ == 1) store(call, head, sum, 0, p_.keys);
     });
     if (pieces_ > 1) join_pieces(call, sums);
   }
@@ -88,17 +76,46 @@ class AttentionBackward : public Kernel {
       prefetch_rows(p_, call.in[operand], p_.out, next, p_.value_depth);
   }
 
-  void block(const Call& call, const Visibility& visibility, const Block& block, BackwardScratch<A>& s,
+  // Sums over the blocks [first, last) of a head. The last rows of a causal mask see all keys: they go first, and what
+  // they give needs no sums to be added to.
+  void add_blocks(const Call& call, const Visibility& visibility, int64_t head, int64_t first, int64_t last,
+                  BackwardScratch<A>& s, float* sum) const {
+    const int64_t per_group = p_.heads_per_group();
+    const auto rows = [&](int64_t i) {
+      return Block(p_, visibility, head / p_.groups, head % p_.groups * per_group, per_group, i);
+    };
+    if (first == last) std::fill(sum, sum + sum_size(), 0.0f);
+    for (int64_t i = last; i-- > first;) {
+      const Block now = rows(i);
+      load_block(a_, p_, call, now, s);
+      if (i > first) prefetch_block(call, rows(i - 1));
+      if (i == last - 1) clear_unseen(now, sum);
+      block(call, visibility, now, i == last - 1, s, sum);
+    }
+  }
+
+  // Makes zeros of the sums of the chunks that the first block does not see all of.
+  void clear_unseen(const Block& block, float* sum) const {
+    for (int64_t chunk = 0; chunk < ChunkOwners::chunks(p_.keys); ++chunk) {
+      const Window window(p_, block, chunk);
+      if (window.is_whole()) continue;
+      A::clear_sums(window, key_stride_, sum);
+      A::clear_sums(window, value_stride_, dv_of(sum));
+    }
+  }
+
+  void block(const Call& call, const Visibility& visibility, const Block& block, bool is_first, BackwardScratch<A>& s,
              float* sum) const {
     a_.keep_block(block, s.q, key_stride_, s.dout, value_stride_, s.kept);
     std::fill(s.dq, s.dq + block.rows * key_stride_, 0.0f);
     for (int64_t chunk = block.visible.low / kChunk; chunk * kChunk < block.visible.high; ++chunk) {
       const Window window(p_, block, chunk);
       if (window.all.empty()) continue;
+      const bool add = !is_first || !window.is_whole();
       gradient_window(a_, p_, call, visibility, block, window, chunk, s, &s.kept);
       a_.add_queries(block, window, s.dscores, s.kept, s.keys.rows(), key_stride_, s.dq);
-      a_.add_keys(block, window, s.dscores, s.q, s.kept, key_stride_, sum);
-      a_.add_values(block, window, s.weights, s.dout, s.kept, value_stride_, dv_of(sum));
+      a_.add_keys(block, window, s.dscores, s.q, s.kept, key_stride_, add, sum);
+      a_.add_values(block, window, s.weights, s.dout, s.kept, value_stride_, add, dv_of(sum));
       if (!s.finite) add_given_rows(p_, call, block, window, s, dv_of(sum));
     }
     for (int64_t i = 0; i < block.rows * key_stride_; ++i) s.dq[i] *= p_.scale;

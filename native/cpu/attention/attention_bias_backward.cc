@@ -1,7 +1,6 @@
 // attention_bias_backward: the gradient of the scores, summed over the samples and heads that share a bias. A kernel
 // of its own: only programs that want this gradient pay for it, and it needs no memory beyond its output.
-#include <atomic>
-
+// te: also avx512_bf16
 #include "cpu/attention/gradient.h"
 #include "te/parallel.h"
 
@@ -32,16 +31,12 @@ class AttentionBiasBackward : public Kernel {
     const Visibility visibility(p_, call, call.scratch);
     const int64_t blocks = Block::count(p_, 1), chunks = ChunkOwners::chunks(p_.keys);
     const int64_t items = p_.bias_batch * p_.bias_heads * blocks * chunks;
-    std::atomic<int64_t> next{0};
-    parallel_for(threads_, 1, [&](int64_t worker, int64_t) {
-      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
+    parallel_for_each(items, [&](int64_t item) {
+      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker() * thread_bytes_);
       BiasScratch<A> scratch(p_, carver);
-      scratch.keys.forget();
-      scratch.values.forget();
-      for (int64_t item; (item = next++) < items;) {
-        const int64_t chunk = item % chunks, number = item / chunks % blocks, slice = item / chunks / blocks;
-        tile(call, visibility, slice / p_.bias_heads, slice % p_.bias_heads, number, chunk, scratch);
-      }
+      scratch.forget();
+      const int64_t chunk = item % chunks, number = item / chunks % blocks, slice = item / chunks / blocks;
+      tile(call, visibility, slice / p_.bias_heads, slice % p_.bias_heads, number, chunk, scratch);
     });
   }
 

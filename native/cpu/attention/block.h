@@ -89,6 +89,7 @@ struct Window {
   }
 
   Span none() const { return {all.low, all.low}; }
+  bool is_whole() const { return all.low == 0 && all.high >= keys; }  // every key of the chunk is in it
 };
 
 inline void store_rows(const Problem& p, const float* from, int64_t stride, const Block& block, int64_t depth,

@@ -175,14 +175,17 @@ struct FloatArithmetic {
     multiply_rows(block, window, dscores, keys, stride, dq);
   }
 
-  // Sums of dk or dv: rows of `stride` numbers.
+  // Sums of dk or dv: rows of `stride` numbers. Without `add` those of the whole window are set.
   void add_keys(const Block& block, const Window& window, const float* dscores, const float* q, const Gradients&,
-                int64_t stride, float* sum) const {
-    multiply_columns(block, window, dscores, q, stride, sum + window.first * stride);
+                int64_t stride, bool add, float* sum) const {
+    multiply_columns(block, window, dscores, q, stride, add, sum + window.first * stride);
   }
   void add_values(const Block& block, const Window& window, const float* weights, const float* dout, const Gradients&,
-                  int64_t stride, float* sum) const {
-    multiply_columns(block, window, weights, dout, stride, sum + window.first * stride);
+                  int64_t stride, bool add, float* sum) const {
+    multiply_columns(block, window, weights, dout, stride, add, sum + window.first * stride);
+  }
+  static void clear_sums(const Window& window, int64_t stride, float* sum) {
+    std::fill(sum + window.first * stride, sum + (window.first + window.keys) * stride, 0.0f);
   }
   static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, float* sum) {
     add_scaled(factor, from, stride, sum + key * stride);
@@ -219,9 +222,10 @@ struct FloatArithmetic {
     }
   }
 
-  // sum[j, :] += weights[r, j] * right[r, :]: the transposed product, over the rows that may see each strip of keys.
+  // sum[j, :] += weights[r, j] * right[r, :]: the transposed product, over the rows that may see each strip of keys;
+  // without `add` sum[j, :] = that.
   static void multiply_columns(const Block& block, const Window& window, const float* weights, const float* right,
-                               int64_t columns, float* sum) {
+                               int64_t columns, bool add, float* sum) {
     const Span keys = clip(window.all, 0, window.keys);
     for (int64_t j = keys.low; j < keys.high; j += kTileRows) {
       Span rows;
@@ -229,11 +233,11 @@ struct FloatArithmetic {
         const Span& strip = window.strip[r / kTileRows];
         if (strip.low < j + kTileRows && strip.high > j) rows = join(rows, {r, std::min(r + kTileRows, block.rows)});
       }
-      if (rows.empty()) continue;
-      for (int64_t c = 0; c < columns; c += kPanel) {
-        tile(std::min(kTileRows, keys.high - j), std::min(kPanel, columns - c), rows.high - rows.low,
-             {weights + rows.low * kScoreRow + j, 1, kScoreRow}, right + rows.low * columns + c, columns,
-             sum + j * columns + c, columns, true);
+      const int64_t n = std::min(kTileRows, keys.high - j);
+      if (rows.empty() && !add) std::fill(sum + j * columns, sum + (j + n) * columns, 0.0f);
+      for (int64_t c = 0; !rows.empty() && c < columns; c += kPanel) {
+        tile(n, std::min(kPanel, columns - c), rows.high - rows.low, {weights + rows.low * kScoreRow + j, 1, kScoreRow},
+             right + rows.low * columns + c, columns, sum + j * columns + c, columns, add);
       }
     }
   }

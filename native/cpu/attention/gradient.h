@@ -19,6 +19,8 @@ struct GradientScratch {
   RowBuffers* row;
   bool finite = true;  // every number of the block's dout is
 
+  void forget() { keys.forget(), values.forget(); }
+
   GradientScratch(const Problem& p, int64_t slots, bool key_rows, Carver& carver)
       : keys(carver, p.keys, p.depth, slots, key_rows, true),
         values(carver, p.keys, p.value_depth, slots, false, true),

@@ -14,20 +14,40 @@ namespace te {
 namespace TE_ISA_NAMESPACE {
 namespace {
 
-// Numbers rounded to the nearest bfloat16, in the upper half of each word. A NaN must have an empty lower half.
-inline Words round_to_bfloat16(Lanes x) {
-  const Words bits = as_words(x);
-  return bits + 0x7fffu + ((bits >> 16) & 1u);
+// 2 * kLanes numbers of bfloat16.
+typedef uint16_t Codes __attribute__((vector_size(sizeof(Lanes))));
+
+inline void store_codes(uint16_t* to, Codes codes) { std::memcpy(to, &codes, sizeof codes); }
+
+// Number j of the result is number pick(j) of (a, b) laid end to end.
+template <class Pick, int... J>
+inline Codes shuffle_codes(Codes a, Codes b, Pick pick, std::integer_sequence<int, J...>) {
+  return __builtin_shuffle(a, b, Codes{static_cast<uint16_t>(pick(J))...});
+}
+inline constexpr auto kAllCodes = std::make_integer_sequence<int, 2 * kLanes>{};
+
+// The nearest bfloat16, of a and then of b. A NaN must have an empty lower half. What is subnormal may become 0, as
+// which the unit counts it.
+inline Codes round_to_bfloat16(Lanes a, Lanes b) {
+#if defined(__AVX512BF16__)
+  return reinterpret_cast<Codes>(_mm512_cvtne2ps_pbh(b, a));
+#else
+  const auto rounded = [](Lanes x) {
+    const Words bits = as_words(x);
+    return reinterpret_cast<Codes>(bits + 0x7fffu + ((bits >> 16) & 1u));
+  };
+  return shuffle_codes(
+      rounded(a), rounded(b), [](int j) constexpr { return 2 * j + 1; }, kAllCodes);
+#endif
 }
 
-// The upper halves of two vectors of words.
-inline void store_upper_halves(uint16_t* to, Words a, Words b) {
-#if defined(__AVX512BW__)
-  _mm512_storeu_si512(to, upper_halves(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
-#else
-  store_halves(to, a >> 16);
-  store_halves(to + kSquare, b >> 16);
-#endif
+// Stores columns of two rows as pairs, kLanes of them `half` panel apart from the others.
+inline void store_pairs(uint16_t* to, Codes row, Codes next) {
+  constexpr auto zip = [](int first) constexpr {
+    return [first](int j) constexpr { return first + j / 2 + j % 2 * 2 * static_cast<int>(kLanes); };
+  };
+  store_codes(to, shuffle_codes(row, next, zip(0), kAllCodes));
+  store_codes(to + 2 * kLanes, shuffle_codes(row, next, zip(kLanes), kAllCodes));
 }
 
 class PairArithmetic {
@@ -154,14 +174,19 @@ class PairArithmetic {
     multiply_rows(block, window, gradients.dscores, keys, stride, dq);
   }
 
-  // Sums of dk or dv: transposed, so that keys are columns, and chunk by chunk.
+  // Sums of dk or dv: transposed, so that keys are columns, and chunk by chunk. Without `add` those of the whole window
+  // are set.
   void add_keys(const Block& block, const Window& window, const float*, const uint16_t*, const Gradients& gradients,
-                int64_t stride, float* sum) const {
-    multiply_columns(block, window, gradients.q, stride, gradients.dscore_pairs, sum);
+                int64_t stride, bool add, float* sum) const {
+    multiply_columns(block, window, gradients.q, stride, gradients.dscore_pairs, add, sum);
   }
   void add_values(const Block& block, const Window& window, const float*, const uint16_t*, const Gradients& gradients,
-                  int64_t stride, float* sum) const {
-    multiply_columns(block, window, gradients.dout, stride, gradients.weight_pairs, sum);
+                  int64_t stride, bool add, float* sum) const {
+    multiply_columns(block, window, gradients.dout, stride, gradients.weight_pairs, add, sum);
+  }
+  static void clear_sums(const Window& window, int64_t stride, float* sum) {
+    sum += sum_at(window.first, stride);
+    std::fill(sum, sum + stride * kScoreRow, 0.0f);
   }
   static void add_to_key(float factor, const float* from, int64_t key, int64_t stride, float* sum) {
     sum += sum_at(key, stride);
@@ -223,16 +248,18 @@ class PairArithmetic {
     });
   }
 
-  // sum[c, j] += left[c, r] * weights[r, j] for the rows of the strips that see a key.
+  // sum[c, j] += left[c, r] * weights[r, j] for the rows of the strips that see a key; without `add` sum[c, j] = that.
   void multiply_columns(const Block& block, const Window& window, const uint16_t* left, int64_t depth,
-                        const uint16_t* pairs, float* sum) const {
+                        const uint16_t* pairs, bool add, float* sum) const {
     sum += sum_at(window.first, depth);
     for (int64_t j = window.all.low, end; j < window.all.high; j = end) {
       const Span rows = seen_by(block, window, j);
       for (end = j + kPairPanel; end < window.all.high && seen_by(block, window, end) == rows;) end += kPairPanel;
-      if (rows.empty()) continue;
-      unit_->multiply({depth, end - j, rows.high - rows.low, left + rows.low, kTurnedRow,
-                       pairs + j * kBlockRows + rows.low * kPairPanel, kPairsPanel, sum + j, kScoreRow, true});
+      if (!rows.empty())
+        unit_->multiply({depth, end - j, rows.high - rows.low, left + rows.low, kTurnedRow,
+                         pairs + j * kBlockRows + rows.low * kPairPanel, kPairsPanel, sum + j, kScoreRow, add});
+      else if (!add)
+        for (int64_t c = 0; c < depth; ++c) std::fill(sum + c * kScoreRow + j, sum + c * kScoreRow + end, 0.0f);
     }
   }
 
@@ -256,7 +283,7 @@ class PairArithmetic {
   static float weigh(const ScoreRow& s, Span wide, uint16_t* codes) {
     Lanes totals[2] = {};
     for (int64_t j = wide.low; j < wide.high; j += kUnit) {
-      Words rounded[2];
+      Lanes weights[2];
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         float* at = s.scores + j + half * kLanes;
@@ -269,9 +296,9 @@ class PairArithmetic {
           if (s.factors) weight *= lanes_at<Lanes>(s.factors + (j - wide.low) + half * kLanes);
           put_lanes(at, weight);
         }
-        rounded[half] = round_to_bfloat16(weight);
+        weights[half] = weight;
       }
-      store_upper_halves(codes + j, rounded[0], rounded[1]);
+      store_codes(codes + j, round_to_bfloat16(weights[0], weights[1]));
     }
     return add_lanes(totals[0] + totals[1]);
   }
@@ -279,21 +306,20 @@ class PairArithmetic {
   template <int ROWS, bool PLAIN>
   static void gradients(const GradientRow* rows, Span wide, float least, int64_t r, Gradients* to) {
     for (int64_t j = wide.low; j < wide.high; j += kUnit) {
-      Words weights[2][2] = {}, dscores[2][2] = {};
+      Codes weights[2] = {}, dscores[2] = {};
 #pragma GCC unroll 2
       for (int i = 0; i < ROWS; ++i) {
+        Lanes kept[2], dscore[2];
 #pragma GCC unroll 2
         for (int half = 0; half < 2; ++half)
-          gradient<PLAIN>(rows[i], j + half * kLanes, wide.low, least, weights[i][half], dscores[i][half]);
+          gradient<PLAIN>(rows[i], j + half * kLanes, wide.low, least, kept[half], dscore[half]);
+        weights[i] = round_to_bfloat16(kept[0], kept[1]);
+        dscores[i] = round_to_bfloat16(dscore[0], dscore[1]);
       }
       if (!PLAIN && !to) continue;
-      for (int i = 0; i < ROWS; ++i)
-        store_upper_halves(to->dscores + (r + i) * kScoreRow + j, dscores[i][0], dscores[i][1]);
-      for (int half = 0; half < 2; ++half) {
-        const int64_t at = pairs_at(r, j + half * kLanes);
-        store_words(to->dscore_pairs + at, pair_up(dscores[0][half], dscores[1][half]));
-        store_words(to->weight_pairs + at, pair_up(weights[0][half], weights[1][half]));
-      }
+      for (int i = 0; i < ROWS; ++i) store_codes(to->dscores + (r + i) * kScoreRow + j, dscores[i]);
+      store_pairs(to->dscore_pairs + pairs_at(r, j), dscores[0], dscores[1]);
+      store_pairs(to->weight_pairs + pairs_at(r, j), weights[0], weights[1]);
     }
   }
 
@@ -301,22 +327,20 @@ class PairArithmetic {
   // query or a key that it sees is.
   template <bool PLAIN>
   static inline __attribute__((always_inline)) void gradient(const GradientRow& g, int64_t j, int64_t first,
-                                                             float least, Words& weights, Words& dscores) {
+                                                             float least, Lanes& kept, Lanes& dscore) {
     const Lanes score = lanes_at<Lanes>(g.weights + j), hidden = Lanes{} - kInfinity;
     Lanes weight = weight_exp_lanes<kExactness>(score * g.scale - g.max) * g.share;
     Lanes dweight = lanes_at<Lanes>(g.dscores + j);
     if (!PLAIN) weight = weight < Lanes{} + least ? Lanes{} + least : weight;
-    Lanes kept = weight;
+    kept = weight;
     if (!PLAIN && g.factors) {
       const Lanes factor = lanes_at<Lanes>(g.factors + (j - first));
       kept *= factor;
       dweight = factor == Lanes{} ? Lanes{} : dweight * factor;
     }
     kept = score == hidden ? Lanes{} : kept;
-    const Lanes dscore = score == hidden ? Lanes{} : weight * (dweight - g.mean);
+    dscore = score == hidden ? Lanes{} : weight * (dweight - g.mean);
     if (!PLAIN) put_lanes(g.weights + j, kept), put_lanes(g.dscores + j, dscore);
-    weights = round_to_bfloat16(kept);
-    dscores = round_to_bfloat16(dscore);
   }
 
   const Bfloat16Unit* unit_ = bfloat16_unit();

@@ -42,4 +42,12 @@ void parallel_for(int64_t n, int64_t grain, const Body& body, int threads = num_
       ranges, threads, [](const void* at, int64_t range) { (*static_cast<const decltype(run)*>(at))(range); }, &run);
 }
 
+// Calls body(item) for every item in [0, n), each of which is long beside the microsecond that it takes to share it.
+template <class Body>
+void parallel_for_each(int64_t n, const Body& body) {
+  if (n > 0)
+    share_ranges(
+        n, num_threads(), [](const void* at, int64_t item) { (*static_cast<const Body*>(at))(item); }, &body);
+}
+
 }  // namespace te
