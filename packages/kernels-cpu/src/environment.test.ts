@@ -102,9 +102,9 @@ describe.skipIf(!path)("the end of a process", () => {
     const body = `
       const { Worker } = require("node:worker_threads");
       const source = "const native = require(" + JSON.stringify(${JSON.stringify(path)}) + "); native.read(native.fromArray(new Uint8Array(3)), new Uint8Array(3)); require('node:worker_threads').parentPort.postMessage(1);";
-      const last = queue(4000);
       const worker = new Worker(source, { eval: true });
       worker.once("message", async () => {
+        queue(4000);
         await worker.terminate();
         let done = false;
         native.wait().then(() => { done = true; });
@@ -119,13 +119,12 @@ describe.skipIf(!path || process.env.TE_SANITIZE === "1")("the event loop", () =
   test("queueing thousands of runs waits for none of them", async () => {
     const body = `
       native.readSync(queue(50), new Uint8Array(4 * n));
-      const start = Date.now();
+      const start = performance.now();
       native.readSync(queue(50), new Uint8Array(4 * n));
-      const each = (Date.now() - start) / 50;
-      const before = Date.now();
-      let slowest = 0;
-      for (let i = 0; i < 10_000; i++) { const t = performance.now(); queue(1); slowest = Math.max(slowest, performance.now() - t); }
-      console.log(Date.now() - before < 2000 * each && slowest < 500 * each ? "ok" : [Date.now() - before, slowest, each].join());
+      const each = (performance.now() - start) / 50;
+      // Of most calls: the system may take the processor from any.
+      const took = Float64Array.from({ length: 10_000 }, () => { const t = performance.now(); queue(1); return performance.now() - t; }).sort();
+      console.log(took[9_000] < each / 2 ? "ok" : [took[9_000], each].join());
       process.exit();`;
     expect(await script(body)).toBe("ok");
   });

@@ -35,7 +35,7 @@ test.each(
     const result = call();
     expect(result.size).toBe(0);
     expect(await result.data()).toHaveLength(0);
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(performance.now() - start).toBeLessThan(10_000);
   },
-  2000,
+  20_000,
 );

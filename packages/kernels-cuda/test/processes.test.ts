@@ -64,14 +64,14 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
     });
 
     test("or that two have one rank", { timeout: 120_000 }, async () => {
-      const output = await refused(3, meet, [], soon, (rank) => ({ TE_RANK: String(Math.min(rank, 1)) }));
+      const output = await refused(3, meet, [], {}, (rank) => ({ TE_RANK: String(Math.min(rank, 1)) }));
       expect(output).toMatch(
         /TeError: initDistributed: two processes are rank 1\. Give each a TE_RANK of its own, 0 to 2/,
       );
     });
 
     test("or that they were started for different worlds", { timeout: 120_000 }, async () => {
-      const output = await refused(2, meet, [], soon, (rank) => ({ TE_WORLD: String(rank + 2) }));
+      const output = await refused(2, meet, [], {}, (rank) => ({ TE_WORLD: String(rank + 2) }));
       expect(output).toContain("initDistributed: rank 1 was started as one of 3, and rank 0 as one of 2.");
     });
 
@@ -106,7 +106,7 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
 
   describe("end together", () => {
     async function fall(fault: string): Promise<Ended> {
-      const ended = await runTogether(2, train, ["dp2", fault], { TE_COLLECTIVE_TIMEOUT: "4" });
+      const ended = await runTogether(2, train, ["dp2", fault], { TE_COLLECTIVE_TIMEOUT: "8" });
       expect(ended.code, ended.output).not.toBe(0);
       return ended;
     }
@@ -128,7 +128,7 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
     test("when one is stopped", { timeout: 120_000 }, async () => {
       const { output } = await fall("stop");
       expect(output).toMatch(
-        /^Rank 0 of 2: TeError: [a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank 0: rank 1 did not come for 4 s/m,
+        /^Rank 0 of 2: TeError: [a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank 0: rank 1 did not come for 8 s/m,
       );
     });
 
@@ -136,9 +136,9 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
     const OP = "[a-z_]+ for [a-z_, ]+ of program [0-9a-f]{8} on rank";
 
     test.each([
-      ["hang", 0, `${OP} 0: rank 1 did not come for 4 s: it does something else, or was stopped`],
-      ["hang@0", 1, `${OP} 1: rank 0 did not come for 4 s: it does something else, or was stopped`],
-      ["linger", 0, "the end on rank 0: rank 1 did not come for 4 s"],
+      ["hang", 0, `${OP} 0: rank 1 did not come for 8 s: it does something else, or was stopped`],
+      ["hang@0", 1, `${OP} 1: rank 0 did not come for 8 s: it does something else, or was stopped`],
+      ["linger", 0, "the end on rank 0: rank 1 did not come for 8 s"],
     ] as const)("when the JavaScript of one does nothing more: %s", { timeout: 120_000 }, async (fault, rank, why) => {
       const { output, codes } = await fall(fault);
       expect(output).toMatch(new RegExp(`^Rank ${rank} of 2: TeError: ${why}`, "m"));
@@ -154,8 +154,8 @@ describe.runIf(cudaAvailable().available)("processes with a GPU each", () => {
     });
 
     test.each([
-      ["pause@1", 0, "rank 1 did not come for 4 s"],
-      ["pause@0", 1, "rank 0 sent nothing for 4 s: it was stopped, or cannot be reached"],
+      ["pause@1", 0, "rank 1 did not come for 8 s"],
+      ["pause@0", 1, "rank 0 sent nothing for 8 s: it was stopped, or cannot be reached"],
     ] as const)("when one is stopped, as soon as it goes on: %s", { timeout: 120_000 }, async (fault, rank, why) => {
       const { output, codes } = await fall(fault);
       expect(output).toMatch(new RegExp(`^Rank ${rank} of 2: TeError: ${OP} ${rank}: ${why}`, "m"));

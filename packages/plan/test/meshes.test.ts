@@ -26,12 +26,12 @@ it.each([
   ["gpt3-175b", "fsdp=64,tensor=8", 512, 174.6e9],
 ])("plans %s over %s in seconds", (name, shape, batch, parameters) => {
   const mesh = parseMesh(shape);
-  const started = performance.now();
+  const started = process.cpuUsage();
   const resource = resourceOf(mesh);
   const sequenceParallel = resource.tpspResource !== null;
   const size = modelOf(name);
   const plan = planModel(size, { batch, checkpoint: true, sequenceParallel, mesh, resource, hardware: "h100-sxm" });
-  expect(performance.now() - started).toBeLessThan(30_000);
+  expect(process.cpuUsage(started).user).toBeLessThan(30e6); // microseconds, whatever else runs here
   // Norms and biases are whole on every device.
   const share = (plan.memory.parameters * mesh.size) / (4 * parameters);
   expect(share).toBeGreaterThan(0.98);
