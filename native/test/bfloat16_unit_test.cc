@@ -2,6 +2,8 @@
 #include "cpu/gemm/bfloat16_unit.h"
 
 #include <chrono>
+#include <cmath>
+#include <vector>
 
 #include "cpu/simd/formats.h"
 #include "te/settings.h"
@@ -56,6 +58,38 @@ void check(const Bfloat16Unit& unit, const Sizes& s, bool add, int64_t first = 0
                          (first ? " in the middle of a panel" : ""));
 }
 
+// What a unit rounds itself: the bits of the sums that it gives, scaled, with the bias, and nothing beside them.
+void check_rounding(const Bfloat16Unit& unit, const Sizes& s, bool add, bool biased) {
+  const int64_t deep = padded(s.depth, 2), panel = deep * kPairPanel, row = s.columns + 5;
+  Memory a(static_cast<size_t>(s.rows * deep * 2)), b(static_cast<size_t>(padded(s.columns, kPairPanel) * deep * 2));
+  Memory sums(static_cast<size_t>(s.rows * s.columns * 4)), bias(static_cast<size_t>(s.columns * 4));
+  Memory result(static_cast<size_t>((s.rows * row - 5) * 2));
+  for (int64_t i = 0; i < s.rows * deep; ++i)
+    a.as<uint16_t>()[i] = float_to_bfloat16(i % deep < s.depth ? drawn(i) / 3 : 0);
+  for (size_t i = 0; i < b.size / 2; ++i) b.as<uint16_t>()[i] = float_to_bfloat16(drawn(static_cast<int64_t>(i) + 5));
+  for (int64_t i = 0; i < s.columns; ++i) bias.as<float>()[i] = drawn(i + 3);
+  const auto start = [&] {
+    for (int64_t i = 0; i < s.rows * s.columns; ++i) sums.as<float>()[i] = drawn(i);
+  };
+  Bfloat16Product product{s.rows,           s.columns, s.depth,          a.as<uint16_t>(), deep,
+                          b.as<uint16_t>(), panel,     sums.as<float>(), s.columns,        add};
+  start();
+  unit.multiply(product);
+  std::vector<uint16_t> wanted(result.size / 2, 0x1234);
+  for (int64_t i = 0; i < s.rows; ++i)
+    for (int64_t j = 0; j < s.columns; ++j)
+      wanted[static_cast<size_t>(i * row + j)] =
+          float_to_bfloat16(std::fma(sums.as<float>()[i * s.columns + j], 0.37f, biased ? bias.as<float>()[j] : 0.0f));
+  start();
+  std::fill_n(result.as<uint16_t>(), result.size / 2, uint16_t{0x1234});
+  product.rounding = {result.as<uint16_t>(), row, 0.37f, biased ? bias.as<float>() : nullptr};
+  unit.multiply(product);
+  const bool same = std::memcmp(wanted.data(), result.as(), result.size) == 0;
+  test::expect(
+      same && result.intact() && sums.intact() && bias.intact(),
+      std::string(unit.name) + " " + s.text() + " rounded" + (add ? ", added" : "") + (biased ? ", biased" : ""));
+}
+
 void speed(const Bfloat16Unit& unit, const Sizes& s) {
   Memory a(static_cast<size_t>(s.rows * s.depth * 2)), b(static_cast<size_t>(s.columns * s.depth * 2));
   Memory c(static_cast<size_t>(s.rows * s.columns * 4));
@@ -85,6 +119,8 @@ int main(int argc, char**) {
           for (bool add : {false, true}) {
             check(*unit, {rows, columns, depth}, add);
             if (columns <= kPairPanel / 2) check(*unit, {rows, columns, depth}, add, kPairPanel / 2);
+            for (bool biased : {false, true})
+              if (unit->rounds) check_rounding(*unit, {rows, columns, depth}, add, biased);
           }
     if (argc < 2 || unit == portable_unit()) continue;
     for (const Sizes& s : {Sizes{256, 512, 512}, {128, 512, 512}, {256, 512, 1024}, {64, 256, 64}, {64, 64, 256}})

@@ -21,6 +21,20 @@ namespace {
 constexpr int kStrip = 12;  // rows whose sums, two vectors each, stay in registers
 constexpr int64_t kLanes = 16;
 
+// The end of row i of a strip.
+template <int VECTORS>
+TE_PAIRS inline void store_rounded(const Rounding& r, int i, const __m512 (&sum)[VECTORS],
+                                   const __m512 (&bias)[VECTORS], int64_t columns) {
+  const __mmask32 mask = static_cast<__mmask32>((uint64_t{1} << columns) - 1);
+  const __m512 scale = _mm512_set1_ps(r.scale);
+  if constexpr (VECTORS == 2)
+    _mm512_mask_storeu_epi16(r.result + i * r.row, mask,
+                             (__m512i)_mm512_cvtne2ps_pbh(sum[1] * scale + bias[1], sum[0] * scale + bias[0]));
+  else
+    _mm256_mask_storeu_epi16(r.result + i * r.row, static_cast<__mmask16>(mask),
+                             (__m256i)_mm512_cvtneps_pbh(sum[0] * scale + bias[0]));
+}
+
 // C[ROWS, up to VECTORS * kLanes] of one panel. `last` says which columns of the last vector exist.
 template <int ROWS, int VECTORS>
 TE_PAIRS void multiply_strip(const Bfloat16Product& p, __mmask16 last) {
@@ -32,6 +46,9 @@ TE_PAIRS void multiply_strip(const Bfloat16Product& p, __mmask16 last) {
     for (int j = 0; j < VECTORS; ++j)
       sum[i][j] = p.add ? _mm512_maskz_loadu_ps(mask(j), p.c + i * p.c_row + j * kLanes) : _mm512_setzero_ps();
   }
+  const Rounding& r = p.rounding;
+  if (r.result)  // its lines come while the product is made
+    for (int i = 0; i < ROWS; ++i) __builtin_prefetch(r.result + i * r.row, 1);
   const uint16_t* right = p.b;
   for (int64_t k = 0; k < p.depth; k += 2, right += 2 * kPairPanel) {
     __m512bh pairs[VECTORS];
@@ -45,6 +62,14 @@ TE_PAIRS void multiply_strip(const Bfloat16Product& p, __mmask16 last) {
 #pragma GCC unroll 2
       for (int j = 0; j < VECTORS; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], both, pairs[j]);
     }
+  }
+  if (r.result) {
+    __m512 bias[VECTORS];
+    for (int j = 0; j < VECTORS; ++j)
+      bias[j] = r.bias ? _mm512_maskz_loadu_ps(mask(j), r.bias + j * kLanes) : _mm512_setzero_ps();
+#pragma GCC unroll 12
+    for (int i = 0; i < ROWS; ++i) store_rounded<VECTORS>(r, i, sum[i], bias, p.columns);
+    return;
   }
 #pragma GCC unroll 12
   for (int i = 0; i < ROWS; ++i) {
@@ -69,8 +94,11 @@ void multiply(const Bfloat16Product& p) {
       const int64_t rows = std::min<int64_t>(kStrip, p.rows - i);
       constexpr auto all = std::make_integer_sequence<int, kStrip>{};
       const Strip strip = wide > kLanes ? strip_of<2>(rows, all) : strip_of<1>(rows, all);
+      Rounding rounding = p.rounding;
+      if (rounding.result) rounding.result += i * rounding.row + j;
+      if (rounding.bias) rounding.bias += j;
       strip({rows, wide, p.depth, p.a + i * p.a_row, p.a_row, p.b + j / kPairPanel * p.b_panel, p.b_panel,
-             p.c + i * p.c_row + j, p.c_row, p.add},
+             p.c + i * p.c_row + j, p.c_row, p.add, rounding},
             last);
     }
   }
@@ -79,7 +107,7 @@ void multiply(const Bfloat16Product& p) {
 }  // namespace
 
 const Bfloat16Unit* avx512_bf16_unit() {
-  static constexpr Bfloat16Unit unit = {"avx512_bf16", multiply};
+  static constexpr Bfloat16Unit unit = {"avx512_bf16", multiply, true};
   return best_isa() >= Isa::avx512_bf16 ? &unit : nullptr;
 }
 

@@ -8,6 +8,15 @@ namespace te {
 // Columns of a panel of packed pairs.
 inline constexpr int64_t kPairPanel = 32;
 
+// The end of a product whose sums are complete: result = bfloat16(sums * scale + bias) instead of the sums, where there
+// is a result. What is subnormal may become zero.
+struct Rounding {
+  uint16_t* result = nullptr;  // rows `row` numbers apart
+  int64_t row = 0;
+  float scale = 1;
+  const float* bias = nullptr;  // of each column, or none
+};
+
 // C[rows, columns] = A[rows, depth] B[depth, columns], or += when `add`, on one thread, all three at least 1. Sums
 // are float32; subnormal numbers count as zero.
 //
@@ -26,11 +35,13 @@ struct Bfloat16Product {
   float* c;
   int64_t c_row;
   bool add;
+  Rounding rounding;
 };
 
 struct Bfloat16Unit {
   const char* name;
   void (*multiply)(const Bfloat16Product& product);
+  bool rounds = false;  // whether it takes a Rounding
 };
 
 // The units that exist in the code, each nullptr where this processor or system lacks it.

@@ -32,6 +32,7 @@ class PackedGemm {
     // Of an odd depth the unit wants a zero more.
     a_in_place_ = dims_.a.dtype == operands && dims_.a.inner_step == 1 && (!unit_ || dims_.k % 2 == 0);
     direct_ = epilogue_.result == DType::float32;
+    unit_rounds_ = unit_ && unit_->rounds && epilogue_.result == DType::bfloat16;
     const TileLimits& limits = unit_ ? kBfloat16Limits : kFloatLimits;
     const double pack_a = a_in_place_ ? 0 : dims_.a.inner_step == 1 ? limits.pack_rows : limits.pack_columns;
     blocking_ = choose_blocking(
@@ -111,24 +112,32 @@ class PackedGemm {
           char* to = result + (row * dims_.n + column) * epilogue_.result_bytes();
           float* sums = direct_ ? reinterpret_cast<float*>(to) : reinterpret_cast<float*>(base + sums_at_);
           if (!direct_ && depth.pieces() > 1) sums += (row - first_row) * sums_row_ + (column - first_column);
+          const float* bias_here = bias + (column - first_column);
+          const bool is_last = k + 1 == depth.pieces(), is_rounded = is_last && unit_rounds_;
           multiply(rows.size(i), columns.size(j), layout, depth.size(k),
-                   left.data + (row - first_row) * a_row_ * element_, base + b_at_, sums, k > 0);
-          if (k + 1 == depth.pieces())
-            store_tile(rows.size(i), columns.size(j), call.scale, bias + (column - first_column), sums, to);
+                   left.data + (row - first_row) * a_row_ * element_, base + b_at_, sums, k > 0,
+                   is_rounded ? rounding(to, call.scale, bias_here) : Rounding{});
+          if (is_last && !is_rounded) store_tile(rows.size(i), columns.size(j), call.scale, bias_here, sums, to);
         }
       }
     }
   }
 
   void multiply(int64_t rows, int64_t columns, const PanelLayout& layout, int64_t depth, const char* a, const char* b,
-                float* sums, bool add) const {
+                float* sums, bool add, const Rounding& rounding) const {
     if (unit_)
       unit_->multiply({rows, columns, depth, reinterpret_cast<const uint16_t*>(a), a_row_,
-                       reinterpret_cast<const uint16_t*>(b), layout.width * layout.depth, sums, sums_row_, add});
+                       reinterpret_cast<const uint16_t*>(b), layout.width * layout.depth, sums, sums_row_, add,
+                       rounding});
     else
       FloatTile{rows, columns,   depth, reinterpret_cast<const float*>(a), a_row_, reinterpret_cast<const float*>(b),
                 sums, sums_row_, add}
           .multiply();
+  }
+
+  Rounding rounding(char* to, float scale, const float* bias) const {
+    return {reinterpret_cast<uint16_t*>(to), dims_.n, epilogue_.scaled ? scale : 1.0f,
+            epilogue_.biased ? bias : nullptr};
   }
 
   void store_tile(int64_t rows, int64_t columns, float scale, const float* bias, float* sums, char* to) const {
@@ -144,7 +153,8 @@ class PackedGemm {
   Blocking blocking_;
   const Bfloat16Unit* unit_ = nullptr;  // that multiplies, or float32 does
   bool a_in_place_ = false;
-  bool direct_ = false;  // sums are made where the result belongs
+  bool direct_ = false;       // sums are made where the result belongs
+  bool unit_rounds_ = false;  // and stores the result
   int threads_ = 1;
   int64_t element_ = 4, a_row_ = 0, sums_row_ = 0;
   int64_t a_at_ = 0, b_at_ = 0, sums_at_ = 0, bias_at_ = 0, thread_bytes_ = 0;
