@@ -6,6 +6,7 @@
 #include <atomic>
 #include <bit>
 
+#include "cpu/simd/formats.h"
 #include "te/kernel.h"
 
 namespace te {
@@ -21,7 +22,11 @@ void multiply(const Bfloat16Product& p) {
       float sum = p.add ? c : 0;
       for (int64_t k = 0; k < p.depth; ++k)
         sum += number(p.a[i * p.a_row + k]) * number(right[k / 2 * 2 * kPairPanel + k % 2]);
-      c = sum;
+      const Rounding& r = p.rounding;
+      if (r.result)
+        r.result[i * r.row + j] = TE_ISA_NAMESPACE::float_to_bfloat16(sum * r.scale + (r.bias ? r.bias[j] : 0));
+      else
+        c = sum;
     }
   }
 }
@@ -43,7 +48,7 @@ std::atomic<const Bfloat16Unit*>& chosen() {
 }  // namespace
 
 const Bfloat16Unit* portable_unit() {
-  static constexpr Bfloat16Unit unit = {"portable", multiply};
+  static constexpr Bfloat16Unit unit = {"portable", multiply, true};
   return &unit;
 }
 

@@ -70,7 +70,7 @@ using Prepare = std::unique_ptr<Kernel> (*)(const Node& node, std::string* why);
 
 // Instruction sets of the kind of processor, ascending. A kernel source is compiled once per level in its own
 // namespace; the registry hands out the highest level that the processor has (TE_CPU_ISA, the name of a level, lowers
-// it). Above avx512 and neon only products of bfloat16 differ (cpu/gemm/bfloat16_unit.h), and how attention rounds to it.
+// it). Above avx512 and neon only products of bfloat16 (cpu/gemm/bfloat16_unit.h) and rounding in attention differ.
 #if defined(__aarch64__)
 enum class Isa : int { scalar, neon, neon_bf16 };
 #else

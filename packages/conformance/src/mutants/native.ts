@@ -162,4 +162,18 @@ export const NATIVE: readonly NativeMutant[] = [
     "float sum = 0;",
     "dot_test",
   ),
+  mutant(
+    "a product that is rounded where it is summed has no bias",
+    "gemm/packed.h",
+    "epilogue_.biased ? bias : nullptr}",
+    "nullptr}",
+    "dot_test",
+  ),
+  mutant(
+    "a product is rounded after the first stretch of the depth",
+    "gemm/packed.h",
+    "is_rounded = is_last && unit_rounds_;",
+    "is_rounded = unit_rounds_;",
+    "dot_test",
+  ),
 ];
