@@ -41,7 +41,7 @@ inline Codes round_to_bfloat16(Lanes a, Lanes b) {
 #endif
 }
 
-// Stores columns of two rows as pairs, kLanes of them `half` panel apart from the others.
+// Stores 2 * kLanes columns of two rows as pairs.
 inline void store_pairs(uint16_t* to, Codes row, Codes next) {
   constexpr auto zip = [](int first) constexpr {
     return [first](int j) constexpr { return first + j / 2 + j % 2 * 2 * static_cast<int>(kLanes); };

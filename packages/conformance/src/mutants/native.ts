@@ -11,6 +11,15 @@ export const NATIVE_TESTS = {
   quantize_test: ["quantize"],
   side_thread_test: ["none"],
   team_test: ["none"],
+  attention_test: [
+    "attention",
+    "attention_backward",
+    "attention_bias_backward",
+    "bfloat16_unit",
+    "amx",
+    "avx512_bf16",
+    "neon_bf16",
+  ],
   dot_test: ["dot", "scaled_dot", "gemm", "gemv_vbmi", "bfloat16_unit", "amx", "avx512_bf16", "neon_bf16"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -161,6 +170,20 @@ export const NATIVE: readonly NativeMutant[] = [
     "float sum = p.add ? c : 0;",
     "float sum = 0;",
     "dot_test",
+  ),
+  mutant(
+    "gradients of keys that the first rows do not see begin with what was there",
+    "attention/block.h",
+    "return all.low == 0 && all.high >= keys;",
+    "return true;",
+    "attention_test",
+  ),
+  mutant(
+    "gradients of keys that no row sees are what was there",
+    "attention/floats.h",
+    "if (rows.empty() && !add) std::fill",
+    "if (false) std::fill",
+    "attention_test",
   ),
   mutant(
     "a product that is rounded where it is summed has no bias",
