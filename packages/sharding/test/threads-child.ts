@@ -3,4 +3,5 @@ import { cpuInfo } from "@te/kernels-cpu";
 import { initDistributed, processIndex } from "../src/index.js";
 
 initDistributed();
-console.log(`${processIndex()} has ${cpuInfo().threads} threads`);
+const info = cpuInfo();
+console.log(`${processIndex()} has ${info.available ? info.threads : "no"} threads`);
