@@ -25,7 +25,7 @@ function misbehave(fault: string): void {
   announceFault();
   if (fault === "kill") process.kill(process.pid, "SIGKILL");
   if (fault === "pause") {
-    const wake = `sleep 9; kill -CONT ${process.pid}`;
+    const wake = `sleep 20; kill -CONT ${process.pid}`;
     spawn("sh", ["-c", wake], { detached: true, stdio: "ignore" }).unref();
   }
   if (fault === "stop" || fault === "pause") process.kill(process.pid, "SIGSTOP");
