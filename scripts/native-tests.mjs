@@ -52,7 +52,7 @@ function testsIn(folder) {
   });
 }
 
-/** Sets without kernels of their own, and whose they take. */
+/** Sets above the levels that all kernels are compiled for, and the level whose functions they share. */
 const LEVELS = { avx512_bf16: "avx512", amx: "avx512", neon_bf16: "neon" };
 
 /** The target of a test for an instruction set: some call functions of kernels and are compiled as these are. */

@@ -31,10 +31,13 @@ class AttentionBiasBackward : public Kernel {
     const Visibility visibility(p_, call, call.scratch);
     const int64_t blocks = Block::count(p_, 1), chunks = ChunkOwners::chunks(p_.keys);
     const int64_t items = p_.bias_batch * p_.bias_heads * blocks * chunks;
+    const auto scratch_of = [&](int64_t worker) {
+      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker * thread_bytes_);
+      return BiasScratch<A>(p_, carver);
+    };
+    for (int64_t worker = 0; worker < threads_; ++worker) scratch_of(worker).forget();
     parallel_for_each(items, [&](int64_t item) {
-      Carver carver(static_cast<char*>(call.scratch) + table_bytes() + worker() * thread_bytes_);
-      BiasScratch<A> scratch(p_, carver);
-      scratch.forget();
+      BiasScratch<A> scratch = scratch_of(worker());
       const int64_t chunk = item % chunks, number = item / chunks % blocks, slice = item / chunks / blocks;
       tile(call, visibility, slice / p_.bias_heads, slice % p_.bias_heads, number, chunk, scratch);
     });

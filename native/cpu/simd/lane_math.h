@@ -47,7 +47,7 @@ inline __attribute__((always_inline)) Lanes zero_below(Lanes x, float limit, Lan
 #endif
 }
 
-// How exact a function is: enough for a result that is rounded to that type. The relative errors of e^x are 1e-7, 4e-6
+// How exact a function is: enough for a result that is rounded to that type. The relative errors of e^x are 1e-7, 7e-6
 // (float16) and 4e-5 (bfloat16, whose own roundings are fifty times as large).
 template <DType T>
 inline constexpr bool kIsExact = T == DType::float32;

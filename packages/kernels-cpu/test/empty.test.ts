@@ -31,11 +31,11 @@ test.each(
   "%s: %s",
   async (device, _, call) => {
     setDevice(device);
-    const start = performance.now();
+    const start = process.cpuUsage();
     const result = call();
     expect(result.size).toBe(0);
     expect(await result.data()).toHaveLength(0);
-    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(1e6); // a second, whatever else runs here
   },
   20_000,
 );
